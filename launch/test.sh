@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Run all checks and all tests, the end-to-end ones on real Ray, vLLM and DeepSpeed included.
+#   ./launch/test.sh               everything
+#   ./launch/test.sh -m 'not e2e'  the fast ones; any pytest arguments go here
+set -euo pipefail
+cd "$(dirname "$0")/.."
+./launch/install.sh
+bin=${VENV:-.venv}/bin
+"$bin/ruff" check --quiet .
+"$bin/ruff" format --check --quiet .
+"$bin/mypy" --no-error-summary
+exec "$bin/python" -m pytest "$@"

@@ -1,0 +1,7 @@
+"""`python -m longreward` is the command `longreward`."""
+
+import sys
+
+from longreward.cli import main
+
+sys.exit(main())

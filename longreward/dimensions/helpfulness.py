@@ -1,0 +1,13 @@
+"""Helpfulness: does the answer serve the question? One judge call, without the document (paper, section 3.1)."""
+
+from longreward.config import RewardConfig
+from longreward.document import Document
+from longreward.judge import Judge
+from longreward.judge.requests import RateHelpfulness
+from longreward.schema import DimensionScore
+
+
+async def score(answer: str, document: Document, judge: Judge, config: RewardConfig) -> DimensionScore:
+    """0..10, or void with the reason."""
+    verdict = await judge.ask(RateHelpfulness(document.language, document.query, answer))
+    return DimensionScore.rated(verdict.value, verdict.call)

@@ -1,0 +1,158 @@
+"""The offline judge: fixed rules instead of a model. A STAND-IN for trying things out, not a measure of quality.
+
+It needs no network and no key and always gives the same verdict for the same request. It compares words: supported
+statements score, names and numbers must match the evidence, repetition and self-contradiction cost, relevant passages
+must be covered. It understands nothing: use a real judge for any result that matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache, singledispatchmethod
+from typing import Any, TypeVar
+
+from longreward.judge.base import Verdict
+from longreward.judge.requests import (
+    ExtractRelevant,
+    JudgeRequest,
+    ListStatements,
+    RateCompleteness,
+    RateHelpfulness,
+    RateLogicality,
+    VerifyStatement,
+)
+from longreward.schema import JudgeCall
+from longreward.text.sentences import content_words, names_and_numbers, split_sentences
+
+T = TypeVar("T")
+
+NOTICE = "judge: offline - a rule-based stand-in for trying things out, not a measure of quality"
+
+_FILLER_CUES = frozenset(
+    "answer ask asked glad happy help helps hope interesting let please question see summary think thanks thank "
+    "问题 希望 帮助 谢谢 总之 综上".split()
+)
+_FULL, _PARTIAL = 0.85, 0.7  # share of a statement's words found together in the evidence
+_SAME_FACT = 0.4  # word overlap above which two sentences on one subject speak of the same matter
+
+
+class OfflineJudge:
+    """Implements `Judge` by rules; every call ends in a verdict and costs nothing."""
+
+    async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
+        value: Any = self._answer(request)
+        return Verdict(value, JudgeCall(kind=request.prompt, attempts=1))
+
+    async def aclose(self) -> None:
+        return None
+
+    @singledispatchmethod
+    def _answer(self, request: object) -> object:
+        raise TypeError(f"the offline judge has no rule for {type(request).__name__}; add one in longreward/judge")
+
+    @_answer.register
+    def _helpfulness(self, request: RateHelpfulness) -> float:
+        """Are the things asked about spoken of, without padding, repetition or other matters?"""
+        asked = _topic(request.query)
+        sentences = [frozenset(content_words(s)) for s in split_sentences(request.answer)]
+        useful = {words for words in sentences if words & asked and not _is_filler(words)}
+        if not asked or not useful:
+            return 0.0
+        covered = len(asked & frozenset().union(*useful)) / len(asked)
+        return 10 * covered * (0.4 + 0.6 * len(useful) / len(sentences))
+
+    @_answer.register
+    def _logicality(self, request: RateLogicality) -> float:
+        """Does a sentence repeat an earlier one, or say something else of the same matter?"""
+        sentences = [content_words(s) for s in split_sentences(request.answer)]
+        sentences = [words for words in sentences if words]
+        flaws = 0.0
+        for i, words in enumerate(sentences):
+            if any(set(words) == set(earlier) for earlier in sentences[:i]):
+                flaws += 0.5
+            elif any(_contradict(words, earlier) for earlier in sentences[:i]):
+                flaws += 1
+        return 10 * max(0.0, 1 - 2 * flaws / max(len(sentences), 1))
+
+    @_answer.register
+    def _statements(self, request: ListStatements) -> list[str]:
+        """The answer's sentences less those without content, each once."""
+        return list(dict.fromkeys(s for s in split_sentences(request.answer) if _is_statement(s)))
+
+    @_answer.register
+    def _verify(self, request: VerifyStatement) -> float:
+        """Are the statement's words, names and numbers found together in one sentence of the evidence, or two?"""
+        words, names = set(content_words(request.statement)), names_and_numbers(request.statement)
+        if not words:
+            return 0.0
+        best = 0.0
+        for passage in request.evidence:
+            sentences = [_sentence(s) for s in split_sentences(passage)]
+            for (found, found_names), (more, more_names) in zip(sentences, [*sentences[1:], _EMPTY], strict=True):
+                share, names_match = _support(words, names, found, found_names)
+                if share < _FULL or not names_match:
+                    share_two, match_two = _support(words, names, found | more, found_names | more_names)
+                    # Two sentences may complete one another, but only where they speak of the same subject.
+                    if match_two and share_two >= _FULL and share >= 0.5 and more_names & found_names & names:
+                        share, names_match = share_two, True
+                best = max(best, 1.0 if share >= _FULL and names_match else 0.5 if share >= _PARTIAL else 0.0)
+        return best
+
+    @_answer.register
+    def _extract(self, request: ExtractRelevant) -> str | None:
+        """The chunk's sentences that speak of what is asked about."""
+        asked = _topic(request.query)
+        enough = 1 if names_and_numbers(request.query) else max(1, len(asked) // 2)
+        relevant = [s for s in split_sentences(request.chunk) if len(asked & set(content_words(s))) >= enough]
+        return " ".join(relevant) or None
+
+    @_answer.register
+    def _completeness(self, request: RateCompleteness) -> float:
+        """How much of each relevant sentence is found in one sentence of the answer?"""
+        needed = [set(content_words(s)) for passage in request.extractions for s in split_sentences(passage)]
+        needed = [words for words in needed if words]
+        said = [set(content_words(s)) for s in split_sentences(request.answer)]
+        if not needed:
+            return 10.0
+        covered = (max((len(words & other) / len(words) for other in said), default=0.0) for words in needed)
+        # Half the words are easily shared by chance, so coverage counts from there on.
+        return 10 * sum(max(0.0, 2 * share - 1) for share in covered) / len(needed)
+
+
+_EMPTY: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+
+@lru_cache(maxsize=50_000)
+def _sentence(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    words = frozenset(content_words(text))
+    # In the evidence any word may be the name: a capital letter is no proof where a sentence begins.
+    return words, words | names_and_numbers(text)
+
+
+def _support(words: set[str], names: set[str], found: Iterable[str], found_names: Iterable[str]) -> tuple[float, bool]:
+    return len(words & set(found)) / len(words), names <= set(found_names)
+
+
+def _topic(query: str) -> set[str]:
+    """What the question is about: the words of its names and numbers, or else all its content words."""
+    words = set(content_words(query))
+    named = {word for name in names_and_numbers(query) for word in content_words(name)}
+    return (words & named) or words
+
+
+def _is_filler(words: Iterable[str]) -> bool:
+    return bool(_FILLER_CUES.intersection(words))
+
+
+def _is_statement(sentence: str) -> bool:
+    words = content_words(sentence)
+    if not words or sentence.rstrip().endswith(("?", "？")):
+        return False
+    return bool(names_and_numbers(sentence)) or (len(words) >= 3 and not _is_filler(words))
+
+
+def _contradict(words: list[str], earlier: list[str]) -> bool:
+    """The same subject (first content word) and much the same matter, but other details on both sides."""
+    a, b = set(words), set(earlier)
+    overlap = len(a & b) / len(a | b)
+    return words[0] == earlier[0] and overlap >= _SAME_FACT and bool(a - b) and bool(b - a)

@@ -1,0 +1,132 @@
+"""LongReward: the four dimensions as one small graph of concurrent judge calls."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from longreward.config import RewardConfig, validate
+from longreward.dimensions import SCORE
+from longreward.document import Document, TokenSpans
+from longreward.judge import Judge, make_judge
+from longreward.schema import OK, DimensionScore, Reward, Sample
+from longreward.text.chunking import word_spans
+from longreward.text.retrieval import BM25Index
+
+_DOCUMENTS_KEPT = 256  # prepared documents; a rollout batch's worth, so that no group prepares its document twice
+
+
+class LongReward:
+    """Scores answers about long documents (arXiv 2410.21252, section 3).
+
+    One answer takes two judge latencies, whatever the number of statements and chunks: the first calls of all
+    dimensions go out together, then the calls that need their replies. Use one instance per event loop.
+    """
+
+    def __init__(self, config: RewardConfig, judge: Judge | None = None, token_spans: TokenSpans = word_spans) -> None:
+        """`token_spans` gives the character spans of a text's tokens; chunk sizes are counted in them."""
+        self.config = config
+        self._judge = judge if judge is not None else make_judge(config.judge)
+        self._token_spans = token_spans
+        if "faithfulness" in config.needed:
+            # Pays for bm25s' import (numba, a second) here, not in the middle of the first answer.
+            BM25Index([])
+        self._documents: OrderedDict[bytes, Document] = OrderedDict()
+
+    @classmethod
+    def from_config(cls, config: RewardConfig | Mapping[str, Any], token_spans: TokenSpans = word_spans) -> LongReward:
+        """From a mapping: judge, cache, retrieval, chunking, weights. ConfigError says what is wrong in it."""
+        if not isinstance(config, RewardConfig):
+            config = validate(RewardConfig, config, "reward config")
+        return cls(config, token_spans=token_spans)
+
+    def prepare(self, context: str, query: str) -> None:
+        """Begin the work that does not depend on the answer. Call it on the event loop, ahead of `score`."""
+        self._document(context, query).start()
+
+    async def score(self, sample: Sample) -> Reward:
+        """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number."""
+        started = time.monotonic()
+        if _needs_no_judge(sample.answer):
+            dimensions = {name: _floor() for name in self.config.needed}
+        else:
+            document = self._document(sample.context, sample.query)
+            document.start()
+            scores = await asyncio.gather(
+                *(SCORE[name](sample.answer, document, self._judge, self.config) for name in self.config.needed)
+            )
+            dimensions = dict(zip(self.config.needed, scores, strict=True))
+        return Reward(
+            id=sample.id,
+            total=self._total(dimensions),
+            dimensions={str(name): score for name, score in dimensions.items()},
+            seconds=time.monotonic() - started,
+        )
+
+    async def score_many(
+        self,
+        samples: Iterable[Sample],
+        *,
+        concurrency: int = 64,
+        on_result: Callable[[int, Reward], Awaitable[None] | None] | None = None,
+    ) -> list[Reward]:
+        """Score answers, at most `concurrency` at once, results in the order given.
+
+        `on_result(position, reward)` is called as each is done. One answer's judge failures do not touch the others.
+        """
+        samples = list(samples)
+        results: list[Reward | None] = [None] * len(samples)
+        numbered = iter(enumerate(samples))
+
+        async def worker() -> None:
+            for position, sample in numbered:
+                reward = results[position] = await self.score(sample)
+                if on_result is not None:
+                    waiting = on_result(position, reward)
+                    if waiting is not None:
+                        await waiting
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(samples))):
+                group.create_task(worker())
+        return [reward for reward in results if reward is not None]
+
+    async def aclose(self) -> None:
+        """Stop background work and close the judge's connections."""
+        for document in self._documents.values():
+            document.cancel()
+        self._documents.clear()
+        await self._judge.aclose()
+
+    def _document(self, context: str, query: str) -> Document:
+        key = hashlib.sha256(f"{len(query)} {query}{context}".encode("utf-8", "surrogatepass")).digest()
+        document = self._documents.pop(key, None)
+        if document is None:
+            document = Document(context, query, self._judge, self.config, self._token_spans)
+        self._documents[key] = document
+        if len(self._documents) > _DOCUMENTS_KEPT:
+            # Answers in flight hold their document themselves: forgetting it here loses no work of theirs.
+            self._documents.popitem(last=False)
+        return document
+
+    def _total(self, dimensions: Mapping[Any, DimensionScore]) -> float | None:
+        weighted = 0.0
+        for name, dimension in dimensions.items():
+            if dimension.score is None:
+                return None
+            weighted += self.config.weights[name] * dimension.score
+        return weighted / sum(self.config.weights[name] for name in dimensions)
+
+
+def _needs_no_judge(answer: str) -> bool:
+    """Nothing but white space, punctuation, symbols or control characters: the floor, without a call."""
+    return not any(unicodedata.category(character)[0] in "LN" for character in answer)
+
+
+def _floor() -> DimensionScore:
+    return DimensionScore(score=0.0, status=OK, detail="the answer is empty")

@@ -1,0 +1,124 @@
+"""What goes in and what comes out: plain data, JSON both ways, safe to send between processes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Dimension = Literal["helpfulness", "logicality", "faithfulness", "completeness"]
+DIMENSIONS: tuple[Dimension, ...] = ("helpfulness", "logicality", "faithfulness", "completeness")
+OK = "ok"
+"""The status of a dimension or a call that ended in a value; every other status is the reason why not."""
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Sample(Record):
+    """One answer to be scored: a question about a long document, and what the policy said."""
+
+    id: str = ""
+    context: str
+    """The document."""
+    query: str
+    """The question."""
+    answer: str
+    """The policy's answer, without the prompt."""
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _id_is_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
+class Evidence(Record):
+    """A chunk of the document shown to the judge: `text == context[start:end]`, offsets in characters."""
+
+    index: int
+    start: int
+    end: int
+    text: str
+
+
+class Usage(Record):
+    """What scoring cost: judge calls (attempts included) and tokens as the endpoint reported them."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
+class JudgeCall(Record):
+    """One question to the judge, answered or not. `text` is its last reply, kept also where it could not be parsed."""
+
+    kind: str
+    status: str = OK
+    detail: str = ""
+    text: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+    usage: Usage = Field(default_factory=Usage)
+
+
+class Statement(Record):
+    """A factual statement of the answer and how far the document supports it: 1, 0.5 or 0; None where void."""
+
+    text: str
+    support: float | None
+    evidence: list[Evidence] = Field(default_factory=list)
+    call: JudgeCall
+
+
+class DimensionScore(Record):
+    """A dimension's score in 0..10, or None and the reason in `status` (DESIGN: never a number for a failure)."""
+
+    score: float | None
+    status: str = OK
+    detail: str = ""
+    calls: list[JudgeCall] = Field(default_factory=list)
+    """The judge calls made for this answer; shared document work is counted once, in the answer that caused it."""
+    statements: list[Statement] = Field(default_factory=list)
+
+    @classmethod
+    def void(cls, call: JudgeCall, calls: list[JudgeCall], statements: list[Statement] | None = None) -> DimensionScore:
+        """The dimension has no score because `call` failed."""
+        return cls(score=None, status=call.status, detail=call.detail, calls=calls, statements=statements or [])
+
+    @classmethod
+    def rated(cls, rating: float | None, call: JudgeCall, shared: list[JudgeCall] | None = None) -> DimensionScore:
+        """The dimension's score is the rating that `call` ended in, if it did; `shared` calls came before it."""
+        return cls(score=rating, status=call.status, detail=call.detail, calls=[*(shared or []), call])
+
+    @property
+    def usage(self) -> Usage:
+        calls = self.calls + [statement.call for statement in self.statements]
+        return sum((call.usage for call in calls), Usage())
+
+
+class Reward(Record):
+    """A scored answer: the weighted mean of its dimensions (0..10) and all that led to it."""
+
+    id: str
+    total: float | None
+    """None (void) unless every dimension that has a weight has a score."""
+    dimensions: dict[str, DimensionScore]
+    seconds: float = 0.0
+    """Wall time of scoring this answer."""
+
+    @property
+    def usage(self) -> Usage:
+        return sum((dimension.usage for dimension in self.dimensions.values()), Usage())
+
+    @property
+    def void_reasons(self) -> dict[str, str]:
+        """The dimensions without a score, each with its reason."""
+        return {name: d.status for name, d in self.dimensions.items() if d.score is None}

@@ -1,0 +1,104 @@
+"""Cut a document into chunks of a bounded number of tokens, by slicing the text itself.
+
+Chunks decoded from token ids would break characters of several tokens; a slice of the text never does.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from longreward.text.language import CJK
+
+Spans = Sequence[tuple[int, int]]
+"""Token spans as (start, end) in characters, as fast tokenizers return for `return_offsets_mapping`."""
+
+# Words and numbers are cut at 16 characters, so that a "word" of a megabyte (base64, a genome) is many tokens.
+_TOKEN = re.compile(rf"[^\W\d_{CJK}]{{1,16}}|\d{{1,16}}|[{CJK}]|[^\w\s]|_")
+_JOINER = "\u200d"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a document: `text == document[start:end]`; `index` counts from 0."""
+
+    index: int
+    start: int
+    end: int
+    text: str
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """A tokenizer that needs no model: words, numbers, single CJK characters and punctuation marks."""
+    return [match.span() for match in _TOKEN.finditer(text)]
+
+
+def count_tokens(text: str, token_spans: Callable[[str], Spans] = word_spans) -> int:
+    """Number of tokens in a text."""
+    return len(token_spans(text))
+
+
+def chunk(document: str, max_tokens: int, token_spans: Callable[[str], Spans] = word_spans) -> list[Chunk]:
+    """Cut a document into contiguous chunks of at most `max_tokens` tokens (the paper: 128 and 4096).
+
+    The chunks cover the whole text without gap or overlap and each but the first starts at a token's start. Spans may
+    overlap, be empty or repeat (the byte tokens of one character); every span counts as a token of the chunk it starts
+    in. Cuts inside a token or between a character and its combining marks are avoided while that keeps the limit. Only
+    a single character of more than `max_tokens` tokens makes a chunk longer. Empty text gives no chunks; ValueError
+    if `max_tokens` < 1.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}; it must be 1 or more")
+    if not document:
+        return []
+    starts, weights, clean = _cut_points(document, token_spans(document))
+    totals = list(accumulate(weights))
+    cuts = [0]
+    first = 0
+    while True:
+        before = totals[first - 1] if first else 0
+        end = max(bisect_right(totals, before + max_tokens, lo=first), first + 1)
+        if end >= len(starts):
+            break
+        tidy = end
+        while tidy > first and not clean[tidy]:
+            tidy -= 1
+        first = tidy if tidy > first else end
+        cuts.append(starts[first])
+    ends = [*cuts[1:], len(document)]
+    return [Chunk(i, start, end, document[start:end]) for i, (start, end) in enumerate(zip(cuts, ends, strict=True))]
+
+
+def _cut_points(document: str, spans: Spans) -> tuple[list[int], list[int], list[bool]]:
+    """The distinct token starts, how many tokens start at each, and whether a cut there harms nothing."""
+    starts: list[int] = []
+    weights: list[int] = []
+    clean: list[bool] = []
+    covered, last = 0, -1
+    # Special tokens come as (0, 0) wherever they stand, so spans need not be in order.
+    for start, end in sorted(spans):
+        if start == last or (starts and start >= len(document)):
+            weights[-1] += 1
+        else:
+            last = start
+            starts.append(start)
+            weights.append(1)
+            clean.append(start >= covered and not _continues(document, start))
+        if end > covered:
+            covered = end
+    return starts, weights, clean
+
+
+def _continues(document: str, at: int) -> bool:
+    """Whether the character at `at` belongs to the visible character before it."""
+    char = document[at : at + 1]
+    if "\n" < char < "\u0300" or not at:
+        return False
+    if char <= "\n":
+        return char == "\n" and document[at - 1] == "\r"
+    is_skin_tone = "\U0001f3fb" <= char <= "\U0001f3ff"
+    return document[at - 1] == _JOINER or char == _JOINER or is_skin_tone or unicodedata.category(char)[0] == "M"

@@ -1,0 +1,45 @@
+"""BM25 over the chunks of one document: the evidence for a statement (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longreward.text.language import terms
+
+
+class BM25Index:
+    """An index over texts (a document's chunks). Scoring is by the bm25s library, in this process, without a model."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        # bm25s brings numpy and, where installed, numba: a second of import that `import longreward` must not cost.
+        import bm25s
+
+        self._size = len(texts)
+        self._vocabulary: dict[str, int] = {}
+        number = self._vocabulary.setdefault
+        ids = [[number(term, len(self._vocabulary)) for term in terms(text)] for text in texts]
+        self._bm25 = None
+        # bm25s raises on a corpus without a single token.
+        if self._vocabulary:
+            self._bm25 = bm25s.BM25(backend="numpy", csc_backend="numpy")
+            self._bm25.index((ids, self._vocabulary), create_empty_token=False, show_progress=False)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def top(self, query: str, k: int) -> list[int]:
+        """Indices, in document order, of the at most `k` texts that score best and above 0.
+
+        Ties go to the earlier text. Empty if no term of the query is in the texts. ValueError for a negative k.
+        """
+        if k < 0:
+            raise ValueError(f"k is {k}; it must be 0 or more")
+        # Unknown terms are left out here: bm25s itself would answer them with arbitrary texts of score 0.
+        ids = [self._vocabulary[term] for term in terms(query) if term in self._vocabulary]
+        if self._bm25 is None or not ids or not k:
+            return []
+        import numpy as np
+
+        scores = self._bm25.get_scores_from_ids(ids)
+        best = np.argsort(-scores, kind="stable")[:k]
+        return sorted(int(i) for i in best if scores[i] > 0)

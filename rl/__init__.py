@@ -1,0 +1,1 @@
+"""The training: LongReward as the reward of OpenRLHF's own loop."""

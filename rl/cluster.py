@@ -1,0 +1,106 @@
+"""Ray: what a run needs of it, and connecting to a cluster or starting one."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import Any
+
+from longreward.errors import ConfigError
+from rl.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What OpenRLHF asks of Ray at once. Each of its actors and placement bundles takes one CPU beside its GPU."""
+
+    gpus: int
+    cpus: int
+    parts: str
+    """The sum in words, for messages."""
+
+
+def needed(args: Namespace) -> Resources:
+    """The logical GPUs and CPUs of a run, from OpenRLHF's parsed flags; it waits forever for what is not there.
+
+    Follows `openrlhf.cli.train_ppo_ray.train`: learners, reference, critic and engines, shared where colocated.
+    """
+    flags = vars(args)
+    actor = flags["actor.num_nodes"] * flags["actor.num_gpus_per_node"]
+    engines = (flags["vllm.num_engines"] or 0) * flags["vllm.tensor_parallel_size"]
+    parts = {"learners": actor}
+    reference = flags["algo.kl.init_coef"] > 0
+    colocated = flags["train.colocate_all"]
+    if reference and not (colocated or flags["train.colocate_actor_ref"]):
+        parts["reference"] = flags["ref.num_nodes"] * flags["ref.num_gpus_per_node"]
+    if engines and (not colocated or flags["train.async_enable"]):
+        parts["vLLM engines"] = engines
+    if flags["algo.advantage.estimator"] == "gae" and not colocated:
+        parts["critic"] = flags["critic.num_nodes"] * flags["critic.num_gpus_per_node"]
+    total = sum(parts.values())
+    # The trainer itself is one more actor: Ray places an actor only where a whole CPU is free, then gives it back.
+    return Resources(total, total + 1, " + ".join(f"{count} {name}" for name, count in parts.items()))
+
+
+def connect(config: RunConfig, resources: Resources, device: str, env_vars: dict[str, str]) -> None:
+    """Join the cluster that `ray.address` or RAY_ADDRESS names, or start one of our own.
+
+    ConfigError when it does not answer or has fewer GPUs or CPUs than the run needs.
+    """
+    import ray
+
+    runtime_env: dict[str, Any] = {"env_vars": env_vars}
+    if device == "cpu":
+        runtime_env["worker_process_setup_hook"] = "rl.cpu_backend.apply"
+    common: dict[str, Any] = {"namespace": f"longreward-{config.run.name}", "runtime_env": runtime_env}
+    common |= {"log_to_driver": True, "logging_level": "WARNING"}
+    if config.needs_own_cluster:
+        # Logical GPUs stand for whatever the machine computes on; with real ones Ray counts them itself.
+        logical = {"num_gpus": resources.gpus} if device == "cpu" else {}
+        ray.init(
+            address="local",
+            num_cpus=max(resources.cpus, os.cpu_count() or 1),
+            object_store_memory=math.ceil(config.ray.object_store_gb * 1e9),
+            include_dashboard=False,
+            **logical,
+            **common,
+        )
+    else:
+        address = config.ray.address or os.environ["RAY_ADDRESS"]
+        try:
+            ray.init(address=address, **common)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"no Ray cluster answers at {address}: {_last_line(error)}; is `ray start` done?"
+            ) from None
+    _compare(resources, ray.cluster_resources())
+
+
+def _compare(resources: Resources, there: dict[str, float]) -> None:
+    gpus, cpus = int(there.get("GPU", 0)), int(there.get("CPU", 0))
+    if gpus < resources.gpus:
+        raise ConfigError(
+            f"the run needs {resources.gpus} GPUs ({resources.parts}) and Ray has {gpus}; give Ray more "
+            "(ray start --num-gpus=N) or need fewer (openrlhf.train.colocate_all, *.num_gpus_per_node)"
+        )
+    if cpus < resources.cpus - 1:
+        raise ConfigError(
+            f"the run needs {resources.cpus - 1} CPUs (one per GPU, {resources.parts}) and Ray has {cpus}; "
+            "give Ray more (ray start --num-cpus=N) or need fewer (openrlhf.train.colocate_all)"
+        )
+
+
+def stop_on_sigterm() -> None:
+    """`ray job stop`, Slurm and systemd send SIGTERM: let it end the run the way Ctrl-C does."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -1,0 +1,130 @@
+"""A training run's configuration: ours section by section, OpenRLHF's flags as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from longreward import config as base
+from longreward.config import RewardConfig, Section
+
+
+class RunSection(Section):
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    """The run's name; its directory is `dir`/`name`."""
+    dir: Path = Path("runs")
+    """Where run directories are kept. On a cluster of several machines: a file system that all of them share."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """`auto` uses the GPUs if there are any; `cpu` replaces the CUDA-only places of OpenRLHF and vLLM."""
+    deadline_start_s: float = Field(120, gt=0)
+    """Longest wait in seconds for Ray to start, for judge workers and for the judge's first reply."""
+
+
+class DataSection(Section):
+    train: Path
+    """JSON lines with idx (or id), context, query: the documents and questions to train on."""
+    heldout: Path | None = None
+    """The same, never trained on: scored before and after. Left out: no such scores."""
+
+
+class EvaluationSection(Section):
+    n_samples_per_prompt: int = Field(4, ge=1)
+    """Answers per held-out prompt."""
+    temperature: float = Field(1.0, ge=0)
+    """Sampling temperature on the held-out set; 1.0 measures the policy as it is."""
+    max_prompts: int | None = Field(None, ge=1)
+    """At most so many held-out prompts, the first ones; all when null."""
+
+
+class RewardSection(RewardConfig):
+    name: str = "longreward"
+    """The reward function, by its name in rl/rewards.py."""
+    workers: int = Field(1, ge=1)
+    """Judge workers: Ray actors that hold the reward and its judge connections."""
+    tokenizer: Literal["policy", "words"] = "policy"
+    """What chunk sizes are counted in: the policy's tokens, or words for a tokenizer without character offsets."""
+    answer_timeout_s: float = Field(600, gt=0)
+    """Deadline in seconds for scoring one answer, waiting included; past it the reward is void."""
+    max_void_rate: float = Field(0.5, gt=0, le=1)
+    """The run stops when more than this share of the last `void_window` answers of an engine is void."""
+    void_window: int = Field(256, ge=1)
+    """Answers over which the void rate is taken."""
+    shuffle: bool = False
+    """Control experiment: give each answer the reward of a sibling drawn at random, so that nothing can be learned."""
+
+
+class WandbSection(Section):
+    mode: Literal["disabled", "offline", "online"] = "disabled"
+    """`online` needs the key in WANDB_API_KEY on the machine that runs the trainer; it is never a flag here."""
+    project: str = "longreward"
+    """W&B project."""
+    entity: str | None = None
+    """W&B user or team."""
+    group: str | None = None
+    """W&B group."""
+
+
+class RaySection(Section):
+    address: str | None = None
+    """A running cluster's address, or `auto`; else the variable RAY_ADDRESS; else a cluster of its own is started."""
+    object_store_gb: float = Field(1.0, gt=0)
+    """Shared memory of a cluster of its own, in GB."""
+
+
+class RunConfig(Section):
+    run: RunSection
+    """The run and where it is kept."""
+    data: DataSection
+    """Documents and questions."""
+    reward: RewardSection = RewardSection()
+    """The reward function: the library's sections (judge, cache, retrieval, chunking, weights) and the workers."""
+    evaluation: EvaluationSection = EvaluationSection()
+    """How the held-out set is sampled."""
+    wandb: WandbSection = WandbSection()
+    """W&B. TensorBoard files are always written."""
+    ray: RaySection = RaySection()
+    """The Ray cluster."""
+    openrlhf: dict[str, Any] = Field(default_factory=dict)
+    """OpenRLHF's own flags, nested or dotted: actor.adam.lr, algo.kl.init_coef, ... See its --help."""
+
+    @field_validator("openrlhf")
+    @classmethod
+    def _flat(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return flatten(value)
+
+    @property
+    def directory(self) -> Path:
+        """The run directory, absolute: workers may have another working directory."""
+        return (self.run.dir / self.run.name).absolute()
+
+    @property
+    def needs_own_cluster(self) -> bool:
+        return not (self.ray.address or os.environ.get("RAY_ADDRESS"))
+
+
+def load(path: Path, overrides: list[str]) -> RunConfig:
+    """Read a run's YAML and apply `section.key=value` overrides. ConfigError says what is wrong and where."""
+    data = base.load_yaml(path)
+    section = data.get("openrlhf")
+    if isinstance(section, dict):
+        # Flat before the overrides, so that both spellings in a file (nested, dotted) are overridden alike.
+        data["openrlhf"] = flatten(section)
+    flags = [o.removeprefix("openrlhf.") for o in overrides if o.startswith("openrlhf.")]
+    base.apply_overrides(data, [o for o in overrides if not o.startswith("openrlhf.")])
+    data["openrlhf"] = (data.get("openrlhf") or {}) | flatten(base.apply_overrides({}, flags))
+    return base.validate(RunConfig, data, str(path))
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"actor": {"adam": {"lr": 1}}}` -> `{"actor.adam.lr": 1}`; dotted keys stay as they are."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,119 @@
+"""Judge workers: Ray actors that hold the reward function, score answers and write them to the run's store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from longreward.document import TokenSpans
+from longreward.errors import ConfigError
+from longreward.schema import Reward, Sample, Usage
+from longreward.store import Store
+from longreward.text.chunking import word_spans
+from rl import rewards
+from rl.config import RewardSection, RunConfig
+
+_CALLS_AT_ONCE = 10_000  # answers a worker may hold; Ray's own default for async actors is 1000
+
+
+class JudgeWorker:
+    """Holds one reward function. All methods run on one event loop; none of them blocks it."""
+
+    def __init__(
+        self, index: int, config: RewardSection, tokenizer: str | None, directory: Path, secrets: dict[str, str]
+    ):
+        # Keys come as arguments: a runtime environment's variables would stand in Ray's logs and its dashboard.
+        os.environ.update(secrets)
+        self._reward = rewards.make(config, token_spans(tokenizer))
+        self._store = Store(directory / "store" / f"answers-{index}-{os.getpid()}.jsonl")
+        self._counts: Counter[str] = Counter()
+        self._sums: Counter[str] = Counter()
+        self._usage = Usage()
+
+    async def ready(self) -> None:
+        """Answers once the worker is up."""
+
+    async def prepare(self, document: dict[str, str]) -> None:
+        """Begin the shared work on `document` (context, query) while its answers are still being generated."""
+        self._reward.prepare(document["context"], document["query"])
+
+    async def score(self, document: dict[str, str], answer: str, about: dict[str, Any]) -> Reward:
+        """Score one answer. `about` (id, split, ...) is stored beside it."""
+        started = time.time()
+        sample = Sample(id=about["id"], context=document["context"], query=document["query"], answer=answer)
+        reward = await self._reward.score(sample)
+        self._usage += reward.usage
+        self._counts[about["split"]] += 1
+        self._counts["void"] += reward.total is None
+        if about["split"] == "train" and reward.total is not None:
+            self._sums.update(
+                {name: d.score for name, d in reward.dimensions.items()} | {"total": reward.total, "n": 1}
+            )
+        record = {**about, "time": started, "query": document["query"], "answer": answer}
+        self._store.append(record | reward.model_dump(mode="json", exclude={"id"}, exclude_defaults=True))
+        return reward
+
+    async def stats(self) -> dict[str, Any]:
+        """Counts so far: answers by split, void ones, judge usage, and sums of the train split's scores."""
+        return {"counts": dict(self._counts), "sums": dict(self._sums), "usage": self._usage.model_dump()}
+
+    async def aclose(self) -> None:
+        await self._reward.aclose()
+        self._store.close()
+
+
+def start(config: RunConfig, tokenizer: str | None, run_id: str) -> list[Any]:
+    """Start `reward.workers` judge workers and wait until all are up; ConfigError where one does not come."""
+    env = config.reward.judge.api_key_env or "OPENAI_API_KEY"
+    secrets = {env: os.environ[env]} if env in os.environ else {}
+    # No CPU is reserved: they wait for the network, and a reserved CPU could keep the trainer from being placed.
+    actor = ray.remote(num_cpus=0, max_concurrency=_CALLS_AT_ONCE)(JudgeWorker)
+    workers = [
+        actor.options(name=name).remote(index, config.reward, tokenizer, config.directory, secrets)
+        for index, name in enumerate(names(config, run_id))
+    ]
+    try:
+        ray.get([worker.ready.remote() for worker in workers], timeout=config.run.deadline_start_s)
+    except ray.exceptions.GetTimeoutError:
+        raise ConfigError(
+            f"the judge workers did not start within {config.run.deadline_start_s:.0f} s; see the run's logs, "
+            "or raise run.deadline_start_s"
+        ) from None
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        raise ConfigError(f"a judge worker could not start: {str(cause).strip().splitlines()[-1]}") from None
+    return workers
+
+
+def names(config: RunConfig, run_id: str) -> list[str]:
+    """The workers' actor names, unique to this run on the cluster."""
+    return [f"longreward-judge-{run_id}-{index}" for index in range(config.reward.workers)]
+
+
+def rendezvous(document_id: str, workers: Sequence[str]) -> str:
+    """The worker for a document: all answers about it go to the same one, and few move when the workers change."""
+    return max(workers, key=lambda worker: hashlib.blake2b(f"{worker}\0{document_id}".encode()).digest())
+
+
+def token_spans(tokenizer: str | None) -> TokenSpans:
+    """Character spans of a text's tokens by the tokenizer at that path or name; by words for None.
+
+    ConfigError for a tokenizer that cannot tell offsets.
+    """
+    if tokenizer is None:
+        return word_spans
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=True, use_fast=True)
+    if not loaded.is_fast:
+        raise ConfigError(f"the tokenizer of {tokenizer} tells no character offsets; set reward.tokenizer=words")
+    # The fast tokenizer's core: no warning about a document longer than the model, no Python list of all ids.
+    core = loaded.backend_tokenizer
+    return lambda text: core.encode(text, add_special_tokens=False).offsets

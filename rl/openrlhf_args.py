@@ -1,0 +1,133 @@
+"""A run's configuration as the arguments of OpenRLHF's `train_ppo_ray`. Pure: its source is read, not imported."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from longreward.errors import ConfigError
+from rl.config import RunConfig
+
+MODULE = "openrlhf.cli.train_ppo_ray"
+
+AGENT = Path(__file__).with_name("agent.py")
+
+OWNED = {
+    "train.agent_func_path": "the reward comes from the reward: section",
+    "reward.remote_url": "the reward comes from the reward: section",
+    "data.prompt_dataset": "set data.train",
+    "data.input_key": "prompts are prepared from data.train",
+    "data.label_key": "prompts are prepared from data.train",
+    "data.apply_chat_template": "prompts are rendered when data.train is prepared",
+    "data.input_template": "prompts are rendered when data.train is prepared",
+    "ckpt.path": "checkpoints are kept in the run directory; set run.dir",
+    "ckpt.output_dir": "the model is kept in the run directory; set run.dir",
+    "logger.tensorboard_dir": "TensorBoard files are kept in the run directory; set run.dir",
+    "logger.wandb.key": "export WANDB_API_KEY and set wandb.mode",
+    "logger.wandb.project": "set wandb.project",
+    "logger.wandb.org": "set wandb.entity",
+    "logger.wandb.group": "set wandb.group",
+    "logger.wandb.run_name": "set run.name",
+}
+"""Flags that the run sets itself, and what to set instead."""
+
+WANDB_KEY_PLACEHOLDER = "the-key-is-in-WANDB_API_KEY"  # OpenRLHF starts its W&B logger only if this is not empty
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"openrlhf: {message}; see `python -m {MODULE} --help`")
+
+
+@cache
+def parser() -> argparse.ArgumentParser:
+    """OpenRLHF's own argument parser, built from its own source without importing torch, ray or vllm.
+
+    ConfigError when openrlhf is not installed or its source has another shape than the version this was written for.
+    """
+    spec = importlib.util.find_spec(MODULE) if importlib.util.find_spec("openrlhf") else None
+    if spec is None or spec.origin is None:
+        raise ConfigError("openrlhf is not installed; run ./launch/install.sh (CPU) or pip install '.[gpu]'")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    main = next((n for n in tree.body if isinstance(n, ast.If) and "__main__" in ast.unparse(n.test)), None)
+    body = main.body if main else []
+    end = next((i for i, n in enumerate(body) if "parser.parse_args()" in ast.unparse(n)), None)
+    if end is None:
+        raise ConfigError(f"{MODULE} has no argument parser where openrlhf 0.11.2 has it; install openrlhf==0.11.2")
+    names: dict[str, Any] = {"argparse": _ArgparseWithOurErrors, "datetime": datetime}
+    exec(compile(ast.Module(body=body[:end], type_ignores=[]), spec.origin, "exec"), names)
+    return names["parser"]
+
+
+class _ArgparseWithOurErrors:
+    ArgumentParser = _Parser
+
+
+def build(config: RunConfig, train_prompts: Path, defaults: Mapping[str, Any]) -> list[str]:
+    """The argument list. `defaults` are flags of the machine (see cpu_backend) that the configuration may override.
+
+    ConfigError for an unknown flag (with the nearest known one), a flag that the run owns, or a value OpenRLHF's parser
+    does not take.
+    """
+    for flag in config.openrlhf:
+        if flag in OWNED:
+            raise ConfigError(f"openrlhf.{flag} is set by the run itself: {OWNED[flag]}")
+    argv = to_argv({**defaults, **config.openrlhf, **_owned(config, train_prompts)})
+    parser().parse_args(argv)
+    return argv
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The flat namespace of OpenRLHF's parser, defaults included: `vars(parse(argv))["actor.num_nodes"]`."""
+    return parser().parse_args(argv)
+
+
+def to_argv(flags: Mapping[str, Any]) -> list[str]:
+    """`{"actor.adam.lr": 1e-6, "vllm.enforce_eager": True}` -> the words of a command line; null leaves a flag out."""
+    known = {
+        option[2:]: action for action in parser()._actions for option in action.option_strings if option[:2] == "--"
+    }
+    argv: list[str] = []
+    for flag, value in flags.items():
+        action = known.get(flag)
+        if action is None or flag == "help":
+            close = difflib.get_close_matches(flag, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"see `python -m {MODULE} --help`"
+            raise ConfigError(f"openrlhf.{flag} is no flag of OpenRLHF; {hint}")
+        if value is None:
+            continue
+        if action.nargs == 0:
+            if not isinstance(value, bool):
+                raise ConfigError(f"openrlhf.{flag} is a switch: true or false, got {value!r}")
+            argv += [f"--{flag}"] * value
+        else:
+            values = value if isinstance(value, list | tuple) else [value]
+            argv += [f"--{flag}", *map(str, values)]
+    return argv
+
+
+def _owned(config: RunConfig, train_prompts: Path) -> dict[str, Any]:
+    directory = config.directory
+    flags: dict[str, Any] = {
+        "train.agent_func_path": AGENT,
+        "data.prompt_dataset": train_prompts,
+        "data.input_key": "input",
+        "data.label_key": "label",
+        "ckpt.path": directory / "checkpoints",
+        "ckpt.output_dir": directory / "model",
+        "logger.tensorboard_dir": directory / "tensorboard",
+        "logger.wandb.run_name": config.run.name,
+    }
+    if config.wandb.mode != "disabled":
+        flags["logger.wandb.key"] = WANDB_KEY_PLACEHOLDER
+        flags["logger.wandb.project"] = config.wandb.project
+        flags["logger.wandb.org"] = config.wandb.entity
+        flags["logger.wandb.group"] = config.wandb.group
+    return flags

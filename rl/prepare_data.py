@@ -1,0 +1,155 @@
+"""Render documents and questions into the prompt files OpenRLHF reads.
+
+    python rl/prepare_data.py IN.jsonl OUT.jsonl --model PATH --max-prompt-tokens 63488 [--split heldout]
+
+Rows of IN are the published data's: idx (or id), context, query. `rl/train.py` does this by itself for data.train and
+data.heldout; the command is for looking at the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from longreward import store
+from longreward.errors import ConfigError, InputError, LongRewardError
+from rl.prompts import Label
+
+SEPARATOR = "\n\n"  # between context and question in the user's turn
+_MARK = "\ue000longreward\ue000"  # stands for the user's turn while the template is rendered; private-use characters
+
+
+@dataclass
+class Report:
+    """What became of the rows of one file."""
+
+    kept: int = 0
+    cut: int = 0
+    """Prompts over the budget, cut in the middle of the context (head and tail kept, as in the paper's evaluation)."""
+    longest: int = 0
+    """Tokens of the longest prompt, after cutting."""
+    broken: list[str] = field(default_factory=list)
+    """Rows passed over, each as `file:line: why`."""
+
+    def sentence(self) -> str:
+        cut = f", {self.cut} cut in the middle of the context" if self.cut else ""
+        broken = f", {len(self.broken)} unreadable rows passed over ({self.broken[0]})" if self.broken else ""
+        return f"{self.kept} prompts, longest {self.longest} tokens{cut}{broken}"
+
+
+def prepare(
+    source: Path, out: Path, tokenizer: Any, max_prompt_tokens: int, split: str, max_rows: int | None = None
+) -> Report:
+    """Write `out` from `source`. InputError for a file without a usable row, ConfigError for a hopeless budget."""
+    report = Report()
+    template = _template(tokenizer)
+    rows: list[dict[str, Any]] = []
+    for number, row in store.read(source, report.broken):
+        wrong = next(
+            (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
+        )
+        if wrong:
+            report.broken.append(f"{source}:{number}: {wrong}")
+            continue
+        identity = str(row.get("idx", row.get("id", number)))
+        rows.append(_fit(row["context"], row["query"], identity, tokenizer, template, max_prompt_tokens, split, report))
+        if len(rows) == max_rows:
+            break
+    if not rows:
+        first = f"; first problem: {report.broken[0]}" if report.broken else ""
+        raise InputError(f"{source} holds no row with context and query as text{first}")
+    report.kept = len(rows)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    store.rewrite(out, rows)
+    return report
+
+
+def _template(tokenizer: Any) -> Callable[[str], str]:
+    """User turn -> rendered prompt. The template is rendered once; text is put in as it is, never stripped."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no chat template; use an instruction model")
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": _MARK}], tokenize=False, add_generation_prompt=True
+    )
+    head, mark, tail = rendered.partition(_MARK)
+    if not mark:
+        raise ConfigError(f"the chat template of {tokenizer.name_or_path} drops or changes the user's turn")
+    return lambda text: f"{head}{text}{tail}"
+
+
+def _fit(
+    context: str,
+    query: str,
+    identity: str,
+    tokenizer: Any,
+    template: Callable[[str], str],
+    budget: int,
+    split: str,
+    report: Report,
+) -> dict[str, Any]:
+    prompt = template(context + SEPARATOR + query)
+    tokens = _count(tokenizer, prompt)
+    if tokens > budget:
+        report.cut += 1
+        spans = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        keep = len(spans) - (tokens - budget)
+        while tokens > budget:
+            if keep < 2:
+                raise ConfigError(
+                    f"row {identity}: question and template alone take more than the {budget} tokens of the prompt; "
+                    "raise openrlhf.data.max_len or lower openrlhf.rollout.max_new_tokens"
+                )
+            head, tail = spans[: (keep + 1) // 2], spans[len(spans) - keep // 2 :]
+            cut = context[: head[-1][1]] + "\n" + context[tail[0][0] :]
+            prompt = template(cut + SEPARATOR + query)
+            tokens = _count(tokenizer, prompt)
+            keep -= max(1, tokens - budget)
+        context = cut
+    report.longest = max(report.longest, tokens)
+    start = prompt.index(context + SEPARATOR + query)
+    question = start + len(context) + len(SEPARATOR)
+    label = Label(identity, split, (start, start + len(context)), (question, question + len(query)))
+    return {"input": prompt, "label": label.to_json()}
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def load_tokenizer(model: str) -> Any:
+    """The model's fast tokenizer; ConfigError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no tokenizer at {model}: {' '.join(str(error).split())[:300]}") from None
+    # Only the model has a longest length; preparing measures prompts before they are cut to it.
+    tokenizer.model_max_length = sys.maxsize
+    return tokenizer
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", required=True, help="whose tokenizer and chat template")
+    parser.add_argument("--max-prompt-tokens", type=int, required=True)
+    parser.add_argument("--split", choices=["train", "heldout"], default="train")
+    options = parser.parse_args()
+    try:
+        tokenizer = load_tokenizer(options.model)
+        report = prepare(options.source, options.out, tokenizer, options.max_prompt_tokens, options.split)
+    except LongRewardError as error:
+        print(f"prepare_data: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {report.sentence()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

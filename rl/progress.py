@@ -1,0 +1,115 @@
+"""What a person sees of a run: a line per step while it trains, a table when it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from longreward.schema import DIMENSIONS
+from rl.evaluate import Scores
+
+_SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
+_SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
+_POLL_S = 1.0
+_LINES_AT_MOST = 200  # a long run prints every so-manieth step
+
+
+class Progress:
+    """Prints a line per training step from the judge workers' counts. Use as a context around training."""
+
+    def __init__(self, console: Console, workers: list[Any], answers_per_step: int, steps: int) -> None:
+        self._console, self._workers = console, workers
+        self._answers_per_step, self._steps = answers_per_step, steps
+        self._every = max(1, steps // _LINES_AT_MOST)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(timeout=5)
+
+    def _watch(self) -> None:
+        last, started, step = totals(self._workers), time.monotonic(), 0
+        begun = last["train"]
+        first: tuple[float, int] | None = None
+        while not self._ended.wait(_POLL_S):
+            try:
+                now = totals(self._workers)
+            except ray.exceptions.RayError:
+                continue  # a worker that restarts answers again; one that is gone ends the run elsewhere
+            reached = int((now["train"] - begun) // self._answers_per_step)
+            if (reached < step + self._every and reached < self._steps) or reached <= step:
+                continue
+            step, clock = reached, time.monotonic()
+            first = first or (clock, step)  # the first step holds the engines' warm-up; the pace is taken after it
+            pace = (clock - first[0]) / (step - first[1]) if step > first[1] else None
+            self._console.print(self._line(step, last, now, pace, clock - started), highlight=False, soft_wrap=True)
+            last = now
+
+    def _line(self, step: int, last: dict[str, float], now: dict[str, float], pace: float | None, wall: float) -> str:
+        scored = now.get("n", 0) - last.get("n", 0)
+        void = 1 - scored / max(1.0, now["train"] - last["train"])
+        parts = [f"step {step:>{len(str(self._steps))}}/{self._steps}"]
+        for name in ["total", *DIMENSIONS]:
+            if name in now and scored > 0:
+                label = _SHORT[name]
+                parts.append(f"{label} {(now[name] - last.get(name, 0)) / scored:.2f}")
+        parts.append(f"void {max(0.0, void):.0%}")
+        left = f", {_clock(pace * (self._steps - step))} left" if pace else ""
+        parts.append(f"{_clock(wall)}{left}")
+        return "  ".join(parts)
+
+
+def print_table(console: Console, before: Scores, after: Scores | None, gain: dict[str, Any] | None) -> None:
+    """Held-out means before and after training, and the gain with its 95% interval."""
+    table = Table(title=f"held-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers")
+    table.add_column("")
+    for heading in ["before", "after", "change"] if after else ["score"]:
+        table.add_column(heading, justify="right")
+    old, new = before.means(), after.means() if after else {}
+    for name in ["total", *DIMENSIONS]:
+        if old[name] is None:
+            continue
+        cells = [f"{old[name]:.2f}"]
+        if after:
+            value = new[name]
+            cells += ["-", "-"] if value is None else [f"{value:.2f}", f"{value - (old[name] or 0):+.2f}"]
+        table.add_row("reward" if name == "total" else name, *cells, style="bold" if name == "total" else None)
+    console.print(table)
+    if gain and gain["interval"]:
+        low, high = gain["interval"]
+        console.print(f"gain {gain['total']:+.2f}, 95% interval {low:+.2f} to {high:+.2f}", highlight=False)
+    void = before.void + (after.void if after else 0)
+    if void:
+        console.print(f"{void} answers had no reward (judge failures) and are left out", style="yellow")
+
+
+def totals(workers: list[Any]) -> dict[str, float]:
+    """Over all judge workers: `answers`, `train` (answers of that split), `void`, `calls`, and the train split's sums
+    of scores (`total`, each dimension) over its `n` valid answers."""
+    total: dict[str, float] = {"train": 0, "answers": 0, "void": 0, "calls": 0}
+    for stats in ray.get([worker.stats.remote() for worker in workers], timeout=30):
+        counts = stats["counts"]
+        for split in ("train", "heldout"):
+            total["answers"] += counts.get(split, 0)
+        for name in ("train", "void"):
+            total[name] += counts.get(name, 0)
+        total["calls"] += stats["usage"]["calls"]
+        for name, value in stats["sums"].items():
+            total[name] = total.get(name, 0) + value
+    return total
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,93 @@
+"""A run's directory: what is written there at the start, while it trains, and at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from rl.config import RunConfig
+from rl.openrlhf_args import MODULE
+
+
+def create(config: RunConfig, argv: list[str]) -> Path | None:
+    """Make the directory with `config.yaml` (resolved) and `command.txt`. An earlier run of that name is moved aside.
+
+    Returns where the earlier run is now, if there was one.
+    """
+    directory, moved = config.directory, None
+    if directory.exists() and any(directory.iterdir()):
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(directory.stat().st_mtime))
+        moved = directory.with_name(f"{directory.name}.{stamp}")
+        directory.rename(moved)
+    write_plan(config, argv)
+    return moved
+
+
+def write_plan(config: RunConfig, argv: list[str]) -> None:
+    """`config.yaml` and `command.txt`: what the run will do."""
+    config.directory.mkdir(parents=True, exist_ok=True)
+    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (config.directory / "config.yaml").write_text(resolved, encoding="utf-8")
+    command = shlex.join(["python", "-m", MODULE, *argv])
+    (config.directory / "command.txt").write_text(command + "\n", encoding="utf-8")
+
+
+@contextmanager
+def logs_to(path: Path, *, verbose: bool) -> Iterator[Console]:
+    """Send all that engines, learners, this process and its children print to `path`; to the screen too if `verbose`.
+
+    Yields the console for what a person is to see.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The descriptors, not sys.stdout: compilers and other children of this process write past Python.
+    screen = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    errors = os.dup(2)
+    tee = subprocess.Popen(["tee", "-a", path], stdin=subprocess.PIPE, stdout=errors) if verbose else None
+    log = tee.stdin if tee and tee.stdin else path.open("ab")
+    try:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        yield Console(file=screen)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(screen.fileno(), 1)
+        os.dup2(errors, 2)
+        log.close()
+        if tee:
+            tee.wait()
+        os.close(errors)
+        screen.close()
+
+
+def steps_done(config: RunConfig) -> int:
+    """Training steps in the run's TensorBoard files, OpenRLHF's own record."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = config.directory / "tensorboard" / config.run.name
+    if not folder.is_dir():
+        return 0
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 1})
+    events.Reload()
+    return max(
+        (events.Scalars(tag)[-1].step for tag in events.Tags()["scalars"] if tag.startswith("train/")), default=0
+    )
+
+
+def write_summary(config: RunConfig, summary: dict[str, Any]) -> Path:
+    path = config.directory / "summary.json"
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return path

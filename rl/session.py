@@ -1,0 +1,113 @@
+"""A run's surroundings: preflight, Ray, prompt files, judge workers - and their end, however the run ends."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from longreward.errors import ConfigError
+from longreward.judge import offline
+from rl import cluster, cpu_backend, judge_workers, openrlhf_args, preflight, prepare_data, reward_client, run_directory
+from rl.config import RunConfig
+
+
+@dataclass
+class Session:
+    """What a run can use while it is open."""
+
+    config: RunConfig
+    console: Console
+    argv: list[str]
+    args: Namespace
+    """OpenRLHF's flags, parsed, flat: `vars(args)["actor.num_nodes"]`."""
+    started: float
+    """`time.monotonic()` when the run began."""
+    workers: list[Any] = field(default_factory=list)
+    reports: dict[str, prepare_data.Report] = field(default_factory=dict)
+    """What became of the prompts, by split: `train`, and `heldout` if there is one."""
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        seconds = int(time.monotonic() - self.started)
+        self.console.print(f"[{seconds // 60}:{seconds % 60:02}] {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def prompts(self, split: str) -> Any:
+        return self.config.directory / "data" / f"{split}.jsonl"
+
+
+@contextmanager
+def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
+    """Check, connect, prepare and start the judge workers; stop all of it at the end.
+
+    ConfigError or InputError with one sentence for everything that can be known to fail before training.
+    """
+    started = time.monotonic()
+    device = preflight.choose_device(config)
+    argv = preflight.flags(config, device, config.directory / "data" / "train.jsonl")
+    args = openrlhf_args.parse(argv)
+    problems = preflight.files(config, vars(args))
+    if problems:
+        raise ConfigError(problems[0])
+    preflight.judge(config)
+    run_id = uuid.uuid4().hex[:8]
+    env_vars = _environment(config, device, run_id)
+    # The driver needs them too: a cluster of its own and OpenRLHF's imports inherit them from here.
+    os.environ.update(env_vars)
+    cpu_backend.apply()
+    import ray
+
+    cluster.stop_on_sigterm()
+    try:
+        # Before the run directory is made: a cluster that is too small must not move an earlier run aside.
+        cluster.connect(config, cluster.needed(args), device, env_vars)
+        moved = run_directory.create(config, argv)
+        log = config.directory / "logs" / "train.log"
+        with run_directory.logs_to(log, verbose=verbose) as console:
+            session = Session(config, console, argv, args, started)
+            session.say(f"device {device}; all logs go to {log}")
+            if moved:
+                session.say(f"the earlier run of this name is kept in {moved}")
+            if config.reward.judge.kind == "offline":
+                session.say(offline.NOTICE)
+            try:
+                _prepare(session)
+                model = vars(args)["actor.model_name_or_path"]
+                tokenizer = model if config.reward.tokenizer == "policy" else None
+                session.workers = judge_workers.start(config, tokenizer, run_id)
+                yield session
+            finally:
+                for worker in session.workers:
+                    ray.kill(worker)
+                ray.shutdown()
+    finally:
+        ray.shutdown()
+
+
+def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:
+    """Variables of every process of the run. No keys: Ray shows them in its logs and on its dashboard."""
+    variables = {cpu_backend.DEVICE_VARIABLE: device, "TOKENIZERS_PARALLELISM": "true"}
+    if device == "cpu":
+        variables |= cpu_backend.environment()
+    if config.wandb.mode != "disabled":
+        variables |= {"WANDB_MODE": config.wandb.mode, "WANDB_DIR": str(config.directory), "WANDB_SILENT": "true"}
+    return variables | reward_client.Settings.of(config, run_id).environment()
+
+
+def _prepare(session: Session) -> None:
+    config, flags = session.config, vars(session.args)
+    tokenizer = prepare_data.load_tokenizer(flags["actor.model_name_or_path"])
+    budget = flags["data.max_len"] - flags["rollout.max_new_tokens"]
+    sources = {"train": (config.data.train, None), "heldout": (config.data.heldout, config.evaluation.max_prompts)}
+    for split, (source, at_most) in sources.items():
+        if source is not None:
+            report = prepare_data.prepare(source, session.prompts(split), tokenizer, budget, split, at_most)
+            session.reports[split] = report
+            session.say(f"{split}: {report.sentence()}")

@@ -1,0 +1,146 @@
+"""Train a policy with LongReward inside OpenRLHF's own Ray PPO/GRPO loop.
+
+    python rl/train.py --config configs/grpo_cpu.yaml [section.key=value ...] [--dry-run] [--verbose]
+    ray job submit -- python rl/train.py --config configs/grpo_cpu.yaml
+
+config -> preflight -> Ray -> judge workers -> held-out scores -> OpenRLHF -> held-out scores -> summary.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from longreward.errors import ConfigError, LongRewardError
+from rl.config import RunConfig, load
+
+
+def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
+    """Run one configuration. Returns 0; 1 if training failed; 2 for a user's error; 130 if stopped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
+    parser.add_argument(
+        "--verbose", action="store_true", help="show the logs of engines and learners on the screen too"
+    )
+    if evaluate_only:
+        parser.add_argument("--model", help="the policy to score; default: the configuration's")
+    else:
+        parser.add_argument("--dry-run", action="store_true", help="check, write config.yaml and command.txt, and exit")
+    # Overrides may stand between the options, where argparse would not look for a list of positionals.
+    options, overrides = parser.parse_known_args(argv)
+    try:
+        wrong = [word for word in overrides if word.startswith("-")]
+        if wrong:
+            raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
+        config = load(options.config, overrides)
+        if evaluate_only:
+            return evaluate_policy(config, options.model, options.verbose)
+        return dry_run(config) if options.dry_run else train(config, options.verbose)
+    except LongRewardError as error:
+        print(f"train: {error}", file=sys.__stderr__, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print("train: stopped; everything it started is gone", file=sys.__stderr__, flush=True)
+        return 130
+    except Exception as error:
+        return _failed(error, config)
+
+
+def dry_run(config: RunConfig) -> int:
+    """Everything that needs no cluster and no judge, OpenRLHF's own validation included."""
+    from rl import cluster, cpu_backend, openrlhf_args, openrlhf_run, preflight, rewards, run_directory
+
+    rewards.check(config.reward.name)
+    device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
+    argv = preflight.flags(config, device, config.directory / "data" / "train.jsonl")
+    args = openrlhf_args.parse(argv)
+    # A configuration for GPUs can be checked on a laptop: here only OpenRLHF's imports have to work.
+    os.environ.pop(cpu_backend.DEVICE_VARIABLE, None)
+    cpu_backend.apply()
+    openrlhf_run.validate(argv)
+    run_directory.write_plan(config, argv)
+    for problem in preflight.files(config, vars(args)):
+        print(f"note: {problem}")
+    needed = cluster.needed(args)
+    print(f"needs {needed.gpus} GPUs ({needed.parts})")
+    print(f"{config.directory}: config.yaml and command.txt are written")
+    return 0
+
+
+def train(config: RunConfig, verbose: bool) -> int:
+    """Score the held-out set, train, score it again, write summary.json."""
+    from rl import openrlhf_run, progress, run_directory, session
+    from rl.evaluate import evaluate, gain
+
+    with session.open_session(config, verbose=verbose) as run:
+        flags, before, after = vars(run.args), None, None
+        if "heldout" in run.reports:
+            run.say("scoring the held-out documents before training")
+            before = evaluate(config, flags["actor.model_name_or_path"], run.prompts("heldout"), flags)
+        batch, samples = flags["rollout.batch_size"], flags["rollout.n_samples_per_prompt"]
+        prompts = min(run.reports["train"].kept, flags["data.max_samples"])
+        steps = math.ceil(prompts / batch) * flags["train.num_episodes"]
+        run.say(f"training: {steps} steps of {batch} prompts x {samples} answers")
+        begun = time.monotonic()
+        with progress.Progress(run.console, run.workers, batch * samples, steps):
+            openrlhf_run.run(run.argv)
+        train_s = time.monotonic() - begun
+        openrlhf_run.release()
+        if before is not None:
+            run.say("scoring the held-out documents after training")
+            after = evaluate(config, str(config.directory / "model"), run.prompts("heldout"), flags)
+        counts = progress.totals(run.workers)
+        summary: dict[str, Any] = {
+            "kind": {"gae": "ppo", "group_norm": "grpo"}.get(e := flags["algo.advantage.estimator"], e),
+            "steps": run_directory.steps_done(config),
+            "train_s": round(train_s, 1),
+            "judge_calls": counts["calls"],
+            "cost": None,  # no price is known to this version
+            "void_rate": round(counts["void"] / max(1, counts["answers"]), 4),
+        }
+        if before is not None and after is not None:
+            summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
+            progress.print_table(run.console, before, after, summary["gain"])
+        summary["wall_s"] = round(time.monotonic() - run.started, 1)
+        run_directory.write_summary(config, summary)
+        run.say(f"done; {train_s:.0f} s of it training; run directory: {config.directory}")
+    return 0
+
+
+def evaluate_policy(config: RunConfig, model: str | None, verbose: bool) -> int:
+    """Score one policy on the held-out set and print the table."""
+    from rl import progress, session
+    from rl.evaluate import evaluate
+
+    if config.data.heldout is None:
+        raise ConfigError("data.heldout is not set: there is nothing to evaluate on")
+    with session.open_session(config, verbose=verbose) as run:
+        flags = vars(run.args)
+        policy = model or flags["actor.model_name_or_path"]
+        run.say(f"scoring {policy} on the held-out documents")
+        scores = evaluate(config, policy, run.prompts("heldout"), flags)
+        progress.print_table(run.console, scores, None, None)
+    return 0
+
+
+def _failed(error: Exception, config: RunConfig) -> int:
+    """Training ended in an exception: its root in one line on the screen, all of it in the log."""
+    import traceback
+
+    log = config.directory / "logs" / "train.log"
+    if not log.parent.is_dir():
+        raise error
+    with log.open("a", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    root = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    print(f"train: failed: {root}\ntrain: the whole log is in {log}", file=sys.__stderr__, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

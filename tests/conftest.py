@@ -1,0 +1,149 @@
+"""Shared by all tests: one scripted judge server on a real socket, and no network configuration from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+Reply = str | Callable[[str, int], Any]
+
+
+@dataclass
+class JudgeServer:
+    """Speaks /v1/chat/completions. What kind of question it was asked is read from the prompt's own words."""
+
+    latency: float = 0.0
+    statements: int = 3
+    script: dict[str, Any] = field(default_factory=dict)
+    """kind -> text, or a callable (prompt, number of this call) -> text or web.Response."""
+    calls: Counter[str] = field(default_factory=Counter)
+    prompts: list[tuple[str, str]] = field(default_factory=list)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        prompt = body["messages"][-1]["content"]
+        kind = _kind(prompt)
+        self.calls[kind] += 1
+        number = self.calls[kind]
+        self.prompts.append((kind, prompt))
+        self.bodies.append(body)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self.latency)
+        finally:
+            self.in_flight -= 1
+        reply = self.script.get(kind, self._default(kind))
+        if callable(reply):
+            reply = reply(prompt, number)
+        if asyncio.iscoroutine(reply):
+            reply = await reply
+        if isinstance(reply, web.StreamResponse):
+            return reply
+        return web.json_response(completion(reply))
+
+    def _default(self, kind: str) -> str:
+        if kind == "statements":
+            return "\n".join(f"<statement>Fact number {i} holds.</statement>" for i in range(self.statements))
+        if kind == "extract":
+            return "Something relevant."
+        return "Analysis.\n[[Fully supported]]" if kind == "verify" else "Analysis.\n[[8]]"
+
+
+def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
+    """The body of a chat completion with one choice."""
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "judge",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+    }
+
+
+def _kind(prompt: str) -> str:
+    fences = re.findall(r"^<(\w+)>$", prompt, re.MULTILINE)
+    if "extractions" in fences:
+        return "completeness"
+    if "passage" in fences:
+        return "extract"
+    if "evidence" in fences:
+        return "verify"
+    if "<statement>" in prompt:
+        return "statements"
+    return "logicality" if re.search(r"contradict|矛盾", prompt.split("<answer>")[0][:600]) else "helpfulness"
+
+
+@pytest.fixture
+def judge_server() -> Iterator[JudgeServer]:
+    """A judge on 127.0.0.1, in a thread of its own; gone when the test is done."""
+    server = JudgeServer()
+    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        application = web.Application(client_max_size=2**26)
+        application.router.add_post("/v1/chat/completions", server.handle)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        server.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        ready.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    yield server
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(10)
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "WANDB_API_KEY", "RAY_ADDRESS", "LONGREWARD_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    """Three answers about one small document, from good to bad."""
+    context = (
+        "Mara sold copper to Otto in Lisbon. Lena bought 40 apples from Karl in Rome. " + "It rained all day. " * 30
+    )
+    answers = [
+        "Mara sold copper to Otto in Lisbon. Lena bought 40 apples from Karl in Rome.",
+        "Mara sold silver to Otto in Lisbon. Lena bought 40 apples from Karl in Rome.",
+        "That is a very interesting question. I hope this helps.",
+    ]
+    return [
+        {"idx": i, "context": context, "query": "What did Mara and Lena do?", "answer": a}
+        for i, a in enumerate(answers)
+    ]
+
+
+def write_jsonl(path: Any, rows: list[dict[str, Any]]) -> Any:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path

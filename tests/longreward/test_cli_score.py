@@ -1,0 +1,173 @@
+"""`longreward score` as a user runs it: files in, files out, killed and started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def write(path: Path, rows) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def run(*arguments, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "longreward", "score", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture
+def source(tmp_path, rows) -> Path:
+    return write(tmp_path / "in.jsonl", rows)
+
+
+def test_offline_scores_good_answers_above_bad_ones(source, tmp_path):
+    out = tmp_path / "out.jsonl"
+    done = run(source, "--out", out, "--judge", "offline")
+    assert done.returncode == 0, done.stderr
+    good, wrong, padding = (row["scores"] for row in read(out))
+    assert good["total"] > wrong["total"] > padding["total"]
+    assert set(good) == {"helpfulness", "logicality", "faithfulness", "completeness", "total"}
+    assert wrong["faithfulness"] < good["faithfulness"]
+    assert [row["idx"] for row in read(out)] == ["0", "1", "2"]
+    assert all(status == "ok" for row in read(out) for status in row["status"].values())
+    assert "stand-in" in done.stderr
+    assert "faithfulness" in done.stdout and str(out) in done.stdout.replace("\n", "")
+
+
+def test_a_second_run_scores_nothing_again(source, tmp_path, judge_server):
+    out = tmp_path / "out.jsonl"
+    arguments = (source, "--out", out, "--judge", "openai", "--base-url", judge_server.url, "--model", "judge")
+    assert run(*arguments).returncode == 0
+    first, calls = read(out), judge_server.calls.total()
+    again = run(*arguments)
+    assert again.returncode == 0 and "already scored" in again.stderr
+    assert judge_server.calls.total() == calls
+    assert read(out) == first
+
+
+def test_a_killed_run_continues_where_it_stopped(tmp_path, rows, judge_server):
+    many = [rows[0] | {"idx": i, "answer": f"Mara sold {i} crates."} for i in range(12)]
+    source, out = write(tmp_path / "in.jsonl", many), tmp_path / "out.jsonl"
+    judge_server.latency = 0.3
+    arguments = [source, "--out", out, "--judge", "openai", "--base-url", judge_server.url, "--model", "judge"]
+    command = [sys.executable, "-m", "longreward", "score", *map(str, arguments), "--concurrency", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 40
+    while not (out.exists() and len(out.read_bytes().splitlines()) >= 4):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with out.open("ab") as file:
+        file.write(b'{"idx": "cut by the ki')
+    kept = len(read_whole(out))
+    judge_server.calls.clear()
+    assert run(*arguments).returncode == 0
+    assert [row["idx"] for row in read(out)] == [str(i) for i in range(12)]
+    assert judge_server.calls["helpfulness"] == 12 - kept
+
+
+def read_whole(path: Path) -> list[dict]:
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def test_void_answers_are_null_and_asked_again_next_time(tmp_path, rows, judge_server):
+    source, out = write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    arguments = (source, "--out", out, "--judge", "openai", "--base-url", judge_server.url, "--model", "judge")
+    judge_server.script = {"logicality": lambda prompt, _: "?" if "silver" in prompt else "[[8]]"}
+    done = run(*arguments, "judge.max_attempts=1")
+    assert done.returncode == 0
+    void = read(out)[1]
+    assert void["scores"]["logicality"] is None and void["scores"]["total"] is None
+    assert void["scores"]["helpfulness"] == 8
+    assert void["status"]["logicality"] == "parse_error"
+    assert "parse_error 1" in done.stdout
+    judge_server.script, before = {}, judge_server.calls["helpfulness"]
+    assert run(*arguments, "judge.max_attempts=1").returncode == 0
+    assert judge_server.calls["helpfulness"] == before + 1
+    assert read(out)[1]["scores"]["total"] is not None
+
+
+def test_broken_rows_are_named_and_the_rest_goes_on(tmp_path, rows):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    good = json.dumps(rows[0])
+    source.write_text(f'{good}\nnot json\n{{"idx": 5, "context": "x", "query": 3, "answer": "y"}}\n[1]\n')
+    done = run(source, "--out", out, "--judge", "offline")
+    assert done.returncode == 1
+    assert len(read(out)) == 1
+    problems = done.stderr.replace("\n", "")
+    for part in ("in.jsonl:2:", "in.jsonl:3: query must be text, found int", "in.jsonl:4:", "3 rows were skipped"):
+        assert part in problems
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.jsonl", "--judge", "offline"], "missing.jsonl cannot be read"),
+        (["in.jsonl", "--judge", "openai"], "judge.base_url and judge.model is not set"),
+        (["in.jsonl", "judge.kindd=offline"], "unknown key 'judge.kindd'; did you mean 'kind'?"),
+        (
+            ["in.jsonl", "judge.max_attempts=0"],
+            "judge.max_attempts: Input should be greater than or equal to 1 (got 0)",
+        ),
+        (["in.jsonl", "--config", "none.yaml"], "config file none.yaml does not exist"),
+        (["in.jsonl", "weights.faithfulness=-1"], "weights must be finite"),
+        (["in.jsonl", "cache.path=/tmp/x"], "no persistent cache"),
+        (["in.jsonl", "--judge", "openai", "--base-url", "host:80", "--model", "m"], "write it as http://host:port/v1"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(source, tmp_path, arguments, sentence):
+    done = run(*arguments, "--out", "out.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_judge_that_answers_nothing_stops_the_run(tmp_path, rows):
+    many = [rows[0] | {"idx": i, "answer": f"Mara sold {i} crates."} for i in range(20)]
+    source, out = write(tmp_path / "in.jsonl", many), tmp_path / "out.jsonl"
+    arguments = ("--judge", "openai", "--base-url", "http://127.0.0.1:9/v1", "--model", "judge")
+    done = run(source, "--out", out, *arguments, "judge.retry_base_s=0")
+    assert done.returncode == 2
+    assert "unreachable" in done.stderr and "check judge.base_url" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_scores_of_another_configuration_are_not_mixed_in(source, tmp_path):
+    out = tmp_path / "out.jsonl"
+    assert run(source, "--out", out, "--judge", "offline").returncode == 0
+    before = out.read_bytes()
+    other = run(source, "--out", out, "--judge", "offline", "retrieval.top_k=1")
+    assert other.returncode == 2 and "another reward configuration" in other.stderr
+    assert out.read_bytes() == before
+    unrelated = tmp_path / "notes.txt"
+    unrelated.write_text("my notes\n")
+    assert run(source, "--out", unrelated, "--judge", "offline").returncode == 2
+    assert unrelated.read_text() == "my notes\n"
+
+
+def test_no_key_is_shown(source, tmp_path, judge_server):
+    out = tmp_path / "out.jsonl"
+    env = os.environ | {"OPENAI_API_KEY": "sk-very-secret"}
+    arguments = (source, "--out", out, "--judge", "openai", "--base-url", judge_server.url, "--model", "judge")
+    done = run(*arguments, env=env)
+    assert done.returncode == 0
+    assert "very-secret" not in done.stdout + done.stderr + out.read_text()

@@ -1,0 +1,178 @@
+"""What LongReward promises about a score, against a judge on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+from aiohttp import web
+
+from longreward import LongReward, Reward, Sample
+
+DOCUMENT = "Mara sold copper to Otto in Lisbon. " * 400
+SAMPLE = Sample(id="1", context=DOCUMENT, query="What did Mara do?", answer="Mara sold copper.")
+
+
+def config(server, **judge):
+    settings = {"kind": "openai", "base_url": server.url, "model": "judge", "retry_base_s": 0, **judge}
+    return {"judge": settings, "chunking": {"extraction_tokens": 800}}
+
+
+def score(settings, *samples) -> list[Reward]:
+    async def run():
+        reward = LongReward.from_config(settings)
+        try:
+            return await reward.score_many(samples)
+        finally:
+            await reward.aclose()
+
+    return asyncio.run(run())
+
+
+def test_total_is_the_mean_of_four_dimensions(judge_server):
+    judge_server.script = {
+        "helpfulness": "[[6]]",
+        "logicality": "[[9.5]]",
+        "completeness": "[[4]]",
+        "verify": lambda prompt, number: ["[[Fully supported]]", "[[Partially supported]]", "[[No support]]"][
+            number % 3
+        ],
+    }
+    (reward,) = score(config(judge_server), SAMPLE)
+    scores = {name: dimension.score for name, dimension in reward.dimensions.items()}
+    assert scores == {"helpfulness": 6, "logicality": 9.5, "faithfulness": 5, "completeness": 4}
+    assert reward.total == pytest.approx((6 + 9.5 + 5 + 4) / 4)
+
+
+def test_calls_of_one_answer_and_of_a_group(judge_server):
+    judge_server.statements = 10
+    group = [SAMPLE.model_copy(update={"answer": f"Answer {i}."}) for i in range(10)]
+    rewards = score(config(judge_server), *group)
+    chunks = judge_server.calls["extract"]
+    assert chunks > 1, "the document should need several extraction chunks"
+    # Paper, section 3: extraction once per document and question, then 14 calls an answer.
+    assert judge_server.calls.total() == chunks + 10 * 14
+    assert sum(reward.usage.calls for reward in rewards) == judge_server.calls.total()
+    assert sum(reward.usage.prompt_tokens for reward in rewards) == 100 * judge_server.calls.total()
+
+
+def test_one_answer_takes_two_judge_latencies(judge_server):
+    judge_server.latency, judge_server.statements = 0.5, 10
+
+    async def run():
+        reward = LongReward.from_config(config(judge_server))
+        started = time.monotonic()
+        result = await reward.score(SAMPLE)
+        wall = time.monotonic() - started
+        await reward.aclose()
+        return result, wall
+
+    result, wall = asyncio.run(run())
+    assert result.total is not None
+    # Five latencies and more if anything went one after the other; benchmarks/ holds the exact bar.
+    assert 1.0 <= wall < 1.5, wall
+
+
+@pytest.mark.parametrize("kind", ["helpfulness", "logicality", "statements", "verify", "extract", "completeness"])
+def test_a_failing_judge_is_void_and_never_a_number(judge_server, kind):
+    judge_server.script = {kind: "I would rather not say."} | (
+        {"extract": lambda *_: web.json_response({"error": "x"}, status=500)} if kind == "extract" else {}
+    )
+    (reward,) = score(config(judge_server, max_attempts=2), SAMPLE)
+    assert reward.total is None
+    (void,) = reward.void_reasons.items()
+    dimension = {"statements": "faithfulness", "verify": "faithfulness", "extract": "completeness"}.get(kind, kind)
+    assert void == (dimension, "server_error" if kind == "extract" else "parse_error")
+    failed = reward.dimensions[dimension]
+    assert failed.score is None
+    calls = failed.calls + [statement.call for statement in failed.statements]
+    assert any(call.attempts == 2 and call.status != "ok" for call in calls)
+    if kind != "extract":
+        assert any("rather not" in call.text for call in calls), "the judge's words are kept where they cannot be read"
+
+
+def test_one_void_answer_does_not_touch_the_others_and_order_is_kept(judge_server):
+    judge_server.script = {"helpfulness": lambda prompt, _: "no verdict" if "Answer 1" in prompt else "[[7]]"}
+    samples = [SAMPLE.model_copy(update={"id": str(i), "answer": f"Answer {i}."}) for i in range(3)]
+    rewards = score(config(judge_server, max_attempts=1), *samples)
+    assert [reward.id for reward in rewards] == ["0", "1", "2"]
+    assert [reward.total is None for reward in rewards] == [False, True, False]
+
+
+@pytest.mark.parametrize("answer", ["", "  \n", "...", "?!", "\u200b", "。"])
+def test_an_answer_without_words_gets_the_floor_without_a_call(judge_server, answer):
+    (reward,) = score(config(judge_server), SAMPLE.model_copy(update={"answer": answer}))
+    assert reward.total == 0
+    assert judge_server.calls.total() == 0
+
+
+def test_an_answer_without_statements_has_the_documented_faithfulness(judge_server):
+    judge_server.script = {"statements": "No statements"}
+    (reward,) = score(config(judge_server), SAMPLE)
+    assert reward.dimensions["faithfulness"].score == 5
+    assert judge_server.calls["verify"] == 0
+
+
+def test_a_dimension_without_weight_is_not_asked_for(judge_server):
+    settings = config(judge_server) | {"weights": {"helpfulness": 3, "logicality": 1}}
+    judge_server.script = {"helpfulness": "[[10]]", "logicality": "[[2]]"}
+    (reward,) = score(settings, SAMPLE)
+    assert reward.total == pytest.approx(8)
+    assert set(judge_server.calls) == {"helpfulness", "logicality"}
+
+
+def test_failed_extraction_is_tried_again_for_the_next_answer(judge_server):
+    judge_server.script = {
+        "extract": lambda _, number: web.json_response({}, status=500) if number == 1 else "Something relevant."
+    }
+    settings = config(judge_server, max_attempts=1) | {"chunking": {"extraction_tokens": 100_000}}
+
+    async def run():
+        reward = LongReward.from_config(settings)
+        results = [await reward.score(SAMPLE), await reward.score(SAMPLE)]
+        await reward.aclose()
+        return results
+
+    first, second = asyncio.run(run())
+    assert first.dimensions["completeness"].status == "server_error"
+    assert second.total is not None
+
+
+def test_evidence_shown_to_the_judge_is_cut_from_the_document(judge_server):
+    (reward,) = score(config(judge_server), SAMPLE.model_copy(update={"context": "The fact number 2 holds. " * 300}))
+    statements = reward.dimensions["faithfulness"].statements
+    assert statements
+    for statement in statements:
+        assert 1 <= len(statement.evidence) <= 5
+        for evidence in statement.evidence:
+            assert evidence.text == ("The fact number 2 holds. " * 300)[evidence.start : evidence.end]
+
+
+def test_chinese_material_gets_chinese_prompts(judge_server):
+    chinese = Sample(id="1", context="玛拉在里斯本把铜卖给了奥托。" * 20, query="玛拉做了什么？", answer="玛拉卖了铜。")
+    (reward,) = score(config(judge_server), chinese)
+    assert reward.total is not None
+    assert all("你" in prompt for _, prompt in judge_server.prompts)
+
+
+def test_a_reward_survives_json(judge_server):
+    (reward,) = score(config(judge_server), SAMPLE)
+    assert Reward.model_validate(json.loads(reward.model_dump_json())) == reward
+
+
+def test_cancelling_one_answer_leaves_the_shared_document_work_alone(judge_server):
+    judge_server.latency = 0.2
+
+    async def run():
+        reward = LongReward.from_config(config(judge_server))
+        first = asyncio.create_task(reward.score(SAMPLE))
+        second = asyncio.create_task(reward.score(SAMPLE.model_copy(update={"answer": "Another answer."})))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        result = await second
+        await reward.aclose()
+        return result
+
+    assert asyncio.run(run()).total is not None

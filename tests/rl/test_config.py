@@ -1,0 +1,174 @@
+"""Configurations: every shipped one parses, every mistake is a sentence, every OpenRLHF flag can be reached."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from longreward.errors import ConfigError
+from rl import cluster, config, cpu_backend, openrlhf_args, preflight, rewards
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CPU = ROOT / "configs" / "grpo_cpu.yaml"
+
+
+def argv(*overrides: str, device: str = "cpu") -> list[str]:
+    return preflight.flags(config.load(CPU, list(overrides)), device, Path("/prompts.jsonl"))
+
+
+def parsed(*overrides: str, **options: str):
+    return openrlhf_args.parse(argv(*overrides, **options))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_configuration_is_good(path):
+    loaded = config.load(path, [])
+    rewards.check(loaded.reward.name)
+    device = "gpu" if loaded.run.device == "gpu" else "cpu"
+    assert cluster.needed(openrlhf_args.parse(preflight.flags(loaded, device, Path("p.jsonl")))).gpus >= 1
+    assert path.read_text().startswith("# "), "a configuration opens with what it is for"
+
+
+@pytest.mark.parametrize("section", [config.RunConfig, *(f.annotation for f in config.RunConfig.model_fields.values())])
+def test_every_field_says_what_it_does(section):
+    if not hasattr(section, "model_fields"):
+        pytest.skip("not a section")
+    for klass in [
+        k for k in section.__mro__ if "model_fields" in dir(k) and k.__module__ in ("rl.config", "longreward.config")
+    ]:
+        source = ast.parse(Path(sys.modules[klass.__module__].__file__).read_text())
+        (body,) = [n.body for n in source.body if isinstance(n, ast.ClassDef) and n.name == klass.__name__]
+        for this, following in zip(body, [*body[1:], None], strict=True):
+            if isinstance(this, ast.AnnAssign) and this.target.id not in ("name", "model_config"):
+                assert isinstance(following, ast.Expr), f"{klass.__name__}.{this.target.id} has no docstring line"
+
+
+def openrlhf_flags() -> set[str]:
+    spec = importlib.util.find_spec(openrlhf_args.MODULE)
+    text = Path(spec.origin).read_text()
+    return set(re.findall(r'add_argument\(\s*"--([\w.]+)"', text))
+
+
+def test_every_flag_of_openrlhf_can_be_given():
+    flags = openrlhf_flags()
+    assert len(flags) > 120
+    known = {option[2:] for action in openrlhf_args.parser()._actions for option in action.option_strings}
+    assert flags <= known
+    # The same for both models; written with a loop in OpenRLHF's source.
+    assert {"actor.adam.lr", "critic.adam.lr", "actor.lr_scheduler"} <= known
+
+
+def test_every_flag_we_emit_exists_in_openrlhfs_source():
+    flags = openrlhf_flags() | {"actor.adam.lr", "actor.lr_scheduler"}
+    for path in CONFIGS:
+        words = preflight.flags(config.load(path, []), "gpu", Path("p.jsonl")) + argv()
+        assert {word[2:] for word in words if word.startswith("--")} <= flags | openrlhf_known()
+    assert set(openrlhf_args.OWNED) <= openrlhf_known()
+    assert set(cpu_backend.UNSUPPORTED_FLAGS) <= openrlhf_known()
+
+
+def openrlhf_known() -> set[str]:
+    return {option[2:] for action in openrlhf_args.parser()._actions for option in action.option_strings}
+
+
+def test_flags_are_overridden_from_the_command_line_whatever_their_spelling_in_the_file():
+    flags = vars(parsed("openrlhf.actor.adam.lr=1e-6", "openrlhf.algo.kl.init_coef=0", "openrlhf.vllm.num_engines=2"))
+    assert flags["actor.adam.lr"] == 1e-6
+    assert flags["algo.kl.init_coef"] == 0
+    assert flags["vllm.num_engines"] == 2
+
+
+def test_lists_switches_and_nulls_become_words():
+    words = openrlhf_args.to_argv(
+        {"reward.clip_range": [-1, 1], "vllm.enforce_eager": True, "ds.adam_offload": False, "data.max_samples": None}
+    )
+    assert words == ["--reward.clip_range", "-1", "1", "--vllm.enforce_eager"]
+
+
+def test_machine_defaults_can_be_overridden():
+    assert vars(parsed())["vllm.sync_backend"] == "gloo"
+    assert vars(parsed("openrlhf.vllm.gpu_memory_utilization=0.2"))["vllm.gpu_memory_utilization"] == 0.2
+    assert vars(parsed(device="gpu"))["ds.attn_implementation"] == "flash_attention_2"
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("openrlhf.actor.adam.lrr=1", "openrlhf.actor.adam.lrr is no flag of OpenRLHF; did you mean 'actor.adam.lr'?"),
+        ("openrlhf.algo.advantage.estimator=grpo", "invalid choice: 'grpo'"),
+        ("openrlhf.train.batch_size=many", "invalid int value: 'many'"),
+        ("openrlhf.vllm.enforce_eager=3", "is a switch: true or false, got 3"),
+        ("openrlhf.ckpt.path=/x", "openrlhf.ckpt.path is set by the run itself"),
+        ("openrlhf.reward.remote_url=http://x", "the reward comes from the reward: section"),
+        ("openrlhf.data.max_len=10", "leaves no room for a prompt"),
+        ("openrlhf.ds.packing_samples=true", "does not run without a GPU (unpadding is a flash attention kernel)"),
+        ("reward.judge.kindd=x", "unknown key 'reward.judge.kindd'; did you mean 'kind'?"),
+        ("rewards.name=x", "unknown key 'rewards'; did you mean 'reward'?"),
+        ("run.name=a/b", "run.name"),
+        ("reward.workers=0", "reward.workers"),
+        ("reward.weights.honesty=1", "reward.weights"),
+        ("nonsense", "is no override; write section.key=value"),
+        ("run.name.x=1", "not a section"),
+    ],
+)
+def test_a_mistake_is_one_sentence(override, sentence):
+    with pytest.raises(ConfigError) as caught:
+        argv(override)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_unknown_reward_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"reward.name 'longrewrd' is unknown; known: .*longreward"):
+        rewards.check("longrewrd")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpus"),
+    [
+        ([], 1),
+        (["openrlhf.train.colocate_all=false"], 3),
+        (["openrlhf.train.colocate_all=false", "openrlhf.algo.kl.init_coef=0", "openrlhf.algo.kl.use_loss=false"], 2),
+        (["openrlhf.train.colocate_all=false", "openrlhf.train.colocate_actor_ref=true"], 2),
+        (
+            [
+                "openrlhf.train.colocate_all=false",
+                "openrlhf.vllm.num_engines=2",
+                "openrlhf.vllm.tensor_parallel_size=2",
+            ],
+            6,
+        ),
+        (["openrlhf.train.async_enable=true"], 2),
+        (
+            [
+                "openrlhf.train.colocate_all=false",
+                "openrlhf.algo.advantage.estimator=gae",
+                "openrlhf.critic.num_gpus_per_node=2",
+            ],
+            5,
+        ),
+    ],
+)
+def test_the_gpus_a_run_needs(overrides, gpus):
+    assert cluster.needed(parsed(*overrides)).gpus == gpus
+
+
+def test_wandb_key_is_a_placeholder(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "very-secret")
+    words = argv("wandb.mode=online")
+    assert "very-secret" not in " ".join(words)
+    assert openrlhf_args.WANDB_KEY_PLACEHOLDER in words
+    assert "--logger.wandb.key" not in argv()
+
+
+def test_no_file_of_rl_shadows_a_module():
+    """`python rl/train.py` puts rl/ first on sys.path, in the driver and in every Ray worker."""
+    names = {path.stem for path in (ROOT / "rl").glob("*.py")} - {"__init__"}
+    assert not names & sys.stdlib_module_names
+    assert not names & packages_distributions().keys()

@@ -1,0 +1,97 @@
+"""The group barrier: a void reward is never a number that its siblings' advantages can feel."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rl.groups import SCALE_MIDDLE, GroupBarrier, TooManyVoidsError
+
+
+def scores(total: float) -> dict[str, float]:
+    return {"total": total, "helpfulness": total, "faithfulness": total / 2}
+
+
+def exchange(barrier: GroupBarrier, *groups: list[float | None]) -> list[list[tuple[dict[str, float], float]]]:
+    """Run groups concurrently through the barrier, as the engine does: all join, then finish in any order."""
+
+    async def member(prompt, group, value, delay):
+        await asyncio.sleep(delay)
+        return await barrier.exchange(prompt, group, None if value is None else scores(value))
+
+    async def run():
+        prompts = [f"prompt {i}" for i in range(len(groups))]
+        joined = [[barrier.register(p, lambda p=p: p) for _ in g] for p, g in zip(prompts, groups, strict=True)]
+        return [
+            await asyncio.gather(
+                *(member(p, j, v, 0.01 * (len(g) - i)) for i, (j, v) in enumerate(zip(js, g, strict=True)))
+            )
+            for p, g, js in zip(prompts, groups, joined, strict=True)
+        ]
+
+    return asyncio.run(run())
+
+
+def make(**settings) -> GroupBarrier:
+    return GroupBarrier(**{"max_void_rate": 1.0, "void_window": 100, **settings})
+
+
+def rewards(results) -> list[float]:
+    return [reward for _, reward in results]
+
+
+def test_valid_rewards_go_through_as_they_are():
+    (results,) = exchange(make(), [7, 8, 6])
+    assert rewards(results) == [7, 8, 6]
+
+
+def test_a_void_reward_becomes_the_mean_of_its_valid_siblings():
+    (results,) = exchange(make(), [7, 8, None, 6])
+    assert rewards(results) == [7, 8, 7, 6]
+    assert results[2][0] == scores(7)
+
+
+def test_the_advantage_of_a_void_answer_is_zero_and_the_bad_answer_stays_bad():
+    import torch
+
+    (results,) = exchange(make(), [7, 8, None, 6])
+    group = torch.tensor(rewards(results))
+    advantages = (group - group.mean()) / (group.std() + 1e-9)  # OpenRLHF's group_norm
+    assert advantages[2] == 0
+    assert advantages[3] < 0 < advantages[1]
+
+
+def test_a_group_without_a_valid_reward_is_even_and_near_what_was_seen():
+    first, second = exchange(make(), [2, 4], [None, None, None])
+    assert rewards(first) == [2, 4]
+    assert rewards(second) == [3, 3, 3]
+
+
+def test_before_any_valid_reward_the_middle_of_the_scale_is_used():
+    (results,) = exchange(make(), [None, None])
+    assert rewards(results) == [SCALE_MIDDLE, SCALE_MIDDLE]
+    assert results[0][0]["faithfulness"] == SCALE_MIDDLE
+
+
+def test_groups_do_not_mix():
+    first, second = exchange(make(), [1, None], [9, None])
+    assert (rewards(first), rewards(second)) == ([1, 1], [9, 9])
+
+
+def test_too_many_voids_stop_the_run_and_say_what_to_do():
+    with pytest.raises(
+        TooManyVoidsError, match=r"75% of the last 4 rewards are void .*max_void_rate is 50%.*checkpoint"
+    ):
+        exchange(make(max_void_rate=0.5, void_window=4), [1, None, None, None])
+
+
+def test_voids_below_the_limit_do_not_stop_the_run():
+    exchange(make(max_void_rate=0.5, void_window=4), [1, 2, None, None])
+
+
+def test_the_shuffled_control_permutes_rewards_and_keeps_the_scores():
+    (results,) = exchange(make(shuffle=True), [float(i) for i in range(32)])
+    assert sorted(rewards(results)) == [float(i) for i in range(32)]
+    assert rewards(results) != [float(i) for i in range(32)]
+    assert [s["total"] for s, _ in results] == [float(i) for i in range(32)]

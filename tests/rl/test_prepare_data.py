@@ -1,0 +1,86 @@
+"""Prompt files: the document can be cut out of the prompt again, and nothing is cut but its middle."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from longreward.errors import ConfigError, InputError
+from rl import prepare_data
+from rl.prompts import Label
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """A byte-level tokenizer made on the spot, with a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE({character: i for i, character in enumerate(alphabet)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=alphabet[0], pad_token=alphabet[0])
+    fast.chat_template = "<user>{{ messages[0]['content'] }}</user><assistant>"
+    return fast
+
+
+def prepare(tmp_path, tokenizer, rows, budget=100_000, split="train"):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out" / "prompts.jsonl"
+    source.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    report = prepare_data.prepare(source, out, tokenizer, budget, split)
+    return report, [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def spans(row) -> tuple[Label, str, str]:
+    label = Label.from_json(row["label"])
+    return label, row["input"][slice(*label.context)], row["input"][slice(*label.query)]
+
+
+def test_the_label_finds_document_and_question_in_the_prompt(tmp_path, tokenizer):
+    row = {"idx": 11, "context": "  玛拉 sold copper.\n\nThen </user> left. ", "query": "What? "}
+    report, (prompt,) = prepare(tmp_path, tokenizer, [row], split="heldout")
+    label, context, query = spans(prompt)
+    assert (context, query) == (row["context"], row["query"])
+    assert (label.id, label.split) == ("11", "heldout")
+    assert prompt["input"] == f"<user>{row['context']}\n\n{row['query']}</user><assistant>"
+    assert (report.kept, report.cut, report.broken) == (1, 0, [])
+    assert report.longest == len(tokenizer(prompt["input"])["input_ids"])
+
+
+def test_a_prompt_over_the_budget_is_cut_in_the_middle_of_the_context(tmp_path, tokenizer):
+    context = "".join(f"Sentence {i}. " for i in range(200))
+    report, (prompt,) = prepare(tmp_path, tokenizer, [{"id": "a", "context": context, "query": "Why?"}], budget=300)
+    _, cut, query = spans(prompt)
+    assert query == "Why?" and report.cut == 1
+    head, tail = cut.split("\n")
+    assert context.startswith(head) and context.endswith(tail)
+    assert abs(len(head) - len(tail)) <= 2
+    assert 290 <= len(tokenizer(prompt["input"])["input_ids"]) <= 300
+
+
+def test_a_budget_that_the_question_alone_exceeds_is_an_error(tmp_path, tokenizer):
+    with pytest.raises(ConfigError, match=r"row a: question and template alone take more than the 50 tokens"):
+        prepare(tmp_path, tokenizer, [{"id": "a", "context": "x" * 100, "query": "y" * 100}], budget=50)
+
+
+def test_unreadable_rows_are_reported_and_the_rest_goes_on(tmp_path, tokenizer):
+    good = {"idx": 1, "context": "c", "query": "q"}
+    report, prompts = prepare(tmp_path, tokenizer, [good, "{", {"idx": 2, "context": "c"}, good])
+    assert len(prompts) == report.kept == 2
+    assert [problem.split("/")[-1].split(" ")[0] for problem in report.broken] == ["in.jsonl:2:", "in.jsonl:3:"]
+
+
+def test_a_file_without_a_usable_row_is_an_error(tmp_path, tokenizer):
+    with pytest.raises(InputError, match="holds no row with context and query"):
+        prepare(tmp_path, tokenizer, [{"idx": 1}])
+
+
+def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path, tokenizer):
+    import copy
+
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    with pytest.raises(ConfigError, match="no chat template"):
+        prepare(tmp_path, bare, [{"idx": 1, "context": "c", "query": "q"}])
