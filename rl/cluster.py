@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
 from longreward.errors import ConfigError
 from rl.config import RunConfig
+
+_REACH_S = 5  # seconds to connect to a cluster's head
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def connect(config: RunConfig, resources: Resources, device: str, env_vars: dict
         )
     else:
         address = config.ray.address or os.environ["RAY_ADDRESS"]
+        _reach(address)
         try:
             ray.init(address=address, **common)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -77,6 +81,17 @@ def connect(config: RunConfig, resources: Resources, device: str, env_vars: dict
                 f"no Ray cluster answers at {address}: {_last_line(error)}; is `ray start` done?"
             ) from None
     _compare(resources, ray.cluster_resources())
+
+
+def _reach(address: str) -> None:
+    """ConfigError where nothing listens at host:port; `ray.init` would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # `auto`, or a form that only Ray understands
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_S).close()
+    except OSError as error:
+        raise ConfigError(f"no Ray cluster answers at {address}: {error}; is `ray start` done?") from None
 
 
 def _compare(resources: Resources, there: dict[str, float]) -> None:

@@ -12,7 +12,7 @@ from longreward.config import JudgeConfig
 from longreward.errors import ConfigError
 from longreward.judge import make_judge
 from longreward.judge.requests import RateHelpfulness
-from rl import cpu_backend, openrlhf_args, rewards
+from rl import cpu_backend, openrlhf_args
 from rl.config import RunConfig
 
 _JUDGE_CHECK_S = 12  # seconds; the whole preflight has to answer within 20
@@ -73,9 +73,16 @@ def files(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def tracking(config: RunConfig) -> None:
+    """ConfigError where W&B would ask for a key on a terminal that the trainer does not have."""
+    # On a cluster that runs already, the trainer's environment is the node's: it cannot be looked at from here.
+    has_key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
+    if config.wandb.mode == "online" and config.needs_own_cluster and not has_key:
+        raise ConfigError("wandb.mode is online but WANDB_API_KEY is not set; export it, or set wandb.mode=offline")
+
+
 def judge(config: RunConfig) -> None:
     """One real judge call; ConfigError says why the judge cannot be used."""
-    rewards.check(config.reward.name)
     asyncio.run(_ask(config.reward.judge))
 
 

@@ -71,7 +71,10 @@ class Progress:
 
 def print_table(console: Console, before: Scores, after: Scores | None, gain: dict[str, Any] | None) -> None:
     """Held-out means before and after training, and the gain with its 95% interval."""
-    table = Table(title=f"held-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers")
+    console.print(
+        f"\nheld-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers", highlight=False
+    )
+    table = Table()
     table.add_column("")
     for heading in ["before", "after", "change"] if after else ["score"]:
         table.add_column(heading, justify="right")

@@ -55,7 +55,11 @@ def logs_to(path: Path, *, verbose: bool) -> Iterator[Console]:
     # The descriptors, not sys.stdout: compilers and other children of this process write past Python.
     screen = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     errors = os.dup(2)
-    tee = subprocess.Popen(["tee", "-a", path], stdin=subprocess.PIPE, stdout=errors) if verbose else None
+    tee = None
+    if verbose:
+        # In a session of its own: Ctrl-C must not end it before the last words are written.
+        words = ["tee", "-a", str(path)]
+        tee = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=errors, start_new_session=True)
     log = tee.stdin if tee and tee.stdin else path.open("ab")
     try:
         os.dup2(log.fileno(), 1)

@@ -15,7 +15,17 @@ from rich.console import Console
 
 from longreward.errors import ConfigError
 from longreward.judge import offline
-from rl import cluster, cpu_backend, judge_workers, openrlhf_args, preflight, prepare_data, reward_client, run_directory
+from rl import (
+    cluster,
+    cpu_backend,
+    judge_workers,
+    openrlhf_args,
+    preflight,
+    prepare_data,
+    reward_client,
+    rewards,
+    run_directory,
+)
 from rl.config import RunConfig
 
 
@@ -50,12 +60,14 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
     ConfigError or InputError with one sentence for everything that can be known to fail before training.
     """
     started = time.monotonic()
+    rewards.check(config.reward.name)
     device = preflight.choose_device(config)
     argv = preflight.flags(config, device, config.directory / "data" / "train.jsonl")
     args = openrlhf_args.parse(argv)
     problems = preflight.files(config, vars(args))
     if problems:
         raise ConfigError(problems[0])
+    preflight.tracking(config)
     preflight.judge(config)
     run_id = uuid.uuid4().hex[:8]
     env_vars = _environment(config, device, run_id)
@@ -95,7 +107,8 @@ def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:
     """Variables of every process of the run. No keys: Ray shows them in its logs and on its dashboard."""
     variables = {cpu_backend.DEVICE_VARIABLE: device, "TOKENIZERS_PARALLELISM": "true"}
     if device == "cpu":
-        variables |= cpu_backend.environment()
+        # What the user exports goes first: how many threads an engine may take depends on the machine.
+        variables |= {name: os.environ.get(name, value) for name, value in cpu_backend.environment().items()}
     if config.wandb.mode != "disabled":
         variables |= {"WANDB_MODE": config.wandb.mode, "WANDB_DIR": str(config.directory), "WANDB_SILENT": "true"}
     return variables | reward_client.Settings.of(config, run_id).environment()

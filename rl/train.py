@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -22,7 +22,9 @@ from rl.config import RunConfig, load
 
 def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
     """Run one configuration. Returns 0; 1 if training failed; 2 for a user's error; 130 if stopped."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     parser.add_argument(
         "--verbose", action="store_true", help="show the logs of engines and learners on the screen too"
@@ -40,8 +42,14 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
         config = load(options.config, overrides)
         if evaluate_only:
             return evaluate_policy(config, options.model, options.verbose)
-        return dry_run(config) if options.dry_run else train(config, options.verbose)
+        if options.dry_run:
+            from rl.dry_run import dry_run
+
+            return dry_run(config)
+        return train(config, options.verbose)
     except LongRewardError as error:
+        if hasattr(error, "cause"):  # Ray's form of an error that was raised in a worker: the run failed, not the user
+            return _failed(error, config)
         print(f"train: {error}", file=sys.__stderr__, flush=True)
         return 2
     except KeyboardInterrupt:
@@ -49,27 +57,6 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
         return 130
     except Exception as error:
         return _failed(error, config)
-
-
-def dry_run(config: RunConfig) -> int:
-    """Everything that needs no cluster and no judge, OpenRLHF's own validation included."""
-    from rl import cluster, cpu_backend, openrlhf_args, openrlhf_run, preflight, rewards, run_directory
-
-    rewards.check(config.reward.name)
-    device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
-    argv = preflight.flags(config, device, config.directory / "data" / "train.jsonl")
-    args = openrlhf_args.parse(argv)
-    # A configuration for GPUs can be checked on a laptop: here only OpenRLHF's imports have to work.
-    os.environ.pop(cpu_backend.DEVICE_VARIABLE, None)
-    cpu_backend.apply()
-    openrlhf_run.validate(argv)
-    run_directory.write_plan(config, argv)
-    for problem in preflight.files(config, vars(args)):
-        print(f"note: {problem}")
-    needed = cluster.needed(args)
-    print(f"needs {needed.gpus} GPUs ({needed.parts})")
-    print(f"{config.directory}: config.yaml and command.txt are written")
-    return 0
 
 
 def train(config: RunConfig, verbose: bool) -> int:
@@ -108,23 +95,28 @@ def train(config: RunConfig, verbose: bool) -> int:
             progress.print_table(run.console, before, after, summary["gain"])
         summary["wall_s"] = round(time.monotonic() - run.started, 1)
         run_directory.write_summary(config, summary)
-        run.say(f"done; {train_s:.0f} s of it training; run directory: {config.directory}")
+        run.say(f"done in {summary['wall_s']:.0f} s, {train_s:.0f} s of it training; run directory: {config.directory}")
     return 0
 
 
 def evaluate_policy(config: RunConfig, model: str | None, verbose: bool) -> int:
-    """Score one policy on the held-out set and print the table."""
-    from rl import progress, session
+    """Score one policy on the held-out set, print the table and write summary.json."""
+    from rl import progress, run_directory, session
     from rl.evaluate import evaluate
 
     if config.data.heldout is None:
         raise ConfigError("data.heldout is not set: there is nothing to evaluate on")
+    # A directory of its own: the policy may lie in the training run's.
+    config.run.name += "-evaluation"
     with session.open_session(config, verbose=verbose) as run:
         flags = vars(run.args)
-        policy = model or flags["actor.model_name_or_path"]
+        policy = str(Path(model).absolute()) if model and Path(model).is_dir() else model
+        policy = policy or flags["actor.model_name_or_path"]
         run.say(f"scoring {policy} on the held-out documents")
         scores = evaluate(config, policy, run.prompts("heldout"), flags)
         progress.print_table(run.console, scores, None, None)
+        run_directory.write_summary(config, {"kind": "evaluation", "model": policy, "scores": scores.summary()})
+        run.say(f"done; run directory: {config.directory}")
     return 0
 
 
@@ -138,6 +130,7 @@ def _failed(error: Exception, config: RunConfig) -> int:
     with log.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
     root = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    root = re.sub(r"^rl\.[\w.]+: ", "", root)  # our own errors are sentences; others need their type
     print(f"train: failed: {root}\ntrain: the whole log is in {log}", file=sys.__stderr__, flush=True)
     return 1
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,8 @@ class JudgeServer:
     calls: Counter[str] = field(default_factory=Counter)
     prompts: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    """The Authorization header of each request."""
     in_flight: int = 0
     most_in_flight: int = 0
     port: int = 0
@@ -44,6 +46,7 @@ class JudgeServer:
         number = self.calls[kind]
         self.prompts.append((kind, prompt))
         self.bodies.append(body)
+        self.keys.append(request.headers.get("authorization"))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -93,9 +96,9 @@ def _kind(prompt: str) -> str:
     return "logicality" if re.search(r"contradict|矛盾", prompt.split("<answer>")[0][:600]) else "helpfulness"
 
 
-@pytest.fixture
-def judge_server() -> Iterator[JudgeServer]:
-    """A judge on 127.0.0.1, in a thread of its own; gone when the test is done."""
+@contextmanager
+def running_judge() -> Iterator[JudgeServer]:
+    """A judge on 127.0.0.1, in a thread of its own."""
     server = JudgeServer()
     loop = asyncio.new_event_loop()
     ready = threading.Event()
@@ -104,7 +107,7 @@ def judge_server() -> Iterator[JudgeServer]:
     async def serve() -> None:
         application = web.Application(client_max_size=2**26)
         application.router.add_post("/v1/chat/completions", server.handle)
-        runner = web.AppRunner(application)
+        runner = web.AppRunner(application, shutdown_timeout=0.5)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -112,13 +115,31 @@ def judge_server() -> Iterator[JudgeServer]:
         ready.set()
         await stop.wait()
         await runner.cleanup()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # requests that a test left hanging on purpose
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
     assert ready.wait(10)
-    yield server
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+
+
+@pytest.fixture
+def judge_server() -> Iterator[JudgeServer]:
+    """A judge for one test."""
+    with running_judge() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def module_judge() -> Iterator[JudgeServer]:
+    """A judge for all tests of a file."""
+    with running_judge() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -142,8 +163,3 @@ def rows() -> list[dict[str, Any]]:
         {"idx": i, "context": context, "query": "What did Mara and Lena do?", "answer": a}
         for i, a in enumerate(answers)
     ]
-
-
-def write_jsonl(path: Any, rows: list[dict[str, Any]]) -> Any:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path

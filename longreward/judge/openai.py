@@ -49,6 +49,10 @@ class OpenAIJudge:
             timeout=config.attempt_timeout_s,
             http_client=openai.DefaultAioHttpClient(),
         )
+        # Imported here: these types take a moment, which should not fall into the first answer.
+        from openai.types.chat import ChatCompletion
+
+        self._reply = ChatCompletion
         self._in_flight = asyncio.Semaphore(config.max_in_flight)
 
     async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
@@ -86,13 +90,15 @@ class OpenAIJudge:
 
     async def _complete(self, prompt: str, attempt: _Attempt, call: JudgeCall) -> tuple[str, Usage]:
         config = self._config
-        response: Any = await self._client.chat.completions.create(
-            model=config.model or "",
-            messages=[{"role": "user", "content": prompt}],
-            temperature=attempt.temperature,
-            max_tokens=attempt.max_tokens,
-            extra_body=config.extra_body or None,
-        )
+        body = {
+            "model": config.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": attempt.temperature,
+            "max_tokens": attempt.max_tokens,
+        }
+        # The client's own `post`: `chat.completions.create` walks the body's types first, 2.5 ms of CPU per call, and
+        # this body is plain JSON already.
+        response: Any = await self._client.post("/chat/completions", cast_to=self._reply, body=body | config.extra_body)
         usage = _usage(response)
         text, finish = _first_choice(response)
         if finish == "content_filter":

@@ -1,32 +1,28 @@
-"""rl/cpu_backend.py: its guards speak, it changes nothing where a GPU is, and it fits what is installed.
+"""rl/cpu_backend.py: it changes nothing where a GPU is, and it and the seams fit what is installed.
 
 Patches are process-wide, so whatever is really applied is applied in a subprocess.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 import textwrap
-import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rl import cpu_backend
-from rl.cpu_backend import SEAMS, Seam, SeamError
 
 ROOT = Path(cpu_backend.__file__).parents[1]
 PACKAGES = ("openrlhf", "vllm", "deepspeed", "torch")
 needs_packages = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in PACKAGES), reason="openrlhf, vllm or deepspeed not installed"
 )
-each_seam = pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: f"{seam.module}.{seam.name}")
 
 
 def run(code: str, **variables: str) -> Any:
@@ -38,65 +34,6 @@ def run(code: str, **variables: str) -> Any:
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
-
-
-def fake_module(seam: Seam, parameters: str) -> types.ModuleType:
-    """A module that holds the seam's name and nothing else."""
-    module = types.ModuleType(seam.module)
-    names = "".join(f", {name}" for name in parameters.split())
-    namespace: dict[str, Any] = {}
-    exec(f"def function({names[2:]}): return 'original'", namespace)
-    owner: Any = module
-    *path, attribute = seam.name.split(".")
-    for part in path:
-        setattr(owner, part, type(part, (), {}))
-        owner = getattr(owner, part)
-    setattr(owner, attribute, namespace["function"])
-    return module
-
-
-@each_seam
-def test_a_missing_name_is_named(seam: Seam) -> None:
-    with pytest.raises(SeamError) as error:
-        seam.apply(types.ModuleType(seam.module))
-    package = seam.module.partition(".")[0]
-    for part in (package, cpu_backend.WRITTEN_FOR[package], seam.module, "was not found", "Install", seam.why):
-        assert part in str(error.value)
-
-
-@each_seam
-def test_changed_parameters_are_named(seam: Seam) -> None:
-    with pytest.raises(SeamError, match=r"takes \(.*new_in_upgrade\) instead of"):
-        seam.apply(fake_module(seam, f"{seam.parameters} new_in_upgrade"))
-
-
-@pytest.mark.parametrize("seam", [seam for seam in SEAMS if seam.source], ids=lambda seam: f"{seam.module}.{seam.name}")
-def test_a_changed_source_is_named(seam: Seam, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_backend.inspect, "getsource", lambda function: "def function(): pass")
-    module = fake_module(seam, seam.parameters)
-    if seam.source_of:
-        other = fake_module(dataclasses.replace(seam, name=seam.source_of), "")
-        vars(module).update({key: value for key, value in vars(other).items() if not key.startswith("__")})
-    with pytest.raises(SeamError, match="no longer contains"):
-        seam.apply(module)
-
-
-@each_seam
-def test_a_seam_is_applied_once(seam: Seam) -> None:
-    seam = dataclasses.replace(seam, source="")
-    module = fake_module(seam, seam.parameters)
-    found = []
-    for _ in range(2):
-        seam.apply(module)
-        found.append(seam._find(module, seam.name))
-    assert found[0] is found[1]
-    assert getattr(found[0], "_longreward_seam", False) is (seam.replacement is not None)
-
-
-@each_seam
-def test_every_seam_says_why_and_for_which_version(seam: Seam) -> None:
-    assert seam.why.endswith(".")
-    assert seam.module.partition(".")[0] in cpu_backend.WRITTEN_FOR
 
 
 def test_the_device_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,22 +94,6 @@ def test_importing_openrlhf_first_is_refused() -> None:
     assert "call apply() before that import" in message
 
 
-def test_a_flash_attn_name_the_stub_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("einops")
-    before = {name: module for name, module in sys.modules.items() if name.startswith("flash_attn")}
-    with pytest.raises(SeamError, match="cannot import name 'new_kernel'"), cpu_backend._flash_attn_stub():
-        exec("from flash_attn.bert_padding import new_kernel")
-    assert {name: module for name, module in sys.modules.items() if name.startswith("flash_attn")} == before
-
-
-def test_the_flash_attn_stub_explains_itself() -> None:
-    pytest.importorskip("einops")
-    with cpu_backend._flash_attn_stub():
-        unpad = sys.modules["flash_attn.bert_padding"].unpad_input
-    with pytest.raises(RuntimeError, match=r"flash attention does not run without CUDA.*packing_samples"):
-        unpad(1, 2)
-
-
 @needs_packages
 def test_the_installed_versions_are_those_it_was_written_for() -> None:
     assert cpu_backend.version_differences() == []
@@ -202,8 +123,8 @@ IDENTITIES = """
     import json, os, sys
     import torch
     {fake}
-    from rl import cpu_backend
-    originals = {{s.name: getattr(torch.cuda, s.name) for s in cpu_backend.SEAMS if s.module == "torch.cuda"}}
+    from rl import cpu_backend, cpu_seams
+    originals = {{s.name: getattr(torch.cuda, s.name) for s in cpu_seams.SEAMS if s.module == "torch.cuda"}}
     finders, modules, environment = list(sys.meta_path), set(sys.modules), dict(os.environ)
     cpu_backend.apply()
     cpu_backend.apply_in_vllm()
@@ -229,10 +150,10 @@ def test_every_seam_fits_the_installed_packages() -> None:
     seen = run(
         """
         import importlib, json, sys
-        from rl import cpu_backend
+        from rl import cpu_backend, cpu_seams
         cpu_backend.apply()
         applied = {}
-        for seam in cpu_backend.SEAMS:
+        for seam in cpu_seams.SEAMS:
             module = importlib.import_module(seam.module)
             value = seam._find(module, seam.name)
             applied[f"{seam.module}.{seam.name}"] = getattr(value, "_longreward_seam", False) == bool(seam.replacement)

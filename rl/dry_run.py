@@ -1,0 +1,29 @@
+"""`rl/train.py --dry-run`: check all that needs no cluster, no judge and no GPU, and write down what would be done."""
+
+from __future__ import annotations
+
+import os
+
+from rl import cluster, cpu_backend, openrlhf_args, openrlhf_run, preflight, rewards, run_directory
+from rl.config import RunConfig
+
+
+def dry_run(config: RunConfig) -> int:
+    """Everything that needs no cluster and no judge, OpenRLHF's own validation included."""
+    rewards.check(config.reward.name)
+    device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
+    argv = preflight.flags(config, device, config.directory / "data" / "train.jsonl")
+    args = openrlhf_args.parse(argv)
+    # A configuration for GPUs can be checked on a laptop: here only OpenRLHF's imports have to work.
+    os.environ.pop(cpu_backend.DEVICE_VARIABLE, None)
+    cpu_backend.apply()
+    openrlhf_run.validate(argv)
+    # Beside the run's own directory, which may hold an earlier run.
+    config.run.name += "-dry-run"
+    run_directory.write_plan(config, argv)
+    for problem in preflight.files(config, vars(args)):
+        print(f"note: {problem}")
+    needed = cluster.needed(args)
+    print(f"needs {needed.gpus} GPUs ({needed.parts})")
+    print(f"{config.directory}: config.yaml and command.txt are written")
+    return 0

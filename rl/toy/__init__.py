@@ -1,0 +1,1 @@
+"""The toy task and the shipped toy policy of the CPU demonstration."""
