@@ -115,8 +115,10 @@ def running_judge() -> Iterator[JudgeServer]:
         ready.set()
         await stop.wait()
         await runner.cleanup()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()  # requests that a test left hanging on purpose
+        hanging = asyncio.all_tasks() - {asyncio.current_task()}  # requests that a test left hanging on purpose
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()
