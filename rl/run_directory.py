@@ -19,6 +19,8 @@ from rich.console import Console
 from rl.config import RunConfig
 from rl.openrlhf_args import MODULE
 
+_LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
+
 
 def create(config: RunConfig, argv: list[str]) -> Path | None:
     """Make the directory with `config.yaml` (resolved) and `command.txt`. An earlier run of that name is moved aside.
@@ -72,7 +74,12 @@ def logs_to(path: Path, *, verbose: bool) -> Iterator[Console]:
         os.dup2(errors, 2)
         log.close()
         if tee:
-            tee.wait()
+            try:
+                tee.wait(_LAST_WORDS_S)
+            except subprocess.TimeoutExpired:
+                # A helper process of Python's that lives as long as this one may hold the pipe: tee has had its time.
+                tee.terminate()
+                tee.wait()
         os.close(errors)
         screen.close()
 
