@@ -33,6 +33,7 @@ class Document:
         self._config = config
         self._token_spans = token_spans
         self._spans: asyncio.Task[Spans] | None = None
+        self._cutting = 0  # chunkings under way that share `_spans`
         self._index: asyncio.Task[tuple[list[Chunk], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
@@ -79,8 +80,14 @@ class Document:
         return self._spans
 
     async def _chunks(self, max_tokens: int) -> list[Chunk]:
-        spans = await asyncio.shield(self._start_spans())
-        return await asyncio.to_thread(chunk, self.context, max_tokens, lambda _: spans)
+        self._cutting += 1
+        try:
+            spans = await asyncio.shield(self._start_spans())
+            return await asyncio.to_thread(chunk, self.context, max_tokens, lambda _: spans)
+        finally:
+            self._cutting -= 1
+            if not self._cutting:
+                self._spans = None  # megabytes for a long document, of no use once it is cut
 
     def _start_index(self) -> asyncio.Task[tuple[list[Chunk], BM25Index]]:
         if self._index is None:

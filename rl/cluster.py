@@ -78,7 +78,7 @@ def connect(config: RunConfig, resources: Resources, device: str, env_vars: dict
             ray.init(address=address, **common)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(
-                f"no Ray cluster answers at {address}: {_last_line(error)}; is `ray start` done?"
+                f"no Ray cluster answers at {address}: {last_line(error)}; is `ray start` done?"
             ) from None
     _compare(resources, ray.cluster_resources())
 
@@ -117,5 +117,6 @@ def stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, interrupt)
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """What an error comes to: the end of its message (Ray's begin with a traceback), or its type's name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

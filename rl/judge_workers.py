@@ -18,6 +18,7 @@ from longreward.schema import Reward, Sample, Usage
 from longreward.store import Store
 from longreward.text.chunking import word_spans
 from rl import rewards
+from rl.cluster import last_line
 from rl.config import RewardSection, RunConfig
 
 _CALLS_AT_ONCE = 10_000  # answers a worker may hold; Ray's own default for async actors is 1000
@@ -88,7 +89,7 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> list[Any]:
         ) from None
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
-        raise ConfigError(f"a judge worker could not start: {str(cause).strip().splitlines()[-1]}") from None
+        raise ConfigError(f"a judge worker could not start: {last_line(cause)}") from None
     return workers
 
 

@@ -124,13 +124,14 @@ def _failed(error: Exception, config: RunConfig) -> int:
     """Training ended in an exception: its root in one line on the screen, all of it in the log."""
     import traceback
 
+    from rl.cluster import last_line
+
     log = config.directory / "logs" / "train.log"
     if not log.parent.is_dir():
         raise error
     with log.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
-    root = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-    root = re.sub(r"^rl\.[\w.]+: ", "", root)  # our own errors are sentences; others need their type
+    root = re.sub(r"^rl\.[\w.]+: ", "", last_line(error))  # our own errors are sentences; others need their type
     print(f"train: failed: {root}\ntrain: the whole log is in {log}", file=sys.__stderr__, flush=True)
     return 1
 
