@@ -1,44 +1,241 @@
-"""A judge of fixed latency on 127.0.0.1, in a process of its own so that it does not share the client's event loop."""
+"""A judge of fixed latency and capacity on 127.0.0.1, in a process of its own, as lean as asyncio allows.
+
+It speaks just enough HTTP for a well-behaved client, because a web framework would take the CPU that the client under
+test needs. Ratings follow from the prompt's bytes (`rating`), so that a wrong one shows. With --faults every so-manieth
+reply is a fault of the failure table, drawn by the request's number, and /faults tells which request got which.
+
+    python benchmarks/judge_server.py --port 8000 --latency 0.5 --capacity 256
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from aiohttp import web
+FAULTS = (
+    *("429", "429 retry-after", "429 retry-after 300", "429 junk", "500", "502 html", "503", "200 html", "reset"),
+    *("cut body", "close", "hang", "drip", "bad json", "json list", "200 error", "no choices", "null content"),
+    *("length", "no verdict", "score 11", "huge"),
+)
+
+
+def rating(prompt: str) -> float:
+    """The rating that this judge gives to a prompt."""
+    return zlib.crc32(prompt.encode()) % 21 / 2
 
 
 def reply(prompt: str, statements: int) -> str:
-    """A valid verdict for each of the six prompts, told apart by their fences."""
+    """A valid verdict for each of the prompts, told apart by their fences."""
     if "\n<extractions>\n" in prompt:
-        return "[[8]]"
+        return f"[[{rating(prompt)}]]"
     if "\n<passage>\n" in prompt:
-        return "Mara sold copper."
+        return f"Mara sold copper, {zlib.crc32(prompt.encode())}."
+    if "\n<statements>\n" in prompt:
+        numbers = re.findall(r"^(\d+)\. ", prompt.rpartition("<statements>")[2], re.MULTILINE)
+        return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbers)
     if "\n<evidence>\n" in prompt:
         return "[[Fully supported]]"
     if "<statement>" in prompt:
-        return "\n".join(f"<statement>Mara sold {i} crates of copper.</statement>" for i in range(statements))
-    return "[[8]]"
+        answer = prompt.rpartition("<answer>\n")[2].partition("\n")[0][:40]
+        return "\n".join(f"<statement>{answer} {i} crates of copper.</statement>" for i in range(statements))
+    return f"[[{rating(prompt)}]]"
+
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n"
+
+
+class Judge:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.requests = self.in_flight = self.most_in_flight = 0
+        self.queue: deque[Connection] = deque()
+        self.faults: Counter[str] = Counter()
+        self.random = random.Random(options.seed)
+
+    def arrive(self, connection: Connection) -> None:
+        self.requests += 1
+        if self.in_flight >= self.options.capacity:
+            self.queue.append(connection)
+        else:
+            self.serve(connection)
+
+    def serve(self, connection: Connection, begun: float | None = None) -> None:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        loop = asyncio.get_running_loop()
+        due = (loop.time() if begun is None else begun) + self.options.latency
+        loop.call_at(due, self.leave, connection, due)
+
+    def leave(self, connection: Connection, due: float) -> None:
+        self.in_flight -= 1
+        if self.queue:
+            # From when the place was free: this process's own delays are not the judge's.
+            self.serve(self.queue.popleft(), due)
+        connection.answer()
+
+    def fault(self) -> str | None:
+        if self.random.random() >= self.options.faults:
+            return None
+        name = self.random.choice(FAULTS)
+        self.faults[name] += 1
+        return name
+
+    def stats(self) -> dict[str, object]:
+        return {"requests": self.requests, "most_in_flight": self.most_in_flight, "faults": self.faults}
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.buffer = bytearray()
+        self.body = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        head, found, rest = self.buffer.partition(b"\r\n\r\n")
+        if not found:
+            return
+        if head.startswith(b"GET"):
+            self.buffer.clear()
+            self.send(json.dumps(self.judge.stats()).encode())
+            return
+        length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
+        if len(rest) >= length:
+            self.body = bytes(rest[:length])
+            del self.buffer[: len(head) + 4 + length]
+            self.judge.arrive(self)
+
+    def answer(self) -> None:
+        if self.transport.is_closing():
+            return
+        fault = self.judge.fault()
+        if fault is None:
+            self.complete(json.loads(self.body)["messages"][-1]["content"])
+        else:
+            self.fail(fault)
+
+    def complete(self, prompt: str, content: str | None = "", finish: str = "stop") -> None:
+        if content == "":
+            content = reply(prompt, self.judge.options.statements)
+        choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
+        usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 10}
+        self.send(json.dumps({"choices": [choice], "usage": usage}).encode())
+
+    def send(self, body: bytes, status: int = 200, kind: str = "application/json", more: str = "") -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{more}\r\n"
+        self.transport.write(head.encode() + body)
+
+    def fail(self, fault: str) -> None:
+        loop = asyncio.get_running_loop()
+        match fault:
+            case "429" | "500" | "503":
+                self.send(b'{"error": {"message": "no"}}', int(fault))
+            case "429 retry-after":
+                self.send(b"{}", 429, more="Retry-After: 1\r\n")
+            case "429 retry-after 300":
+                self.send(b"{}", 429, more="Retry-After: 300\r\n")
+            case "429 junk":
+                self.send(b"{}", 429, more="Retry-After: soon\r\n")
+            case "502 html" | "200 html":
+                self.send(b"<html>Bad gateway</html>", int(fault[:3]), "text/html")
+            case "reset":
+                self.transport.abort()
+            case "close":
+                self.transport.close()
+            case "cut body":
+                self.transport.write(_HEAD + b'{"c')
+                loop.call_later(0.05, self.transport.abort)
+            case "hang":
+                pass
+            case "drip":
+                self.transport.write(_HEAD)
+                self.drip()
+            case "bad json":
+                self.send(b'{"choices": [')
+            case "json list":
+                self.send(b"[1, 2]")
+            case "200 error":
+                self.send(b'{"error": {"message": "oops"}}')
+            case "no choices":
+                self.send(b'{"choices": []}')
+            case "null content":
+                self.complete("", None)
+            case "length":
+                self.complete("", "[[1", "length")
+            case "no verdict":
+                self.complete("", "I would rather not say.")
+            case "score 11":
+                self.complete("", "[[11]]")
+            case "huge":
+                self.send(b" " * 6 * 2**20)
+
+    def drip(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b" ")
+            asyncio.get_running_loop().call_later(0.2, self.drip)
+
+
+@contextmanager
+def running(**options: float) -> Iterator[str]:
+    """Start a judge in a process of its own; its base URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [f"--{name}={value}" for name, value in options.items()]
+    process = subprocess.Popen([sys.executable, Path(__file__), f"--port={port}", *words])
+    try:
+        deadline = time.monotonic() + 20
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise TimeoutError(f"the judge server did not open port {port} within 20 s")
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def stats(url: str) -> dict:
+    """What the judge at `url` has seen: requests, most_in_flight, faults by name."""
+    with urllib.request.urlopen(url) as response:
+        found: dict = json.load(response)
+        return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--latency", type=float, required=True, help="seconds per call")
-    parser.add_argument("--statements", type=int, default=10)
-    options = parser.parse_args()
+    parser.add_argument("--capacity", type=int, default=100_000, help="calls worked on at once; others wait")
+    parser.add_argument("--statements", type=int, default=10, help="statements found in each answer")
+    parser.add_argument("--faults", type=float, default=0, help="share of replies that are faults")
+    parser.add_argument("--seed", type=int, default=0)
+    judge = Judge(parser.parse_args())
 
-    async def complete(request: web.Request) -> web.Response:
-        prompt = (await request.json())["messages"][-1]["content"]
-        await asyncio.sleep(options.latency)
-        message = {"role": "assistant", "content": reply(prompt, options.statements)}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 10, "total_tokens": len(prompt) // 4 + 10}
-        return web.json_response({"choices": [choice], "usage": usage})
+    async def serve() -> None:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(judge), "127.0.0.1", judge.options.port, backlog=4096
+        )
+        await server.serve_forever()
 
-    application = web.Application(client_max_size=2**26)
-    application.router.add_post("/v1/chat/completions", complete)
-    web.run_app(application, host="127.0.0.1", port=options.port, print=None)
+    asyncio.run(serve())
 
 
 if __name__ == "__main__":

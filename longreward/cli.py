@@ -6,8 +6,12 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from longreward.errors import ConfigError, LongRewardError
+
+if TYPE_CHECKING:
+    from longreward.config import RewardConfig
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     if wrong:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     try:
-        return _score(options, rest)
+        return _COMMANDS[options.command](options, rest)
     except LongRewardError as error:
         print(f"longreward: {error}", file=sys.stderr)
         return 2
@@ -43,12 +47,35 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
     score.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="where the scores go")
-    score.add_argument("--config", type=Path, metavar="YAML", help="the reward's configuration")
-    score.add_argument("--judge", choices=["offline", "openai"], help="short for judge.kind=...")
-    score.add_argument("--base-url", metavar="URL", help="short for judge.base_url=...")
-    score.add_argument("--model", metavar="NAME", help="short for judge.model=...")
+    _add_judge(score)
     score.add_argument("--concurrency", type=_positive, default=64, metavar="N", help="answers in flight (default 64)")
+
+    estimate = commands.add_parser(
+        "estimate",
+        allow_abbrev=False,
+        help="tell what scoring will cost, before anything is spent",
+        description="Tell the judge calls, tokens, cost and time that scoring a file will take. Nothing is asked. Rows "
+        "without an answer are prompts whose answers are yet to be written, as in training.",
+        epilog="Prices are judge.price.prompt_per_million=... and judge.price.completion_per_million=...; any other "
+        "setting can be given as section.key=value too.",
+    )
+    estimate.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
+    _add_judge(estimate)
+    answers = "answers to each prompt (default 1); answers in the file are then left out"
+    estimate.add_argument("--answers", type=_positive, metavar="N", help=answers)
+    tokens = "length of an answer that is not written yet (default 300)"
+    estimate.add_argument("--answer-tokens", type=_positive, default=300, metavar="T", help=tokens)
+    estimate.add_argument("--latency", type=_seconds, default=2.0, metavar="S", help="seconds per call (default 2)")
+    against = "scores of these answers: tell what they really took"
+    estimate.add_argument("--against", type=Path, metavar="OUT.jsonl", help=against)
     return parser
+
+
+def _add_judge(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="YAML", help="the reward's configuration")
+    command.add_argument("--judge", choices=["offline", "openai"], help="short for judge.kind=...")
+    command.add_argument("--base-url", metavar="URL", help="short for judge.base_url=...")
+    command.add_argument("--model", metavar="NAME", help="short for judge.model=...")
 
 
 def _positive(text: str) -> int:
@@ -57,8 +84,38 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
 def _score(options: argparse.Namespace, overrides: list[str]) -> int:
-    from longreward import config, scoring
+    from longreward import scoring
+
+    config = _config(options, overrides)
+    return asyncio.run(scoring.score_file(options.input, options.out, config, options.concurrency))
+
+
+def _estimate(options: argparse.Namespace, overrides: list[str]) -> int:
+    from longreward import estimating
+
+    return estimating.estimate_file(
+        options.input,
+        _config(options, overrides),
+        answers_per_prompt=options.answers,
+        answer_tokens=options.answer_tokens,
+        latency_s=options.latency,
+        scored=options.against,
+    )
+
+
+def _config(options: argparse.Namespace, overrides: list[str]) -> RewardConfig:
+    from longreward import config
 
     data = config.load_yaml(options.config) if options.config else {}
     judge = data.setdefault("judge", {})
@@ -68,5 +125,7 @@ def _score(options: argparse.Namespace, overrides: list[str]) -> int:
         if value is not None:
             judge[key] = value
     config.apply_overrides(data, overrides)
-    reward_config = config.validate(config.RewardConfig, data, str(options.config or "arguments"))
-    return asyncio.run(scoring.score_file(options.input, options.out, reward_config, options.concurrency))
+    return config.validate(config.RewardConfig, data, str(options.config or "arguments"))
+
+
+_COMMANDS = {"score": _score, "estimate": _estimate}

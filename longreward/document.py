@@ -1,19 +1,34 @@
-"""The work that all answers about one document and question share: chunks, index and extractions, done once."""
+"""The work that all answers about one document and question share: chunks, index, extractions and the statements
+verified against it, each done once."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar
 
 from longreward.config import RewardConfig
 from longreward.judge import Judge, Verdict
-from longreward.judge.requests import ExtractRelevant
+from longreward.judge.requests import ExtractRelevant, JudgeRequest
+from longreward.pacing import Level, in_slices, pacer
 from longreward.prompts import Language
-from longreward.schema import Evidence
-from longreward.text.chunking import Chunk, Spans, chunk, word_spans
+from longreward.schema import Evidence, JudgeCall, Statement
+from longreward.text.chunking import (
+    Chunk,
+    CutPoints,
+    Spans,
+    chunks_between,
+    cut_points_in_steps,
+    word_cut_points,
+    word_spans,
+)
 from longreward.text.language import detect
 from longreward.text.retrieval import BM25Index
+from longreward.verification import Verification
+
+T = TypeVar("T")
 
 TokenSpans = Callable[[str], Spans]
 """Text -> character spans of its tokens. The policy's tokenizer, so that chunk sizes mean what they say."""
@@ -21,22 +36,41 @@ TokenSpans = Callable[[str], Spans]
 _LANGUAGE_SAMPLE = 4000  # characters; the head of a document tells its language
 
 
+def document_key(context: str, query: str) -> str:
+    """Names a document and a question about it: the same in every process and at every time."""
+    return hashlib.sha256(f"{len(query)} {query}{context}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Document:
     """A document and a question about it. Nothing is computed before it is first needed."""
 
     def __init__(
-        self, context: str, query: str, judge: Judge, config: RewardConfig, token_spans: TokenSpans = word_spans
+        self,
+        context: str,
+        query: str,
+        judge: Judge,
+        config: RewardConfig,
+        token_spans: TokenSpans = word_spans,
+        preparing: asyncio.Lock | None = None,
     ) -> None:
+        """`preparing` is shared by documents that are to be prepared one after the other, so that the first are ready
+        soon."""
         self.context = context
         self.query = query
         self._judge = judge
         self._config = config
         self._token_spans = token_spans
-        self._spans: asyncio.Task[Spans] | None = None
-        self._cutting = 0  # chunkings under way that share `_spans`
-        self._index: asyncio.Task[tuple[list[Chunk], BM25Index]] | None = None
+        self._preparing = preparing or asyncio.Lock()
+        self._cut_points: asyncio.Task[CutPoints] | None = None
+        self._cutting = 0  # chunkings under way that share `_cut_points`
+        self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
+        self._verification = Verification(config.faithfulness)
+
+    @cached_property
+    def key(self) -> str:
+        return document_key(self.context, self.query)
 
     @cached_property
     def language(self) -> Language:
@@ -49,11 +83,22 @@ class Document:
         if "faithfulness" in self._config.needed:
             self._start_index()
 
+    async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
+        """Ask the judge about this document, where its prefix cache may have seen it before."""
+        return await self._judge.ask(request, document=self.key)
+
     async def evidence(self, statement: str) -> list[Evidence]:
         """The chunks that bear on `statement`: at most `retrieval.top_k`, in document order, possibly none."""
         chunks, index = await asyncio.shield(self._start_index())
-        best = index.top(statement, self._config.retrieval.top_k)
-        return [Evidence(index=i, start=chunks[i].start, end=chunks[i].end, text=chunks[i].text) for i in best]
+        return [chunks[i] for i in index.top(statement, self._config.retrieval.top_k)]
+
+    async def verify(self, statements: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
+        """What the document says to each statement, in order, and the calls that were about several of them at once.
+
+        A statement is verified once, whoever makes it. Each call is counted in the answer that caused it; the others
+        get its verdict with `source="shared"`. A failed call is not kept: the next answer tries again.
+        """
+        return await self._verification.verify(self, statements)
 
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
         """One verdict per extraction chunk in document order, and whether no one was told of them before.
@@ -69,34 +114,45 @@ class Document:
         return verdicts, first
 
     def cancel(self) -> None:
-        for task in (self._spans, self._index, self._extraction):
+        self._verification.cancel()
+        for task in (self._cut_points, self._index, self._extraction):
             if task is not None:
                 task.cancel()
 
-    def _start_spans(self) -> asyncio.Task[Spans]:
-        if self._spans is None:
-            # In a thread: 64k tokens take some 0.1 s, which would stall every call in flight on this loop.
-            self._spans = asyncio.create_task(asyncio.to_thread(self._token_spans, self.context))
-        return self._spans
+    def _start_cut_points(self) -> asyncio.Task[CutPoints]:
+        if self._cut_points is None:
+            self._cut_points = asyncio.create_task(self._find_cut_points())
+        return self._cut_points
+
+    async def _find_cut_points(self) -> CutPoints:
+        async with self._preparing:
+            if self._token_spans is word_spans:
+                await pacer().turn(Level.BACKGROUND)
+                return word_cut_points(self.context)
+            # Tokenizers compute without the interpreter lock, for 0.1 s at 64k tokens.
+            spans = await asyncio.to_thread(self._token_spans, self.context)
+            return await in_slices(cut_points_in_steps(self.context, spans))
 
     async def _chunks(self, max_tokens: int) -> list[Chunk]:
         self._cutting += 1
         try:
-            spans = await asyncio.shield(self._start_spans())
-            return await asyncio.to_thread(chunk, self.context, max_tokens, lambda _: spans)
+            points = await asyncio.shield(self._start_cut_points())
+            return chunks_between(self.context, points, max_tokens)
         finally:
             self._cutting -= 1
             if not self._cutting:
-                self._spans = None  # megabytes for a long document, of no use once it is cut
+                self._cut_points = None  # megabytes for a long document, of no use once it is cut
 
-    def _start_index(self) -> asyncio.Task[tuple[list[Chunk], BM25Index]]:
+    def _start_index(self) -> asyncio.Task[tuple[list[Evidence], BM25Index]]:
         if self._index is None:
             self._index = asyncio.create_task(self._build_index())
         return self._index
 
-    async def _build_index(self) -> tuple[list[Chunk], BM25Index]:
+    async def _build_index(self) -> tuple[list[Evidence], BM25Index]:
         chunks = await self._chunks(self._config.chunking.evidence_tokens)
-        return chunks, await asyncio.to_thread(BM25Index, [c.text for c in chunks])
+        evidence = [Evidence(index=c.index, start=c.start, end=c.end, text=c.text) for c in chunks]
+        async with self._preparing:
+            return evidence, await in_slices(BM25Index.in_steps([c.text for c in chunks]))
 
     def _start_extraction(self) -> asyncio.Task[list[Verdict[str | None]]]:
         if self._extraction is None:
@@ -106,5 +162,5 @@ class Document:
     async def _extract(self) -> list[Verdict[str | None]]:
         chunks = await self._chunks(self._config.chunking.extraction_tokens)
         return await asyncio.gather(
-            *(self._judge.ask(ExtractRelevant(self.language, self.query, part.text)) for part in chunks)
+            *(self.ask(ExtractRelevant(self.language, self.query, part.text)) for part in chunks)
         )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from longreward.schema import Usage
 
 
 class Reason(StrEnum):
@@ -53,17 +56,24 @@ class VerdictError(LongRewardError):
 class JudgeError(LongRewardError):
     """A judge call that failed. It is retried or void, never a score (DESIGN, section 5).
 
-    `reason` must be one of `Reason`, else ValueError. `attempts` counts requests made so far, `retry_after` is the
-    server's own wish in seconds.
+    `reason` must be one of `Reason`, else ValueError. `retry_after` is the server's own wish in seconds; `usage` and
+    `text` are what a reply that is no good cost and said.
     """
 
     def __init__(
-        self, reason: Reason | str, detail: str = "", *, attempts: int = 1, retry_after: float | None = None
+        self,
+        reason: Reason | str,
+        detail: str = "",
+        *,
+        retry_after: float | None = None,
+        usage: Usage | None = None,
+        text: str = "",
     ) -> None:
         self.reason = Reason(reason)
         self.detail = detail
-        self.attempts = attempts
         self.retry_after = retry_after
+        self.usage = usage
+        self.text = text
         super().__init__(f"{self.reason}: {detail}" if detail else str(self.reason))
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longreward.config import RewardConfig, validate
 from longreward.dimensions import SCORE
 from longreward.document import Document, TokenSpans
 from longreward.judge import Judge, make_judge
 from longreward.schema import OK, DimensionScore, Reward, Sample
-from longreward.text.chunking import word_spans
+from longreward.text.chunking import word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
+
+if TYPE_CHECKING:
+    from longreward.judge.endpoints import Endpoints
 
 _DOCUMENTS_KEPT = 256  # prepared documents; a rollout batch's worth, so that no group prepares its document twice
 
@@ -31,12 +33,14 @@ class LongReward:
     def __init__(self, config: RewardConfig, judge: Judge | None = None, token_spans: TokenSpans = word_spans) -> None:
         """`token_spans` gives the character spans of a text's tokens; chunk sizes are counted in them."""
         self.config = config
-        self._judge = judge if judge is not None else make_judge(config.judge)
+        self._judge = judge if judge is not None else make_judge(config.judge, config.cache.path)
         self._token_spans = token_spans
         if "faithfulness" in config.needed:
             # Pays for bm25s' import (numba, a second) here, not in the middle of the first answer.
             BM25Index([])
-        self._documents: OrderedDict[bytes, Document] = OrderedDict()
+        word_cut_points(" ")  # and for its table
+        self._preparing = asyncio.Lock()
+        self._documents: OrderedDict[tuple[str, str], Document] = OrderedDict()
 
     @classmethod
     def from_config(cls, config: RewardConfig | Mapping[str, Any], token_spans: TokenSpans = word_spans) -> LongReward:
@@ -58,7 +62,7 @@ class LongReward:
             document = self._document(sample.context, sample.query)
             document.start()
             scores = await asyncio.gather(
-                *(SCORE[name](sample.answer, document, self._judge, self.config) for name in self.config.needed)
+                *(SCORE[name](sample.answer, document, self.config) for name in self.config.needed)
             )
             dimensions = dict(zip(self.config.needed, scores, strict=True))
         return Reward(
@@ -96,6 +100,15 @@ class LongReward:
                 group.create_task(worker())
         return [reward for reward in results if reward is not None]
 
+    @property
+    def endpoints(self) -> Endpoints | None:
+        """The judge's endpoints, for whoever divides limits among processes; None for the offline judge."""
+        return self._judge.endpoints
+
+    def stats(self) -> dict[str, float]:
+        """The judge's counts and gauges so far, see `Judge.stats`."""
+        return self._judge.stats()
+
     async def aclose(self) -> None:
         """Stop background work and close the judge's connections."""
         for document in self._documents.values():
@@ -104,11 +117,10 @@ class LongReward:
         await self._judge.aclose()
 
     def _document(self, context: str, query: str) -> Document:
-        key = hashlib.sha256(f"{len(query)} {query}{context}".encode("utf-8", "surrogatepass")).digest()
-        document = self._documents.pop(key, None)
+        document = self._documents.pop((context, query), None)
         if document is None:
-            document = Document(context, query, self._judge, self.config, self._token_spans)
-        self._documents[key] = document
+            document = Document(context, query, self._judge, self.config, self._token_spans, self._preparing)
+        self._documents[context, query] = document
         if len(self._documents) > _DOCUMENTS_KEPT:
             # Answers in flight hold their document themselves: forgetting it here loses no work of theirs.
             self._documents.popitem(last=False)

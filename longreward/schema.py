@@ -43,18 +43,33 @@ class Evidence(Record):
 
 
 class Usage(Record):
-    """What scoring cost: judge calls (attempts included) and tokens as the endpoint reported them."""
+    """What scoring cost: requests that the judge answered, good or not, their tokens as the endpoint reported them, and
+    the cost by `judge.price`. A verdict from the cache, or shared with another answer, costs nothing."""
 
     calls: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of `prompt_tokens` that the endpoint had in its own prefix cache, where it tells."""
     completion_tokens: int = 0
+    cost: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
+        return Usage.model_construct(
             calls=self.calls + other.calls,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
+            cost=self.cost + other.cost,
         )
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+Source = Literal["judge", "cache", "shared", "document"]
+"""Where a verdict is from: asked for; kept from an earlier run; asked for by another answer (or by the call that
+verified several statements); or read off the document without a judge."""
 
 
 class JudgeCall(Record):
@@ -64,9 +79,17 @@ class JudgeCall(Record):
     status: str = OK
     detail: str = ""
     text: str = ""
+    source: Source = "judge"
+    shrunk: bool = False
+    """The material was cut to fit the judge's context: the verdict rests on less than the method asks for."""
     attempts: int = 0
     seconds: float = 0.0
+    """From the first attempt's begin to the verdict, waits between attempts included; 0 where none was made."""
     usage: Usage = Field(default_factory=Usage)
+
+    def without_cost(self, source: Source) -> JudgeCall:
+        """The same verdict for another answer, which did not pay for it."""
+        return self.model_copy(update={"source": source, "attempts": 0, "seconds": 0.0, "usage": Usage()})
 
 
 class Statement(Record):

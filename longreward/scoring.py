@@ -2,194 +2,236 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
-from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from longreward import prompts, store
-from longreward.config import RewardConfig
+from longreward.accounts import Account, compared, in_words, money, short, used_for
+from longreward.config import JudgeConfig, RewardConfig
+from longreward.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
+from longreward.estimate import Estimate, estimate
 from longreward.judge import offline
+from longreward.pacing import rare_collections
 from longreward.reward import LongReward
+from longreward.rows import Rows
 from longreward.schema import Reward, Sample, Usage
+from longreward.scoring_display import ProgressLine, judge_log, print_summary
 
 _HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
-_PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
+_LOOKED_INTO = 50  # documents for the estimate, some 0.2 s each if they are long
 
 
 async def score_file(source: Path, out: Path, config: RewardConfig, concurrency: int) -> int:
-    """Score the rows of `source` into `out`. Returns 0, or 1 where rows were unreadable or nothing could be scored.
+    """Score the rows of `source` into `out`. Returns 0, or 1 where rows were unreadable, nothing could be scored, or
+    the spend cap ended the run.
 
-    InputError where a file cannot be read or `out` was scored with another configuration; JudgeError where the judge
-    answers nothing at all.
+    InputError where a file cannot be read, `out` was scored with another configuration or has used up `judge.spend`;
+    JudgeError where the judge answers nothing at all.
     """
     console = Console(stderr=True, soft_wrap=True)
-    broken: list[str] = []
-    samples = read_samples(source, broken)
+    rows = Rows(source)
+    samples = {key: sample for key, sample, _ in rows.samples()}
     if not samples:
-        raise InputError(f"{source} holds no readable row with context, query and answer" + _first(broken))
-    fingerprint = _fingerprint(config)
-    done = _already_scored(out, fingerprint, samples)
-    todo = [(key, sample) for key, sample in samples.items() if key not in done]
+        raise InputError(f"{source} holds no readable row with context, query and answer{rows.first_problem}")
+    earlier = _Earlier.read(out, config, samples)
+    todo = _by_document([(key, sample) for key, sample in samples.items() if key not in earlier.done])
     if config.judge.kind == "offline":
         console.print(offline.NOTICE, style="yellow")
-    if done:
-        console.print(f"{len(done)} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
+    if earlier.done:
+        console.print(f"{len(earlier.done)} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
+    judge = config.judge
+    if todo:
+        config = config.model_copy(update={"judge": _what_is_left(judge, earlier.used, out)})
+    expected = None
+    if todo and judge.kind == "openai":
+        with console.status("estimating"):
+            expected = estimate((sample for _, sample in todo), config, sample=_LOOKED_INTO)
+        console.print(f"expected: about {in_words(expected, judge.price)}{_over(expected, config)}")
 
     reward = LongReward.from_config(config)
+    rare_collections()
     started = time.monotonic()
     try:
-        with store.Store(out) as file, _Progress(console, len(todo)) as progress:
-            keeper = _Keeper(file, [key for key, _ in todo], fingerprint, done, progress)
-            await reward.score_many([s for _, s in todo], concurrency=concurrency, on_result=keeper)
+        with store.Store(out) as file, ProgressLine(console, len(todo)) as progress, judge_log(console):
+            keeper = _Keeper(file, config, earlier, progress)
+            await _score_all(reward, todo, concurrency, keeper)
     except BaseExceptionGroup as group:
         raise _leaf(group) from None
     finally:
         await reward.aclose()
 
-    rows = [done[key] for key in samples]
-    store.rewrite(out, rows)  # in the order of the input
-    _print_summary(rows, keeper.usage, time.monotonic() - started, out)
-    for problem in broken[:10]:
-        console.print(f"skipped {problem}", style="red", markup=False, highlight=False)
-    if broken:
-        console.print(f"{len(broken)} rows were skipped; mend them and run the same command again", style="red")
-    return 1 if broken or all(row["scores"]["total"] is None for row in rows) else 0
+    known = earlier.void | earlier.done
+    scored = [known[key] for key in samples if key in known]
+    store.rewrite(out, scored)  # in the order of the input
+    print_summary(scored, keeper.account, judge.price.known, time.monotonic() - started, out)
+    if earlier.used.calls:
+        total = earlier.used + keeper.account.usage
+        console.print(f"earlier runs: {in_words(earlier.used, judge.price)}; all runs: {in_words(total, judge.price)}")
+    if keeper.stopped:
+        whole = sum(row["scores"]["total"] is not None for row in scored)
+        sentence = _stopped(judge, earlier.used, keeper.account.usage)
+        console.print(f"{sentence}; {whole:,} of {len(samples):,} answers are scored", style="bold red")
+    elif expected is not None:
+        cached = keeper.account.sources["cache"]
+        why = f"; {cached:,} verdicts were in the cache" if cached else ""
+        console.print(f"against the estimate: {compared(keeper.account.usage, expected, judge.price)}{why}")
+    rows.report(console)
+    return 1 if rows.broken or keeper.stopped or all(row["scores"]["total"] is None for row in scored) else 0
 
 
-def read_samples(source: Path, broken: list[str]) -> dict[str, Sample]:
-    """The rows of a JSON-lines file, by a key made of their content; a row twice in the file is scored once."""
-    samples: dict[str, Sample] = {}
-    for number, row in store.read(source, broken):
-        identity = row.get("idx", row.get("id"))
-        fields = {name: row.get(name) for name in ("context", "query", "answer")}
-        try:
-            sample = Sample.model_validate({"id": str(number) if identity is None else identity, **fields})
-        except ValidationError as error:
-            wrong = ", ".join(f"{e['loc'][0]} must be text, found {type(e['input']).__name__}" for e in error.errors())
-            broken.append(f"{source}:{number}: {wrong}")
-        else:
-            samples[_key(sample)] = sample
-    return samples
-
-
-class _Keeper:
-    """Writes each scored answer down as it is done, and stops a run whose judge answers nothing."""
-
-    def __init__(
-        self, file: store.Store, keys: list[str], fingerprint: str, done: dict[str, dict[str, Any]], progress: _Progress
-    ) -> None:
-        self.usage = Usage()
-        self._file, self._keys, self._fingerprint, self._done, self._progress = file, keys, fingerprint, done, progress
-        self._void = self._scored = 0
-
-    def __call__(self, position: int, reward: Reward) -> None:
-        key = self._keys[position]
-        row = _row(key, reward, self._fingerprint)
-        self._done[key] = row
-        self._file.append(row)
-        self.usage += reward.usage
-        self._void += reward.total is None
-        self._scored += reward.total is not None
-        self._progress.advance(self._void)
-        if self._void >= _HOPELESS_AFTER and not self._scored:
-            name, reason = next(iter(reward.void_reasons.items()))
-            detail = f"the first {self._void} answers are all void, {name}: {reason} ({reward.dimensions[name].detail})"
-            raise JudgeError(Reason(reason), detail=f"{detail}; check judge.base_url, judge.model and the key")
-
-
-class _Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, console: Console, total: int) -> None:
-        self._console, self._total, self._done, self._last = console, total, 0, time.monotonic()
-        columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("[red]{task.fields[void]}"))
-        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-        self._bar = Progress(*columns, *times, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("scoring", total=total, void="")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, void: int) -> None:
-        self._done += 1
-        self._bar.update(self._task, advance=1, void=f"{void} void" if void else "")
-        if not self._console.is_terminal and time.monotonic() - self._last >= _PLAIN_PROGRESS_S:
-            self._last = time.monotonic()
-            self._console.print(f"scored {self._done} of {self._total}, {void} void")
-
-
-def _row(key: str, reward: Reward, fingerprint: str) -> dict[str, Any]:
-    return {
-        "idx": reward.id,
-        "scores": {**{name: d.score for name, d in reward.dimensions.items()}, "total": reward.total},
-        "status": {name: d.status for name, d in reward.dimensions.items()},
-        "usage": reward.usage.model_dump(),
-        "seconds": round(reward.seconds, 3),
-        "detail": {name: d.model_dump(exclude_defaults=True) for name, d in reward.dimensions.items()},
-        "key": key,
-        "config": fingerprint,
-    }
-
-
-def _already_scored(out: Path, fingerprint: str, samples: dict[str, Sample]) -> dict[str, dict[str, Any]]:
-    """The rows of an earlier run of the same command. Void ones are asked again; a line cut by a kill is not there."""
-    if not out.exists():
-        return {}
-    done = {}
-    for number, row in store.read(out, broken=[]):
-        if row.get("config") != fingerprint or "key" not in row:
-            raise InputError(
-                f"{out}:{number} was written with another reward configuration, judge or prompt version; "
-                "choose another --out, or remove that file to score again"
-            )
-        if row["key"] in samples and row["scores"]["total"] is not None:
-            done[row["key"]] = row
-    if not done and out.stat().st_size and not any(True for _ in store.read(out, broken=[])):
-        raise InputError(f"{out} exists and is no file of scores; choose another --out")
-    return done
-
-
-def _fingerprint(config: RewardConfig) -> str:
+def fingerprint(config: RewardConfig) -> str:
     """Tells whether two runs score alike: all settings that can change a score, and the prompts."""
     judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
     scoring = config.model_dump(mode="json", exclude={"judge", "cache"}) | {"judge": judge, "prompts": prompts.VERSION}
     return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _key(sample: Sample) -> str:
-    return hashlib.sha256(json.dumps(sample.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+@dataclass
+class _Earlier:
+    """What an earlier run of the same command left in OUT."""
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Scored rows by key; a line cut by a kill is not there."""
+    void: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Void rows, which are asked again."""
+    used_by: dict[str, Usage] = field(default_factory=dict)
+    """What each answer has used so far, void ones as well."""
+
+    @property
+    def used(self) -> Usage:
+        return sum(self.used_by.values(), Usage())
+
+    @classmethod
+    def read(cls, out: Path, config: RewardConfig, samples: dict[str, Sample]) -> _Earlier:
+        earlier = cls()
+        if not out.exists():
+            return earlier
+        ours = fingerprint(config)
+        for number, row in store.read(out, broken=[]):
+            if row.get("config") != ours or "key" not in row:
+                raise InputError(
+                    f"{out}:{number} was written with another reward configuration, judge or prompt version; "
+                    "choose another --out, or remove that file to score again"
+                )
+            # The last row of an answer includes what the ones before it used.
+            earlier.used_by[row["key"]] = used_for(row, config.judge.price)
+            if row["key"] in samples:
+                rows = earlier.void if row["scores"]["total"] is None else earlier.done
+                rows[row["key"]] = row
+        if not earlier.used_by and out.stat().st_size:
+            raise InputError(f"{out} exists and is no file of scores; choose another --out")
+        return earlier
 
 
-def _print_summary(rows: list[dict[str, Any]], usage: Usage, seconds: float, out: Path) -> None:
-    table = Table(title=f"{len(rows)} answers in {seconds:.2f} s, {usage.calls} judge calls")
-    for heading in ("dimension", "mean (0-10)", "void", "why"):
-        table.add_column(heading, justify="left" if heading in ("dimension", "why") else "right")
-    for name in rows[0]["scores"]:
-        values = [row["scores"][name] for row in rows if row["scores"][name] is not None]
-        why = Counter(row["status"].get(name) for row in rows if name != "total" and row["scores"][name] is None)
-        reasons = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
-        mean = f"{sum(values) / len(values):.2f}" if values else "-"
-        table.add_row(name, mean, str(len(rows) - len(values)), reasons, style="bold" if name == "total" else None)
-    console = Console()
-    console.print(table)
-    console.print(f"scores: {out}", highlight=False, soft_wrap=True)
+def _by_document(todo: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
+    """The answers about one document next to each other: only so many prepared documents are kept at a time."""
+    groups: dict[str, list[tuple[str, Sample]]] = {}
+    for key, sample in todo:
+        groups.setdefault(document_key(sample.context, sample.query), []).append((key, sample))
+    return [pair for group in groups.values() for pair in group]
 
 
-def _first(broken: list[str]) -> str:
-    return f"; first problem: {broken[0]}" if broken else ""
+async def _score_all(reward: LongReward, todo: Sequence[tuple[str, Sample]], concurrency: int, keeper: _Keeper) -> None:
+    """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
+    remaining = iter(todo)
+
+    async def worker() -> None:
+        for key, sample in remaining:
+            keeper.keep(key, await reward.score(sample))
+            if keeper.stopped:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(todo))):
+            group.create_task(worker())
+
+
+class _Keeper:
+    """Writes each scored answer down as it is done, and stops a run whose judge answers nothing."""
+
+    def __init__(self, file: store.Store, config: RewardConfig, earlier: _Earlier, progress: ProgressLine) -> None:
+        self.account = Account(config.judge.price)
+        self.stopped = False
+        """The spend cap is reached: nothing more is asked."""
+        self._file, self._fingerprint, self._earlier, self._progress = file, fingerprint(config), earlier, progress
+        self._void = self._scored = 0
+
+    def keep(self, key: str, reward: Reward) -> None:
+        row = _row(key, reward, self._fingerprint, self._earlier.used_by.get(key, Usage()))
+        self._earlier.done[key] = row
+        self._file.append(row)
+        self.account.add(row)
+        self._void += reward.total is None
+        self._scored += reward.total is not None
+        self._progress.advance(self._void, self.account)
+        self.stopped |= Reason.SPEND_CAP in reward.void_reasons.values()
+        if self._void >= _HOPELESS_AFTER and not self._scored and not self.stopped:
+            name, reason = next(iter(reward.void_reasons.items()))
+            detail = f"the first {self._void} answers are all void, {name}: {reason} ({reward.dimensions[name].detail})"
+            raise JudgeError(Reason(reason), detail=f"{detail}; check judge.base_url, judge.model and the key")
+
+
+def _row(key: str, reward: Reward, configuration: str, earlier: Usage) -> dict[str, Any]:
+    return {
+        "idx": reward.id,
+        "scores": {**{name: d.score for name, d in reward.dimensions.items()}, "total": reward.total},
+        "status": {name: d.status for name, d in reward.dimensions.items()},
+        "usage": reward.usage.model_dump(),
+        **({"earlier_usage": earlier.model_dump()} if earlier.calls else {}),
+        "seconds": round(reward.seconds, 3),
+        "detail": {name: d.model_dump(exclude_defaults=True) for name, d in reward.dimensions.items()},
+        "key": key,
+        "config": configuration,
+    }
+
+
+def _what_is_left(judge: JudgeConfig, used: Usage, out: Path) -> JudgeConfig:
+    """The judge with `spend` lowered by what earlier runs have used. InputError where nothing is left."""
+    left: dict[str, float] = {}
+    for name, cap, amount, words in _caps(judge, used):
+        left[name] = cap - amount
+        if left[name] <= 0:
+            raise InputError(
+                f"the answers in {out} have used {words(amount)} of judge.spend.{name}={cap:.12g} already; "
+                f"raise judge.spend.{name} and run the same command again"
+            )
+    return judge.model_copy(update={"spend": judge.spend.model_copy(update=left)})
+
+
+def _caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, Any]]:
+    """The caps that are set, each with what counts against it and how to say such an amount."""
+    if judge.spend.max_cost is not None:
+        yield "max_cost", judge.spend.max_cost, used.cost, money
+    if judge.spend.max_tokens is not None:
+        yield "max_tokens", judge.spend.max_tokens, used.tokens, short
+
+
+def _over(expected: Estimate, config: RewardConfig) -> str:
+    """A warning where `judge.spend` is less than expected."""
+    for name, cap, amount, words in _caps(config.judge, expected):
+        if amount > cap:
+            keep = "" if config.cache.path else " (give cache.path=..., or answers cut short are paid twice)"
+            return f"; judge.spend.{name} leaves {words(cap)} and will end the run before that{keep}"
+    return ""
+
+
+def _stopped(judge: JudgeConfig, earlier: Usage, now: Usage) -> str:
+    name, cap, amount, words = max(_caps(judge, earlier + now), key=lambda c: c[2] / c[1])
+    before = earlier.cost if name == "max_cost" else earlier.tokens
+    of_it = f", {words(before)} of it by earlier runs" if before else ""
+    return (
+        f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
+        f"call could go past it; raise judge.spend.{name} and run the same command again to go on"
+    )
 
 
 def _leaf(group: BaseException) -> BaseException:

@@ -24,10 +24,17 @@ _SUPPORT = {
 }
 _LABELS = {label: value for value, labels in _SUPPORT.items() for label in labels.split("|")}
 
-_THINK = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-_THINK_END = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_THINK = re.compile(r"<think(?:ing)?>|◁think▷", re.IGNORECASE)
+_THINK_END = re.compile(r"</think(?:ing)?>|◁/think▷", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[{2,}([^\[\]]*)(\]{2,})?")
 _LENTICULAR = str.maketrans("【】", "[]")
+# The number that begins a line, marked as one by what stands around it: "12:30" and "3.5" are no such numbers.
+_NUMBERED = re.compile(
+    r"[\s>|*_#`•(\[-]*(?:(?:statement|陈述)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)|第\s*(?P<counted>\d{1,6})\s*[条句项]"
+    r"|(?P<plain>\d{1,6})\s*(?:[)\]|、*_]|[.:](?!\d)|[-–—]\s|(?=\[\[)))",
+    re.IGNORECASE,
+)
+_CIRCLED = {0x2460 + i: f"({i + 1})" for i in range(20)}  # ① to ⑳
 _RATING = re.compile(r"([0-9]{1,2}(?:\.[0-9]+)?)(?:\s*/\s*10)?")
 _TAG = re.compile(r"[<＜]\s*(?:(/)\s*)?statement\s*[>＞]", re.IGNORECASE)
 
@@ -52,12 +59,38 @@ def parse_support(text: str) -> float:
 
     The label is looked up whole, so `[[Not fully supported]]` and any unknown label raise VerdictError.
     """
-    content = _last_bracket(text)
-    label = " ".join(re.sub(r"[_-]", " ", content.casefold()).split()).strip(" .。!*\"'")
-    if label not in _LABELS:
-        known = "Fully supported, Partially supported or No support"
-        raise VerdictError(f"unknown verdict [[{content}]]; expected {known}", text)
-    return _LABELS[label]
+    return _support(_last_bracket(text), text)
+
+
+def parse_supports(text: str, count: int) -> list[float]:
+    """Read one verdict for each of `count` numbered statements, in their order.
+
+    A verdict belongs to the number that begins its line, or the nearest line above that begins with one. VerdictError
+    unless every statement has its verdict: for a number that is missing, out of range or has two different verdicts,
+    a verdict without a number, and an unknown label.
+    """
+    found: dict[int, float] = {}
+    number: int | None = None
+    for line in _folded(_without_thoughts(text).translate(_CIRCLED)).splitlines():
+        numbered = _NUMBERED.match(line)
+        if numbered:
+            number = int(numbered["named"] or numbered["counted"] or numbered["plain"])
+            if not 1 <= number <= count:
+                raise VerdictError(f"the reply speaks of statement {number}; there are {count}", text)
+        for verdict in _BRACKETS.finditer(line):
+            if number is None:
+                raise VerdictError(f"the verdict {verdict[0]} belongs to no numbered statement", text)
+            if verdict[2] is None:
+                raise VerdictError(f"the double brackets of statement {number}'s verdict are not closed", text)
+            support = _support(verdict[1].strip(), text)
+            if found.setdefault(number, support) != support:
+                raise VerdictError(f"statement {number} has two different verdicts", text)
+        if number in found:
+            number = None
+    missing = [str(i) for i in range(1, count + 1) if i not in found]
+    if missing:
+        raise VerdictError(f"no verdict for statement {', '.join(missing)}", text)
+    return [found[i] for i in range(1, count + 1)]
 
 
 def parse_statements(text: str) -> list[str]:
@@ -104,8 +137,7 @@ def parse_extraction(text: str) -> str | None:
 
 def _last_bracket(text: str) -> str:
     """The content of the last double bracket, folded to NFKC and stripped."""
-    folded = unicodedata.normalize("NFKC", _without_thoughts(text)).translate(_LENTICULAR)
-    found = list(_BRACKETS.finditer(folded))
+    found = list(_BRACKETS.finditer(_folded(_without_thoughts(text))))
     if not found:
         raise VerdictError("no verdict in double brackets in the reply", text)
     last = found[-1]
@@ -114,12 +146,26 @@ def _last_bracket(text: str) -> str:
     return last[1].strip()
 
 
+def _support(content: str, text: str) -> float:
+    label = " ".join(re.sub(r"[_-]", " ", content.casefold()).split()).strip(" .。!*\"'")
+    if label not in _LABELS:
+        known = "Fully supported, Partially supported or No support"
+        raise VerdictError(f"unknown verdict [[{content}]]; expected {known}", text)
+    return _LABELS[label]
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).translate(_LENTICULAR)
+
+
 def _without_thoughts(text: str) -> str:
-    """The reply after a leading <think> block. Some servers send only its end, the start being in their template."""
-    start, end = _THINK.match(text), _THINK_END.search(text)
-    if start and not end:
+    """The reply after its last <think> block. Some servers send only its end, the start being in their template."""
+    end = 0
+    for closing in _THINK_END.finditer(text):
+        end = closing.end()
+    if _THINK.search(text, end):
         raise VerdictError("<think> is not closed: the reply was cut short", text)
-    return text[end.end() :] if end else text
+    return text[end:]
 
 
 def _says_no_statements(line: str) -> bool:

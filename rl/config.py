@@ -53,6 +53,9 @@ class RewardSection(RewardConfig):
     """The run stops when more than this share of the last `void_window` answers of an engine is void."""
     void_window: int = Field(256, ge=1)
     """Answers over which the void rate is taken."""
+    on_spend_cap: Literal["stop", "pause"] = "stop"
+    """When `judge.spend` is used up: `stop` saves a checkpoint and ends the run; `pause` lets answers wait until the
+    cap is raised with rl/spend.py."""
     shuffle: bool = False
     """Control experiment: give each answer the reward of a sibling drawn at random, so that nothing can be learned."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,15 @@ import ray
 
 from longreward.document import TokenSpans
 from longreward.errors import ConfigError
+from longreward.pacing import rare_collections
 from longreward.schema import Reward, Sample, Usage
 from longreward.store import Store
 from longreward.text.chunking import word_spans
-from rl import rewards
+from rl import judge_limits, rewards
 from rl.cluster import last_line
 from rl.config import RewardSection, RunConfig
 
+_LAST_WORDS_S = 5
 _CALLS_AT_ONCE = 10_000  # answers a worker may hold; Ray's own default for async actors is 1000
 
 
@@ -28,10 +33,17 @@ class JudgeWorker:
     """Holds one reward function. All methods run on one event loop; none of them blocks it."""
 
     def __init__(
-        self, index: int, config: RewardSection, tokenizer: str | None, directory: Path, secrets: dict[str, str]
+        self,
+        index: int,
+        config: RewardSection,
+        tokenizer: str | None,
+        directory: Path,
+        secrets: dict[str, str],
+        limits: Any,
     ):
         # Keys come as arguments: a runtime environment's variables would stand in Ray's logs and its dashboard.
         os.environ.update(secrets)
+        self._name, self._limits = f"judge-{index}", limits
         self._reward = rewards.make(config, token_spans(tokenizer))
         self._store = Store(directory / "store" / f"answers-{index}-{os.getpid()}.jsonl")
         self._counts: Counter[str] = Counter()
@@ -39,7 +51,16 @@ class JudgeWorker:
         self._usage = Usage()
 
     async def ready(self) -> None:
-        """Answers once the worker is up."""
+        """Answers once the worker is up and has its share of the judge's limits."""
+        rare_collections()
+        endpoints = self._reward.endpoints
+        if endpoints is not None and self._limits is not None:
+            endpoints.share()
+            self._following = asyncio.create_task(judge_limits.follow(self._limits, self._name, endpoints))
+
+    async def paused(self) -> bool:
+        """Whether answers wait because the spend cap is reached."""
+        return self._reward.endpoints is not None and self._reward.endpoints.paused
 
     async def prepare(self, document: dict[str, str]) -> None:
         """Begin the shared work on `document` (context, query) while its answers are still being generated."""
@@ -62,26 +83,57 @@ class JudgeWorker:
         return reward
 
     async def stats(self) -> dict[str, Any]:
-        """Counts so far: answers by split, void ones, judge usage, and sums of the train split's scores."""
-        return {"counts": dict(self._counts), "sums": dict(self._sums), "usage": self._usage.model_dump()}
+        """Counts so far: answers by split, void ones, usage, sums of the train split's scores, the judge's own."""
+        return {
+            "counts": dict(self._counts),
+            "sums": dict(self._sums),
+            "usage": self._usage.model_dump(),
+            "judge": self._reward.stats(),
+        }
 
     async def aclose(self) -> None:
         await self._reward.aclose()
         self._store.close()
 
 
-def start(config: RunConfig, tokenizer: str | None, run_id: str) -> list[Any]:
+@dataclass
+class Workers:
+    """A run's judge workers, and the actor that divides the judge's limits among them (None: no network, no limits)."""
+
+    actors: list[Any]
+    limits: Any | None
+
+    def kill(self) -> None:
+        """End them, after a moment for what is still to be written down."""
+        # Gone already, or busy: what was scored is in the store.
+        with suppress(ray.exceptions.RayError):
+            ray.get([actor.aclose.remote() for actor in self.actors], timeout=_LAST_WORDS_S)
+        for actor in [*self.actors, *([self.limits] if self.limits is not None else [])]:
+            ray.kill(actor)
+
+
+def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
     """Start `reward.workers` judge workers and wait until all are up; ConfigError where one does not come."""
-    env = config.reward.judge.api_key_env or "OPENAI_API_KEY"
-    secrets = {env: os.environ[env]} if env in os.environ else {}
+    endpoints = config.reward.judge.resolved_endpoints
+    keys = {endpoint.api_key_env or "OPENAI_API_KEY" for endpoint in endpoints} or {"OPENAI_API_KEY"}
+    secrets = {key: os.environ[key] for key in keys if key in os.environ}
     # No CPU is reserved: they wait for the network, and a reserved CPU could keep the trainer from being placed.
     actor = ray.remote(num_cpus=0, max_concurrency=_CALLS_AT_ONCE)(JudgeWorker)
-    workers = [
-        actor.options(name=name).remote(index, config.reward, tokenizer, config.directory, secrets)
-        for index, name in enumerate(names(config, run_id))
-    ]
+    reward, limits = config.reward, None
+    if reward.judge.kind == "openai":
+        limits = ray.remote(num_cpus=0)(judge_limits.JudgeLimits).remote(
+            reward.judge, reward.workers, reward.on_spend_cap, config.directory
+        )
+    workers = Workers(
+        [
+            actor.options(name=name).remote(index, reward, tokenizer, config.directory, secrets, limits)
+            for index, name in enumerate(names(config, run_id))
+        ],
+        limits,
+    )
+    everyone = [*workers.actors, *([limits] if limits is not None else [])]
     try:
-        ray.get([worker.ready.remote() for worker in workers], timeout=config.run.deadline_start_s)
+        ray.get([one.ready.remote() for one in everyone], timeout=config.run.deadline_start_s)
     except ray.exceptions.GetTimeoutError:
         raise ConfigError(
             f"the judge workers did not start within {config.run.deadline_start_s:.0f} s; see the run's logs, "

@@ -18,6 +18,39 @@ def run(argv: list[str]) -> None:
         runpy.run_module(MODULE, run_name="__main__")
 
 
+def save_checkpoint(error: BaseException, step: int, timeout_s: float) -> bool:
+    """Save a checkpoint of the last complete step after `run` has ended in `error`; False where that cannot be done.
+
+    OpenRLHF saves only at its own steps. Its trainer actor outlives an exception in `fit`, with models and data loader
+    as they were, and a frame of the error holds it. The prompts of the step that was broken off count as used.
+    """
+    import ray
+
+    trainer = None
+    frame = error.__traceback__
+    while frame is not None and trainer is None:
+        trainer = frame.tb_frame.f_locals.get("ppo_trainer")
+        frame = frame.tb_next
+    if trainer is None or step < 1:
+        return False
+    ray.get(trainer.__ray_call__.remote(_save_now, step), timeout=timeout_s)
+    return True
+
+
+def _save_now(trainer: Any, step: int) -> None:
+    """In the trainer's process: OpenRLHF's own saving, made due."""
+    args = trainer.args
+    args.ckpt.save_steps, args.logger.logging_steps = 1, step + 1  # the step's logs were written when it ended
+    prompts = step * args.rollout.batch_size
+    states = {
+        "episode": prompts // max(1, len(trainer.prompts_dataloader)),
+        "global_step": step,
+        "total_consumed_prompts": prompts,
+        "data_loader_state_dict": trainer.prompts_dataloader.state_dict(),
+    }
+    trainer.save_logs_and_checkpoints(step, {}, states)
+
+
 def release() -> None:
     """Give back the placement groups that OpenRLHF made in this job and keeps for good, with the actors in them."""
     import ray

@@ -89,7 +89,7 @@ def judge(config: RunConfig) -> None:
 async def _ask(config: JudgeConfig) -> None:
     quick = config.model_copy(
         update={
-            "max_attempts": min(2, config.max_attempts),
+            "max_attempts": min(2, config.max_attempts or 2),
             "attempt_timeout_s": min(_JUDGE_CHECK_S, config.attempt_timeout_s),
             "call_timeout_s": min(_JUDGE_CHECK_S, config.call_timeout_s),
         }

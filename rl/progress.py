@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from longreward.schema import DIMENSIONS
 from rl.evaluate import Scores
+from rl.judge_workers import Workers
 
 _SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
 _SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
@@ -22,8 +24,9 @@ _LINES_AT_MOST = 200  # a long run prints every so-manieth step
 class Progress:
     """Prints a line per training step from the judge workers' counts. Use as a context around training."""
 
-    def __init__(self, console: Console, workers: list[Any], answers_per_step: int, steps: int) -> None:
-        self._console, self._workers = console, workers
+    def __init__(self, console: Console, workers: Workers, directory: Path, answers_per_step: int, steps: int) -> None:
+        self._console, self._workers, self._directory = console, workers, directory
+        self._paused = False
         self._answers_per_step, self._steps = answers_per_step, steps
         self._every = max(1, steps // _LINES_AT_MOST)
         self._ended = threading.Event()
@@ -44,6 +47,7 @@ class Progress:
         while not self._ended.wait(_POLL_S):
             try:
                 now = totals(self._workers)
+                self._tell_of_a_pause()
             except ray.exceptions.RayError:
                 continue  # a worker that restarts answers again; one that is gone ends the run elsewhere
             reached = int((now["train"] - begun) // self._answers_per_step)
@@ -55,6 +59,23 @@ class Progress:
             self._console.print(self._line(step, last, now, pace, clock - started), highlight=False, soft_wrap=True)
             last = now
 
+    def _tell_of_a_pause(self) -> None:
+        if self._workers.limits is None:
+            return
+        state = ray.get(self._workers.limits.state.remote(), timeout=30)
+        if state["paused"] and not self._paused:
+            used = f"{state['used']['cost']:,.2f} in money, {state['used']['tokens']:,} tokens"
+            self._console.print(
+                f"paused: reward.judge.spend is used up ({used}); raise it with "
+                f"`python rl/spend.py {self._directory} max_cost=... max_tokens=...`, and the run goes on",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if self._paused and not state["paused"]:
+            self._console.print("the cap was raised: the run goes on", highlight=False)
+        self._paused = state["paused"]
+
     def _line(self, step: int, last: dict[str, float], now: dict[str, float], pace: float | None, wall: float) -> str:
         scored = now.get("n", 0) - last.get("n", 0)
         void = 1 - scored / max(1.0, now["train"] - last["train"])
@@ -64,6 +85,8 @@ class Progress:
                 label = _SHORT[name]
                 parts.append(f"{label} {(now[name] - last.get(name, 0)) / scored:.2f}")
         parts.append(f"void {max(0.0, void):.0%}")
+        if now["cost"]:
+            parts.append(f"cost {now['cost']:.2f}")
         left = f", {_clock(pace * (self._steps - step))} left" if pace else ""
         parts.append(f"{_clock(wall)}{left}")
         return "  ".join(parts)
@@ -96,17 +119,20 @@ def print_table(console: Console, before: Scores, after: Scores | None, gain: di
         console.print(f"{void} answers had no reward (judge failures) and are left out", style="yellow")
 
 
-def totals(workers: list[Any]) -> dict[str, float]:
+def totals(workers: Workers) -> dict[str, float]:
     """Over all judge workers: `answers`, `train` (answers of that split), `void`, `calls`, and the train split's sums
-    of scores (`total`, each dimension) over its `n` valid answers."""
-    total: dict[str, float] = {"train": 0, "answers": 0, "void": 0, "calls": 0}
-    for stats in ray.get([worker.stats.remote() for worker in workers], timeout=30):
+    of scores (`total`, each dimension) over its `n` valid answers; the judge's `tokens` and `cost`."""
+    total: dict[str, float] = {"train": 0, "answers": 0, "void": 0, "calls": 0, "tokens": 0, "cost": 0}
+    for stats in ray.get([worker.stats.remote() for worker in workers.actors], timeout=30):
         counts = stats["counts"]
         for split in ("train", "heldout"):
             total["answers"] += counts.get(split, 0)
         for name in ("train", "void"):
             total[name] += counts.get(name, 0)
-        total["calls"] += stats["usage"]["calls"]
+        usage = stats["usage"]
+        total["calls"] += usage["calls"]
+        total["tokens"] += usage["prompt_tokens"] + usage["completion_tokens"]
+        total["cost"] += usage["cost"]
         for name, value in stats["sums"].items():
             total[name] = total.get(name, 0) + value
     return total

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from longreward.errors import LongRewardError, Reason
 from longreward.schema import Reward
 from rl import judge_workers
 from rl.config import RunConfig
@@ -18,6 +19,10 @@ from rl.prompts import Label
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
 """The variable that carries `Settings` to the engines: OpenRLHF makes its agent without arguments."""
+
+
+class SpendCapReachedError(LongRewardError):
+    """`judge.spend` is used up and `reward.on_spend_cap` is stop."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,27 @@ class RewardClient:
         """None where the worker died or did not answer in time: void, like any failure of the judge."""
         about = {"id": document.label.id, "split": document.label.split, **about}
         call = document.worker.score.remote(document.ref, answer, about)
+        scoring = asyncio.ensure_future(_awaitable(call))
         try:
-            return await asyncio.wait_for(_awaitable(call), self._settings.answer_timeout_s)
-        except TimeoutError:
-            print(f"longreward: no reward for {about['id']} in {self._settings.answer_timeout_s} s", flush=True)
+            while True:
+                done, _ = await asyncio.wait({scoring}, timeout=self._settings.answer_timeout_s)
+                if done:
+                    reward: Reward = scoring.result()
+                    break
+                if not await _awaitable(document.worker.paused.remote()):
+                    print(f"longreward: no reward for {about['id']} in {self._settings.answer_timeout_s} s", flush=True)
+                    return None
         except ray.exceptions.RayActorError as error:
             print(f"longreward: the judge worker for {about['id']} died: {error}", flush=True)
-        return None
+            return None
+        finally:
+            if not scoring.done():
+                ray.cancel(call)  # nobody waits for it: its judge calls need not be paid for
+        if Reason.SPEND_CAP in reward.void_reasons.values():
+            raise SpendCapReachedError(
+                next(d.detail for d in reward.dimensions.values() if d.status == Reason.SPEND_CAP)
+            )
+        return reward
 
     def _document(self, prompt: str, text: str) -> Document:
         label = Label.from_json(text)

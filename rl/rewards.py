@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from longreward import LongReward, Reward, Sample
 from longreward.document import TokenSpans
 from longreward.errors import ConfigError
 from rl.config import RewardSection
 
+if TYPE_CHECKING:
+    from longreward.judge.endpoints import Endpoints
+
 
 class RewardFunction(Protocol):
     """What a judge worker needs of a reward. `LongReward` is one."""
+
+    @property
+    def endpoints(self) -> Endpoints | None:
+        """Where it sends judge calls, so that the workers can share limits; None where it sends none."""
+        ...
 
     def prepare(self, context: str, query: str) -> None:
         """Begin the work that all answers about this document share. Must return at once."""
 
     async def score(self, sample: Sample) -> Reward:
         """Score one answer, 0..10 in all; a failure is a `Reward` whose total is None, not an exception."""
+        ...
+
+    def stats(self) -> dict[str, float]:
+        """Counts and gauges for logs."""
         ...
 
     async def aclose(self) -> None:

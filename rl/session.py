@@ -20,6 +20,7 @@ from rl import (
     cpu_backend,
     judge_workers,
     openrlhf_args,
+    openrlhf_run,
     preflight,
     prepare_data,
     reward_client,
@@ -40,7 +41,7 @@ class Session:
     """OpenRLHF's flags, parsed, flat: `vars(args)["actor.num_nodes"]`."""
     started: float
     """`time.monotonic()` when the run began."""
-    workers: list[Any] = field(default_factory=list)
+    workers: judge_workers.Workers = field(default_factory=lambda: judge_workers.Workers([], None))
     reports: dict[str, prepare_data.Report] = field(default_factory=dict)
     """What became of the prompts, by split: `train`, and `heldout` if there is one."""
 
@@ -48,6 +49,15 @@ class Session:
         """One line for the person who watches."""
         seconds = int(time.monotonic() - self.started)
         self.console.print(f"[{seconds // 60}:{seconds % 60:02}] {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def keep_what_was_learned(self, error: Exception) -> None:
+        """A checkpoint of the last complete step, for a run that `error` has ended at no fault of the policy."""
+        step, path = run_directory.steps_done(self.config), vars(self.args)["ckpt.path"]
+        self.say(f"training is broken off after {step} complete steps; saving a checkpoint")
+        if openrlhf_run.save_checkpoint(error, step, self.config.run.deadline_start_s):
+            self.say(f"checkpoint of step {step} saved in {path}")
+        else:
+            self.say(f"there is none to save; those saved before are in {path}")
 
     def prompts(self, split: str) -> Any:
         return self.config.directory / "data" / f"{split}.jsonl"
@@ -96,8 +106,7 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
                 session.workers = judge_workers.start(config, tokenizer, run_id)
                 yield session
             finally:
-                for worker in session.workers:
-                    ray.kill(worker)
+                session.workers.kill()
                 ray.shutdown()
     finally:
         ray.shutdown()

@@ -63,6 +63,7 @@ def train(config: RunConfig, verbose: bool) -> int:
     """Score the held-out set, train, score it again, write summary.json."""
     from rl import openrlhf_run, progress, run_directory, session
     from rl.evaluate import evaluate, gain
+    from rl.reward_client import SpendCapReachedError
 
     with session.open_session(config, verbose=verbose) as run:
         flags, before, after = vars(run.args), None, None
@@ -74,8 +75,12 @@ def train(config: RunConfig, verbose: bool) -> int:
         steps = math.ceil(prompts / batch) * flags["train.num_episodes"]
         run.say(f"training: {steps} steps of {batch} prompts x {samples} answers")
         begun = time.monotonic()
-        with progress.Progress(run.console, run.workers, batch * samples, steps):
-            openrlhf_run.run(run.argv)
+        with progress.Progress(run.console, run.workers, config.directory, batch * samples, steps):
+            try:
+                openrlhf_run.run(run.argv)
+            except SpendCapReachedError as error:
+                run.keep_what_was_learned(error)
+                raise
         train_s = time.monotonic() - begun
         openrlhf_run.release()
         if before is not None:
@@ -87,7 +92,8 @@ def train(config: RunConfig, verbose: bool) -> int:
             "steps": run_directory.steps_done(config),
             "train_s": round(train_s, 1),
             "judge_calls": counts["calls"],
-            "cost": None,  # no price is known to this version
+            "judge_tokens": counts["tokens"],
+            "cost": round(counts["cost"], 4) if config.reward.judge.price.known else None,
             "void_rate": round(counts["void"] / max(1, counts["answers"]), 4),
         }
         if before is not None and after is not None:

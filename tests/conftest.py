@@ -7,7 +7,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,7 @@ class JudgeServer:
             await asyncio.sleep(self.latency)
         finally:
             self.in_flight -= 1
-        reply = self.script.get(kind, self._default(kind))
+        reply = self.script.get(kind, self._default(kind, prompt))
         if callable(reply):
             reply = reply(prompt, number)
         if asyncio.iscoroutine(reply):
@@ -62,11 +62,13 @@ class JudgeServer:
             return reply
         return web.json_response(completion(reply))
 
-    def _default(self, kind: str) -> str:
+    def _default(self, kind: str, prompt: str) -> str:
         if kind == "statements":
             return "\n".join(f"<statement>Fact number {i} holds.</statement>" for i in range(self.statements))
         if kind == "extract":
             return "Something relevant."
+        if kind == "verify_many":
+            return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbered(prompt))
         return "Analysis.\n[[Fully supported]]" if kind == "verify" else "Analysis.\n[[8]]"
 
 
@@ -83,12 +85,19 @@ def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
     }
 
 
+def numbered(prompt: str) -> dict[str, str]:
+    """The statements of a prompt that asks for several verdicts, by their numbers."""
+    return dict(re.findall(r"^(\d+)\. (.*)$", prompt.rpartition("<statements>")[2], re.MULTILINE))
+
+
 def _kind(prompt: str) -> str:
     fences = re.findall(r"^<(\w+)>$", prompt, re.MULTILINE)
     if "extractions" in fences:
         return "completeness"
     if "passage" in fences:
         return "extract"
+    if "statements" in fences:
+        return "verify_many"
     if "evidence" in fences:
         return "verify"
     if "<statement>" in prompt:
@@ -135,6 +144,12 @@ def judge_server() -> Iterator[JudgeServer]:
     """A judge for one test."""
     with running_judge() as server:
         yield server
+
+
+@pytest.fixture
+def start_judge() -> Callable[[], AbstractContextManager[JudgeServer]]:
+    """Starts a judge: `with start_judge() as server`."""
+    return running_judge
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
-"""The four dimensions, each a module with the same `score(answer, document, judge, config) -> DimensionScore`."""
+"""The four dimensions, each a module with the same `score(answer, document, config) -> DimensionScore`."""
 
 from collections.abc import Awaitable, Callable
 
 from longreward.config import RewardConfig
 from longreward.dimensions import completeness, faithfulness, helpfulness, logicality
 from longreward.document import Document
-from longreward.judge import Judge
 from longreward.schema import Dimension, DimensionScore
 
-Score = Callable[[str, Document, Judge, RewardConfig], Awaitable[DimensionScore]]
+Score = Callable[[str, Document, RewardConfig], Awaitable[DimensionScore]]
 
 SCORE: dict[Dimension, Score] = {
     "helpfulness": helpfulness.score,

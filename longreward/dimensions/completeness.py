@@ -2,12 +2,11 @@
 
 from longreward.config import RewardConfig
 from longreward.document import Document
-from longreward.judge import Judge
 from longreward.judge.requests import RateCompleteness
 from longreward.schema import DimensionScore
 
 
-async def score(answer: str, document: Document, judge: Judge, config: RewardConfig) -> DimensionScore:
+async def score(answer: str, document: Document, config: RewardConfig) -> DimensionScore:
     """0..10 against all extractions of the document. Void when any chunk could not be read for the question."""
     extracted, first = await document.extractions()
     shared = [verdict.call for verdict in extracted] if first else []
@@ -15,5 +14,5 @@ async def score(answer: str, document: Document, judge: Judge, config: RewardCon
     if failed is not None:
         return DimensionScore.void(failed, shared)
     passages = [verdict.value for verdict in extracted if verdict.value is not None]
-    verdict = await judge.ask(RateCompleteness(document.language, document.query, answer, passages))
+    verdict = await document.ask(RateCompleteness(document.language, document.query, answer, passages))
     return DimensionScore.rated(verdict.value, verdict.call, shared)

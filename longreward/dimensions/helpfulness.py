@@ -2,12 +2,11 @@
 
 from longreward.config import RewardConfig
 from longreward.document import Document
-from longreward.judge import Judge
 from longreward.judge.requests import RateHelpfulness
 from longreward.schema import DimensionScore
 
 
-async def score(answer: str, document: Document, judge: Judge, config: RewardConfig) -> DimensionScore:
+async def score(answer: str, document: Document, config: RewardConfig) -> DimensionScore:
     """0..10, or void with the reason."""
-    verdict = await judge.ask(RateHelpfulness(document.language, document.query, answer))
+    verdict = await document.ask(RateHelpfulness(document.language, document.query, answer))
     return DimensionScore.rated(verdict.value, verdict.call)

@@ -1,18 +1,23 @@
 """Who judges: `openai` asks an endpoint, `offline` applies rules; both answer the same typed requests."""
 
+from pathlib import Path
+
 from longreward.config import JudgeConfig
 from longreward.judge.base import Judge, Verdict
 
 
-def make_judge(config: JudgeConfig) -> Judge:
-    """The judge that `config.kind` names. The `openai` package is imported only when it is used."""
+def make_judge(config: JudgeConfig, cache: Path | None = None) -> Judge:
+    """The judge that `config.kind` names, its verdicts kept in the file `cache`; rules need none.
+
+    The `openai` package is imported only when it is used.
+    """
     if config.kind == "offline":
         from longreward.judge.offline import OfflineJudge
 
         return OfflineJudge()
     from longreward.judge.openai import OpenAIJudge
 
-    return OpenAIJudge(config)
+    return OpenAIJudge(config, cache)
 
 
 __all__ = ["Judge", "Verdict", "make_judge"]

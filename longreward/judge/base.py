@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from longreward.judge.requests import JudgeRequest
 from longreward.schema import OK, JudgeCall
+
+if TYPE_CHECKING:
+    from longreward.judge.endpoints import Endpoints
 
 T = TypeVar("T")
 
@@ -24,8 +27,21 @@ class Verdict(Generic[T]):
 
 
 class Judge(Protocol):
-    async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
-        """Answer one request. Never raises for what the judge does; only bugs and cancellation come out."""
+    @property
+    def endpoints(self) -> Endpoints | None:
+        """Where requests go, for whoever divides limits among processes; None for a judge without a network."""
+        ...
+
+    async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
+        """Answer one request. Never raises for what the judge does; only bugs and cancellation come out.
+
+        `document` names the document it is about: requests on one document go to the same endpoint, whose prefix cache
+        then serves them.
+        """
+        ...
+
+    def stats(self) -> dict[str, float]:
+        """Counts and gauges so far, for logs: plain numbers by name, possibly none."""
         ...
 
     async def aclose(self) -> None:

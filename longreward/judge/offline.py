@@ -7,6 +7,7 @@ must be covered. It understands nothing: use a real judge for any result that ma
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import lru_cache, singledispatchmethod
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from longreward.judge.requests import (
     RateHelpfulness,
     RateLogicality,
     VerifyStatement,
+    VerifyStatements,
 )
 from longreward.schema import JudgeCall
 from longreward.text.sentences import content_words, names_and_numbers, split_sentences
@@ -39,9 +41,14 @@ _SAME_FACT = 0.4  # word overlap above which two sentences on one subject speak 
 class OfflineJudge:
     """Implements `Judge` by rules; every call ends in a verdict and costs nothing."""
 
-    async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
+    endpoints = None
+
+    async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         value: Any = self._answer(request)
         return Verdict(value, JudgeCall(kind=request.prompt, attempts=1))
+
+    def stats(self) -> dict[str, float]:
+        return {}
 
     async def aclose(self) -> None:
         return None
@@ -53,26 +60,35 @@ class OfflineJudge:
     @_answer.register
     def _helpfulness(self, request: RateHelpfulness) -> float:
         """Are the things asked about spoken of, without padding, repetition or other matters?"""
-        asked = _topic(request.query)
-        sentences = [frozenset(content_words(s)) for s in split_sentences(request.answer)]
-        useful = {words for words in sentences if words & asked and not _is_filler(words)}
+        asked, question = _topic(request.query), set(content_words(request.query))
+        texts = split_sentences(request.answer)
+        sentences = [frozenset(content_words(s)) for s in texts if not _is_question(s)]
+        # Saying the question back is no answer: a useful sentence adds something to it.
+        useful = {words for words in sentences if words & asked and words - question and not _is_filler(words)}
         if not asked or not useful:
             return 0.0
         covered = len(asked & frozenset().union(*useful)) / len(asked)
-        return 10 * covered * (0.4 + 0.6 * len(useful) / len(sentences))
+        return 10 * covered * (0.4 + 0.6 * len(useful) / len(texts))
 
     @_answer.register
     def _logicality(self, request: RateLogicality) -> float:
         """Does a sentence repeat an earlier one, or say something else of the same matter?"""
-        sentences = [content_words(s) for s in split_sentences(request.answer)]
-        sentences = [words for words in sentences if words]
+        texts = split_sentences(request.answer)
+        sentences = [words for words in map(content_words, texts) if words]
+        # Small talk makes a flaw no smaller beyond one sentence of it for each statement.
+        weight = min(len(sentences), 2 * sum(map(_is_statement, texts)))
         flaws = 0.0
-        for i, words in enumerate(sentences):
-            if any(set(words) == set(earlier) for earlier in sentences[:i]):
+        said: set[frozenset[str]] = set()
+        by_subject: dict[str, set[frozenset[str]]] = defaultdict(set)  # the subject: a sentence's first content word
+        for words in sentences:
+            fact, earlier = frozenset(words), by_subject[words[0]]
+            if fact in said:
                 flaws += 0.5
-            elif any(_contradict(words, earlier) for earlier in sentences[:i]):
+            elif any(_contradict(fact, other) for other in earlier):
                 flaws += 1
-        return 10 * max(0.0, 1 - 2 * flaws / max(len(sentences), 1))
+            said.add(fact)
+            earlier.add(fact)
+        return 10 * max(0.0, 1 - 2 * flaws / max(weight, 1))
 
     @_answer.register
     def _statements(self, request: ListStatements) -> list[str]:
@@ -97,6 +113,12 @@ class OfflineJudge:
                         share, names_match = share_two, True
                 best = max(best, 1.0 if share >= _FULL and names_match else 0.5 if share >= _PARTIAL else 0.0)
         return best
+
+    @_answer.register
+    def _verify_many(self, request: VerifyStatements) -> list[object]:
+        """Each statement by the rule for one."""
+        each = (VerifyStatement(request.language, text, request.evidence) for text in request.statements)
+        return [self._answer(statement) for statement in each]
 
     @_answer.register
     def _extract(self, request: ExtractRelevant) -> str | None:
@@ -144,15 +166,18 @@ def _is_filler(words: Iterable[str]) -> bool:
     return bool(_FILLER_CUES.intersection(words))
 
 
+def _is_question(sentence: str) -> bool:
+    return sentence.rstrip().endswith(("?", "？"))
+
+
+@lru_cache(maxsize=50_000)
 def _is_statement(sentence: str) -> bool:
     words = content_words(sentence)
-    if not words or sentence.rstrip().endswith(("?", "？")):
+    if not words or _is_question(sentence):
         return False
     return bool(names_and_numbers(sentence)) or (len(words) >= 3 and not _is_filler(words))
 
 
-def _contradict(words: list[str], earlier: list[str]) -> bool:
-    """The same subject (first content word) and much the same matter, but other details on both sides."""
-    a, b = set(words), set(earlier)
-    overlap = len(a & b) / len(a | b)
-    return words[0] == earlier[0] and overlap >= _SAME_FACT and bool(a - b) and bool(b - a)
+def _contradict(a: frozenset[str], b: frozenset[str]) -> bool:
+    """Of two sentences on one subject: much the same matter, but other details on both sides."""
+    return len(a & b) / len(a | b) >= _SAME_FACT and bool(a - b) and bool(b - a)

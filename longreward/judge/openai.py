@@ -1,236 +1,246 @@
-"""The judge behind an OpenAI-compatible endpoint: one retry layer, every attempt and every call bounded in time."""
+"""The judge behind OpenAI-compatible endpoints: each question asked once, retried where that can help, then named."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import random
-import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-import openai
-
+from longreward import prompts
 from longreward.config import JudgeConfig
-from longreward.errors import ConfigError, JudgeError, Reason, VerdictError
+from longreward.errors import JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
+from longreward.judge.cache import VerdictCache, cache_key
+from longreward.judge.client import EndpointClient, Reply
+from longreward.judge.endpoints import Endpoint, Endpoints, Permit, Urgency
 from longreward.judge.requests import JudgeRequest
-from longreward.schema import JudgeCall, Usage
+from longreward.judge.retries import Retries
+from longreward.judge.spend import Amount, Spend, TokenEstimate
+from longreward.pacing import Level, pacer
+from longreward.schema import JudgeCall
 
 T = TypeVar("T")
 
-_FATAL = {
-    Reason.UNAUTHORIZED,
-    Reason.NOT_FOUND,
-    Reason.QUOTA,
-    Reason.FILTERED,
-    Reason.CONTEXT_LENGTH,
-    Reason.BAD_REQUEST,
-}
-"""Asking the same again cannot help."""
-_ONCE_MORE = {Reason.TRUNCATED, Reason.BAD_RESPONSE}
-"""Asked again once; a second time shows that it is no accident."""
-
 
 class OpenAIJudge:
-    """Asks `config.model` at `config.base_url`. Use one instance per event loop; `aclose` it there.
+    """Asks `config.model` at `config.endpoints`. Use one instance per event loop; `aclose` it there.
 
-    ConfigError when `api_key_env` names a variable that is not set.
+    Identical requests in flight are one call; good verdicts are kept in `cache`. ConfigError when `api_key_env` names a
+    variable that is not set.
     """
 
-    def __init__(self, config: JudgeConfig) -> None:
+    def __init__(self, config: JudgeConfig, cache: Path | None = None) -> None:
         self._config = config
-        # max_retries=0: the retry layer is ours, two of them would multiply. The aiohttp transport takes about half
-        # the CPU per call of the default one at hundreds of calls in flight.
-        self._client = openai.AsyncOpenAI(
-            base_url=config.base_url,
-            api_key=_api_key(config),
-            max_retries=0,
-            timeout=config.attempt_timeout_s,
-            http_client=openai.DefaultAioHttpClient(),
+        self._cache = VerdictCache(cache) if cache is not None else None
+        self._flights: dict[bytes, _Flight] = {}
+        self._tokens = TokenEstimate()
+        self._counts: Counter[str] = Counter()
+        self.endpoints = Endpoints(
+            [
+                Endpoint.of(endpoint, EndpointClient(endpoint, config.attempt_timeout_s))
+                for endpoint in config.resolved_endpoints
+            ],
+            Spend(config.price, config.spend),
+            patience_s=config.call_timeout_s,
         )
-        # Imported here: these types take a moment, which should not fall into the first answer.
-        from openai.types.chat import ChatCompletion
 
-        self._reply = ChatCompletion
-        self._in_flight = asyncio.Semaphore(config.max_in_flight)
+    async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
+        await pacer().turn(Level.ARRIVAL)
+        prompt = _encodable(request.text())
+        key = self._key(prompt)
+        flight = self._flights.get(key)
+        joined = flight is not None
+        if flight is None:
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._fly(key, request, prompt, document)))
+        flight.passengers += 1
+        try:
+            # Shielded: a caller that is cancelled must not take the others' verdict with it.
+            verdict: Verdict[T] = await asyncio.shield(flight.task)
+        finally:
+            flight.passengers -= 1
+            if not flight.passengers:
+                # Nobody is left to read the reply, or it is there.
+                self._flights.pop(key, None)
+                flight.task.cancel()
+        if not joined:
+            return verdict
+        self._counts["shared"] += 1
+        return Verdict(verdict.value, verdict.call.without_cost("shared"))
 
-    async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
-        config = self._config
-        call = JudgeCall(kind=request.prompt)
-        attempt = _Attempt(temperature=config.temperature, max_tokens=config.max_tokens)
-        prompt = request.text()
-        started = deadline = 0.0
-        value: T | None = None
-        while True:
-            try:
-                async with self._in_flight:
-                    if not call.attempts:  # waiting for a place in the queue is not the judge's time
-                        started = time.monotonic()
-                        deadline = started + config.call_timeout_s
-                    call.attempts += 1
-                    async with asyncio.timeout(min(config.attempt_timeout_s, deadline - time.monotonic())):
-                        text, usage = await self._complete(prompt, attempt, call)
-                call.text, call.usage = text, call.usage + usage
-                value = request.parse(text)
-                call.status, call.detail = "ok", ""
-                break
-            except Exception as error:
-                failure = _as_judge_error(error)
-                call.status, call.detail = str(failure.reason), failure.detail
-                wait = self._wait_before_retry(failure, attempt, call.attempts, deadline)
-                if wait is None:
-                    break
-                await asyncio.sleep(wait)
-        call.seconds = time.monotonic() - started
-        return Verdict(value, call)
+    def stats(self) -> dict[str, float]:
+        """Counts of requests sent (`judge/requests`), of verdicts shared in flight, of failed attempts by reason, what
+        is under way and waiting, tokens and cost so far; and the cache's."""
+        spend = self.endpoints.spend
+        return {
+            **{f"judge/{name}": float(count) for name, count in self._counts.items()},
+            "judge/in_flight": sum(e.concurrency.in_flight for e in self.endpoints),
+            "judge/waiting": sum(e.waiting for e in self.endpoints),
+            "judge/limit": sum(e.concurrency.limit for e in self.endpoints),
+            "judge/tokens": spend.used.tokens,
+            "judge/cost": spend.used.cost,
+            **(self._cache.stats() if self._cache else {}),
+        }
 
     async def aclose(self) -> None:
-        await self._client.close()
+        for flight in self._flights.values():
+            flight.task.cancel()
+        await asyncio.gather(*(flight.task for flight in self._flights.values()), return_exceptions=True)
+        self._flights.clear()
+        self.endpoints.aclose()
+        for endpoint in self.endpoints:
+            await endpoint.client.aclose()
+        if self._cache is not None:
+            await self._cache.aclose()
 
-    async def _complete(self, prompt: str, attempt: _Attempt, call: JudgeCall) -> tuple[str, Usage]:
+    def _key(self, prompt: str) -> bytes:
         config = self._config
+        parameters = {
+            "temperature": config.temperature,
+            "max_tokens": config.max_tokens,
+            "extra_body": config.extra_body,
+        }
+        return cache_key(config.model or "", _messages(prompt), parameters, prompts.VERSION)
+
+    async def _fly(self, key: bytes, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
+        """The verdict from the cache, or else from the judge."""
+        if self._cache is not None:
+            kept = await self._cache.get(key)
+            if kept is not None and isinstance(kept.get("text"), str):
+                try:
+                    value = request.parse(kept["text"])
+                except VerdictError:
+                    pass  # the parser has become stricter since: ask again
+                else:
+                    call = JudgeCall(
+                        kind=request.prompt, text=kept["text"], source="cache", shrunk=bool(kept.get("shrunk"))
+                    )
+                    return Verdict(value, call)
+        verdict = await self._judge(request, prompt, document)
+        if verdict.ok and self._cache is not None:
+            self._cache.put(key, {"kind": request.prompt, "text": verdict.call.text, "shrunk": verdict.call.shrunk})
+        return verdict
+
+    async def _judge(self, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
+        """Attempts until there is a verdict or no hope for one within the call's deadline."""
+        loop = asyncio.get_running_loop()
+        call = JudgeCall(kind=request.prompt)
+        retries = Retries(self._config)
+        begun = deadline = 0.0
+        value: T | None = None
+        failed_at: Endpoint | None = None
+        while True:
+            try:
+                # Until its first attempt a request waits for a place in front of a working judge as long as it takes.
+                async with asyncio.timeout_at(deadline or None):
+                    permit = await self._enter(request, prompt, document, retries, failed_at)
+            except JudgeError as refusal:
+                call.status, call.detail = str(refusal.reason), refusal.detail
+                break
+            except TimeoutError:
+                call.detail += "; no endpoint had a place for another attempt before the deadline"
+                break
+            if not call.attempts:
+                begun = loop.time()
+                deadline = begun + self._config.call_timeout_s
+            call.attempts += 1
+            failed_at = permit.endpoint
+            try:
+                reply = await self._attempt(permit, request.prompt, prompt, retries, call, deadline)
+                call.text = reply.text
+                value = request.parse(reply.text)
+                call.status, call.detail = "ok", ""
+                break
+            except (JudgeError, VerdictError) as error:
+                failure = error if isinstance(error, JudgeError) else JudgeError(Reason.PARSE_ERROR, detail=str(error))
+            call.status, call.detail = str(failure.reason), failure.detail
+            call.text = failure.text or call.text
+            self._counts[f"failed/{failure.reason}"] += 1
+            smaller = request.shrunk() if failure.reason is Reason.CONTEXT_LENGTH and not call.shrunk else None
+            if smaller is not None:
+                request, prompt, call.shrunk = smaller, _encodable(smaller.text()), True
+                continue
+            wait = retries.wait(
+                failure,
+                call.attempts,
+                min(deadline, begun + self.endpoints.patience_s) - loop.time(),
+                elsewhere=self.endpoints.has_other(permit.endpoint),
+                hopeless=self.endpoints.refuses_us(permit.endpoint),
+            )
+            if wait is None:
+                break
+            if wait:
+                await asyncio.sleep(wait)
+        call.seconds = loop.time() - begun if begun else 0.0
+        return Verdict(value, call)
+
+    async def _enter(
+        self, request: JudgeRequest[Any], prompt: str, document: str, retries: Retries, failed_at: Endpoint | None
+    ) -> Permit:
+        size = len(prompt.encode())
+        completion = min(self._tokens.completion(request.prompt), retries.max_tokens)
+        most = self.endpoints.spend.amount(self._tokens.most_for_prompt(size), retries.max_tokens)
+        urgency = Urgency.AGAIN if failed_at else Urgency.FIRST if request.goes_first else Urgency.NORMAL
+        return await self.endpoints.enter(
+            document, self._tokens.prompt(size) + completion, most, avoid=failed_at, urgency=urgency
+        )
+
+    async def _attempt(
+        self, permit: Permit, kind: str, prompt: str, retries: Retries, call: JudgeCall, deadline: float
+    ) -> Reply:
+        """One request, entered into the endpoint's limits and the call's usage however it ends. JudgeError if badly."""
+        config, spend, size = self._config, self.endpoints.spend, len(prompt.encode())
         body = {
             "model": config.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": attempt.temperature,
-            "max_tokens": attempt.max_tokens,
+            "messages": _messages(prompt),
+            "temperature": retries.temperature,
+            "max_tokens": retries.max_tokens,
+            **config.extra_body,
         }
-        # The client's own `post`: `chat.completions.create` walks the body's types first, 2.5 ms of CPU per call, and
-        # this body is plain JSON already.
-        response: Any = await self._client.post("/chat/completions", cast_to=self._reply, body=body | config.extra_body)
-        usage = _usage(response)
-        text, finish = _first_choice(response)
-        if finish == "content_filter":
-            call.text, call.usage = text or "", call.usage + usage
-            raise JudgeError(Reason.FILTERED, detail="the endpoint's content filter stopped the reply")
-        if finish == "length":
-            call.text, call.usage = text or "", call.usage + usage
-            raise JudgeError(Reason.TRUNCATED, detail=f"the reply was cut at {attempt.max_tokens} tokens")
-        if not text or not text.strip():
-            call.usage += usage
-            raise JudgeError(Reason.BAD_RESPONSE, detail="the reply is empty")
-        return text, usage
-
-    def _wait_before_retry(self, failure: JudgeError, attempt: _Attempt, tried: int, deadline: float) -> float | None:
-        """Seconds to wait before the next attempt, whose settings are changed to fit; None to give up."""
-        config = self._config
-        reason = Reason(failure.reason)
-        if reason in _FATAL or tried >= config.max_attempts or attempt.once_more_used >= {reason}:
-            return None
-        if reason in _ONCE_MORE:
-            attempt.once_more_used.add(reason)
-        if reason is Reason.TRUNCATED:
-            attempt.max_tokens *= 2
-        if reason is Reason.PARSE_ERROR:
-            attempt.temperature = config.retry_temperature
-            return 0.0
-        backoff = config.retry_base_s * 2 ** (tried - 1)
-        wait = max(backoff * random.uniform(0.5, 1), failure.retry_after or 0.0)
-        return wait if time.monotonic() + wait < deadline else None
+        self._counts["requests"] += 1
+        now = asyncio.get_running_loop().time()
+        failure: JudgeError | None = None
+        # What is sent and gets no answer may have been paid for: counted as expected.
+        used, usage, heard = spend.amount(self._tokens.prompt(size), self._tokens.completion(kind)), None, False
+        try:
+            async with asyncio.timeout_at(min(now + config.attempt_timeout_s, deadline)):
+                reply = await permit.endpoint.client.complete(body)
+            usage, heard = reply.usage, True
+            return reply
+        except TimeoutError:
+            heard, failure = True, JudgeError(Reason.TIMEOUT, detail="no complete reply within the deadline")
+            raise failure from None
+        except JudgeError as error:
+            heard, failure, usage = True, error, error.usage
+            if error.reason is not Reason.TIMEOUT:
+                used = Amount()  # refused or broken off by the endpoint, which charges nothing for that
+            raise
+        finally:
+            if usage is not None:
+                usage = spend.priced(usage)
+                call.usage = call.usage + usage
+                used = Amount(usage.cost, usage.tokens)
+                self._tokens.observe(kind, size, usage)
+            self.endpoints.leave(permit, failure, used, reported=usage is not None and usage.tokens > 0, heard=heard)
 
 
-class _Attempt:
-    """The settings of the next attempt of one call."""
+@dataclass(slots=True)
+class _Flight:
+    """A request under way and the number of those who wait for its verdict."""
 
-    def __init__(self, temperature: float, max_tokens: int) -> None:
-        self.temperature = temperature
-        self.max_tokens = max_tokens
-        self.once_more_used: set[Reason] = set()
-
-
-def _api_key(config: JudgeConfig) -> str:
-    if config.api_key_env:
-        key = os.environ.get(config.api_key_env)
-        if not key:
-            raise ConfigError(f"judge.api_key_env names {config.api_key_env}, which is not set; export it first")
-        return key
-    # Local servers ask for no key, but the client insists on one.
-    return os.environ.get("OPENAI_API_KEY") or "none"
+    task: asyncio.Task[Verdict[Any]]
+    passengers: int = 0
 
 
-def _first_choice(response: Any) -> tuple[str | None, str | None]:
-    choices = getattr(response, "choices", None)
-    if not isinstance(choices, list) or not choices or getattr(choices[0], "message", None) is None:
-        detail = f"the reply is no chat completion: {_short(response)}"
-        raise JudgeError(Reason.BAD_RESPONSE, detail=detail)
-    return choices[0].message.content, choices[0].finish_reason
+def _messages(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
 
 
-def _usage(response: Any) -> Usage:
-    usage = getattr(response, "usage", None)
-    return Usage(
-        calls=1,
-        prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
-        completion_tokens=getattr(usage, "completion_tokens", None) or 0,
-    )
-
-
-def _as_judge_error(error: Exception) -> JudgeError:
-    """What an attempt's exception means, in our words. Whatever is not the judge's doing is raised on."""
-    match error:
-        case JudgeError():
-            return error
-        case VerdictError():
-            return JudgeError(Reason.PARSE_ERROR, detail=str(error))
-        case openai.APIConnectionError() if root := _socket_error(error):
-            # Asked before the time-out: the aiohttp transport calls a refused connection a connect time-out.
-            return JudgeError(Reason.UNREACHABLE, detail=_short(root))
-        case TimeoutError() | openai.APITimeoutError():
-            return JudgeError(Reason.TIMEOUT, detail="no complete reply within the deadline")
-        case openai.APIConnectionError():
-            return JudgeError(Reason.UNREACHABLE, detail=_short(error.__cause__ or error))
-        case openai.APIStatusError():
-            return _from_status(error)
-        case openai.OpenAIError() | json.JSONDecodeError() | UnicodeDecodeError():
-            return JudgeError(Reason.BAD_RESPONSE, detail=_short(error))
-    raise error
-
-
-def _socket_error(error: BaseException | None) -> OSError | None:
-    """The refused, reset or unroutable connection at the root of `error`, if that is what it was."""
-    while error is not None:
-        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-            return error
-        error = error.__cause__
-    return None
-
-
-def _from_status(error: openai.APIStatusError) -> JudgeError:
-    body = error.body if isinstance(error.body, dict) else {}
-    code = str(body.get("code") or "")
-    detail = f"HTTP {error.status_code}: {_short(error.message)}"
-    message = detail.lower()
-    match error.status_code:
-        case 401 | 403:
-            reason = Reason.UNAUTHORIZED
-        case 404:
-            reason = Reason.NOT_FOUND
-        case 429 if "insufficient_quota" in (code, body.get("type")):
-            reason = Reason.QUOTA
-        case 429:
-            reason = Reason.RATE_LIMITED
-        case 408:
-            reason = Reason.TIMEOUT
-        case 400 | 413 if "context_length" in code or "context length" in message or "maximum context" in message:
-            reason = Reason.CONTEXT_LENGTH
-        case 400 if "content_filter" in code or "content management policy" in message:
-            reason = Reason.FILTERED
-        case status if status >= 500 or status == 409:
-            reason = Reason.SERVER_ERROR
-        case _:
-            reason = Reason.BAD_REQUEST
-    return JudgeError(reason, detail=detail, retry_after=_retry_after(error))
-
-
-def _retry_after(error: openai.APIStatusError) -> float | None:
+def _encodable(text: str) -> str:
+    """The text with lone surrogates, which no JSON carries, replaced by question marks."""
     try:
-        seconds = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 < seconds < float("inf") else None
-
-
-def _short(value: object, limit: int = 300) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= limit else text[:limit] + "..."
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text

@@ -13,34 +13,71 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
+from longreward.text.language import CJK
+
 Language = Literal["en", "zh"]
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
-NAMES = ("helpfulness", "logicality", "statements", "verify", "extract", "completeness")
-FENCES = ("question", "answer", "statement", "evidence", "passage", "extractions")
+NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "extract", "completeness")
+FENCES = ("question", "answer", "statement", "statements", "evidence", "passage", "extractions")
 """The tags that the prompts put around material."""
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
-# Characters that a judge does not see but that would hide a tag from a plain search.
-_INVISIBLE = "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
-_GAP = r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]*"
-_TAG = "(?:" + "|".join(_INVISIBLE.join(name) for name in sorted((*FENCES, "thinking", "think"), reverse=True)) + ")"
+# What reads as a tag to a model that looks past spelling: tags are searched for in text folded by `_Folding`, with
+# spaces between the letters, and with any letter of another script in the place of each letter.
+_OTHER_LETTER = re.compile(rf"[^\x00-\xbf\u2000-\u2bff\u3000-\u303f{CJK}]")
+_ANY = "\ue000"  # what such a letter is folded to
+_TAG = "(?:{})".format(
+    "|".join(
+        r"\s{0,2}".join(f"[{letter}{_ANY}]" for letter in name)
+        for name in sorted((*FENCES, "thinking", "think"), reverse=True)
+    )
+)
+_LESS_THAN = r"(?:(?<=<)|(?<=&)(?:lt|\#0*60|\#x0*3c);?|(?<=\\)(?:u00|x)3c|(?<=%)3c)"
+_MORE_THAN = r"(?:>|&(?:gt|\#0*62|\#x0*3e);?|\\(?:u00|x)3e|%3e)"
+# Control tokens of chat templates besides those in <|...|>.
+_TOKEN = r"/?(?:s|bos|eos|sop|eop|sys|(?:start|end)_of_turn)>"
+_BRACKET_TOKEN = r"/?(?:INST|gMASK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
 _ACTIVE = re.compile(
-    rf"<(?={_GAP}[/\\]{_GAP}{_TAG}\b|{_GAP}{_TAG}{_GAP}(?:/{_GAP})?>|{_TAG}\s[^>]{{0,200}}>"
-    rf"|\|{_GAP}[\w ]{{1,40}}\|{_GAP}>)"
-    rf"|\[(?={_INVISIBLE}\[)|\](?={_INVISIBLE}\])",
+    # The class comes first because the search for it is fast.
+    r"[<&\\%\[\]](?:"
+    rf"{_LESS_THAN}(?=(?:\s*[/\\])+\s*{_TAG}(?![\w{_ANY}])|\s*{_TAG}\s*(?:/\s*)?{_MORE_THAN}|{_TAG}\s[^>]{{0,200}}>)"
+    rf"|(?<=<)(?=\|[^|<>\n]{{1,60}}\|\s*>|{_TOKEN})"
+    rf"|(?<=\[)(?=\[|{_BRACKET_TOKEN})|(?<=\])(?=\]))",
     re.IGNORECASE,
 )
+_CONTROL = re.compile(r"[^\s\x20-\x7e]")
+# Not text: lone surrogates, which servers refuse, and the characters that spell ASCII invisibly.
+_NO_TEXT = re.compile("[\ud800-\udfff]|[\U000e0000-\U000e007f]+")
 
 
 class _Folding(dict[int, str]):
-    """str.translate table: every character to its NFKC form, lenticular brackets to square ones, as verdicts do."""
+    """str.translate table: every character to what it looks like, those that nobody sees to nothing.
+
+    NFKC, as verdicts do; lenticular brackets to square ones; other angle brackets, slashes and bars to the plain ones.
+    """
+
+    _look_alikes = str.maketrans(
+        dict.fromkeys("〈⟨❬❮❰⦑⧼ᐸ˂≺≮◁", "<")
+        | dict.fromkeys("〉⟩❭❯❱⦒⧽ᐳ˃≻≯▷›", ">")
+        | dict.fromkeys("⁄∕⧸╱⟋", "/")
+        | dict.fromkeys("⧵∖╲⟍", "\\")
+        | dict.fromkeys("∣ǀ│❘", "|")
+        | {"【": "[", "】": "]"}
+        # Blank, though letters or symbols by category.
+        | dict.fromkeys("\u115f\u1160\u2800\ufffd", "")
+    )
 
     def __missing__(self, code: int) -> str:
-        folded = unicodedata.normalize("NFKC", chr(code)).translate({0x3010: "[", 0x3011: "]"})
-        self[code] = folded
+        seen = (c for c in unicodedata.normalize("NFKC", chr(code)) if c.isspace() or not _is_unseen(c))
+        folded = self[code] = _OTHER_LETTER.sub(_ANY, "".join(seen).translate(self._look_alikes))
         return folded
+
+
+def _is_unseen(char: str) -> bool:
+    """Control and format characters, and marks that are drawn over their neighbour."""
+    return unicodedata.category(char) in ("Cc", "Cf", "Mn", "Me")
 
 
 _FOLDING = _Folding()
@@ -49,10 +86,13 @@ _FOLDING = _Folding()
 def neutralise(text: str) -> str:
     """Make what our prompts and parsers act on inert in untrusted text, and leave all other text as it is.
 
-    Fence, <statement> and <think> tags (also with spaces, in any case, in full-width or other NFKC look-alikes, with
-    invisible characters inside) and chat-template tokens such as <|user|> get `‹` for `<`; double square brackets get
-    a space between them. Idempotent.
+    Fence, <statement> and <think> tags and control tokens of chat templates, such as <|user|>, get `‹` for `<`: in any
+    case, spaced out, in look-alikes of other scripts, with characters inside that nobody sees. Where an escape such as
+    `&lt;` begins them, and between double square brackets, a space is put in. Lone surrogates become U+FFFD and tag
+    characters are dropped. Idempotent.
     """
+    if not text.isascii():
+        text = _NO_TEXT.sub(lambda match: "\ufffd" if match[0] < "\ue000" else "", text)
     folded, offsets = _fold(text)
     pieces: list[str] = []
     done = 0
@@ -87,10 +127,10 @@ def _template(name: str, language: str) -> tuple[str, frozenset[str]]:
 
 def _fold(text: str) -> tuple[str, list[int] | None]:
     """The text folded character by character; for each folded character its origin, None if they are the same."""
-    if text.isascii():
+    if text.isascii() and not _CONTROL.search(text):
         return text, None
     folded = text.translate(_FOLDING)
-    if len(folded) == len(text):
+    if all(len(_FOLDING[ord(char)]) == 1 for char in set(text)):
         return folded, None
     return folded, [i for i, char in enumerate(text) for _ in _FOLDING[ord(char)]]
 

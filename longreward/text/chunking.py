@@ -10,15 +10,19 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
+from typing import Any
 
 from longreward.text.language import CJK
+from longreward.text.steps import Steps, at_once
 
 Spans = Sequence[tuple[int, int]]
 """Token spans as (start, end) in characters, as fast tokenizers return for `return_offsets_mapping`."""
 
 # Words and numbers are cut at 16 characters, so that a "word" of a megabyte (base64, a genome) is many tokens.
 _TOKEN = re.compile(rf"[^\W\d_{CJK}]{{1,16}}|\d{{1,16}}|[{CJK}]|[^\w\s]|_")
+_STEP = 1000  # tokens, well below a millisecond
 _JOINER = "\u200d"
 
 
@@ -51,12 +55,26 @@ def chunk(document: str, max_tokens: int, token_spans: Callable[[str], Spans] = 
     a single character of more than `max_tokens` tokens makes a chunk longer. Empty text gives no chunks; ValueError
     if `max_tokens` < 1.
     """
+    return chunks_between(document, at_once(cut_points_in_steps(document, token_spans(document))), max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class CutPoints:
+    """Where a document may be cut: the distinct token starts, how many tokens start up to and with each, and whether a
+    cut there harms nothing."""
+
+    starts: list[int]
+    totals: Sequence[int]
+    clean: list[bool]
+
+
+def chunks_between(document: str, points: CutPoints, max_tokens: int) -> list[Chunk]:
+    """`chunk`, for a document whose cut points are known already."""
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; it must be 1 or more")
     if not document:
         return []
-    starts, weights, clean = _cut_points(document, token_spans(document))
-    totals = list(accumulate(weights))
+    starts, totals, clean = points.starts, points.totals, points.clean
     cuts = [0]
     first = 0
     while True:
@@ -73,14 +91,14 @@ def chunk(document: str, max_tokens: int, token_spans: Callable[[str], Spans] = 
     return [Chunk(i, start, end, document[start:end]) for i, (start, end) in enumerate(zip(cuts, ends, strict=True))]
 
 
-def _cut_points(document: str, spans: Spans) -> tuple[list[int], list[int], list[bool]]:
-    """The distinct token starts, how many tokens start at each, and whether a cut there harms nothing."""
+def cut_points_in_steps(document: str, spans: Spans) -> Steps[CutPoints]:
+    """The cut points between a document's tokens, a step at a time."""
     starts: list[int] = []
     weights: list[int] = []
     clean: list[bool] = []
     covered, last = 0, -1
     # Special tokens come as (0, 0) wherever they stand, so spans need not be in order.
-    for start, end in sorted(spans):
+    for number, (start, end) in enumerate(sorted(spans), 1):
         if start == last or (starts and start >= len(document)):
             weights[-1] += 1
         else:
@@ -90,7 +108,50 @@ def _cut_points(document: str, spans: Spans) -> tuple[list[int], list[int], list
             clean.append(start >= covered and not _continues(document, start))
         if end > covered:
             covered = end
-    return starts, weights, clean
+        if not number % _STEP:
+            yield
+    return CutPoints(starts, list(accumulate(weights)), clean)
+
+
+def word_cut_points(document: str) -> CutPoints:
+    """The same as `cut_points_in_steps` of `word_spans`, ten times as fast: some milliseconds for 64k tokens."""
+    import numpy as np
+
+    codes = np.frombuffer(document.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    if not len(codes) or codes.max() > _LAST:
+        return at_once(cut_points_in_steps(document, word_spans(document)))
+    kinds, marks = _character_kinds()
+    kind = kinds[codes]
+    places = np.arange(len(codes), dtype=np.int32)
+    begins = np.empty(len(codes), dtype=bool)
+    begins[0], begins[1:] = True, kind[1:] != kind[:-1]
+    run = np.maximum.accumulate(np.where(begins, places, 0))
+    starts = np.flatnonzero((kind == _SINGLE) | ((kind >= _LETTER) & ((places - run) % _LONGEST == 0)))
+    joined = np.empty(len(codes), dtype=bool)
+    joined[0], joined[1:] = False, codes[:-1] == ord(_JOINER)
+    continues = (codes >= 0x300) & (places > 0) & (joined | marks[codes])
+    return CutPoints(starts.tolist(), range(1, len(starts) + 1), (~continues[starts]).tolist())
+
+
+_LAST = 0xFFFF  # other characters (emoji, rare Han) are left to the slower way
+_LONGEST = 16
+_SINGLE, _LETTER, _DIGIT = 1, 2, 3
+
+
+@cache
+def _character_kinds() -> tuple[Any, Any]:
+    """Of each character up to `_LAST`: how `_TOKEN` takes it (0: not at all), and if it continues the one before."""
+    import numpy as np
+
+    every = "".join(map(chr, range(_LAST + 1)))
+    kinds, marks = np.zeros(_LAST + 1, dtype=np.int8), np.zeros(_LAST + 1, dtype=bool)
+    patterns = {_LETTER: rf"[^\W\d_{CJK}]+", _DIGIT: r"\d+", _SINGLE: rf"[{CJK}]+|[^\w\s]+|_"}
+    for kind, pattern in patterns.items():
+        for match in re.finditer(pattern, every):
+            kinds[match.start() : match.end()] = kind
+    for code, char in enumerate(every):
+        marks[code] = char == _JOINER or unicodedata.category(char)[0] == "M"
+    return kinds, marks
 
 
 def _continues(document: str, at: int) -> bool:

@@ -20,9 +20,10 @@ _HAN_RUN = re.compile(f"[{HAN}]+")
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
 _TERM = re.compile(
     rf"([{CJK}]+)"
-    r"|(\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)+)"
-    rf"|([^\W_{CJK}]+)(?:['’]s\b)?"
+    r"|(?:(\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)+)"
+    rf"|([^\W_{CJK}]+))(?:['’]s\b)?"
 )
+_ASCII_TERM = re.compile(r"(\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)+|[a-z0-9]+)(?:'s\b)?")
 
 
 def detect(text: str) -> Literal["en", "zh"]:
@@ -37,6 +38,8 @@ def detect(text: str) -> Literal["en", "zh"]:
 def terms(text: str) -> list[str]:
     """Lowercased words and numbers ("1,000" as "1000", no possessive 's), and the bigrams of CJK runs; a CJK
     character that stands alone is a term of its own."""
+    if text.isascii():
+        return _ascii_terms(text.lower())
     found: list[str] = []
     for cjk, number, word in _TERM.findall(unicodedata.normalize("NFKC", text).lower()):
         if word:
@@ -46,6 +49,12 @@ def terms(text: str) -> list[str]:
         else:
             found.append(number.replace(",", ""))
     return found
+
+
+def _ascii_terms(text: str) -> list[str]:
+    """`terms` of lowercased ASCII text, in half the time."""
+    found: list[str] = _ASCII_TERM.findall(text)
+    return [term.replace(",", "") for term in found] if "," in text else found
 
 
 def bigrams(run: str) -> list[str]:

@@ -5,24 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from longreward.text.language import terms
+from longreward.text.steps import Steps, at_once
+
+
+class _Vocabulary(dict[str, int]):
+    """Numbers terms in the order in which they are first asked for."""
+
+    def __missing__(self, term: str) -> int:
+        number = self[term] = len(self)
+        return number
 
 
 class BM25Index:
     """An index over texts (a document's chunks). Scoring is by the bm25s library, in this process, without a model."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        at_once(self._build(texts))
+
+    @classmethod
+    def in_steps(cls, texts: Sequence[str]) -> Steps[BM25Index]:
+        """The index, a step at a time."""
+        index = cls.__new__(cls)
+        yield from index._build(texts)
+        return index
+
+    def _build(self, texts: Sequence[str]) -> Steps[None]:
         # bm25s brings numpy and, where installed, numba: a second of import that `import longreward` must not cost.
         import bm25s
 
         self._size = len(texts)
-        self._vocabulary: dict[str, int] = {}
-        number = self._vocabulary.setdefault
-        ids = [[number(term, len(self._vocabulary)) for term in terms(text)] for text in texts]
+        self._vocabulary = _Vocabulary()
+        ids = []
+        for text in texts:
+            ids.append([self._vocabulary[term] for term in terms(text)])
+            yield
         self._bm25 = None
         # bm25s raises on a corpus without a single token.
         if self._vocabulary:
             self._bm25 = bm25s.BM25(backend="numpy", csc_backend="numpy")
-            self._bm25.index((ids, self._vocabulary), create_empty_token=False, show_progress=False)
+            self._bm25.index((ids, dict(self._vocabulary)), create_empty_token=False, show_progress=False)
 
     def __len__(self) -> int:
         return self._size

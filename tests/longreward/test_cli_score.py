@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 
 def write(path: Path, rows) -> Path:
@@ -130,7 +131,6 @@ def test_broken_rows_are_named_and_the_rest_goes_on(tmp_path, rows):
         ),
         (["in.jsonl", "--config", "none.yaml"], "config file none.yaml does not exist"),
         (["in.jsonl", "weights.faithfulness=-1"], "weights must be finite"),
-        (["in.jsonl", "cache.path=/tmp/x"], "no persistent cache"),
         (["in.jsonl", "--judge", "openai", "--base-url", "host:80", "--model", "m"], "write it as http://host:port/v1"),
     ],
 )
@@ -171,3 +171,122 @@ def test_no_key_is_shown(source, tmp_path, judge_server):
     done = run(*arguments, env=env)
     assert done.returncode == 0
     assert "very-secret" not in done.stdout + done.stderr + out.read_text()
+
+
+@pytest.fixture
+def judged(judge_server) -> tuple[str, ...]:
+    """Arguments for the scripted judge; each call is 100 prompt and 10 completion tokens there."""
+    judge = ("--judge", "openai", "--base-url", judge_server.url, "--model", "judge")
+    return (*judge, "judge.price.prompt_per_million=1000", "judge.price.completion_per_million=2000")
+
+
+def many(rows, count: int = 12) -> list[dict]:
+    return [rows[0] | {"idx": i, "answer": f"Mara sold {i} crates."} for i in range(count)]
+
+
+def completion_without_usage(text: str) -> dict:
+    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+
+
+def in_summary(done: subprocess.CompletedProcess[str], name: str) -> list[str]:
+    return next(line.split() for line in done.stdout.splitlines() if line.startswith(name))
+
+
+def test_calls_tokens_and_cost_are_told_before_and_after(source, tmp_path, judge_server, judged):
+    out = tmp_path / "out.jsonl"
+    done = run(source, "--out", out, *judged)
+    assert done.returncode == 0, done.stderr
+    # One chunk; of each answer two ratings, its statements, one more rating; three statements shared by all answers.
+    assert judge_server.calls.total() == 1 + 3 * 4 + 3
+    assert in_summary(done, "faithfulness")[3:] == ["6", "660", "0.72"]
+    assert in_summary(done, "completeness")[3:] == ["4", "440", "0.48"]
+    assert in_summary(done, "total")[3:] == ["16", "1,760", "1.92"]
+    assert "6 shared with other answers" in done.stdout
+    # Each answer has two sentences; of six sentences one is said twice.
+    assert "expected: about 18 calls, " in done.stderr
+    assert "against the estimate: 16 calls (-11%), 1,760 tokens (-" in done.stderr
+    used = [row["usage"] for row in read(out)]
+    assert sum(usage["calls"] for usage in used) == 16
+    assert sum(usage["cost"] for usage in used) == pytest.approx(1.92)
+    free = run(source, "--out", tmp_path / "free.jsonl", *judged[:6])
+    assert "cost" not in free.stdout.partition("scores:")[0] + free.stderr
+
+
+def test_an_endpoint_that_reports_no_tokens_is_not_taken_for_a_cheap_one(source, tmp_path, judge_server, judged):
+    body = completion_without_usage("Analysis.\n[[8]]")
+    judge_server.script = {"logicality": lambda prompt, _: web.json_response(body)}
+    done = run(source, "--out", tmp_path / "out.jsonl", *judged, "weights.logicality=1", "weights.helpfulness=0")
+    assert done.returncode == 0
+    assert in_summary(done, "logicality")[3:5] == ["3", "0"]
+    only = run(source, "--out", tmp_path / "only.jsonl", *judged, "weights={logicality: 1}")
+    assert "against the estimate: 3 calls (+0%); the endpoint reports no tokens" in only.stderr
+
+
+def test_with_a_cache_the_second_run_asks_nothing(source, tmp_path, judge_server, judged):
+    cached = (*judged, f"cache.path={tmp_path / 'verdicts.db'}")
+    assert run(source, "--out", tmp_path / "first.jsonl", *cached).returncode == 0
+    made = judge_server.calls.total()
+    again = run(source, "--out", tmp_path / "second.jsonl", *cached)
+    assert again.returncode == 0, again.stderr
+    assert judge_server.calls.total() == made
+    assert ", 0 judge calls" in again.stdout and "16 from the cache" in again.stdout
+    first, second = read(tmp_path / "first.jsonl"), read(tmp_path / "second.jsonl")
+    assert [row["scores"] for row in first] == [row["scores"] for row in second]
+    assert all(row["usage"]["cost"] == row["usage"]["calls"] == 0 for row in second)
+
+
+def test_a_spend_cap_ends_the_run_and_a_higher_one_goes_on(tmp_path, rows, judge_server, judged):
+    source, out = write(tmp_path / "in.jsonl", many(rows)), tmp_path / "out.jsonl"
+    arguments = (source, "--out", out, *judged, "--concurrency", "2", "judge.max_tokens=100")
+    stopped = run(*arguments, "judge.spend.max_cost=5")
+    assert stopped.returncode == 1
+    assert "of judge.spend.max_cost=5 are used" in stopped.stderr
+    assert "raise judge.spend.max_cost and run the same command again" in stopped.stderr
+    assert stopped.stderr.count("raise") == 1 and len(stopped.stderr.strip().splitlines()) == 2
+    kept = read(out)
+    whole = [row for row in kept if row["scores"]["total"] is not None]
+    assert 0 < len(whole) < 12 and len(kept) <= len(whole) + 2  # those in flight, and none after them
+    assert f"{len(whole)} of 12 answers are scored" in stopped.stderr
+    assert all("spend_cap" in row["status"].values() for row in kept if row not in whole)
+    calls = judge_server.calls.total()
+    assert 0.12 * calls <= 5
+
+    # The same cap again: what the first run has used counts, also for the void answers that are not reached now.
+    assert run(*arguments, "judge.spend.max_cost=5", "--concurrency", "1").returncode == 1
+    assert len(read(out)) == len(kept)
+    assert 0.12 * judge_server.calls.total() <= 5
+    spent = run(*arguments, "judge.spend.max_cost=1")
+    assert spent.returncode == 2 and "of judge.spend.max_cost=1 already" in spent.stderr
+    assert len(spent.stderr.strip().splitlines()) == 2  # how many are scored already, and the sentence
+
+    done = run(*arguments, "judge.spend.max_cost=50")
+    assert done.returncode == 0, done.stderr
+    assert [row["idx"] for row in read(out)] == [str(i) for i in range(12)]
+    assert all(row in read(out) for row in whole)
+    used = [row[name]["calls"] for row in read(out) for name in ("usage", "earlier_usage") if name in row]
+    assert sum(used) == judge_server.calls.total()
+    assert f"all runs: {sum(used)} calls" in done.stderr
+
+
+def test_a_token_cap_counts_as_well(tmp_path, rows, judge_server, judged):
+    source, out = write(tmp_path / "in.jsonl", many(rows)), tmp_path / "out.jsonl"
+    stopped = run(source, "--out", out, *judged, "--concurrency", "2", "judge.spend.max_tokens=6000")
+    assert stopped.returncode == 1 and "raise judge.spend.max_tokens" in stopped.stderr
+    assert 110 * judge_server.calls.total() <= 6000
+    again = run(source, "--out", out, *judged, "judge.spend.max_tokens=200")
+    assert again.returncode == 2 and "of judge.spend.max_tokens=200 already" in again.stderr
+
+
+def test_answers_to_one_document_are_scored_together(tmp_path, rows, judge_server, judged):
+    """Else a document that comes again after hundreds of others would be read by the judge again."""
+    apart = [
+        row | {"context": f"{d}. {row['context']}", "idx": f"{a}-{d}"} for a, row in enumerate(rows) for d in "abc"
+    ]
+    out = tmp_path / "out.jsonl"
+    assert run(write(tmp_path / "in.jsonl", apart), "--out", out, *judged, "--concurrency", "1").returncode == 0
+    asked = [prompt.partition("<passage>\n")[2][0] for kind, prompt in judge_server.prompts if kind == "extract"]
+    assert asked == ["a", "b", "c"]
+    rated = [i for i, (kind, _) in enumerate(judge_server.prompts) if kind == "helpfulness"]
+    read_at = [i for i, (kind, _) in enumerate(judge_server.prompts) if kind == "extract"]
+    assert sum(i < read_at[1] for i in rated) >= 3  # all answers to the first document before the second is read
+    assert [row["idx"] for row in read(out)] == [row["idx"] for row in apart]

@@ -9,9 +9,10 @@ import time
 import pytest
 from aiohttp import web
 
-from longreward import LongReward, Reward, Sample
+from longreward import LongReward, Reward, RewardConfig, Sample
+from longreward.judge.offline import OfflineJudge
 
-DOCUMENT = "Mara sold copper to Otto in Lisbon. " * 400
+DOCUMENT = "".join(f"On day {i} Mara sold copper to Otto in Lisbon. " for i in range(300))
 SAMPLE = Sample(id="1", context=DOCUMENT, query="What did Mara do?", answer="Mara sold copper.")
 
 
@@ -47,7 +48,10 @@ def test_total_is_the_mean_of_four_dimensions(judge_server):
 
 
 def test_calls_of_one_answer_and_of_a_group(judge_server):
-    judge_server.statements = 10
+    def ten_statements(prompt, number):
+        return "\n".join(f"<statement>Answer {number} says fact {i}.</statement>" for i in range(10))
+
+    judge_server.script = {"statements": ten_statements}
     group = [SAMPLE.model_copy(update={"answer": f"Answer {i}."}) for i in range(10)]
     rewards = score(config(judge_server), *group)
     chunks = judge_server.calls["extract"]
@@ -176,3 +180,47 @@ def test_cancelling_one_answer_leaves_the_shared_document_work_alone(judge_serve
         return result
 
     assert asyncio.run(run()).total is not None
+
+
+def test_calls_about_a_document_name_it_and_other_documents_have_other_names():
+    class Listening(OfflineJudge):
+        async def ask(self, request, *, document=""):
+            heard.append(document)
+            return await super().ask(request, document=document)
+
+    def documents(context):
+        async def run():
+            reward = LongReward(RewardConfig(), judge=Listening())
+            await reward.score_many([SAMPLE.model_copy(update={"context": context, "answer": a}) for a in "ab"])
+            await reward.aclose()
+
+        heard.clear()
+        asyncio.run(run())
+        return set(heard)
+
+    heard: list[str] = []
+    first, other = documents(DOCUMENT), documents(DOCUMENT + "Otto left.")
+    assert len(first) == len(other) == 1 and all(first | other) and first != other
+    assert documents(DOCUMENT) == first
+
+
+def test_stats_are_plain_numbers_and_know_the_calls(judge_server):
+    async def run():
+        reward = LongReward.from_config(config(judge_server))
+        await reward.score(SAMPLE)
+        stats = reward.stats()
+        await reward.aclose()
+        return stats
+
+    stats = asyncio.run(run())
+    assert all(isinstance(value, int | float) for value in stats.values())
+    assert judge_server.calls.total() in stats.values()
+
+
+def test_verdicts_are_kept_where_the_configuration_says(judge_server, tmp_path):
+    settings = config(judge_server) | {"cache": {"path": tmp_path / "verdicts.sqlite"}}
+    (first,) = score(settings, SAMPLE)
+    calls = judge_server.calls.total()
+    (second,) = score(settings, SAMPLE)
+    assert judge_server.calls.total() == calls
+    assert second.total == first.total and second.usage.calls == 0

@@ -10,6 +10,7 @@ from longreward.verdicts import (
     parse_rating,
     parse_statements,
     parse_support,
+    parse_supports,
 )
 
 
@@ -195,9 +196,75 @@ def test_an_empty_extraction_is_an_error(text: str) -> None:
         parse_extraction(text)
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "1. says so [[Fully supported]]\n2. another buyer [[No support]]",
+        "1) a [[Fully supported]]\n2) b [[No support]]",
+        "(1) a [[Fully supported]]\n(2) b [[No support]]",
+        "1: a [[Fully supported]]\n2: b [[No support]]",
+        "1 - a [[Fully supported]]\n2 – b [[No support]]",
+        "**1**: a [[Fully supported]]\n**2.** b **[[No support]]**",
+        "- 1. a [[Fully supported]]\n- 2. b [[No support]]",
+        "Statement 1: a [[Fully supported]]\nStatement 2: b [[No support]]",
+        "**Statement 1:** a\n[[Fully supported]]\n\n**Statement (2)**\nIt is another buyer.\n\n[[No support]]",
+        "### Statement 1\n[[Fully supported]]\n### Statement 2\n[[No support]]",
+        "[1] a [[Fully supported]]\n[2] b [[No support]]",
+        "1 [[Fully supported]]\n2 [[No support]]",
+        "| # | why | verdict |\n|---|---|---|\n| 1 | a | [[Fully supported]] |\n| 2 | b | [[No support]] |",
+        "陈述1：相同。[[Fully supported]]\n陈述 2：不同。[[No support]]",
+        "【1】相同。【【完全支持】】\n【2】不同。【【不支持】】",
+        "①相同。[[Fully supported]]\n②不同。[[No support]]",
+        "1、相同。[[Fully supported]]\n２．不同。［［No support］］",
+        "第1条：相同。[[Fully supported]]\n第2条：不同。[[No support]]",
+        "<think>1. [[No support]] 3. [[No support]]</think>\n1. a [[Fully supported]]\n2. b [[No support]]",
+        "2. b [[No support]]\n1. a [[Fully supported]]",
+        "Here are the verdicts:\n1. a [[Fully supported]]\n2. b [[No support]]\nAll statements are judged.",
+        "1. 3.5 tons at 12:30 [[Fully supported]]\n2. b\n12:30 is wrong, 3.5 too\n[[No support]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\nSo:\n1. [[Fully supported]]\n2. [[Not supported]]",
+    ],
+)
+def test_numbered_verdicts_are_read(reply: str) -> None:
+    assert parse_supports(reply, 2) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "[[Fully supported]]",
+        "[[Fully supported]]\n[[No support]]",
+        "1. a [[Fully supported]]",
+        "1. a [[Fully supported]]\n2. b",
+        "1. a [[Fully supported]]\n2. b Fully supported",
+        "1. a [[Fully supported]]\n2. b [[Not fully supported]]",
+        "1. a [[Fully supported]]\n2. b [[No support",
+        "1. a [[Fully supported]]\n2. b [[No support]]\n3. c [[No support]]",
+        "0. a [[Fully supported]]\n1. b [[No support]]\n2. c [[No support]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\n99999. c [[No support]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\n1. on reflection [[No support]]",
+        "1. not [[Fully supported]] but [[No support]]\n2. b [[No support]]",
+        "1. a [[Fully supported]] 2. b [[Fully supported]]",
+        "1. a [[Fully supported]]\n1. b [[Fully supported]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\nOverall [[No support]]",
+        "Overall [[No support]]\n1. a [[Fully supported]]\n2. b [[No support]]",
+        "Statement one: a [[Fully supported]]\nStatement two: b [[No support]]",
+        "First, 1 is right [[Fully supported]]\nThen 2 is wrong [[No support]]",
+        "<think>1. a [[Fully supported]]\n2. b [[No support]]",
+        "<think>1. a [[Fully supported]]</think>2. b [[No support]]",
+        "1. [[7]]\n2. [[8]]",
+        "9" * 5000 + ". a [[Fully supported]]\n2. b [[No support]]",
+    ],
+)
+def test_numbered_verdicts_are_never_guessed(reply: str) -> None:
+    with pytest.raises(VerdictError) as caught:
+        parse_supports(reply, 2)
+    assert caught.value.text == reply
+
+
 def test_hostile_replies_are_read_in_linear_time() -> None:
     for text in ("<" + " " * 50_000, "[" * 50_000, "[[" + " " * 50_000 + "7", "</" * 50_000):
-        for parse in (parse_rating, parse_support, parse_statements):
+        for parse in (parse_rating, parse_support, parse_statements, lambda reply: parse_supports(reply, 3)):
             with pytest.raises(VerdictError):
                 parse(text)
 
@@ -209,7 +276,7 @@ def test_hostile_replies_are_read_in_linear_time() -> None:
         ConfigError("judge.model is not set"),
         InputError("row 3"),
         VerdictError("no verdict", "the reply"),
-        JudgeError("rate_limited", "429", attempts=3, retry_after=1.5),
+        JudgeError("rate_limited", "429", retry_after=1.5),
         JudgeError(Reason.TIMEOUT),
     ],
 )
@@ -223,3 +290,22 @@ def test_errors_are_what_their_users_catch() -> None:
     assert f"{JudgeError('timeout').reason}" == "timeout"
     with pytest.raises(ValueError, match="lazy"):
         JudgeError("lazy")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>a</think>[[3]]\n<think>b [[10]]</think>",
+        "<think>a</think>[[3]]\n<think>b [[10]]",
+        "[[3]]\n<think>maybe [[10]]",
+        "<think>it says </think> and [[10]], so</think>I cannot judge this.",
+        "◁think▷perhaps [[10]]◁/think▷",
+    ],
+)
+def test_what_a_judge_thinks_is_never_its_verdict(reply: str) -> None:
+    with pytest.raises(VerdictError):
+        parse_rating(reply)
+
+
+def test_the_verdict_after_several_thoughts_counts() -> None:
+    assert parse_rating("<think>[[1]]</think>Hm.<think>[[2]]</think>\n[[7]]") == 7

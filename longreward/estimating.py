@@ -1,0 +1,162 @@
+"""`longreward estimate`: what a file and a configuration will cost, printed; and how far that was off, afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from longreward import store
+from longreward.accounts import Account, duration, money, short, table
+from longreward.config import JudgeConfig, PriceConfig, RewardConfig
+from longreward.errors import InputError
+from longreward.estimate import Estimate, Throughput, estimate, throughput
+from longreward.expected_calls import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
+from longreward.rows import Rows
+from longreward.schema import Sample
+from longreward.scoring import fingerprint
+
+
+def estimate_file(
+    source: Path,
+    config: RewardConfig,
+    *,
+    answers_per_prompt: int | None,
+    answer_tokens: int,
+    latency_s: float,
+    scored: Path | None,
+) -> int:
+    """Print what scoring the rows of `source` will take and, where it is given, what the file `scored` says it took.
+
+    Returns 0, or 1 where rows were unreadable. InputError where none is readable or `scored` holds no scores.
+    """
+    out, err = Console(), Console(stderr=True, soft_wrap=True)
+    found = _account(scored, config) if scored else None
+    rows = Rows(source)
+    with err.status(f"reading {source}"):
+        expected = estimate(_items(rows), config, answers_per_prompt=answers_per_prompt, answer_tokens=answer_tokens)
+    if not rows.answers + rows.prompts:
+        raise InputError(f"{source} holds no readable row with context and query{rows.first_problem}")
+
+    _print_costs(out, expected, config.judge)
+    _say(out, _pace(throughput(expected, config.judge, latency_s)))
+    _say(out, _spend(expected, config.judge))
+    if found is not None:
+        account, same_configuration = found
+        _print_comparison(out, expected, account, config.judge.price)
+        if account.rows != rows.answers:
+            _say(out, [f"compare with care: {account.rows:,} answers are scored, {rows.answers:,} were to be"])
+        if not same_configuration:
+            _say(out, ["compare with care: they were scored with another configuration, judge or prompt version"])
+    out.print()
+    if rows.prompts or answers_per_prompt:
+        _say(out, [f"Answers not written yet: {answers_per_prompt or 1} per prompt, of {answer_tokens} tokens."])
+    _say(out, _notes(expected))
+    rows.report(err)
+    return 1 if rows.broken else 0
+
+
+def _items(rows: Rows) -> Iterator[Sample | tuple[str, str]]:
+    for _, sample, answered in rows.samples(unanswered=True):
+        yield sample if answered else (sample.context, sample.query)
+
+
+def _account(scored: Path, config: RewardConfig) -> tuple[Account, bool]:
+    """What the answers of a file of scores have used, and whether all were scored with this configuration.
+
+    InputError where the file is none.
+    """
+    account, configurations = Account(config.judge.price), set()
+    broken: list[str] = []
+    # Of an answer that was asked again the last row counts: it knows what the earlier ones have used.
+    last = {row.get("key", number): number for number, row in store.read(scored, broken)}
+    if not last:
+        raise InputError(f"{scored} holds no scores" + (f"; first problem: {broken[0]}" if broken else ""))
+    for number, row in store.read(scored, []):
+        if last[row.get("key", number)] != number:
+            continue
+        try:
+            account.add(row)
+            configurations.add(row["config"])
+        except (ValidationError, LookupError, TypeError, AttributeError):
+            raise InputError(f"{scored}:{number} is no row of scores; give the --out of `longreward score`") from None
+    return account, configurations == {fingerprint(config)}
+
+
+def _print_costs(console: Console, expected: Estimate, judge: JudgeConfig) -> None:
+    title = f"{expected.answers:,} answers about {expected.documents:,} documents, judge {judge.model or judge.kind}"
+    costs = table(title, "dimension", ["calls", "prompt tokens", "completion tokens", "cost"])
+    for name, usage in (*expected.dimensions.items(), ("total", expected)):
+        tokens = (short(usage.prompt_tokens), short(usage.completion_tokens))
+        cost = money(usage.cost) if judge.price.known else "-"
+        costs.add_row(name, f"{usage.calls:,}", *tokens, cost, style="bold" if name == "total" else None)
+    console.print(costs)
+    if not judge.price.known:
+        _say(console, ["cost: unknown; give judge.price.prompt_per_million=... judge.price.completion_per_million=..."])
+
+
+def _pace(pace: Throughput) -> Iterator[str]:
+    for name, seconds in pace.seconds_by.items():
+        line = f"time: {duration(seconds)} by {name}"
+        if name == "judge.max_in_flight":
+            line += (
+                f" ({pace.in_flight:,} calls at once, {pace.latency_s:g} s each), for which the judge must serve "
+                f"{short(pace.calls_per_second)} calls/s, {short(pace.tokens_per_minute)} tokens/min"
+            )
+        yield line + (" <- this decides" if name == pace.binding and len(pace.seconds_by) > 1 else "")
+
+
+def _spend(expected: Estimate, judge: JudgeConfig) -> Iterator[str]:
+    for name, cap, amount, words in (
+        ("max_cost", judge.spend.max_cost, expected.cost, money),
+        ("max_tokens", judge.spend.max_tokens, expected.tokens, short),
+    ):
+        if cap is not None:
+            verdict = "fits" if amount <= cap else "DOES NOT FIT, the run would stop there"
+            yield f"spend: {words(amount)} of judge.spend.{name}={cap:.12g}, {verdict}"
+
+
+def _print_comparison(console: Console, expected: Estimate, account: Account, price: PriceConfig) -> None:
+    headings = ["calls", "ratio", "prompt", "ratio", "completion", "ratio"]
+    headings += ["cost", "ratio"] if price.known else []
+    console.print()
+    title = f"{account.rows:,} answers scored: calls and tokens they took, ratio to the estimate"
+    costs = table(title, "dimension", headings)
+    for name, was, estimated in (
+        *((name, account.dimensions[name], usage) for name, usage in expected.dimensions.items()),
+        ("total", account.usage + account.earlier, expected),
+    ):
+        cells = [short(was.calls), _ratio(was.calls, estimated.calls)]
+        cells += [short(was.prompt_tokens), _ratio(was.prompt_tokens, estimated.prompt_tokens)]
+        cells += [short(was.completion_tokens), _ratio(was.completion_tokens, estimated.completion_tokens)]
+        cells += [money(was.cost), _ratio(was.cost, estimated.cost)] if price.known else []
+        costs.add_row(name, *cells, style="bold" if name == "total" else None)
+    console.print(costs)
+    if account.free:
+        _say(console, [account.free])
+    if account.earlier.calls:
+        _say(console, [f"The total includes {account.earlier.calls:,} calls of earlier attempts that ended void."])
+
+
+def _ratio(actual: float, expected: float) -> str:
+    return f"{actual / expected:.2f}" if expected else "-"
+
+
+def _notes(expected: Estimate) -> Iterator[str]:
+    """What the figures rest on."""
+    if expected.sampled < expected.documents:
+        yield f"Counted on {expected.sampled:,} of the documents, evenly spread; the others by their size."
+    yield (
+        f"A token is {ASCII_BYTES_PER_TOKEN:g} bytes of English or {OTHER_BYTES_PER_TOKEN:g} of Chinese. A judge that "
+        "reasons before it answers writes several times the completion tokens."
+    )
+    yield "Left out: retries, discounts for cached prompts, and that verdicts in cache.path cost nothing."
+    yield "Documents are cut by words here; the policy's tokenizer, in training, makes some more chunks or fewer."
+
+
+def _say(console: Console, lines: Iterable[str]) -> None:
+    """Wrapped on a terminal, one line each where there is none."""
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)

@@ -1,0 +1,197 @@
+"""How much may be sent to one endpoint: requests at once, requests and tokens per minute, and whether it is well.
+
+None of these wait: they answer "now?" and "how long?", and the endpoint's queue does the waiting. Times are those of
+`time.monotonic`, handed in.
+"""
+
+from __future__ import annotations
+
+from longreward.errors import JudgeError, Reason
+
+_BURST = 1 / 20  # of a minute's allowance may go out at once
+_GROWTH = 0.1  # of the limit, per round of answers
+_DEEPEST_CUT = 0.5
+_ROUND = 5  # answers at least, before a share of refusals means anything
+_FAULTS_IN_A_ROW = 5  # then the endpoint is left alone for a while
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_FIRST_BAN_S, _LONGEST_BAN_S = 60.0, 600.0
+
+REFUSES_US = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.QUOTA})
+"""The endpoint will not serve us, whatever we ask."""
+PASSING = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.SERVER_ERROR})
+"""Faults of the endpoint that pass."""
+
+
+class AdaptiveConcurrency:
+    """Most requests at once: up to `ceiling`, less while the endpoint refuses or times out.
+
+    Answers are looked at in rounds, about one round trip each. A round with refusals lowers the limit once, by the
+    refused share and at most by half; a round without raises it by a tenth while it is used up.
+    """
+
+    def __init__(self, ceiling: int) -> None:
+        self.ceiling = ceiling
+        self.in_flight = 0
+        self._limit = float("inf")
+        self._serial = self._counted_from = 0
+        self._round = _ROUND
+        self._answers = self._refused = self._timed_out = self._highest = 0
+
+    @property
+    def limit(self) -> int:
+        return int(min(self._limit, self.ceiling))
+
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < self.limit
+
+    def begin(self) -> int:
+        """A request leaves; its number."""
+        self.in_flight += 1
+        self._serial += 1
+        return self._serial
+
+    def end(self, serial: int, failure: Reason | None) -> None:
+        """The request of that number is over."""
+        used_up = self.in_flight >= self.limit
+        self.in_flight -= 1
+        if serial <= self._counted_from:
+            return  # sent before the last cut: it tells nothing about the limit that holds since
+        self._answers += 1
+        self._refused += failure is Reason.RATE_LIMITED
+        self._timed_out += failure is Reason.TIMEOUT
+        self._highest = max(self._highest, self.in_flight + 1)
+        if failure is None and used_up and self._limit < self.ceiling:
+            self._limit += max(_GROWTH, 1 / self._limit)
+        if self._answers >= self._round:
+            self._end_round()
+
+    def _end_round(self) -> None:
+        # A time-out now and then is bad luck; several in a round are a queue that grows at the endpoint.
+        too_slow = self._timed_out if self._timed_out >= 3 else 0
+        refused = (self._refused + too_slow) / self._answers
+        if refused:
+            # From what was really under way: a limit that was never reached would be cut in vain.
+            under_way = min(self._limit, self.ceiling, self._highest)
+            self._limit = max(1.0, under_way * max(_DEEPEST_CUT, 1 - refused))
+            self._counted_from = self._serial
+        self._round = max(_ROUND, self.in_flight)
+        self._answers = self._refused = self._timed_out = self._highest = 0
+
+
+class RateBucket:
+    """A per-minute allowance, such that no minute sees more than it. `per_minute` None: no limit.
+
+    A twentieth of it may go out at once, the rest flows evenly. More than that at once is let through when the bucket
+    is full and paid back afterwards, as is what turns out to cost more than was taken.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._per_minute = per_minute
+        self._level = self._burst
+        self._filled: float | None = None
+
+    @property
+    def per_minute(self) -> float | None:
+        return self._per_minute
+
+    @per_minute.setter
+    def per_minute(self, value: float | None) -> None:
+        self._per_minute = value
+        self._level = min(self._level, self._burst)
+
+    def wait(self, amount: float, now: float) -> float:
+        """Seconds until `amount` may be taken; 0 for now."""
+        if self._per_minute is None:
+            return 0.0
+        if self._per_minute <= 0:
+            return float("inf")
+        self._fill(now)
+        return max(0.0, min(amount, self._burst) - self._level) / self._per_second
+
+    def take(self, amount: float) -> None:
+        self._level -= amount
+
+    def settle(self, taken: float, used: float) -> None:
+        """Correct an earlier `take` by what was really used."""
+        self._level = min(self._burst, self._level + taken - used)
+
+    def _fill(self, now: float) -> None:
+        if self._filled is not None:
+            self._level = min(self._burst, self._level + (now - self._filled) * self._per_second)
+        self._filled = now
+
+    @property
+    def _burst(self) -> float:
+        return max(1.0, (self._per_minute or 0) * _BURST)
+
+    @property
+    def _per_second(self) -> float:
+        # A bucket lets burst + rate x 60 through in its worst minute.
+        allowed = self._per_minute or 0
+        return max(allowed - self._burst, allowed / 2) / 60
+
+
+class Health:
+    """Whether an endpoint is worth asking. After faults in a row it is left alone for a while that doubles up to 30 s;
+    one that refuses us (wrong key, no such model, no quota) for 1 to 10 minutes. Then one request goes first."""
+
+    def __init__(self) -> None:
+        self.failure: JudgeError | None = None
+        """What it is left alone for; None while it is well."""
+        self._until = 0.0
+        self._closed_at = 0
+        self.pauses = 0
+        """How often in a row it was left alone."""
+        self._faults = self._refusals = 0
+        self.worked = False
+        """Whether it has ever answered."""
+        self._probing = False
+
+    @property
+    def refuses_us(self) -> bool:
+        return self.failure is not None and self.failure.reason in REFUSES_US
+
+    def wait(self, now: float) -> float:
+        """Seconds until it may be asked; 0 for now, infinity while another request finds out."""
+        if self.failure is None:
+            return 0.0
+        return float("inf") if self._probing else max(0.0, self._until - now)
+
+    def began(self) -> None:
+        self._probing = self.failure is not None
+
+    def ended(self, serial: int, last_serial: int, failure: JudgeError | None, now: float) -> bool:
+        """Take an answer's outcome in; True if the endpoint changed from well to not, or back.
+
+        `serial` is the request's own number, `last_serial` the latest begun.
+        """
+        if failure is None or failure.reason not in REFUSES_US | PASSING:
+            # A reply, even a bad one, shows that the endpoint is there.
+            changed = self.failure is not None
+            self.failure, self._probing = None, False
+            self._faults = self._refusals = self.pauses = 0
+            self.worked = True
+            return changed
+        if serial <= self._closed_at:
+            return False  # sent before it was left alone: no news
+        if failure.reason in REFUSES_US:
+            self._refusals += 1
+            # One that has worked may have had a bad moment: the second refusal in a row is believed.
+            if self.worked and self._refusals < 2:
+                return False
+            pause, longest = _FIRST_BAN_S, _LONGEST_BAN_S
+        else:
+            self._faults += 1
+            if self.failure is None and self._faults < _FAULTS_IN_A_ROW:
+                return False
+            pause, longest = max(_FIRST_PAUSE_S, failure.retry_after or 0), _LONGEST_PAUSE_S
+        changed = self.failure is None
+        self.failure, self._probing, self._closed_at = failure, False, last_serial
+        self._until = now + min(longest, pause * 2**self.pauses)
+        self.pauses = min(self.pauses + 1, 10)
+        return changed
+
+    def probe_lost(self) -> None:
+        """The request that was to find out was cancelled."""
+        self._probing = False

@@ -1,0 +1,72 @@
+"""What to do after a failed attempt: the failure table of DESIGN, section 6, as code."""
+
+from __future__ import annotations
+
+import random
+
+from longreward.config import JudgeConfig
+from longreward.errors import JudgeError, Reason
+from longreward.judge.limits import PASSING, REFUSES_US
+
+_LONGEST_BACKOFF_S = 20.0
+_JITTER = 0.1
+_ONCE_MORE = frozenset({Reason.TRUNCATED, Reason.BAD_RESPONSE})
+"""Asked again once; a second time shows that it is no accident."""
+_LAST_ATTEMPT = 0.25
+"""Share of what is left of a call's time that is kept for one more attempt, however long the endpoint wants us to
+wait."""
+
+
+class Retries:
+    """One call's settings for its next attempt, and when that is due."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        self._config = config
+        self.temperature = config.temperature
+        self.max_tokens = config.max_tokens
+        self._once_more_used: set[Reason] = set()
+        self._parse_errors = self._refusals = self._backoffs = self._moves = 0
+        self._was_last = False
+
+    def wait(
+        self, failure: JudgeError, attempts: int, remaining_s: float, *, elsewhere: bool, hopeless: bool
+    ) -> float | None:
+        """Seconds until the next attempt; None to give up.
+
+        `attempts` were made so far, `remaining_s` are left of the call's time. `elsewhere`: another endpoint is free to
+        be asked. `hopeless`: this endpoint refuses us for good, and there is no other.
+        """
+        config, reason = self._config, failure.reason
+        if remaining_s <= 0 or (config.max_attempts is not None and attempts >= config.max_attempts):
+            return None
+        if reason is Reason.PARSE_ERROR:
+            self._parse_errors += 1
+            self.temperature = config.retry_temperature
+            return 0.0 if self._parse_errors < config.parse_attempts else None
+        if reason in REFUSES_US:
+            self._refusals += 1
+            return 0.0 if not hopeless and self._refusals <= 2 * max(1, len(config.resolved_endpoints)) else None
+        if reason in _ONCE_MORE:
+            if reason in self._once_more_used:
+                return None
+            self._once_more_used.add(reason)
+            if reason is Reason.TRUNCATED:
+                self.max_tokens *= 2
+                return 0.0
+        elif reason not in PASSING:
+            return None
+        if elsewhere and self._moves < len(config.resolved_endpoints) - 1:
+            self._moves += 1
+            return 0.0
+        if self._was_last:
+            return None
+        self._moves = 0
+        return self._backoff(failure.retry_after or 0.0, remaining_s)
+
+    def _backoff(self, retry_after_s: float, remaining_s: float) -> float:
+        base = min(_LONGEST_BACKOFF_S, self._config.retry_base_s * 2**self._backoffs)
+        self._backoffs = min(self._backoffs + 1, 30)
+        wait = max(base * random.uniform(0.5, 1), retry_after_s * random.uniform(1, 1 + _JITTER))
+        longest = remaining_s * (1 - _LAST_ATTEMPT)
+        self._was_last = wait > longest
+        return min(wait, longest)

@@ -1,0 +1,85 @@
+"""What a person sees of `longreward score`: progress, the judge's warnings, the summary."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from longreward.accounts import Account, money, short, table
+from longreward.errors import JudgeError, Reason
+
+_PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
+
+
+class ProgressLine:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total, self._done, self._last = console, total, 0, time.monotonic()
+        columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        self._bar = Progress(*columns, *times, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("scoring", total=total, note="")
+
+    def __enter__(self) -> ProgressLine:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, void: int, account: Account) -> None:
+        self._done += 1
+        used = account.usage
+        notes = [f"cost {money(used.cost)}"] if used.cost else []
+        self._bar.update(self._task, advance=1, note=" ".join([*notes, f"[red]{void} void" if void else ""]))
+        if not self._console.is_terminal and time.monotonic() - self._last >= _PLAIN_PROGRESS_S:
+            self._last = time.monotonic()
+            self._console.print(", ".join([f"scored {self._done} of {self._total}", f"{void} void", *notes]))
+
+
+@contextmanager
+def judge_log(console: Console) -> Iterator[None]:
+    """The judge's warnings, above the progress bar. Of the spend cap the end of the run speaks."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            arguments = record.args if isinstance(record.args, tuple) else ()
+            if not any(isinstance(a, JudgeError) and a.reason is Reason.SPEND_CAP for a in arguments):
+                console.print(record.getMessage(), style="yellow", markup=False, highlight=False)
+
+    logger, handler = logging.getLogger("longreward"), Handler(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def print_summary(rows: list[dict[str, Any]], account: Account, priced: bool, seconds: float, out: Path) -> None:
+    console = Console()
+    title = f"{len(rows):,} answers in {seconds:.2f} s, {account.usage.calls:,} judge calls"
+    asked = bool(account.usage.calls or account.free)
+    headings = ["mean (0-10)", "void", *(["calls", "tokens"] if asked else []), *(["cost"] if asked and priced else [])]
+    summary = table(title, "dimension", headings)
+    summary.add_column("why")
+    for name in rows[0]["scores"]:
+        values = [row["scores"][name] for row in rows if row["scores"][name] is not None]
+        why = Counter(row["status"].get(name) for row in rows if name != "total" and row["scores"][name] is None)
+        reasons = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
+        usage = account.usage if name == "total" else account.dimensions[name]
+        cells = [f"{sum(values) / len(values):.2f}" if values else "-", str(len(rows) - len(values))]
+        cells += [f"{usage.calls:,}", short(usage.tokens), money(usage.cost)][: len(headings) - 2]
+        summary.add_row(name, *cells, reasons, style="bold" if name == "total" else None)
+    console.print(summary)
+    if account.free:
+        console.print(account.free, highlight=False, soft_wrap=True)
+    console.print(f"scores: {out}", highlight=False, soft_wrap=True)

@@ -1,0 +1,74 @@
+"""The sentences that a document says itself, whole and in its own voice, to find statements that repeat one of them.
+
+Everything doubtful is left out: a sentence left out is only judged as any other, one wrongly let in would count as
+supported unseen.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from longreward.text.language import terms
+from longreward.text.sentences import sentence_spans
+
+_MIN_TERMS = 3
+"""Shorter sentences ("He agreed.") depend on what stands around them."""
+
+# NFKC would make 102 of 10² and 1⁄2 of ½.
+_RAISED = re.compile("[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209c\u2150-\u215f]")
+
+_CLOSED_BY = {
+    **{"“": "”", "„": "“”", "「": "」", "『": "』", "‘": "’", "'": "'", '"': '"', "＂": "＂"},
+    **{"«": "»", "»": "«", "‹": "›", "›": "‹"},
+}
+# Apostrophes inside a word or before a number ('90s) are no quotation marks. A straight mark with white space before
+# it opens a quotation even where one is open: a quotation of several paragraphs opens again in each.
+_QUOTE = re.compile(
+    r"(?P<opens>(?<![^\s(\[（—–-])(?:[\"＂](?=\S)|'(?=[^\W\d])))|[“”„「」『』«»‹›\"＂]|‘(?!\d)|[’'](?!\w)"
+)
+_END = re.compile(r"[.!。！][\"＂”'’»›」』)\]）】]*$")
+_END_OR_QUESTION = re.compile(r"[.!?。！？][\"＂”'’»›」』)\]）】]*$")
+
+
+def stated_sentences(text: str) -> frozenset[str]:
+    """`normal_form` of each sentence that begins after a full stop (or with the text), ends with one, asks nothing and
+    stands in no quotation.
+
+    Text set in short lines has line breaks inside its sentences: a line alone is no sentence.
+    """
+    found: set[str] = set()
+    quotes = _QUOTE.finditer(text)
+    quote = next(quotes, None)
+    quoting: set[str] = set()
+    done, done_well = 0, True  # where the sentence before ended, and whether with a full stop or question mark
+    for start, end in sentence_spans(text):
+        sentence = text[start:end]
+        first_word = next(i for i, char in enumerate(sentence, start) if char.isalnum())
+        while quote is not None and quote.start() < first_word:
+            _follow(quoting, quote)
+            quote = next(quotes, None)
+        begins = not done or (done_well and not text[done:start].strip())
+        if begins and not quoting and _END.search(sentence) and (normal := normal_form(sentence)):
+            found.add(normal)
+        done, done_well = end, bool(_END_OR_QUESTION.search(sentence))
+    return frozenset(found)
+
+
+def normal_form(sentence: str) -> str | None:
+    """The sentence without what does not change it: case, width, spaces, its full stop. None for a question, for
+    less than three words and where width is no matter of style (10²)."""
+    folded = " ".join(unicodedata.normalize("NFKC", sentence).casefold().split())
+    if folded.endswith("?") or _RAISED.search(sentence) or len(terms(folded)) < _MIN_TERMS:
+        return None
+    return folded.rstrip(".!。 ")
+
+
+def _follow(quoting: set[str], quote: re.Match[str]) -> None:
+    """Keep `quoting`, the marks of the quotations that are open, up to date with the next mark."""
+    mark = quote[0]
+    closed = {opening for opening in quoting if mark in _CLOSED_BY[opening]}
+    if closed and not quote["opens"]:
+        quoting -= closed
+    elif mark in _CLOSED_BY and (mark != "'" or quote["opens"]):
+        quoting.add(mark)

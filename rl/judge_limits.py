@@ -1,0 +1,94 @@
+"""One limit for all judge workers of a run: a Ray actor that divides the judge's limits and keeps count of the spend.
+
+It also writes `spend.json` into the run directory twice a second and reads `spend_cap.json` there, with which
+`rl/spend.py` raises the cap of a paused run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from longreward.config import JudgeConfig
+from longreward.judge.shares import EXCHANGE_S, Report, Share, Shares
+from longreward.judge.spend import Amount
+
+SPENT, CAP = "spend.json", "spend_cap.json"
+_FILES_S = 0.5
+
+
+class JudgeLimits:
+    """Workers call `exchange` a few times a second; nothing else goes through it, least of all judge calls."""
+
+    def __init__(
+        self, config: JudgeConfig, workers: int, on_reached: Literal["stop", "pause"], directory: Path
+    ) -> None:
+        self._spent, self._cap = directory / SPENT, directory / CAP
+        before = _read(self._spent).get("used", {})
+        self._shares = Shares(config, workers, on_reached, Amount(before.get("cost", 0.0), before.get("tokens", 0)))
+        self._written: dict[str, Any] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def ready(self) -> None:
+        """Answers once it is up, and from then on minds the files."""
+        self._task = asyncio.create_task(self._mind_files())
+
+    async def exchange(self, worker: str, report: Report) -> Share:
+        """Take in a worker's load and tell it its share."""
+        return self._shares.exchange(worker, report, time.monotonic())
+
+    async def state(self) -> dict[str, Any]:
+        """What `spend.json` holds: `used`, `cap` (None: no cap), and whether the cap is reached."""
+        used, cap = self._shares.used, self._shares.cap
+        return {
+            "used": {"cost": round(used.cost, 6), "tokens": round(used.tokens)},
+            "cap": {name: value if value < math.inf else None for name, value in cap._asdict().items()},
+            "reached": self._shares.reached,
+            "paused": self._shares.paused,
+        }
+
+    async def _mind_files(self) -> None:
+        while True:
+            state = await self.state()
+            if state != self._written:
+                await asyncio.to_thread(write, self._spent, state)
+                self._written = state
+            raised = await asyncio.to_thread(_read, self._cap)
+            if raised:
+                cost, tokens = raised.get("cost"), raised.get("tokens")
+                self._shares.set_cap(
+                    Amount(math.inf if cost is None else float(cost), math.inf if tokens is None else float(tokens))
+                )
+            await asyncio.sleep(_FILES_S)
+
+
+async def follow(limits: Any, worker: str, endpoints: Any) -> None:
+    """In a worker: report and take over the share for ever. A share lasts while the actor is away."""
+    name = f"{worker}-{os.getpid()}"
+    while True:
+        try:
+            endpoints.apply(await limits.exchange.remote(name, endpoints.report()))
+        except Exception as error:
+            print(f"longreward: {name} works on with its last share of the judge's limits: {error}", flush=True)
+            await asyncio.sleep(10 * EXCHANGE_S)
+        await asyncio.sleep(EXCHANGE_S)
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """Replace a JSON file as a whole: whoever reads it sees the old or the new one."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,76 @@
+"""The spend cap of a real run: it stops with a checkpoint of what it has learned, or pauses until there is more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def settings(judge_server, tiny, **more):
+    """Six small steps, judged over the network; each call is 110 tokens by the judge's own count."""
+    given = {
+        "run.name": "capped",
+        "data.heldout": "null",
+        "reward.workers": 2,
+        "reward.judge.kind": "openai",
+        "reward.judge.base_url": judge_server.url,
+        "reward.judge.model": "judge",
+        "reward.judge.max_tokens": 64,
+        "reward.judge.price.prompt_per_million": 10,
+        **more,
+    }
+    return [*tiny, "openrlhf.data.max_samples=12", *(f"{key}={value}" for key, value in given.items())]
+
+
+def spend(run) -> dict:
+    return json.loads((run / "spend.json").read_text())
+
+
+def test_a_run_that_reaches_its_cap_stops_with_a_checkpoint_of_its_last_step(launcher, tiny, judge_server):
+    cap = 20_000
+    code, output = launcher.train(*settings(judge_server, tiny, **{"reward.judge.spend.max_tokens": cap}), timeout=300)
+    run = launcher.directory / "runs" / "capped"
+    assert code == 1, output
+    assert "judge.spend is used up" in output and "Traceback" not in output, output
+    (saved,) = (run / "checkpoints" / "_actor").glob("global_step*")
+    step = int(saved.name.removeprefix("global_step"))
+    assert step >= 1 and f"checkpoint of step {step} saved" in output
+    assert any(saved.iterdir())
+    assert cap * 0.7 < spend(run)["used"]["tokens"] <= cap
+    assert spend(run)["reached"] and not spend(run)["paused"]
+    # One call before the run asks whether the judge is there.
+    assert judge_server.calls.total() * 110 <= cap + 110
+    launcher.wait_until_gone(20)
+
+
+def test_a_paused_run_goes_on_when_the_cap_is_raised(launcher, tiny, judge_server):
+    more = {"reward.judge.spend.max_cost": 0.1, "reward.on_spend_cap": "pause", "reward.answer_timeout_s": 5}
+    process = launcher.start(*launcher.train_words(*settings(judge_server, tiny, **more)))
+    run = launcher.directory / "runs" / "capped"
+    deadline = time.monotonic() + 200
+    while not ((run / "spend.json").exists() and spend(run)["paused"]):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    asked = judge_server.calls.total()
+    time.sleep(8)  # longer than an answer may take: a paused one is not given up
+    assert judge_server.calls.total() == asked
+    assert spend(run)["used"]["cost"] <= 0.1
+    done = subprocess.run(
+        [sys.executable, "rl/spend.py", str(run), "max_cost=100"], capture_output=True, text=True, check=True
+    )
+    assert "0.1" in done.stdout or "of 100.00" in done.stdout
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert "paused:" in output and "goes on" in output
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["void_rate"] == 0
+    assert summary["cost"] == pytest.approx(summary["judge_calls"] * 100 * 1e-5, rel=0.01)
+    assert spend(run)["used"]["cost"] > 0.1
+    launcher.wait_until_gone(20)
