@@ -23,11 +23,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from longreward import LongReward, Reward, RewardConfig, Sample
+from longreward.commands.rows import read_samples
 from longreward.config import apply_overrides, validate
 from longreward.judge import Judge, Verdict, make_judge
 from longreward.judge.endpoints import Endpoints
 from longreward.judge.requests import JudgeRequest
-from longreward.rows import read_samples
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from rl.toy import answers, task

@@ -95,16 +95,16 @@ def _seconds(text: str) -> float:
 
 
 def _score(options: argparse.Namespace, overrides: list[str]) -> int:
-    from longreward import scoring
+    from longreward.commands import score
 
     config = _config(options, overrides)
-    return asyncio.run(scoring.score_file(options.input, options.out, config, options.concurrency))
+    return asyncio.run(score.score_file(options.input, options.out, config, options.concurrency))
 
 
 def _estimate(options: argparse.Namespace, overrides: list[str]) -> int:
-    from longreward import estimating
+    from longreward.commands import estimate
 
-    return estimating.estimate_file(
+    return estimate.estimate_file(
         options.input,
         _config(options, overrides),
         answers_per_prompt=options.answers,

@@ -82,27 +82,30 @@ def tracking(config: RunConfig) -> None:
 
 
 def judge(config: RunConfig) -> None:
-    """One real judge call; ConfigError says why the judge cannot be used."""
-    asyncio.run(_ask(config.reward.judge))
+    """One real judge call to each endpoint; ConfigError says why one cannot be used."""
+    asyncio.run(_ask_each(config.reward.judge))
+
+
+async def _ask_each(config: JudgeConfig) -> None:
+    quick: dict[str, Any] = {
+        "max_attempts": min(2, config.max_attempts or 2),
+        "attempt_timeout_s": min(_JUDGE_CHECK_S, config.attempt_timeout_s),
+        "call_timeout_s": min(_JUDGE_CHECK_S, config.call_timeout_s),
+    }
+    alone = [quick | {"base_url": None, "endpoints": [endpoint]} for endpoint in config.resolved_endpoints] or [quick]
+    await asyncio.gather(*(_ask(config.model_copy(update=changes)) for changes in alone))
 
 
 async def _ask(config: JudgeConfig) -> None:
-    quick = config.model_copy(
-        update={
-            "max_attempts": min(2, config.max_attempts or 2),
-            "attempt_timeout_s": min(_JUDGE_CHECK_S, config.attempt_timeout_s),
-            "call_timeout_s": min(_JUDGE_CHECK_S, config.call_timeout_s),
-        }
-    )
-    asking = make_judge(quick)
+    asking = make_judge(config)
     try:
         request = RateHelpfulness("en", "What is the capital of France?", "Paris is the capital of France.")
         verdict = await asking.ask(request)
     finally:
         await asking.aclose()
     if not verdict.ok:
-        call = verdict.call
+        call, where = verdict.call, config.resolved_endpoints[0].base_url
         raise ConfigError(
-            f"the judge {config.model} at {config.base_url} did not answer: {call.status} ({call.detail}); "
+            f"the judge {config.model} at {where} did not answer: {call.status} ({call.detail}); "
             "check reward.judge.base_url, reward.judge.model and the key"
         )

@@ -48,8 +48,8 @@ class EndpointClient:
         _allow_open_files(self._most)
         client = openai.AsyncOpenAI(base_url=config.base_url, api_key=_api_key(config))
         self._url = str(client.base_url).rstrip("/") + "/chat/completions"
-        headers = {**client.default_headers, **client.auth_headers}
-        headers = {name: value for name, value in headers.items() if isinstance(value, str)}  # others mean: leave out
+        given = {**client.default_headers, **client.auth_headers}
+        headers = {name: value for name, value in given.items() if isinstance(value, str)}  # others mean: leave out
         # Compression would let a small body grow without bound.
         self._headers = headers | {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         self._timeout = aiohttp.ClientTimeout(total=attempt_timeout_s)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, RewardConfig, Sample
-from longreward.accounts import duration, money, short
+from longreward.commands.accounts import duration, money, short
 from longreward.config import validate
 from longreward.estimate import Estimate, estimate, throughput
 from longreward.expected_calls import tokens_in

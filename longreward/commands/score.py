@@ -14,7 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from longreward import prompts, store
-from longreward.accounts import Account, compared, in_words, money, short, used_for
+from longreward.commands.accounts import Account, compared, in_words, money, short, used_for
+from longreward.commands.rows import Rows
+from longreward.commands.score_display import ProgressLine, judge_log, print_summary
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
@@ -22,9 +24,7 @@ from longreward.estimate import Estimate, estimate
 from longreward.judge import offline
 from longreward.pacing import rare_collections
 from longreward.reward import LongReward
-from longreward.rows import Rows
 from longreward.schema import Reward, Sample, Usage
-from longreward.scoring_display import ProgressLine, judge_log, print_summary
 
 _HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
 _LOOKED_INTO = 50  # documents for the estimate, some 0.2 s each if they are long

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from longreward.accounts import Account, money, short, table
+from longreward.commands.accounts import Account, money, short, table
 from longreward.errors import JudgeError, Reason
 
 _PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal

@@ -9,14 +9,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import store
-from longreward.accounts import Account, duration, money, short, table
+from longreward.commands.accounts import Account, duration, money, short, table
+from longreward.commands.rows import Rows
+from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.estimate import Estimate, Throughput, estimate, throughput
 from longreward.expected_calls import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
-from longreward.rows import Rows
 from longreward.schema import Sample
-from longreward.scoring import fingerprint
 
 
 def estimate_file(
