@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import re
 import resource
@@ -277,8 +278,8 @@ def crowd(_: argparse.Namespace) -> list[Row]:
 # Faults
 
 
-ONE_RETRY = {"bad_response", "truncated"}
-"""By the failure table asked again once; two such faults in a row are a void."""
+BY_THE_TABLE = {"truncated": 2, "parse_error": 3}
+"""Faults of the reply itself, which cost tokens: void by the failure table after so many attempts."""
 
 
 def faults(options: argparse.Namespace) -> list[Row]:
@@ -300,16 +301,13 @@ def faults(options: argparse.Namespace) -> list[Row]:
         outcomes: Counter[str] = Counter()
         wrong, voids = 0, []
         started = time.perf_counter()
-        for begin in range(0, options.calls, 5000):
-            requests = [small(i) for i in range(begin, min(begin + 5000, options.calls))]
-            verdicts = await ask_all(judge, requests, 600)
-            for request, verdict in zip(requests, verdicts, strict=True):
-                outcomes[verdict.call.status] += 1
-                wrong += verdict.ok and verdict.value != judge_server.rating(request.text())
-                if not verdict.ok:
-                    voids.append(verdict.call)
-            if not begin % 20_000:
-                print(f"{begin}: {dict(outcomes)}", file=sys.stderr, flush=True)
+        requests = [small(i) for i in range(options.calls)]
+        verdicts = await ask_all(judge, requests, 1000)
+        for request, verdict in zip(requests, verdicts, strict=True):
+            outcomes[verdict.call.status] += 1
+            wrong += verdict.ok and verdict.value != judge_server.rating(request.text())
+            if not verdict.ok:
+                voids.append(verdict.call)
         left = judge.stats()["judge/in_flight"] + judge.stats()["judge/waiting"]
         assert left == 0, left
         await judge.aclose()
@@ -322,13 +320,7 @@ def faults(options: argparse.Namespace) -> list[Row]:
     ):
         outcomes, wrong, voids, seconds = asyncio.run(run([one, two], Path(folder) / "cache.db"))
         served = sum((Counter(judge_server.stats(url)["faults"]) for url in (one, two)), Counter())
-    needless = [
-        call
-        for call in voids
-        if not (
-            (call.status in ONE_RETRY and call.attempts >= 2) or (call.status == "parse_error" and call.attempts >= 3)
-        )
-    ]
+    needless = [call for call in voids if call.attempts < BY_THE_TABLE.get(call.status, math.inf)]
     total, lost = sum(outcomes.values()), options.calls - sum(outcomes.values())
     by_table = ", ".join(f"{status} {count}" for status, count in sorted(outcomes.items()) if status != "ok") or "none"
     return [

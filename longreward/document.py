@@ -65,6 +65,8 @@ class Document:
         self._cutting = 0  # chunkings under way that share `_cut_points`
         self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
+        self._parts: list[Chunk] | None = None
+        self._extracted: dict[int, Verdict[str | None]] = {}
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._verification = Verification(config.faithfulness)
 
@@ -103,7 +105,7 @@ class Document:
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
         """One verdict per extraction chunk in document order, and whether no one was told of them before.
 
-        The second value is for counting each call once. A failed extraction is not kept: the next answer tries again.
+        The second value is for counting each call once. What failed is not kept: the next answer asks for it again.
         """
         task = self._start_extraction()
         verdicts = await asyncio.shield(task)
@@ -160,7 +162,16 @@ class Document:
         return self._extraction
 
     async def _extract(self) -> list[Verdict[str | None]]:
-        chunks = await self._chunks(self._config.chunking.extraction_tokens)
-        return await asyncio.gather(
-            *(self.ask(ExtractRelevant(self.language, self.query, part.text)) for part in chunks)
-        )
+        if self._parts is None:
+            self._parts = await self._chunks(self._config.chunking.extraction_tokens)
+        return await asyncio.gather(*(self._extract_from(part) for part in self._parts))
+
+    async def _extract_from(self, part: Chunk) -> Verdict[str | None]:
+        kept = self._extracted.get(part.index)
+        if kept is not None:
+            return kept
+        verdict = await self.ask(ExtractRelevant(self.language, self.query, part.text))
+        if verdict.ok:
+            # For a second try, when another part has failed.
+            self._extracted[part.index] = Verdict(verdict.value, verdict.call.without_cost("shared"))
+        return verdict

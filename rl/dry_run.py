@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rl import cluster, cpu_backend, openrlhf_args, openrlhf_run, preflight, rewards, run_directory
+from rl import cluster, cpu_backend, expected, openrlhf_args, openrlhf_run, preflight, rewards, run_directory
 from rl.config import RunConfig
 
 
@@ -23,6 +23,8 @@ def dry_run(config: RunConfig) -> int:
     run_directory.write_plan(config, argv)
     for problem in preflight.files(config, vars(args)):
         print(f"note: {problem}")
+    if config.reward.judge.kind == "openai" and config.data.train.is_file():
+        print(expected.sentence(expected.expected(config, vars(args)), priced=config.reward.judge.price.known))
     needed = cluster.needed(args)
     print(f"needs {needed.gpus} GPUs ({needed.parts})")
     print(f"{config.directory}: config.yaml and command.txt are written")

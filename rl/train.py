@@ -61,12 +61,14 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
 
 def train(config: RunConfig, verbose: bool) -> int:
     """Score the held-out set, train, score it again, write summary.json."""
-    from rl import openrlhf_run, progress, run_directory, session
+    from rl import expected, openrlhf_run, progress, run_directory, session
     from rl.evaluate import evaluate, gain
     from rl.reward_client import SpendCapReachedError
 
     with session.open_session(config, verbose=verbose) as run:
         flags, before, after = vars(run.args), None, None
+        if judged := expected.expected(config, flags) if config.reward.judge.kind == "openai" else None:
+            run.say(expected.sentence(judged, priced=config.reward.judge.price.known))
         if "heldout" in run.reports:
             run.say("scoring the held-out documents before training")
             before = evaluate(config, flags["actor.model_name_or_path"], run.prompts("heldout"), flags)
@@ -94,6 +96,7 @@ def train(config: RunConfig, verbose: bool) -> int:
             "judge_calls": counts["calls"],
             "judge_tokens": counts["tokens"],
             "cost": round(counts["cost"], 4) if config.reward.judge.price.known else None,
+            "expected": judged and judged.model_dump(include={"calls", "prompt_tokens", "completion_tokens", "cost"}),
             "void_rate": round(counts["void"] / max(1, counts["answers"]), 4),
         }
         if before is not None and after is not None:

@@ -80,6 +80,8 @@ class Endpoint:
     timer: asyncio.TimerHandle | None = None
     last_serial: int = 0
     announced: bool = False
+    last_served: float = 0.0
+    """When it last gave a good reply, by the event loop's clock."""
 
     @classmethod
     def of(cls, config: EndpointConfig, client: Any) -> Endpoint:
@@ -186,6 +188,8 @@ class Endpoints:
         if reported:
             endpoint.tokens.settle(permit.tokens, used.tokens)
         self.spend.settle(permit.most, used)
+        if heard and failure is None:
+            endpoint.last_served = now
         if not heard:
             endpoint.health.probe_lost()
         else:

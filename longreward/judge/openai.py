@@ -145,6 +145,7 @@ class OpenAIJudge:
                 begun = loop.time()
                 deadline = begun + self._config.call_timeout_s
             call.attempts += 1
+            sent = loop.time()
             failed_at = permit.endpoint
             try:
                 reply = await self._attempt(permit, request.prompt, prompt, retries, call, deadline)
@@ -167,6 +168,7 @@ class OpenAIJudge:
                 min(deadline, begun + self.endpoints.patience_s) - loop.time(),
                 elsewhere=self.endpoints.has_other(permit.endpoint),
                 hopeless=self.endpoints.refuses_us(permit.endpoint),
+                others_served=permit.endpoint.last_served > sent,
             )
             if wait is None:
                 break

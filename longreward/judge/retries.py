@@ -10,8 +10,7 @@ from longreward.judge.limits import PASSING, REFUSES_US
 
 _LONGEST_BACKOFF_S = 20.0
 _JITTER = 0.1
-_ONCE_MORE = frozenset({Reason.TRUNCATED, Reason.BAD_RESPONSE})
-"""Asked again once; a second time shows that it is no accident."""
+_BAD_RESPONSES_AT_MOST = 5
 _LAST_ATTEMPT = 0.25
 """Share of what is left of a call's time that is kept for one more attempt, however long the endpoint wants us to
 wait."""
@@ -24,17 +23,24 @@ class Retries:
         self._config = config
         self.temperature = config.temperature
         self.max_tokens = config.max_tokens
-        self._once_more_used: set[Reason] = set()
-        self._parse_errors = self._refusals = self._backoffs = self._moves = 0
+        self._parse_errors = self._refusals = self._backoffs = self._moves = self._truncated = self._bad = 0
         self._was_last = False
 
     def wait(
-        self, failure: JudgeError, attempts: int, remaining_s: float, *, elsewhere: bool, hopeless: bool
+        self,
+        failure: JudgeError,
+        attempts: int,
+        remaining_s: float,
+        *,
+        elsewhere: bool,
+        hopeless: bool,
+        others_served: bool,
     ) -> float | None:
         """Seconds until the next attempt; None to give up.
 
         `attempts` were made so far, `remaining_s` are left of the call's time. `elsewhere`: another endpoint is free to
-        be asked. `hopeless`: this endpoint refuses us for good, and there is no other.
+        be asked. `hopeless`: this endpoint refuses us for good, and there is no other. `others_served`: it has answered
+        other calls well while it failed this one.
         """
         config, reason = self._config, failure.reason
         if remaining_s <= 0 or (config.max_attempts is not None and attempts >= config.max_attempts):
@@ -46,13 +52,15 @@ class Retries:
         if reason in REFUSES_US:
             self._refusals += 1
             return 0.0 if not hopeless and self._refusals <= 2 * max(1, len(config.resolved_endpoints)) else None
-        if reason in _ONCE_MORE:
-            if reason in self._once_more_used:
+        if reason is Reason.TRUNCATED:
+            self._truncated += 1
+            self.max_tokens *= 2
+            return 0.0 if self._truncated < 2 else None
+        if reason is Reason.BAD_RESPONSE:
+            self._bad += 1
+            # Twice in a row is no accident - unless all others fare well in the meantime.
+            if self._bad >= (_BAD_RESPONSES_AT_MOST if others_served else 2):
                 return None
-            self._once_more_used.add(reason)
-            if reason is Reason.TRUNCATED:
-                self.max_tokens *= 2
-                return 0.0
         elif reason not in PASSING:
             return None
         if elsewhere and self._moves < len(config.resolved_endpoints) - 1:

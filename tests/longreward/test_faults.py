@@ -411,6 +411,21 @@ def test_an_unreadable_reply_is_asked_again_at_another_temperature_and_paid_for(
     assert (verdict.call.usage.calls, verdict.call.usage.prompt_tokens) == (2, 200)
 
 
+def test_a_bad_reply_is_asked_again_more_than_once_while_others_are_answered_well(server):
+    first: list[str] = []
+
+    def script(number: int) -> Behaviour:
+        prompt = server.bodies[number - 1]["messages"][0]["content"]
+        first.append(prompt) if not first else None
+        asked = sum(body["messages"][0]["content"] == first[0] for body in server.bodies)
+        return response("{") if prompt == first[0] and asked <= 3 else good()
+
+    server.script = script
+    verdicts, _, _ = ask(server, *map(numbered, range(400)), max_in_flight=4, retry_base_s=0.1)
+    assert all(verdict.ok for verdict in verdicts)
+    assert max(verdict.call.attempts for verdict in verdicts) == 4
+
+
 def test_a_void_keeps_what_the_judge_said_and_cost(server):
     server.script = always(good("I would rather not say."))
     (verdict,), _, _ = ask(server, parse_attempts=2)

@@ -127,6 +127,25 @@ def test_a_dimension_without_weight_is_not_asked_for(judge_server):
     assert set(judge_server.calls) == {"helpfulness", "logicality"}
 
 
+def test_after_a_failed_extraction_only_the_failed_chunk_is_asked_again(judge_server):
+    judge_server.script = {"extract": lambda _, number: "" if number == 2 else "Something relevant."}
+    settings = config(judge_server, max_attempts=1, max_in_flight=1)
+
+    async def run():
+        reward = LongReward.from_config(settings)
+        results = [await reward.score(SAMPLE.model_copy(update={"answer": a})) for a in ("One fact.", "Two facts.")]
+        await reward.aclose()
+        return results
+
+    first, second = asyncio.run(run())
+    chunks = len(first.dimensions["completeness"].calls)
+    assert chunks > 2 and first.dimensions["completeness"].status == "bad_response"
+    assert second.total is not None
+    assert judge_server.calls["extract"] == chunks + 1
+    paid = sum((r.usage.calls for r in (first, second)), 0)
+    assert paid == judge_server.calls.total()
+
+
 def test_failed_extraction_is_tried_again_for_the_next_answer(judge_server):
     judge_server.script = {
         "extract": lambda _, number: web.json_response({}, status=500) if number == 1 else "Something relevant."

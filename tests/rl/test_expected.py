@@ -1,0 +1,30 @@
+"""What a run is expected to ask of its judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rl import expected
+from rl.config import load
+
+CONFIG = Path(__file__).parents[2] / "configs" / "grpo_cpu.yaml"
+
+
+def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
+    rows = [{"idx": i, "context": f"Mara {i} sold copper. " * 50, "query": "What did Mara do?"} for i in range(20)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = load(CONFIG, [f"data.train={data}", f"data.heldout={data}", "evaluation.max_prompts=5"])
+    flags = {
+        "rollout.max_new_tokens": 64,
+        "data.max_samples": 10,
+        "rollout.n_samples_per_prompt": 4,
+        "train.num_episodes": 3,
+    }
+    found = expected.expected(config, flags)
+    # Ten prompts of four answers, three times over; five held-out prompts of four answers, twice.
+    assert found.answers == 10 * 4 * 3 + 5 * 4 * 2
+    assert found.calls >= found.answers * 4
+    assert f"{found.calls:,} judge calls" in expected.sentence(found, priced=False)
+    assert "cost" not in expected.sentence(found, priced=False)
