@@ -108,7 +108,11 @@ class Document:
         The second value is for counting each call once. What failed is not kept: the next answer asks for it again.
         """
         task = self._start_extraction()
-        verdicts = await asyncio.shield(task)
+        try:
+            verdicts = await asyncio.shield(task)
+        finally:
+            if self._extraction is task and task.done() and (task.cancelled() or task.exception()):
+                self._extraction = None
         first = self._told is not task
         self._told = task
         if not all(verdict.ok for verdict in verdicts) and self._extraction is task:

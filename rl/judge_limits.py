@@ -53,18 +53,27 @@ class JudgeLimits:
         }
 
     async def _mind_files(self) -> None:
+        told = ""
         while True:
-            state = await self.state()
-            if state != self._written:
-                await asyncio.to_thread(write, self._spent, state)
-                self._written = state
-            raised = await asyncio.to_thread(_read, self._cap)
-            if raised:
-                cost, tokens = raised.get("cost"), raised.get("tokens")
-                self._shares.set_cap(
-                    Amount(math.inf if cost is None else float(cost), math.inf if tokens is None else float(tokens))
-                )
+            try:
+                await self._mind_files_once()
+            except (OSError, ValueError, TypeError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    print(f"longreward: {self._spent} or {self._cap.name} beside it: {error}; tried again", flush=True)
             await asyncio.sleep(_FILES_S)
+
+    async def _mind_files_once(self) -> None:
+        state = await self.state()
+        if state != self._written:
+            await asyncio.to_thread(write, self._spent, state)
+            self._written = state
+        raised = await asyncio.to_thread(_read, self._cap)
+        if raised:
+            cost, tokens = raised.get("cost"), raised.get("tokens")
+            self._shares.set_cap(
+                Amount(math.inf if cost is None else float(cost), math.inf if tokens is None else float(tokens))
+            )
 
 
 async def follow(limits: Any, worker: str, endpoints: Any) -> None:

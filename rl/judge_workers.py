@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,9 @@ class JudgeWorker:
             endpoints.share()
             self._following = asyncio.create_task(judge_limits.follow(self._limits, self._name, endpoints))
 
-    async def paused(self) -> bool:
-        """Whether answers wait because the spend cap is reached."""
-        return self._reward.endpoints is not None and self._reward.endpoints.paused
+    async def paused(self, within_s: float) -> bool:
+        """Whether answers wait because the spend cap is reached, or did within the last seconds."""
+        return self._reward.endpoints is not None and self._reward.endpoints.was_paused(within_s)
 
     async def prepare(self, document: dict[str, str]) -> None:
         """Begin the shared work on `document` (context, query) while its answers are still being generated."""
@@ -102,6 +102,15 @@ class Workers:
 
     actors: list[Any]
     limits: Any | None
+    last_stats: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The stats of each worker; the last ones known of a worker that is gone. RayError where one is busy."""
+        asked = [actor.stats.remote() for actor in self.actors]
+        for index, answer in enumerate(asked):
+            with suppress(ray.exceptions.RayActorError):
+                self.last_stats[index] = ray.get(answer, timeout=30)
+        return list(self.last_stats.values())
 
     def kill(self) -> None:
         """End them, after a moment for what is still to be written down."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import runpy
 import sys
 from argparse import Namespace
@@ -33,7 +34,11 @@ def save_checkpoint(error: BaseException, step: int, timeout_s: float) -> bool:
         frame = frame.tb_next
     if trainer is None or step < 1:
         return False
-    ray.get(trainer.__ray_call__.remote(_save_now, step), timeout=timeout_s)
+    try:
+        ray.get(trainer.__ray_call__.remote(_save_now, step), timeout=timeout_s)
+    except ray.exceptions.RayError as failure:
+        print(f"longreward: the checkpoint could not be saved: {failure}", flush=True)
+        return False
     return True
 
 
@@ -41,11 +46,12 @@ def _save_now(trainer: Any, step: int) -> None:
     """In the trainer's process: OpenRLHF's own saving, made due."""
     args = trainer.args
     args.ckpt.save_steps, args.logger.logging_steps = 1, step + 1  # the step's logs were written when it ended
-    prompts = step * args.rollout.batch_size
+    prompts, batch = len(trainer.prompts_dataloader), args.rollout.batch_size
+    episode, steps = divmod(step, math.ceil(prompts / batch))  # an episode's last batch may be a short one
     states = {
-        "episode": prompts // max(1, len(trainer.prompts_dataloader)),
+        "episode": episode,
         "global_step": step,
-        "total_consumed_prompts": prompts,
+        "total_consumed_prompts": episode * prompts + steps * batch,
         "data_loader_state_dict": trainer.prompts_dataloader.state_dict(),
     }
     trainer.save_logs_and_checkpoints(step, {}, states)

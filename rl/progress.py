@@ -46,10 +46,10 @@ class Progress:
         first: tuple[float, int] | None = None
         while not self._ended.wait(_POLL_S):
             try:
-                now = totals(self._workers)
                 self._tell_of_a_pause()
+                now = totals(self._workers)
             except ray.exceptions.RayError:
-                continue  # a worker that restarts answers again; one that is gone ends the run elsewhere
+                continue  # busy; it answers again
             reached = int((now["train"] - begun) // self._answers_per_step)
             if (reached < step + self._every and reached < self._steps) or reached <= step:
                 continue
@@ -123,7 +123,7 @@ def totals(workers: Workers) -> dict[str, float]:
     """Over all judge workers: `answers`, `train` (answers of that split), `void`, `calls`, and the train split's sums
     of scores (`total`, each dimension) over its `n` valid answers; the judge's `tokens` and `cost`."""
     total: dict[str, float] = {"train": 0, "answers": 0, "void": 0, "calls": 0, "tokens": 0, "cost": 0}
-    for stats in ray.get([worker.stats.remote() for worker in workers.actors], timeout=30):
+    for stats in workers.stats():
         counts = stats["counts"]
         for split in ("train", "heldout"):
             total["answers"] += counts.get(split, 0)

@@ -106,7 +106,8 @@ class RewardClient:
                 if done:
                     reward: Reward = scoring.result()
                     break
-                if not await _awaitable(document.worker.paused.remote()):
+                # The time of a pause does not count, nor does the queue that it leaves behind.
+                if not await _awaitable(document.worker.paused.remote(self._settings.answer_timeout_s)):
                     print(f"longreward: no reward for {about['id']} in {self._settings.answer_timeout_s} s", flush=True)
                     return None
         except ray.exceptions.RayActorError as error:

@@ -129,7 +129,7 @@ def _reply(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
     """JudgeError where it is no chat completion with text."""
     try:
         reply: Any = json.loads(raw)
-    except ValueError:  # JSON and UTF-8 errors are ValueErrors too
+    except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors too
         reply = None
     if status >= 400:
         raise _from_status(status, headers, reply, raw)
@@ -172,7 +172,7 @@ def _usage(reported: Any) -> Usage:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value < 10**9 else 0
 
 
 def _as_judge_error(error: Exception) -> JudgeError:

@@ -117,7 +117,9 @@ class Endpoint:
         waiters = [waiter for queue in self.queues for waiter in queue if not waiter.permit.done()]
         for queue in self.queues:
             queue.clear()
-        self.waiting = 0
+        for waiter in waiters:
+            waiter.endpoint = None
+        self.waiting -= len(waiters)  # those just cancelled take themselves off
         return waiters
 
 
@@ -136,6 +138,9 @@ class Endpoints:
         """Whether somebody else divides the limits, and says when the spend cap is reached."""
         self.paused = False
         """Whether the spend cap is reached and requests wait for it to be raised."""
+        self.paused_s = 0.0
+        """Seconds spent so until now."""
+        self._paused_since = 0.0  # or, after a pause, when it ended
         self._patience_s = patience_s
         self._give_up: asyncio.TimerHandle | None = None
         self._gave_up = False
@@ -173,6 +178,8 @@ class Endpoints:
                 self.leave(waiter.permit.result(), None, Amount(), heard=False)
             elif waiter.endpoint is not None:
                 waiter.endpoint.waiting -= 1
+                self.spend.wanted = None  # it may have been this one's wish
+                self._pump(waiter.endpoint)
             raise
 
     def leave(
@@ -191,7 +198,7 @@ class Endpoints:
         if heard and failure is None:
             endpoint.last_served = now
         if not heard:
-            endpoint.health.probe_lost()
+            endpoint.health.broken_off(permit.serial)
         else:
             if endpoint.health.ended(permit.serial, endpoint.last_serial, failure, now):
                 self._health_changed(endpoint)
@@ -246,8 +253,18 @@ class Endpoints:
             if endpoint.timer is not None:
                 endpoint.timer.cancel()  # it was set for other limits
                 endpoint.timer = None
+        now = asyncio.get_running_loop().time()
+        if self.paused:
+            self.paused_s += now - self._paused_since
+        if self.paused or share.paused:
+            self._paused_since = now
         self.spend.allowance, self.spend.reached, self.paused = share.allowance, share.reached, share.paused
         self.pump_all()
+
+    def was_paused(self, within_s: float) -> bool:
+        """Whether requests wait for the spend cap to be raised, or did within the last seconds."""
+        since = asyncio.get_running_loop().time() - self._paused_since
+        return self.paused or (self.paused_s > 0 and since < within_s)
 
     def aclose(self) -> None:
         for handle in [self._give_up, *(e.timer for e in self._endpoints)]:
@@ -282,6 +299,10 @@ class Endpoints:
         endpoint.waiting += 1
         endpoint.queues[waiter.urgency].append(waiter)
         self._pump(endpoint)
+        if endpoint.waiting:
+            for other in self._endpoints:
+                if other is not endpoint and not other.waiting:
+                    self._pump(other)
 
     def _pump(self, endpoint: Endpoint) -> None:
         """Let requests leave for `endpoint` as long as it has room; see to it that this is called again in time."""
@@ -292,8 +313,7 @@ class Endpoints:
                 return
             wait = endpoint.wait(waiter.tokens, loop.time())
             if wait > 0:
-                if wait < math.inf and (endpoint.timer is None or endpoint.timer.cancelled()):
-                    endpoint.timer = loop.call_later(wait, self._timer, endpoint)
+                self._wake(endpoint, wait)
                 return
             if not self.spend.reserve(waiter.most):
                 # Requests under way may give back some of what they have reserved.
@@ -303,6 +323,17 @@ class Endpoints:
                     loop.call_soon(self.pump_all)
                 return
             self._start(waiter, endpoint)
+
+    def _wake(self, endpoint: Endpoint, wait: float) -> None:
+        """Pump again after `wait` seconds, or sooner if that is planned already."""
+        loop = asyncio.get_running_loop()
+        if endpoint.timer is not None:
+            if endpoint.timer.when() <= loop.time() + wait:
+                return
+            endpoint.timer.cancel()
+            endpoint.timer = None
+        if wait < math.inf:
+            endpoint.timer = loop.call_later(wait, self._timer, endpoint)
 
     def _timer(self, endpoint: Endpoint) -> None:
         endpoint.timer = None
@@ -315,8 +346,8 @@ class Endpoints:
         source.queues[waiter.urgency].popleft()
         endpoint.requests.take(1)
         endpoint.tokens.take(waiter.tokens)
-        endpoint.health.began()
         serial = endpoint.last_serial = endpoint.concurrency.begin()
+        endpoint.health.began(serial)
         waiter.endpoint = None
         waiter.permit.set_result(Permit(endpoint, serial, waiter.tokens, waiter.most))
 
@@ -325,8 +356,12 @@ class Endpoints:
         if len(self._endpoints) == 1 or endpoint.health.failure is not None:
             return None
         others = [e for e in self._endpoints if e is not endpoint and e.waiting]
-        waiter = max(others, key=lambda e: e.waiting).first() if others else None
-        return None if waiter is None or waiter.avoid is endpoint else waiter
+        busiest = max(others, key=lambda e: e.waiting, default=None)
+        waiter = busiest.first() if busiest is not None else None
+        if waiter is None or busiest is None:
+            return None
+        # A request that has just failed here goes elsewhere, if there is an elsewhere.
+        return None if waiter.avoid is endpoint and busiest.health.failure is None else waiter
 
     def _health_changed(self, endpoint: Endpoint) -> None:
         """Let those who wait for an endpoint that has become unwell go elsewhere."""
@@ -371,10 +406,7 @@ class Endpoints:
 
     def _everyone(self) -> list[_Waiter]:
         """All who wait, taken out of their queues."""
-        waiters = [waiter for endpoint in self._endpoints for waiter in endpoint.take_all()]
-        for waiter in waiters:
-            waiter.endpoint = None
-        return waiters
+        return [waiter for endpoint in self._endpoints for waiter in endpoint.take_all()]
 
     def _refusal(self) -> JudgeError:
         """Why no endpoint takes anything, in the words of the one that failed last for good, or else for now."""

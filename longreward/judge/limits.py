@@ -146,7 +146,7 @@ class Health:
         self._faults = self._refusals = 0
         self.worked = False
         """Whether it has ever answered."""
-        self._probing = False
+        self._probe: int | None = None  # the number of the request that is to find out
 
     @property
     def refuses_us(self) -> bool:
@@ -156,20 +156,23 @@ class Health:
         """Seconds until it may be asked; 0 for now, infinity while another request finds out."""
         if self.failure is None:
             return 0.0
-        return float("inf") if self._probing else max(0.0, self._until - now)
+        return float("inf") if self._probe is not None else max(0.0, self._until - now)
 
-    def began(self) -> None:
-        self._probing = self.failure is not None
+    def began(self, serial: int) -> None:
+        if self.failure is not None:
+            self._probe = serial
 
     def ended(self, serial: int, last_serial: int, failure: JudgeError | None, now: float) -> bool:
-        """Take an answer's outcome in; True if the endpoint changed from well to not, or back.
+        """Take an answer's outcome in; True if the endpoint is well again, or is to be left alone from now on.
 
         `serial` is the request's own number, `last_serial` the latest begun.
         """
+        if serial == self._probe:
+            self._probe = None
         if failure is None or failure.reason not in REFUSES_US | PASSING:
             # A reply, even a bad one, shows that the endpoint is there.
             changed = self.failure is not None
-            self.failure, self._probing = None, False
+            self.failure = self._probe = None
             self._faults = self._refusals = self.pauses = 0
             self.worked = True
             return changed
@@ -186,12 +189,12 @@ class Health:
             if self.failure is None and self._faults < _FAULTS_IN_A_ROW:
                 return False
             pause, longest = max(_FIRST_PAUSE_S, failure.retry_after or 0), _LONGEST_PAUSE_S
-        changed = self.failure is None
-        self.failure, self._probing, self._closed_at = failure, False, last_serial
+        self.failure, self._closed_at = failure, last_serial
         self._until = now + min(longest, pause * 2**self.pauses)
         self.pauses = min(self.pauses + 1, 10)
-        return changed
+        return True
 
-    def probe_lost(self) -> None:
-        """The request that was to find out was cancelled."""
-        self._probing = False
+    def broken_off(self, serial: int) -> None:
+        """The request of that number was cancelled; if it was to find out, another must."""
+        if serial == self._probe:
+            self._probe = None

@@ -23,6 +23,8 @@ from longreward.schema import JudgeCall
 
 T = TypeVar("T")
 
+_AFTER_A_PAUSE_S = 1.0  # at least so long a call may go on when the run does
+
 
 class OpenAIJudge:
     """Asks `config.model` at `config.endpoints`. Use one instance per event loop; `aclose` it there.
@@ -127,14 +129,15 @@ class OpenAIJudge:
         loop = asyncio.get_running_loop()
         call = JudgeCall(kind=request.prompt)
         retries = Retries(self._config)
-        begun = deadline = 0.0
+        begun = deadline = paused = 0.0
         value: T | None = None
         failed_at: Endpoint | None = None
         while True:
             try:
                 # Until its first attempt a request waits for a place in front of a working judge as long as it takes.
-                async with asyncio.timeout_at(deadline or None):
-                    permit = await self._enter(request, prompt, document, retries, failed_at)
+                permit = await self._enter_before(deadline, request, prompt, document, retries, failed_at)
+                deadline += self.endpoints.paused_s - paused  # a pause for want of money is nobody's fault
+                paused = self.endpoints.paused_s
             except JudgeError as refusal:
                 call.status, call.detail = str(refusal.reason), refusal.detail
                 break
@@ -142,7 +145,7 @@ class OpenAIJudge:
                 call.detail += "; no endpoint had a place for another attempt before the deadline"
                 break
             if not call.attempts:
-                begun = loop.time()
+                begun, paused = loop.time(), self.endpoints.paused_s
                 deadline = begun + self._config.call_timeout_s
             call.attempts += 1
             sent = loop.time()
@@ -176,6 +179,27 @@ class OpenAIJudge:
                 await asyncio.sleep(wait)
         call.seconds = loop.time() - begun if begun else 0.0
         return Verdict(value, call)
+
+    async def _enter_before(
+        self,
+        deadline: float,
+        request: JudgeRequest[Any],
+        prompt: str,
+        document: str,
+        retries: Retries,
+        failed_at: Endpoint | None,
+    ) -> Permit:
+        """A place before `deadline` (0: none), which stands still while the run is paused. TimeoutError."""
+        loop, paused = asyncio.get_running_loop(), self.endpoints.paused_s
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline or None):
+                    return await self._enter(request, prompt, document, retries, failed_at)
+            except TimeoutError:
+                stood_still = self.endpoints.paused_s - paused
+                if not self.endpoints.paused and not stood_still:
+                    raise
+                deadline, paused = max(deadline + stood_still, loop.time() + _AFTER_A_PAUSE_S), self.endpoints.paused_s
 
     async def _enter(
         self, request: JudgeRequest[Any], prompt: str, document: str, retries: Retries, failed_at: Endpoint | None
@@ -222,7 +246,8 @@ class OpenAIJudge:
             if usage is not None:
                 usage = spend.priced(usage)
                 call.usage = call.usage + usage
-                used = Amount(usage.cost, usage.tokens)
+                if usage.tokens:  # an endpoint that reports none is taken to have used what is expected
+                    used = Amount(usage.cost, usage.tokens)
                 self._tokens.observe(kind, size, usage)
             self.endpoints.leave(permit, failure, used, reported=usage is not None and usage.tokens > 0, heard=heard)
 

@@ -156,6 +156,8 @@ class Shares:
         ]
         # Those with nothing to do keep a little, to begin at once when they have.
         divisor = max(1, len(active)) if name in active else 4 * max(len(live), self._expected)
+        if name not in active and any(m.report.wanted is not None for m in live.values()):
+            return mine  # somebody else could use it
         left = self._left(_total(self._spent_before, mine, *others))
         more = Amount(left.cost / divisor, left.tokens / divisor)
         wanted = live[name].report.wanted

@@ -148,6 +148,19 @@ def test_the_cap_holds_for_all_together_and_is_used_up_before_it_is_reached(seed
     assert not shares.paused and any(p.in_flight for p in processes)
 
 
+@pytest.mark.parametrize("wanted", [850, 900, 990])
+def test_the_last_of_the_money_goes_to_who_can_use_it_or_is_told_to_be_gone(wanted):
+    shares = Shares(config(spend={"max_tokens": 1000}), 4, "pause", Amount())
+    idle = {URL: Load(0, 0, 10)}
+    granted = Amount()
+    for turn in range(40):
+        for name in "bcd":
+            shares.exchange(name, Report(idle), turn / 4)
+        share = shares.exchange("a", Report({URL: Load(0, 1, 10)}, wanted=Amount(0, wanted)), turn / 4 + 0.1)
+        granted = share.allowance
+    assert granted.tokens >= wanted
+
+
 def test_two_judges_under_one_limit_stay_under_it_together(judge_server):
     judge_server.latency = 0.05
     settings = JudgeConfig(kind="openai", model="judge", base_url=judge_server.url, max_in_flight=7)
