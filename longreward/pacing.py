@@ -1,4 +1,4 @@
-"""Who goes first on a busy event loop: requests and replies, then new questions, then the preparation of documents.
+"""Who goes first on a busy event loop: requests and replies, then new questions, new answers, and documents.
 
 A thousand things that become ready at once would otherwise be done in one pass of the loop, a second in which nothing
 else runs and the judge's places stand empty. Threads would not help: while one computes, every system call of the
@@ -29,7 +29,9 @@ class Level(IntEnum):
     """Sending a request, reading a reply."""
     ARRIVAL = 1
     """Rendering a new question."""
-    BACKGROUND = 2
+    ANSWER = 2
+    """Beginning with a new answer."""
+    BACKGROUND = 3
     """Preparing a document."""
 
 
@@ -61,7 +63,7 @@ class Pacer:
     def _next_pass(self) -> None:
         was_busy = self._used > 0
         self._scheduled, self._used = False, 0
-        for level in (Level.NETWORK, Level.ARRIVAL):
+        for level in (Level.NETWORK, Level.ARRIVAL, Level.ANSWER):
             while self._used < _TURNS_PER_PASS and self._grant(level):
                 self._used += 1
         self._passes_without_background += 1

@@ -13,6 +13,7 @@ from longreward.config import RewardConfig, validate
 from longreward.dimensions import SCORE
 from longreward.document import Document, TokenSpans
 from longreward.judge import Judge, make_judge
+from longreward.pacing import Level, pacer
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.text.chunking import word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
@@ -59,6 +60,8 @@ class LongReward:
         if _needs_no_judge(sample.answer):
             dimensions = {name: _floor() for name in self.config.needed}
         else:
+            # In a crowd the first answers' calls go out before the last answers are looked at.
+            await pacer().turn(Level.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
             scores = await asyncio.gather(
