@@ -24,6 +24,11 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from longreward.judge import requests
+from longreward.judge.offline import OfflineJudge
+from longreward.judge.requests import JudgeRequest
 
 FAULTS = (
     *("429", "429 retry-after", "429 retry-after 300", "429 junk", "500", "502 html", "503", "200 html", "reset"),
@@ -54,6 +59,43 @@ def reply(prompt: str, statements: int) -> str:
     return f"[[{rating(prompt)}]]"
 
 
+def ruled(prompt: str) -> str:
+    """The verdict of the offline judge, read back from the prompt's fences: a judge over the network with a meaning."""
+    fields = dict(re.findall(r"^<(\w+)>\n(.*?)\n</\1>$", prompt, re.MULTILINE | re.DOTALL))
+    answer, query = fields.get("answer", ""), fields.get("question", "")
+    request: JudgeRequest[Any]
+    if "extractions" in fields:
+        request = requests.RateCompleteness("en", query, answer, _passages(fields["extractions"]))
+    elif "passage" in fields:
+        request = requests.ExtractRelevant("en", query, fields["passage"])
+    elif "statements" in fields:
+        listed = re.findall(r"^\d+\. (.*)$", fields["statements"], re.MULTILINE)
+        request = requests.VerifyStatements("en", listed, _passages(fields["evidence"]))
+    elif "evidence" in fields:
+        request = requests.VerifyStatement("en", fields["statement"], _passages(fields["evidence"]))
+    elif "<statement>" in prompt:
+        request = requests.ListStatements("en", query, answer)
+    else:
+        kind = requests.RateLogicality if "contradict" in prompt[:600] else requests.RateHelpfulness
+        request = kind("en", query, answer)
+    value: Any = OfflineJudge()._answer(request)
+    labels = {1.0: "[[Fully supported]]", 0.5: "[[Partially supported]]", 0.0: "[[No support]]"}
+    match request:
+        case requests.VerifyStatements():
+            return "\n".join(f"{number}. {labels[support]}" for number, support in enumerate(value, 1))
+        case requests.VerifyStatement():
+            return labels[value]
+        case requests.ListStatements():
+            return "\n".join(f"<statement>{text}</statement>" for text in value) or "No statements"
+        case requests.ExtractRelevant():
+            return value or "No relevant information"
+    return f"[[{value:.4f}]]"
+
+
+def _passages(text: str) -> list[str]:
+    return [] if text == "(none)" else [part.split(") ", 1)[1] for part in re.split(r"\n\n(?=\(\d+\) )", text)]
+
+
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n"
 
 
@@ -63,6 +105,7 @@ class Judge:
         self.requests = self.in_flight = self.most_in_flight = 0
         self.queue: deque[Connection] = deque()
         self.faults: Counter[str] = Counter()
+        self.answered: Counter[int] = Counter()
         self.random = random.Random(options.seed)
 
     def arrive(self, connection: Connection) -> None:
@@ -94,7 +137,14 @@ class Judge:
         return name
 
     def stats(self) -> dict[str, object]:
-        return {"requests": self.requests, "most_in_flight": self.most_in_flight, "faults": self.faults}
+        repeated = sum(self.answered.values()) - len(self.answered)
+        return {
+            "requests": self.requests,
+            "in_flight": self.in_flight,
+            "most_in_flight": self.most_in_flight,
+            "faults": self.faults,
+            "repeated": repeated,
+        }
 
 
 class Connection(asyncio.Protocol):
@@ -132,8 +182,11 @@ class Connection(asyncio.Protocol):
             self.fail(fault)
 
     def complete(self, prompt: str, content: str | None = "", finish: str = "stop") -> None:
+        options = self.judge.options
+        if options.repeats and content == "":
+            self.judge.answered[hash(prompt)] += 1
         if content == "":
-            content = reply(prompt, self.judge.options.statements)
+            content = ruled(prompt) if options.rules else reply(prompt, options.statements)
         choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
         usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 10}
         self.send(json.dumps({"choices": [choice], "usage": usage}).encode())
@@ -193,12 +246,10 @@ class Connection(asyncio.Protocol):
 
 
 @contextmanager
-def running(**options: float) -> Iterator[str]:
-    """Start a judge in a process of its own; its base URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [f"--{name}={value}" for name, value in options.items()]
+def running(port: int = 0, **options: float) -> Iterator[str]:
+    """Start a judge in a process of its own, on a free port where none is given; its base URL."""
+    port = port or free_port()
+    words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()]
     process = subprocess.Popen([sys.executable, Path(__file__), f"--port={port}", *words])
     try:
         deadline = time.monotonic() + 20
@@ -210,6 +261,13 @@ def running(**options: float) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def stats(url: str) -> dict:
@@ -227,6 +285,8 @@ def main() -> None:
     parser.add_argument("--statements", type=int, default=10, help="statements found in each answer")
     parser.add_argument("--faults", type=float, default=0, help="share of replies that are faults")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rules", action="store_true", help="judge as the offline judge does")
+    parser.add_argument("--repeats", action="store_true", help="count the prompts answered well more than once")
     judge = Judge(parser.parse_args())
 
     async def serve() -> None:

@@ -68,6 +68,19 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--latency", type=_seconds, default=2.0, metavar="S", help="seconds per call (default 2)")
     against = "scores of these answers: tell what they really took"
     estimate.add_argument("--against", type=Path, metavar="OUT.jsonl", help=against)
+
+    doctor = commands.add_parser(
+        "doctor",
+        allow_abbrev=False,
+        help="find out what will not work, before it is used",
+        description="Ask every endpoint of the judge each kind of question, about right and wrong answers, and look at "
+        "keys and limits: some 16 short calls per endpoint. Exit code 1 where there is a problem. A training "
+        "configuration has a doctor of its own: python rl/doctor.py.",
+        epilog="Any setting can be given as section.key=value, for example judge.max_in_flight=64.",
+    )
+    _add_judge(doctor)
+    about = "rows to be scored: are they readable, what will they take, and how long at the judge's measured pace"
+    doctor.add_argument("--input", type=Path, metavar="IN.jsonl", help=about)
     return parser
 
 
@@ -114,6 +127,12 @@ def _estimate(options: argparse.Namespace, overrides: list[str]) -> int:
     )
 
 
+def _doctor(options: argparse.Namespace, overrides: list[str]) -> int:
+    from longreward.commands import doctor
+
+    return doctor.check_reward(_config(options, overrides), options.input)
+
+
 def _config(options: argparse.Namespace, overrides: list[str]) -> RewardConfig:
     from longreward import config
 
@@ -128,4 +147,4 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> RewardConfig:
     return config.validate(config.RewardConfig, data, str(options.config or "arguments"))
 
 
-_COMMANDS = {"score": _score, "estimate": _estimate}
+_COMMANDS = {"score": _score, "estimate": _estimate, "doctor": _doctor}

@@ -43,10 +43,6 @@ class SpendConfig(Section):
     max_tokens: int | None = Field(None, gt=0)
     """Most prompt and completion tokens together; no call is begun that could exceed it."""
 
-    @property
-    def capped(self) -> bool:
-        return self.max_cost is not None or self.max_tokens is not None
-
 
 class EndpointConfig(Section):
     base_url: str
@@ -90,6 +86,9 @@ class JudgeConfig(Section):
     call_timeout_s: float = Field(180, gt=0)
     """Deadline of a judge call in seconds, all attempts and waits together; waiting for a free place in front of a
     working endpoint does not count."""
+    max_outage_s: float | None = Field(None, gt=0)
+    """How long calls wait, beyond their own deadlines, while no endpoint works at all; in training the run stops after
+    it. Null: not beyond their deadlines (in training: 600)."""
     max_attempts: int | None = Field(None, ge=1)
     """Attempts per judge call, the first included. Null: passing faults of the endpoint (rate limits, 5xx, broken
     connections, time-outs) are retried until `call_timeout_s`."""

@@ -41,6 +41,11 @@ def document_key(context: str, query: str) -> str:
     return hashlib.sha256(f"{len(query)} {query}{context}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def document_language(context: str, query: str) -> Language:
+    """The prompts' language for a document and a question about it."""
+    return detect(context[:_LANGUAGE_SAMPLE] + "\n" + query)
+
+
 class Document:
     """A document and a question about it. Nothing is computed before it is first needed."""
 
@@ -76,7 +81,7 @@ class Document:
 
     @cached_property
     def language(self) -> Language:
-        return detect(self.context[:_LANGUAGE_SAMPLE] + "\n" + self.query)
+        return document_language(self.context, self.query)
 
     def start(self) -> None:
         """Begin the work in the background, so that it is done when the first answer comes."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from longreward.config import JudgeConfig, RewardConfig
-from longreward.document import TokenSpans, document_key
+from longreward.document import document_key
 from longreward.expected_calls import ASCII_BYTES_PER_TOKEN, Material, requests_about, size_in, tokens_in
 from longreward.judge.requests import (
     ExtractRelevant,
@@ -25,7 +25,7 @@ from longreward.judge.requests import (
     VerifyStatements,
 )
 from longreward.schema import Record, Sample, Usage
-from longreward.text.chunking import word_spans
+from longreward.text.sentences import says_nothing
 
 _DIMENSION_OF = {
     RateHelpfulness.prompt: "helpfulness",
@@ -92,14 +92,12 @@ def estimate(
     answers_per_prompt: int | None = None,
     answer_tokens: int = 300,
     sample: int = 200,
-    token_spans: TokenSpans = word_spans,
 ) -> Estimate:
     """What scoring `items` will take: answers, or prompts (context, query) whose answers are not written yet.
 
     A prompt gets `answers_per_prompt` answers (None: one) of `answer_tokens` tokens; if it is given, answers among the
     items are left out and count as prompts. The same prompt twice is one. Nothing is taken to be in a cache or to be
     retried. `items` is read once and may be long: only `sample` documents, evenly spread, are kept and looked into.
-    `token_spans` cuts the documents, as for `LongReward`.
     """
     documents = _Documents(sample, answer_tokens)
     for item in items:
@@ -111,7 +109,7 @@ def estimate(
 
     tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
     for material in documents.sample:
-        for request, completion, times in requests_about(material, config, answer_tokens, token_spans):
+        for request, completion, times in requests_about(material, config, answer_tokens):
             tally = tallies[request.prompt]
             tally.calls += times
             tally.prompt_tokens += times * tokens_in(request.text())
@@ -200,7 +198,7 @@ class _Documents:
         return list(self._kept.values())
 
     def add_answer(self, context: str, query: str, answer: str) -> None:
-        if not any(character.isalnum() for character in answer):
+        if says_nothing(answer):
             return  # scored without a judge
         material = self._at(_key(context, query), context, query, 1, size_in(answer))
         if material:

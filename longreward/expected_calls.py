@@ -14,8 +14,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from longreward.config import RewardConfig
-from longreward.document import Document, TokenSpans
-from longreward.judge.offline import OfflineJudge
+from longreward.document import document_language
 from longreward.judge.requests import (
     ExtractRelevant,
     JudgeRequest,
@@ -76,14 +75,12 @@ class Material:
     unwritten: int = 0
 
 
-def requests_about(
-    material: Material, config: RewardConfig, answer_tokens: int, token_spans: TokenSpans
-) -> Iterator[Asked]:
+def requests_about(material: Material, config: RewardConfig, answer_tokens: int) -> Iterator[Asked]:
     """What the reward asks the judge, if each sentence of an answer is a statement and nothing is asked twice.
 
     An answer that is not written yet is taken to have `answer_tokens` tokens.
     """
-    return _Graph(material, config, answer_tokens, token_spans).requests()
+    return _Graph(material, config, answer_tokens).requests()
 
 
 def tokens_in(text: str) -> float:
@@ -100,15 +97,14 @@ def size_in(text: str) -> int:
 class _Graph:
     """What the reward asks the judge about one document."""
 
-    def __init__(self, material: Material, config: RewardConfig, answer_tokens: int, token_spans: TokenSpans) -> None:
+    def __init__(self, material: Material, config: RewardConfig, answer_tokens: int) -> None:
         self._material, self._config, self._needed = material, config, config.needed
         self._answer_tokens = answer_tokens
-        self._language = Document(material.context, material.query, OfflineJudge(), config).language
-        self._evidence = _Evidence(material.context, config, token_spans)
+        self._language = document_language(material.context, material.query)
+        self._evidence = _Evidence(material.context, config)
         self._chunks: list[str] = []
         if "completeness" in self._needed:
-            chunks = chunk(material.context, config.chunking.extraction_tokens, token_spans)
-            self._chunks = [part.text for part in chunks]
+            self._chunks = [part.text for part in chunk(material.context, config.chunking.extraction_tokens)]
         self._extractions = [_about(text, _extracted(text)) for text in self._chunks]
 
     def requests(self) -> Iterator[Asked]:
@@ -163,12 +159,12 @@ class _Graph:
 class _Evidence:
     """Passages as retrieval would bring them: which ones does not matter here, only how many and how long."""
 
-    def __init__(self, context: str, config: RewardConfig, token_spans: TokenSpans) -> None:
+    def __init__(self, context: str, config: RewardConfig) -> None:
         self._top_k = config.retrieval.top_k
         most = self._number(config.faithfulness.statements_per_call)
         # Enough of the document for so many chunks: cutting the rest would only take time.
         head = context[: (most + 1) * config.chunking.evidence_tokens * _CHARACTERS_PER_TOKEN]
-        self._chunks = [part.text for part in chunk(head, config.chunking.evidence_tokens, token_spans)]
+        self._chunks = [part.text for part in chunk(head, config.chunking.evidence_tokens)]
 
     def of(self, statements: int) -> list[str]:
         return self._chunks[: self._number(statements)]

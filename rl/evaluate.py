@@ -5,11 +5,12 @@ python rl/evaluate.py --config configs/grpo_cpu.yaml [--model PATH] [section.key
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ class Scores:
         """`total` and each dimension over the prompts; None where nothing was scored."""
         names = ["total", *DIMENSIONS]
         return {n: _mean([s[n] for s in self.prompts.values() if n in s]) for n in names}
+
+    @classmethod
+    def read(cls, path: Path) -> Scores | None:
+        """What `write` wrote; None where there is nothing."""
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, path: Path) -> None:
+        """For a run that is continued: the scores before training are taken once."""
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        part.replace(path)
 
     def summary(self) -> dict[str, Any]:
         rounded = {name: None if value is None else round(value, 4) for name, value in self.means().items()}

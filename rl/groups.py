@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from longreward.errors import LongRewardError
+from rl.errors import TooManyVoidsError
 
 SCALE_MIDDLE = 5.0
+_NO_SPREAD = 1e-6
 Scores = dict[str, float]
 """`total` and each dimension, 0..10."""
 
 
-class TooManyVoidsError(LongRewardError):
-    """The share of void rewards passed the configured limit: the judge is down, not the policy bad."""
+@dataclass(frozen=True)
+class Member:
+    """One answer as the barrier sees it."""
+
+    scores: Scores | None
+    """None: void."""
+    tokens: int = 0
+    """Its length."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One answer's part in its group, once all siblings are scored."""
+
+    scores: Scores
+    """Its own, or for a void one the mean of its valid siblings'."""
+    reward: float
+    """What to train on, 0..10."""
+    left_out: bool
+    """Void, or in a skipped group: its advantage is to be 0 (rl/left_out.py)."""
+    group: Group
+    """The whole group's figures."""
 
 
 @dataclass
@@ -26,33 +48,44 @@ class Group:
 
     document: Any
     """What the group shares; set by the caller when the first member registers."""
-    members: int = 0
-    results: list[Scores | None] = field(default_factory=list)
+    size: int = 0
+    members: list[Member] = field(default_factory=list)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     final: list[Scores] = field(default_factory=list)
     permutation: list[int] = field(default_factory=list)
+    spread: Scores = field(default_factory=dict)
+    """Standard deviation of the valid members' `total` and dimensions; 0 for fewer than two."""
+    length_correlation: float = 0.0
+    """Pearson's correlation of `total` and length among valid members; 0 where one of them does not vary."""
+    skipped: bool = False
+    """No valid member, or a spread below `min_spread`: nothing here to learn from."""
 
-    def deliver(self, scores: Scores | None) -> int:
-        """Take one member's scores (None: void) and return its place in the group."""
-        self.results.append(scores)
-        return len(self.results) - 1
+    def deliver(self, member: Member) -> int:
+        """Take one member's outcome and return its place in the group."""
+        self.members.append(member)
+        return len(self.members) - 1
 
     @property
-    def all_delivered(self) -> bool:
-        return len(self.results) == self.members
+    def without_spread(self) -> bool:
+        """Whether all valid members have the same total, so that no group estimator can tell them apart."""
+        return self.spread.get("total", 0.0) < _NO_SPREAD
 
 
 class GroupBarrier:
     """Keeps the groups in flight of one engine, fills void rewards, and watches the void rate.
 
-    A void reward becomes the mean of its valid siblings, so that its advantage is 0 under every group estimator
-    (DESIGN, section 5); a group without a valid member gets the mean of the latest valid rewards, all alike.
+    A void reward becomes the mean of its valid siblings, so that it does not move any group's mean (DESIGN, section 5);
+    a group without a valid member gets the mean of the latest valid rewards, all alike. Neither is trained on.
     """
 
-    def __init__(self, *, max_void_rate: float, void_window: int, shuffle: bool = False) -> None:
+    def __init__(
+        self, *, max_void_rate: float, void_window: int, min_spread: float = 0.0, shuffle: bool = False
+    ) -> None:
+        """`min_spread`: groups whose totals deviate less than that (0..10) are skipped; 0 skips none."""
         self._groups: dict[int, Group] = {}
         self._recent: deque[bool] = deque(maxlen=void_window)
         self._max_void_rate = max_void_rate
+        self._min_spread = min_spread
         self._valid: deque[Scores] = deque(maxlen=256)
         self._shuffle = random.Random(0) if shuffle else None
 
@@ -64,28 +97,39 @@ class GroupBarrier:
         group = self._groups.get(id(prompt))
         if group is None:
             group = self._groups[id(prompt)] = Group(make_document())
-        group.members += 1
+        group.size += 1
         return group
 
-    async def exchange(self, prompt: object, group: Group, scores: Scores | None) -> tuple[Scores, float]:
-        """Deliver one member's scores and wait for its siblings'. Returns its final scores and the reward to train on.
+    async def exchange(self, prompt: object, group: Group, member: Member) -> Settled:
+        """Deliver one member's outcome and wait for its siblings'.
 
         TooManyVoidsError when too many of the last answers are void.
         """
-        place = group.deliver(scores)
-        self._watch(scores is None)
-        if group.all_delivered:
+        place = group.deliver(member)
+        self._watch(member.scores is None)
+        if len(group.members) == group.size:
             del self._groups[id(prompt)]
             self._settle(group)
         await group.complete.wait()
-        return group.final[place], group.final[group.permutation[place]]["total"]
+        return Settled(
+            scores=group.final[place],
+            reward=group.final[group.permutation[place]]["total"],
+            left_out=group.skipped or member.scores is None,
+            group=group,
+        )
 
     def _settle(self, group: Group) -> None:
-        valid = [scores for scores in group.results if scores is not None]
+        valid = [member.scores for member in group.members if member.scores is not None]
         self._valid.extend(valid)
         filler = _mean(valid or list(self._valid))
-        group.final = [filler if scores is None else scores for scores in group.results]
-        group.permutation = list(range(group.members))
+        group.final = [filler if member.scores is None else member.scores for member in group.members]
+        group.spread = {name: _deviation([scores[name] for scores in valid]) for name in (valid[0] if valid else ())}
+        group.length_correlation = _correlation(
+            [(m.scores["total"], float(m.tokens)) for m in group.members if m.scores is not None]
+        )
+        # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
+        group.skipped = not valid or (group.size > 1 and group.spread["total"] < self._min_spread)
+        group.permutation = list(range(group.size))
         if self._shuffle is not None:
             self._shuffle.shuffle(group.permutation)
         group.complete.set()
@@ -96,7 +140,8 @@ class GroupBarrier:
         if len(self._recent) == self._recent.maxlen and rate > self._max_void_rate:
             raise TooManyVoidsError(
                 f"{rate:.0%} of the last {len(self._recent)} rewards are void (reward.max_void_rate is "
-                f"{self._max_void_rate:.0%}): the judge fails; mend it and start again from the last checkpoint"
+                f"{self._max_void_rate:.0%}): the judge fails; mend it and continue with resume=true from the last "
+                "checkpoint"
             )
 
 
@@ -104,6 +149,19 @@ def _mean(valid: list[Scores]) -> Scores:
     if valid:
         return {name: sum(scores[name] for scores in valid) / len(valid) for name in valid[0]}
     return _Neutral()
+
+
+def _deviation(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _correlation(pairs: list[tuple[float, float]]) -> float:
+    if len(pairs) < 2:
+        return 0.0
+    try:
+        return statistics.correlation(*zip(*pairs, strict=True))
+    except statistics.StatisticsError:  # one of the two is constant
+        return 0.0
 
 
 class _Neutral(dict[str, float]):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -29,28 +28,37 @@ class JudgeLimits:
         self, config: JudgeConfig, workers: int, on_reached: Literal["stop", "pause"], directory: Path
     ) -> None:
         self._spent, self._cap = directory / SPENT, directory / CAP
-        before = _read(self._spent).get("used", {})
-        self._shares = Shares(config, workers, on_reached, Amount(before.get("cost", 0.0), before.get("tokens", 0)))
+        before = _read(self._spent).get("by_worker", {})
+        spent = {worker: Amount(used["cost"], used["tokens"]) for worker, used in before.items()}
+        self._shares = Shares(config, workers, on_reached, spent)
         self._written: dict[str, Any] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def ready(self) -> None:
-        """Answers once it is up, and from then on minds the files."""
-        self._task = asyncio.create_task(self._mind_files())
+        """Answers once it is up."""
+        self._begin()
 
     async def exchange(self, worker: str, report: Report) -> Share:
         """Take in a worker's load and tell it its share."""
+        self._begin()
         return self._shares.exchange(worker, report, time.monotonic())
 
     async def state(self) -> dict[str, Any]:
-        """What `spend.json` holds: `used`, `cap` (None: no cap), and whether the cap is reached."""
+        """What `spend.json` holds: `used` by all and by each worker that ever was, `cap` (None: no cap), and whether
+        the cap is reached."""
         used, cap = self._shares.used, self._shares.cap
         return {
-            "used": {"cost": round(used.cost, 6), "tokens": round(used.tokens)},
+            "used": _plain(used),
+            "by_worker": {worker: _plain(amount) for worker, amount in self._shares.used_by_worker.items()},
             "cap": {name: value if value < math.inf else None for name, value in cap._asdict().items()},
             "reached": self._shares.reached,
             "paused": self._shares.paused,
         }
+
+    def _begin(self) -> None:
+        """Mind the files. In both methods: after a restart the workers call on, and nobody calls `ready`."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._mind_files())
 
     async def _mind_files(self) -> None:
         told = ""
@@ -77,13 +85,15 @@ class JudgeLimits:
 
 
 async def follow(limits: Any, worker: str, endpoints: Any) -> None:
-    """In a worker: report and take over the share for ever. A share lasts while the actor is away."""
-    name = f"{worker}-{os.getpid()}"
+    """In a worker: report and take over the share for ever. A share lasts while the actor is away.
+
+    `worker` names this process and no other of the run.
+    """
     while True:
         try:
-            endpoints.apply(await limits.exchange.remote(name, endpoints.report()))
+            endpoints.apply(await limits.exchange.remote(worker, endpoints.report()))
         except Exception as error:
-            print(f"longreward: {name} works on with its last share of the judge's limits: {error}", flush=True)
+            print(f"longreward: {worker} works on with its last share of the judge's limits: {error}", flush=True)
             await asyncio.sleep(10 * EXCHANGE_S)
         await asyncio.sleep(EXCHANGE_S)
 
@@ -93,6 +103,10 @@ def write(path: Path, data: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def _plain(amount: Amount) -> dict[str, float]:
+    return {"cost": round(amount.cost, 6), "tokens": round(amount.tokens)}
 
 
 def _read(path: Path) -> dict[str, Any]:

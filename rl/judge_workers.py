@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,8 +17,9 @@ from typing import Any
 
 import ray
 
+from longreward.config import CacheConfig
 from longreward.document import TokenSpans
-from longreward.errors import ConfigError
+from longreward.errors import ConfigError, Reason
 from longreward.pacing import rare_collections
 from longreward.schema import Reward, Sample, Usage
 from longreward.store import Store
@@ -24,13 +27,54 @@ from longreward.text.chunking import word_spans
 from rl import judge_limits, rewards
 from rl.cluster import last_line
 from rl.config import RewardSection, RunConfig
+from rl.errors import JudgeDownError, SpendCapReachedError
 
 _LAST_WORDS_S = 5
 _CALLS_AT_ONCE = 10_000  # answers a worker may hold; Ray's own default for async actors is 1000
+_DEATHS_PER_ANSWER = 3  # an answer whose scoring kills the worker again and again is void
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a rollout engine needs to know of a scored answer; all of it is in the store."""
+
+    scores: dict[str, float] | None
+    """`total` and each dimension, 0..10; None: void."""
+    reason: str = ""
+    """Why it is void."""
+    seconds: float = 0.0
+    """Wall time of scoring it."""
+    statements: int = 0
+    calls: int = 0
+    """Questions to the judge that it took."""
+    free_calls: int = 0
+    """Those that cost nothing: from the cache, shared with another answer, or read off the document."""
+    judge: dict[str, float] = field(default_factory=dict)
+    """The judge's `p50_s` and `p95_s` (seconds per call, lately) and the run's `cost` so far."""
+
+    @classmethod
+    def of(cls, reward: Reward, stats: dict[str, float]) -> Scored:
+        calls = [c for d in reward.dimensions.values() for c in [*d.calls, *(s.call for s in d.statements)]]
+        scores = {name: d.score for name, d in reward.dimensions.items() if d.score is not None}
+        return cls(
+            scores=None if reward.total is None else {"total": reward.total, **scores},
+            reason=next(iter(reward.void_reasons.values()), ""),
+            seconds=reward.seconds,
+            statements=sum(len(d.statements) for d in reward.dimensions.values()),
+            calls=len(calls),
+            free_calls=sum(call.source != "judge" for call in calls),
+            judge={
+                name: stats.get(f"judge/{key}", 0.0)
+                for name, key in (("p50_s", "p50_s"), ("p95_s", "p95_s"), ("cost", "run_cost"))
+            },
+        )
 
 
 class JudgeWorker:
-    """Holds one reward function. All methods run on one event loop; none of them blocks it."""
+    """Holds one reward function. All methods run on one event loop; none of them blocks it.
+
+    Ray restarts it when its process or its node dies, and calls again what was under way.
+    """
 
     def __init__(
         self,
@@ -39,35 +83,45 @@ class JudgeWorker:
         tokenizer: str | None,
         directory: Path,
         secrets: dict[str, str],
-        limits: Any,
+        limits: str | None,
     ):
+        """`limits` is the name of the run's JudgeLimits actor; None for a judge without limits."""
         # Keys come as arguments: a runtime environment's variables would stand in Ray's logs and its dashboard.
         os.environ.update(secrets)
-        self._name, self._limits = f"judge-{index}", limits
+        # A restarted worker needs another name: its predecessor's share and counts are still on the books.
+        self._name, self._limits_name = f"judge-{index}-{uuid.uuid4().hex[:8]}", limits
+        self._following: asyncio.Task[None] | None = None
+        self._max_outage_s = config.judge.max_outage_s
+        if config.judge.kind == "openai" and config.cache.path is None:
+            config = config.model_copy(update={"cache": CacheConfig(path=own_cache(directory))})
         self._reward = rewards.make(config, token_spans(tokenizer))
-        self._store = Store(directory / "store" / f"answers-{index}-{os.getpid()}.jsonl")
+        self._store = Store(directory / "store" / f"answers-{self._name.removeprefix('judge-')}.jsonl")
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
         self._usage = Usage()
 
     async def ready(self) -> None:
-        """Answers once the worker is up and has its share of the judge's limits."""
-        rare_collections()
-        endpoints = self._reward.endpoints
-        if endpoints is not None and self._limits is not None:
-            endpoints.share()
-            self._following = asyncio.create_task(judge_limits.follow(self._limits, self._name, endpoints))
+        """Answers once the worker is up."""
+        self._begin()
 
-    async def paused(self, within_s: float) -> bool:
-        """Whether answers wait because the spend cap is reached, or did within the last seconds."""
-        return self._reward.endpoints is not None and self._reward.endpoints.was_paused(within_s)
+    async def stood_still(self, within_s: float) -> bool:
+        """Whether answers wait for more money or for the judge to come back, or did within the last seconds."""
+        self._begin()
+        endpoints = self._reward.endpoints
+        return endpoints is not None and endpoints.standstill.within(within_s, asyncio.get_running_loop().time())
 
     async def prepare(self, document: dict[str, str]) -> None:
         """Begin the shared work on `document` (context, query) while its answers are still being generated."""
+        self._begin()
         self._reward.prepare(document["context"], document["query"])
 
-    async def score(self, document: dict[str, str], answer: str, about: dict[str, Any]) -> Reward:
-        """Score one answer. `about` (id, split, ...) is stored beside it."""
+    async def score(self, document: dict[str, str], answer: str, about: dict[str, Any]) -> Scored:
+        """Score one answer. `about` (id, split, rollout, ...) is stored beside it: a worker that dies before the engine
+        has its answer leaves a second record of the same `rollout`.
+
+        SpendCapReachedError and JudgeDownError where the run has to end.
+        """
+        self._begin()
         started = time.time()
         sample = Sample(id=about["id"], context=document["context"], query=document["query"], answer=answer)
         reward = await self._reward.score(sample)
@@ -80,11 +134,14 @@ class JudgeWorker:
             )
         record = {**about, "time": started, "query": document["query"], "answer": answer}
         self._store.append(record | reward.model_dump(mode="json", exclude={"id"}, exclude_defaults=True))
-        return reward
+        if reward.total is None:
+            self._end_the_run(reward)
+        return Scored.of(reward, self._reward.stats())
 
     async def stats(self) -> dict[str, Any]:
         """Counts so far: answers by split, void ones, usage, sums of the train split's scores, the judge's own."""
         return {
+            "worker": self._name,
             "counts": dict(self._counts),
             "sums": dict(self._sums),
             "usage": self._usage.model_dump(),
@@ -95,6 +152,28 @@ class JudgeWorker:
         await self._reward.aclose()
         self._store.close()
 
+    def _begin(self) -> None:
+        """Take part in the run's limits. In every method: after a restart Ray calls the one that was under way."""
+        endpoints = self._reward.endpoints
+        if self._following is not None or endpoints is None or self._limits_name is None:
+            return
+        rare_collections()
+        endpoints.share()
+        limits = ray.get_actor(self._limits_name)
+        self._following = asyncio.create_task(judge_limits.follow(limits, self._name, endpoints))
+
+    def _end_the_run(self, reward: Reward) -> None:
+        for dimension in reward.dimensions.values():
+            if dimension.status == Reason.SPEND_CAP:
+                raise SpendCapReachedError(dimension.detail)
+        why = self._reward.endpoints.given_up if self._reward.endpoints is not None else None
+        if why is not None:
+            waited = "" if self._max_outage_s is None else f" (judge.max_outage_s is {self._max_outage_s:g} s)"
+            raise JudgeDownError(
+                f"the judge is down: {why}{waited}; bring it back and continue with resume=true from the last "
+                "checkpoint"
+            )
+
 
 @dataclass
 class Workers:
@@ -102,14 +181,15 @@ class Workers:
 
     actors: list[Any]
     limits: Any | None
-    last_stats: dict[int, dict[str, Any]] = field(default_factory=dict)
+    last_stats: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def stats(self) -> list[dict[str, Any]]:
-        """The stats of each worker; the last ones known of a worker that is gone. RayError where one is busy."""
-        asked = [actor.stats.remote() for actor in self.actors]
-        for index, answer in enumerate(asked):
+        """The stats of each worker, and the last ones known of those that died and were restarted. RayError where one
+        is busy."""
+        for answer in [actor.stats.remote() for actor in self.actors]:
             with suppress(ray.exceptions.RayActorError):
-                self.last_stats[index] = ray.get(answer, timeout=30)
+                stats = ray.get(answer, timeout=30)
+                self.last_stats[stats["worker"]] = stats
         return list(self.last_stats.values())
 
     def kill(self) -> None:
@@ -123,35 +203,59 @@ class Workers:
 
 def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
     """Start `reward.workers` judge workers and wait until all are up; ConfigError where one does not come."""
-    endpoints = config.reward.judge.resolved_endpoints
-    keys = {endpoint.api_key_env or "OPENAI_API_KEY" for endpoint in endpoints} or {"OPENAI_API_KEY"}
-    secrets = {key: os.environ[key] for key in keys if key in os.environ}
+    keys = secrets(config.reward)
     # No CPU is reserved: they wait for the network, and a reserved CPU could keep the trainer from being placed.
-    actor = ray.remote(num_cpus=0, max_concurrency=_CALLS_AT_ONCE)(JudgeWorker)
-    reward, limits = config.reward, None
+    actor = ray.remote(
+        num_cpus=0,
+        max_concurrency=_CALLS_AT_ONCE,
+        max_restarts=-1,
+        max_task_retries=_DEATHS_PER_ANSWER,
+        scheduling_strategy="SPREAD",
+    )(JudgeWorker)
+    reward, limits, limits_name = config.reward, None, None
     if reward.judge.kind == "openai":
-        limits = ray.remote(num_cpus=0)(judge_limits.JudgeLimits).remote(
-            reward.judge, reward.workers, reward.on_spend_cap, config.directory
+        limits_name = f"longreward-limits-{run_id}"
+        limits = (
+            ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(judge_limits.JudgeLimits)
+            .options(name=limits_name)
+            .remote(reward.judge, reward.workers, reward.on_spend_cap, config.directory)
         )
+        # Up before the workers look for it by its name.
+        _wait_for([limits], config.run.deadline_start_s)
     workers = Workers(
         [
-            actor.options(name=name).remote(index, reward, tokenizer, config.directory, secrets, limits)
+            actor.options(name=name).remote(index, reward, tokenizer, config.directory, keys, limits_name)
             for index, name in enumerate(names(config, run_id))
         ],
         limits,
     )
-    everyone = [*workers.actors, *([limits] if limits is not None else [])]
+    _wait_for(workers.actors, config.run.deadline_start_s)
+    return workers
+
+
+def _wait_for(actors: Sequence[Any], seconds: float) -> None:
     try:
-        ray.get([one.ready.remote() for one in everyone], timeout=config.run.deadline_start_s)
+        ray.get([actor.ready.remote() for actor in actors], timeout=seconds)
     except ray.exceptions.GetTimeoutError:
         raise ConfigError(
-            f"the judge workers did not start within {config.run.deadline_start_s:.0f} s; see the run's logs, "
-            "or raise run.deadline_start_s"
+            f"the judge workers did not start within {seconds:.0f} s; see the run's logs, or raise run.deadline_start_s"
         ) from None
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         raise ConfigError(f"a judge worker could not start: {last_line(cause)}") from None
-    return workers
+
+
+def secrets(config: RewardSection) -> dict[str, str]:
+    """The judge's keys from this process's environment: variable -> value."""
+    endpoints = config.judge.resolved_endpoints
+    names = {endpoint.api_key_env or "OPENAI_API_KEY" for endpoint in endpoints} or {"OPENAI_API_KEY"}
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def own_cache(directory: Path) -> Path:
+    """The run's own cache on this machine: verdicts paid for once are not paid for again when the run continues. A
+    file for each machine, because SQLite's is not to be shared over a network."""
+    return directory / "cache" / f"{socket.gethostname()}.db"
 
 
 def names(config: RunConfig, run_id: str) -> list[str]:

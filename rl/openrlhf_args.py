@@ -28,6 +28,11 @@ OWNED = {
     "data.apply_chat_template": "prompts are rendered when data.train is prepared",
     "data.input_template": "prompts are rendered when data.train is prepared",
     "ckpt.path": "checkpoints are kept in the run directory; set run.dir",
+    "ckpt.load_enable": "set resume=true",
+    "eval.dataset": "set data.heldout and evaluation.every",
+    "eval.steps": "set evaluation.every",
+    "eval.n_samples_per_prompt": "set evaluation.n_samples_per_prompt",
+    "eval.temperature": "set evaluation.temperature",
     "ckpt.output_dir": "the model is kept in the run directory; set run.dir",
     "logger.tensorboard_dir": "TensorBoard files are kept in the run directory; set run.dir",
     "logger.wandb.key": "export WANDB_API_KEY and set wandb.mode",
@@ -37,6 +42,12 @@ OWNED = {
     "logger.wandb.run_name": "set run.name",
 }
 """Flags that the run sets itself, and what to set instead."""
+
+DEFAULTS: dict[str, Any] = {
+    "ckpt.save_steps": 20,  # OpenRLHF's own is never
+    "ckpt.max_num": 3,
+}
+"""Where our default is another than OpenRLHF's."""
 
 WANDB_KEY_PLACEHOLDER = "the-key-is-in-WANDB_API_KEY"  # OpenRLHF starts its W&B logger only if this is not empty
 
@@ -70,7 +81,7 @@ class _ArgparseWithOurErrors:
     ArgumentParser = _Parser
 
 
-def build(config: RunConfig, train_prompts: Path, defaults: Mapping[str, Any]) -> list[str]:
+def build(config: RunConfig, defaults: Mapping[str, Any]) -> list[str]:
     """The argument list. `defaults` are flags of the machine (see cpu_backend) that the configuration may override.
 
     ConfigError for an unknown flag (with the nearest known one), a flag that the run owns, or a value OpenRLHF's parser
@@ -79,7 +90,7 @@ def build(config: RunConfig, train_prompts: Path, defaults: Mapping[str, Any]) -
     for flag in config.openrlhf:
         if flag in OWNED:
             raise ConfigError(f"openrlhf.{flag} is set by the run itself: {OWNED[flag]}")
-    argv = to_argv({**defaults, **config.openrlhf, **_owned(config, train_prompts)})
+    argv = to_argv({**DEFAULTS, **defaults, **config.openrlhf, **_owned(config)})
     parser().parse_args(argv)
     return argv
 
@@ -113,18 +124,25 @@ def to_argv(flags: Mapping[str, Any]) -> list[str]:
     return argv
 
 
-def _owned(config: RunConfig, train_prompts: Path) -> dict[str, Any]:
+def _owned(config: RunConfig) -> dict[str, Any]:
     directory = config.directory
     flags: dict[str, Any] = {
         "train.agent_func_path": AGENT,
-        "data.prompt_dataset": train_prompts,
+        "data.prompt_dataset": config.prompts("train"),
         "data.input_key": "input",
         "data.label_key": "label",
-        "ckpt.path": directory / "checkpoints",
+        "ckpt.path": config.checkpoints,
         "ckpt.output_dir": directory / "model",
         "logger.tensorboard_dir": directory / "tensorboard",
         "logger.wandb.run_name": config.run.name,
     }
+    if config.resume:
+        flags["ckpt.load_enable"] = True
+    if config.evaluation.every is not None and config.data.heldout is not None:
+        flags["eval.dataset"] = config.prompts("heldout")
+        flags["eval.steps"] = config.evaluation.every
+        flags["eval.n_samples_per_prompt"] = config.evaluation.n_samples_per_prompt
+        flags["eval.temperature"] = config.evaluation.temperature
     if config.wandb.mode != "disabled":
         flags["logger.wandb.key"] = WANDB_KEY_PLACEHOLDER
         flags["logger.wandb.project"] = config.wandb.project

@@ -19,11 +19,12 @@ def run(argv: list[str]) -> None:
         runpy.run_module(MODULE, run_name="__main__")
 
 
-def save_checkpoint(error: BaseException, step: int, timeout_s: float) -> bool:
-    """Save a checkpoint of the last complete step after `run` has ended in `error`; False where that cannot be done.
+def save_checkpoint(error: BaseException, step: int, timeout_s: float) -> None:
+    """Save a checkpoint of the last complete step after `run` has ended in `error`, if that can be done.
 
     OpenRLHF saves only at its own steps. Its trainer actor outlives an exception in `fit`, with models and data loader
-    as they were, and a frame of the error holds it. The prompts of the step that was broken off count as used.
+    as they were, and a frame of the error holds it. The error must be from a rollout: while the learners are at work
+    the models are of no step. With dynamic filtering nobody knows any more where the step began in the data.
     """
     import ray
 
@@ -33,18 +34,18 @@ def save_checkpoint(error: BaseException, step: int, timeout_s: float) -> bool:
         trainer = frame.tb_frame.f_locals.get("ppo_trainer")
         frame = frame.tb_next
     if trainer is None or step < 1:
-        return False
+        return
     try:
         ray.get(trainer.__ray_call__.remote(_save_now, step), timeout=timeout_s)
     except ray.exceptions.RayError as failure:
         print(f"longreward: the checkpoint could not be saved: {failure}", flush=True)
-        return False
-    return True
 
 
 def _save_now(trainer: Any, step: int) -> None:
     """In the trainer's process: OpenRLHF's own saving, made due."""
     args = trainer.args
+    if args.algo.dynamic_filtering_enable:
+        raise RuntimeError("with dynamic filtering only OpenRLHF's own checkpoints know their position in the data")
     args.ckpt.save_steps, args.logger.logging_steps = 1, step + 1  # the step's logs were written when it ended
     prompts, batch = len(trainer.prompts_dataloader), args.rollout.batch_size
     episode, steps = divmod(step, math.ceil(prompts / batch))  # an episode's last batch may be a short one
@@ -52,9 +53,25 @@ def _save_now(trainer: Any, step: int) -> None:
         "episode": episode,
         "global_step": step,
         "total_consumed_prompts": episode * prompts + steps * batch,
-        "data_loader_state_dict": trainer.prompts_dataloader.state_dict(),
+        "data_loader_state_dict": _at(trainer.prompts_dataloader.state_dict(), steps * batch),
     }
     trainer.save_logs_and_checkpoints(step, {}, states)
+
+
+def _at(state: dict[str, Any], yielded: int) -> dict[str, Any]:
+    """The data loader's state after so many prompts of its episode, without those of the step that was broken off.
+
+    KeyError where torchdata's state has another shape, as with `data.dataloader_num_workers`.
+    """
+    sampler = state["_sampler_iter_state"]
+    counts = [(state, "_num_yielded"), (state, "_sampler_iter_yielded"), (sampler, "samples_yielded")]
+    counts.append((sampler["sampler_iter_state"], "yielded"))
+    for part, name in counts:
+        if part[name] < yielded:
+            raise KeyError(f"the data loader has yielded {part[name]} prompts, which is before the {yielded} used")
+        part[name] = yielded
+    state["_iterator_finished"] = False
+    return state
 
 
 def release() -> None:

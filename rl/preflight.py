@@ -1,21 +1,39 @@
-"""What can be checked before anything heavy starts. Every problem is one ConfigError sentence."""
+"""What can be checked before anything heavy starts. Every problem is one ConfigError sentence.
+
+`rl/doctor.py` shows what the checks find, problems or not, and makes some more that take longer.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from longreward.config import JudgeConfig
-from longreward.errors import ConfigError
-from longreward.judge import make_judge
-from longreward.judge.requests import RateHelpfulness
-from rl import cpu_backend, openrlhf_args
+from longreward import doctor
+from longreward.config import RewardConfig
+from longreward.doctor import Finding, Level
+from longreward.errors import ConfigError, InputError
+from rl import canaries, cpu_backend, expected, openrlhf_args
 from rl.config import RunConfig
 
 _JUDGE_CHECK_S = 12  # seconds; the whole preflight has to answer within 20
+_COUNTS = (
+    "actor.num_nodes",
+    "actor.num_gpus_per_node",
+    "vllm.num_engines",
+    "vllm.tensor_parallel_size",
+    "ds.ring_attn_size",
+    "ds.tensor_parallel_size",
+    "rollout.batch_size",
+    "rollout.micro_batch_size",
+    "rollout.n_samples_per_prompt",
+    "train.batch_size",
+    "train.micro_batch_size",
+)
+_EVALUATION = "-evaluation"  # what rl/evaluate.py adds to a run's name: it neither trains nor saves
 
 
 def choose_device(config: RunConfig) -> str:
@@ -30,7 +48,7 @@ def choose_device(config: RunConfig) -> str:
     return device
 
 
-def flags(config: RunConfig, device: str, prompts: Path) -> list[str]:
+def flags(config: RunConfig, device: str) -> list[str]:
     """OpenRLHF's argument list for this run and machine; ConfigError for flags that cannot work."""
     defaults = cpu_backend.openrlhf_defaults() if device == "cpu" else {}
     for name in ("actor.model_name_or_path", "critic.model_name_or_path", "reward.model_name_or_path"):
@@ -38,11 +56,14 @@ def flags(config: RunConfig, device: str, prompts: Path) -> list[str]:
         if isinstance(model, str) and Path(model).is_dir():
             # Workers may have another working directory.
             config.openrlhf[name] = str(Path(model).absolute())
-    argv = openrlhf_args.build(config, prompts, defaults)
+    argv = openrlhf_args.build(config, defaults)
     parsed = vars(openrlhf_args.parse(argv))
     for name in ("actor.model_name_or_path", "rollout.max_new_tokens", "vllm.num_engines"):
         if not parsed[name]:
             raise ConfigError(f"openrlhf.{name} is not set")
+    for name in _COUNTS:
+        if parsed[name] < 1:
+            raise ConfigError(f"openrlhf.{name} is {parsed[name]}; set it to 1 at least")
     if parsed["data.max_len"] <= parsed["rollout.max_new_tokens"]:
         raise ConfigError(
             f"openrlhf.data.max_len ({parsed['data.max_len']}) leaves no room for a prompt beside "
@@ -57,9 +78,25 @@ def flags(config: RunConfig, device: str, prompts: Path) -> list[str]:
     return argv
 
 
-def files(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
-    """Problems with files that the run reads: one sentence each, empty if all is well."""
+def problems(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
+    """Problems that end the run before or in training, with what it reads, computes and writes: one sentence each,
+    empty if all is well. `parsed` are OpenRLHF's flags, flat."""
+    found_so_far = paths(config, parsed)
+    if not found_so_far and not config.run.name.endswith(_EVALUATION):
+        found = [*placement(parsed), *steps(parsed, _prompts_if_they_matter(config, parsed))]
+        found += expected.disk(config, parsed)
+        found_so_far = [finding.text for finding in found if finding.level is Level.PROBLEM]
+    return found_so_far
+
+
+def paths(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
+    """Problems with the files that the run reads."""
     problems = []
+    if config.watch.canaries is not None:
+        try:
+            canaries.load(config.watch.canaries)
+        except InputError as error:
+            problems.append(f"watch.canaries: {error}")
     for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
         if path is not None and not path.is_file():
             problems.append(f"{key} {path} does not exist; give a JSON-lines file with idx, context, query")
@@ -82,30 +119,206 @@ def tracking(config: RunConfig) -> None:
 
 
 def judge(config: RunConfig) -> None:
-    """One real judge call to each endpoint; ConfigError says why one cannot be used."""
-    asyncio.run(_ask_each(config.reward.judge))
+    """One real judge call of each kind to each endpoint, all at once; ConfigError says why one cannot be used."""
+    with doctor.quietly():
+        asyncio.run(_ask_each(config.reward))
 
 
-async def _ask_each(config: JudgeConfig) -> None:
-    quick: dict[str, Any] = {
-        "max_attempts": min(2, config.max_attempts or 2),
-        "attempt_timeout_s": min(_JUDGE_CHECK_S, config.attempt_timeout_s),
-        "call_timeout_s": min(_JUDGE_CHECK_S, config.call_timeout_s),
-    }
-    alone = [quick | {"base_url": None, "endpoints": [endpoint]} for endpoint in config.resolved_endpoints] or [quick]
-    await asyncio.gather(*(_ask(config.model_copy(update=changes)) for changes in alone))
+async def _ask_each(config: RewardConfig) -> None:
+    requests = doctor.questions(config)
+    alone = doctor.one_by_one(config.judge)
+    for judge, asked in zip(
+        alone, await asyncio.gather(*(doctor.ask(judge, requests, _JUDGE_CHECK_S) for judge in alone)), strict=True
+    ):
+        if why := doctor.failure(judge, asked):
+            raise ConfigError(
+                f"the judge {judge.model} at {judge.resolved_endpoints[0].base_url} did not answer: {why}; "
+                "check reward.judge.base_url, reward.judge.model and the key, or run rl/doctor.py"
+            )
 
 
-async def _ask(config: JudgeConfig) -> None:
-    asking = make_judge(config)
-    try:
-        request = RateHelpfulness("en", "What is the capital of France?", "Paris is the capital of France.")
-        verdict = await asking.ask(request)
-    finally:
-        await asking.aclose()
-    if not verdict.ok:
-        call, where = verdict.call, config.resolved_endpoints[0].base_url
-        raise ConfigError(
-            f"the judge {config.model} at {where} did not answer: {call.status} ({call.detail}); "
-            "check reward.judge.base_url, reward.judge.model and the key"
-        )
+def placement(flags: Mapping[str, Any]) -> list[Finding]:
+    """What OpenRLHF and vLLM would refuse after Ray has given them its GPUs, or only after hours."""
+    found = []
+    for name in ("ckpt.save_steps", "logger.logging_steps"):
+        if flags[name] == 0:
+            found.append(_problem("steps", f"openrlhf.{name} is 0, and OpenRLHF divides by it", "set -1 for never"))
+    together = _together(flags)
+    for model in _models(flags):
+        if _world(flags, model) % together:
+            sentence = (
+                f"the {_world(flags, model)} GPUs of openrlhf.{model} cannot be divided into groups of {together} "
+                "(openrlhf.ds.ring_attn_size x openrlhf.ds.tensor_parallel_size)"
+            )
+            found.append(_problem("GPUs", sentence, f"set openrlhf.{model}.num_gpus_per_node to a multiple of it"))
+    names = ("num_nodes", "num_gpus_per_node")
+    shares = [flag for flag in ("train.colocate_all", "train.colocate_actor_ref") if flags[flag]]
+    if shares and "ref" in _models(flags) and any(flags[f"actor.{name}"] != flags[f"ref.{name}"] for name in names):
+        sentence = f"openrlhf.{shares[0]} puts ref on the actor's GPUs, but their num_nodes or num_gpus_per_node differ"
+        found.append(_problem("GPUs", sentence, "give openrlhf.ref what openrlhf.actor has"))
+    if flags["train.colocate_all"] and "critic" in _models(flags) and _world(flags, "critic") > _world(flags, "actor"):
+        sentence = "openrlhf.train.colocate_all puts the critic on the actor's GPUs, but it wants more"
+        found.append(_problem("GPUs", sentence, "set openrlhf.critic.num_gpus_per_node to the actor's"))
+    actor, engines = _world(flags, "actor"), flags["vllm.num_engines"] * flags["vllm.tensor_parallel_size"]
+    if flags["train.colocate_all"] and not flags["train.async_enable"] and actor != engines:
+        sentence = f"openrlhf.train.colocate_all puts engines on the actor's {actor} GPUs, but they take {engines}"
+        action = "make vllm.num_engines x vllm.tensor_parallel_size as many as actor.num_nodes x num_gpus_per_node"
+        found.append(_problem("GPUs", sentence, action))
+    if not flags["train.async_enable"]:
+        for flag, wrong in (
+            ("train.partial_rollout_enable", flags["train.partial_rollout_enable"]),
+            ("rollout.vllm_generate_batch_size", expected.generated(flags) > flags["rollout.batch_size"]),
+        ):
+            if wrong:
+                sentence = f"openrlhf.{flag}={flags[flag]} works only in asynchronous training"
+                found.append(_problem("GPUs", sentence, "set openrlhf.train.async_enable=true, or leave it out"))
+    elif flags["train.colocate_all"] and flags["vllm.enable_sleep"]:
+        sentence = "openrlhf.vllm.enable_sleep does not go with asynchronous training"
+        found.append(_problem("GPUs", sentence, "leave it out"))
+    return found + list(_engines(flags))
+
+
+def steps(flags: Mapping[str, Any], prompts: int | None = None) -> list[Finding]:
+    """What becomes of the answers of a step, and of the last one, which is short where `prompts` (None: not known, the
+    last step is left out) is no multiple of `rollout.batch_size`.
+
+    Follows OpenRLHF: answers are dealt to the learners in batches of `rollout.micro_batch_size`, each learner trains on
+    batches of `train.micro_batch_size` and drops the rest, and all learners wait for each other at every batch.
+    """
+    estimator, samples = flags["algo.advantage.estimator"], flags["rollout.n_samples_per_prompt"]
+    if samples < 2 and estimator in ("rloo", "reinforce_baseline", "group_norm", "dr_grpo"):
+        sentence = f"{estimator} requires n_samples_per_prompt > 1: a prompt's answers are compared with each other"
+        return [_problem("batches", sentence, "set openrlhf.rollout.n_samples_per_prompt=8, say")]
+    found = list(_accumulation(flags))
+    if found:
+        return found  # what follows counts in whole batches
+    batch, _ = expected.counts(flags, 0)
+    found = list(_step(flags, batch, "a step"))
+    last = prompts % batch if prompts is not None else 0
+    if last and not flags["algo.dynamic_filtering_enable"]:
+        found += _step(flags, last, "the last step of an episode")
+    if prompts is not None:
+        answers = prompts * samples * flags["train.num_episodes"] * flags["train.max_epochs"]
+        if answers < flags["train.batch_size"]:
+            sentence = f"the run trains on {answers} answers, less than train.batch_size={flags['train.batch_size']}"
+            found.append(_problem("batches", f"{sentence}: the policy would never change", "lower it, or add prompts"))
+    return found
+
+
+def _accumulation(flags: Mapping[str, Any]) -> Iterator[Finding]:
+    """DeepSpeed's own condition, for every model of the run."""
+    batch, micro = flags["train.batch_size"], flags["train.micro_batch_size"]
+    for model in _models(flags):
+        each = micro * _ranks(flags, model)
+        exempt = flags["train.dynamic_batch_enable"] and model != "ref"
+        if not exempt and batch % each:
+            sentence = (
+                f"openrlhf.train.batch_size={batch} is no multiple of train.micro_batch_size={micro} x "
+                f"{_ranks(flags, model)} learners ({model}), so DeepSpeed would refuse it"
+            )
+            nearest = max(each, round(batch / each) * each)
+            yield _problem("batches", sentence, f"set openrlhf.train.batch_size={nearest}, say")
+            return
+
+
+def _step(flags: Mapping[str, Any], prompts: int, which: str) -> Iterator[Finding]:
+    samples, piece = flags["rollout.n_samples_per_prompt"], flags["rollout.micro_batch_size"]
+    answers, micro = prompts * samples, flags["train.micro_batch_size"]
+    what = f"{which}: {prompts} prompts x {samples} answers"
+    more = "change openrlhf.rollout.batch_size, n_samples_per_prompt or micro_batch_size"
+    if which != "a step":
+        more = f"set openrlhf.data.max_samples to a multiple of rollout.batch_size, or {more}"
+    dynamic = flags["train.dynamic_batch_enable"]  # dealt by length, not by number
+    pieces = answers if dynamic else math.ceil(answers / piece)
+    for model in _models(flags):
+        ranks = _ranks(flags, model)
+        # OpenRLHF's own check of a full step counts whole batches only.
+        if (answers // piece if which == "a step" and model == "actor" else pieces) < ranks:
+            sentence = f"{what} are too few batches of rollout.micro_batch_size={piece} for {ranks} learners ({model})"
+            yield _problem("batches", f"{sentence}: each needs one", more)
+            return
+        if dynamic:
+            continue
+        each = math.ceil(pieces / ranks)
+        dealt = [max(0, min(each, pieces - each * rank)) for rank in range(ranks)]
+        got = [max(0, min(each * piece, answers - each * piece * rank)) for rank in range(ranks)]
+        rounds = [0 if model == "ref" else number // micro for number in got]
+        if len(set(rounds)) > 1 or (flags["ds.zero_stage"] == 3 and len(set(dealt)) > 1):
+            sentence = (
+                f"{what} are dealt to {ranks} learners ({model}) unevenly, {got[0]} to one and {got[-1]} to another; "
+                "they wait for each other at every batch, so the run would hang"
+            )
+            yield _problem("batches", sentence, more)
+            return
+        if model != "actor":
+            continue
+        dropped = answers - sum(rounds) * micro
+        if dropped == answers:
+            sentence = f"{what} give a learner {got[0]}, less than train.micro_batch_size={micro}: it drops them all"
+            level = Level.PROBLEM if which == "a step" else Level.NOTE
+            yield Finding(level, "batches", sentence, "lower openrlhf.train.micro_batch_size")
+            return
+        if dropped:
+            sentence = (
+                f"{what} are generated and judged, and {dropped} of the answers never trained on: a learner gets "
+                f"{got[0]} and drops what is no whole batch of train.micro_batch_size={micro}"
+            )
+            yield Finding(Level.NOTE, "batches", sentence, "make train.micro_batch_size a divisor of that")
+        accumulated = flags["train.batch_size"] // (micro * ranks)
+        if which == "a step" and rounds[0] % accumulated:
+            sentence = (
+                f"{what} are no multiple of train.batch_size={flags['train.batch_size']}: optimizer steps mix answers "
+                "of two rollouts" + (", and not every step changes the policy" if rounds[0] < accumulated else "")
+            )
+            yield Finding(Level.NOTE, "batches", sentence, "make rollout.batch_size x n_samples_per_prompt a multiple")
+
+
+def _engines(flags: Mapping[str, Any]) -> Iterator[Finding]:
+    """vLLM's own conditions on the model, as far as its folder tells."""
+    model = expected.model_config(flags["actor.model_name_or_path"])
+    heads, parallel = model.get("num_attention_heads"), flags["vllm.tensor_parallel_size"]
+    if isinstance(heads, int) and heads % parallel:
+        sentence = f"the policy has {heads} attention heads, which vllm.tensor_parallel_size={parallel} does not divide"
+        yield _problem("GPUs", sentence, "set openrlhf.vllm.tensor_parallel_size to a divisor")
+    longest = model.get("max_position_embeddings")
+    rope = model.get("rope_parameters") or model.get("rope_scaling") or {}
+    # Scaled in one of many ways, or differently from layer to layer: left to vLLM.
+    scaled = any(isinstance(value, dict) for value in rope.values()) or rope.get("rope_type", "default") != "default"
+    allowed = scaled or os.environ.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1"
+    if isinstance(longest, int) and flags["data.max_len"] > longest and not allowed:
+        sentence = f"the policy reads {longest:,} tokens at most and openrlhf.data.max_len is {flags['data.max_len']:,}"
+        yield _problem("GPUs", sentence, "lower openrlhf.data.max_len, or take a model for longer texts")
+
+
+def _prompts_if_they_matter(config: RunConfig, flags: Mapping[str, Any]) -> int | None:
+    """The number of prompts where some number of them would be a problem in the last step: counting reads the data."""
+    if list(_accumulation(flags)):
+        return None
+    batch, _ = expected.counts(flags, 0)
+    if any(f.level is Level.PROBLEM for left in range(1, batch) for f in _step(flags, left, "the last step")):
+        return expected.count_prompts(config, flags)
+    return None
+
+
+def _models(flags: Mapping[str, Any]) -> list[str]:
+    """The models that learners hold, by the names of their flags."""
+    reference, critic = flags["algo.kl.init_coef"] > 0, flags["algo.advantage.estimator"] == "gae"
+    return ["actor", *["ref"] * reference, *["critic"] * critic]
+
+
+def _world(flags: Mapping[str, Any], model: str) -> int:
+    return int(flags[f"{model}.num_nodes"] * flags[f"{model}.num_gpus_per_node"])
+
+
+def _together(flags: Mapping[str, Any]) -> int:
+    """GPUs that work on the same answer."""
+    return int(flags["ds.ring_attn_size"] * flags["ds.tensor_parallel_size"])
+
+
+def _ranks(flags: Mapping[str, Any], model: str) -> int:
+    """Learners that work on different answers."""
+    return max(1, _world(flags, model) // _together(flags))
+
+
+def _problem(about: str, sentence: str, action: str) -> Finding:
+    return Finding(Level.PROBLEM, about, sentence, action)

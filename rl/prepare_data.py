@@ -9,9 +9,11 @@ data.heldout; the command is for looking at the result.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,22 @@ class Report:
     """Prompts over the budget, cut in the middle of the context (head and tail kept, as in the paper's evaluation)."""
     longest: int = 0
     """Tokens of the longest prompt, after cutting."""
+    longest_uncut: int = 0
+    """The same before cutting."""
     broken: list[str] = field(default_factory=list)
     """Rows passed over, each as `file:line: why`."""
+
+    @classmethod
+    def read(cls, out: Path) -> Report | None:
+        """The report of prompts prepared before; None where there are none."""
+        path = _report_path(out)
+        if not (out.is_file() and path.is_file()):
+            return None
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, out: Path) -> None:
+        """Beside the prompts, once they are all there."""
+        _report_path(out).write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
 
     def sentence(self) -> str:
         cut = f", {self.cut} cut in the middle of the context" if self.cut else ""
@@ -41,31 +57,53 @@ class Report:
         return f"{self.kept} prompts, longest {self.longest} tokens{cut}{broken}"
 
 
+def rows(source: Path, broken: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Identity, context and question of each usable row; the others go to `broken`, each as `file:line: why`."""
+    for number, row in store.read(source, broken):
+        wrong = next(
+            (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
+        )
+        if wrong:
+            broken.append(f"{source}:{number}: {wrong}")
+        else:
+            yield str(row.get("idx", row.get("id", number))), row["context"], row["query"]
+
+
 def prepare(
     source: Path, out: Path, tokenizer: Any, max_prompt_tokens: int, split: str, max_rows: int | None = None
 ) -> Report:
     """Write `out` from `source`. InputError for a file without a usable row, ConfigError for a hopeless budget."""
     report = Report()
+    prompts = list(_fitted(source, tokenizer, max_prompt_tokens, split, max_rows, report))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    store.rewrite(out, prompts)
+    report.write(out)
+    return report
+
+
+def measure(source: Path, tokenizer: Any, max_prompt_tokens: int, max_rows: int | None = None) -> Report:
+    """What `prepare` would report, nothing written; errors as there."""
+    report = Report()
+    for _ in _fitted(source, tokenizer, max_prompt_tokens, "train", max_rows, report):
+        pass
+    return report
+
+
+def _fitted(
+    source: Path, tokenizer: Any, max_prompt_tokens: int, split: str, max_rows: int | None, report: Report
+) -> Iterator[dict[str, Any]]:
+    """The prompts of a file one by one, entered into `report`."""
     template = _template(tokenizer)
-    rows: list[dict[str, Any]] = []
-    for number, row in store.read(source, report.broken):
-        wrong = next(
-            (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
-        )
-        if wrong:
-            report.broken.append(f"{source}:{number}: {wrong}")
-            continue
-        identity = str(row.get("idx", row.get("id", number)))
-        rows.append(_fit(row["context"], row["query"], identity, tokenizer, template, max_prompt_tokens, split, report))
-        if len(rows) == max_rows:
-            break
-    if not rows:
+    for identity, context, query in islice(rows(source, report.broken), max_rows):
+        report.kept += 1
+        yield _fit(context, query, identity, tokenizer, template, max_prompt_tokens, split, report)
+    if not report.kept:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
         raise InputError(f"{source} holds no row with context and query as text{first}")
-    report.kept = len(rows)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    store.rewrite(out, rows)
-    return report
+
+
+def _report_path(out: Path) -> Path:
+    return out.with_suffix(".report.json")
 
 
 def _template(tokenizer: Any) -> Callable[[str], str]:
@@ -93,6 +131,7 @@ def _fit(
 ) -> dict[str, Any]:
     prompt = template(context + SEPARATOR + query)
     tokens = _count(tokenizer, prompt)
+    report.longest_uncut = max(report.longest_uncut, tokens)
     if tokens > budget:
         report.cut += 1
         spans = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import ray
 from rich.console import Console
 from rich.table import Table
 
+from longreward.commands.accounts import clock, money
 from longreward.schema import DIMENSIONS
 from rl.evaluate import Scores
 from rl.judge_workers import Workers
+
+if TYPE_CHECKING:
+    from rl.session import Session
 
 _SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
 _SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
@@ -24,8 +28,16 @@ _LINES_AT_MOST = 200  # a long run prints every so-manieth step
 class Progress:
     """Prints a line per training step from the judge workers' counts. Use as a context around training."""
 
-    def __init__(self, console: Console, workers: Workers, directory: Path, answers_per_step: int, steps: int) -> None:
-        self._console, self._workers, self._directory = console, workers, directory
+    def __init__(
+        self,
+        run: Session,
+        answers_per_step: int,
+        steps: int,
+        on_step: Callable[[int], None],
+    ) -> None:
+        """`on_step` is called with each new step's number, from this thread."""
+        self._console, self._workers, self._directory = run.console, run.workers, run.config.directory
+        self._first_step, self._on_step = run.first_step, on_step
         self._paused = False
         self._answers_per_step, self._steps = answers_per_step, steps
         self._every = max(1, steps // _LINES_AT_MOST)
@@ -41,7 +53,8 @@ class Progress:
         self._thread.join(timeout=5)
 
     def _watch(self) -> None:
-        last, started, step = totals(self._workers), time.monotonic(), 0
+        last, started, step = totals(self._workers), time.monotonic(), self._first_step
+        told = step
         begun = last["train"]
         first: tuple[float, int] | None = None
         while not self._ended.wait(_POLL_S):
@@ -50,7 +63,10 @@ class Progress:
                 now = totals(self._workers)
             except ray.exceptions.RayError:
                 continue  # busy; it answers again
-            reached = int((now["train"] - begun) // self._answers_per_step)
+            reached = self._first_step + int((now["train"] - begun) // self._answers_per_step)
+            if reached > told:
+                told = reached
+                self._on_step(reached)
             if (reached < step + self._every and reached < self._steps) or reached <= step:
                 continue
             step, clock = reached, time.monotonic()
@@ -86,9 +102,9 @@ class Progress:
                 parts.append(f"{label} {(now[name] - last.get(name, 0)) / scored:.2f}")
         parts.append(f"void {max(0.0, void):.0%}")
         if now["cost"]:
-            parts.append(f"cost {now['cost']:.2f}")
-        left = f", {_clock(pace * (self._steps - step))} left" if pace else ""
-        parts.append(f"{_clock(wall)}{left}")
+            parts.append(f"cost {money(now['cost'])}")
+        left = f", {clock(pace * (self._steps - step))} left" if pace else ""
+        parts.append(f"{clock(wall)}{left}")
         return "  ".join(parts)
 
 
@@ -136,9 +152,3 @@ def totals(workers: Workers) -> dict[str, float]:
         for name, value in stats["sums"].items():
             total[name] = total.get(name, 0) + value
     return total
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import uuid
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
 
-from longreward.errors import LongRewardError, Reason
-from longreward.schema import Reward
+from longreward.errors import Reason
 from rl import judge_workers
 from rl.config import RunConfig
-from rl.groups import Group, GroupBarrier, Scores
+from rl.groups import Group, GroupBarrier, Member, Settled
+from rl.judge_workers import Scored
+from rl.left_out import LEFT_OUT
 from rl.prompts import Label
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
 """The variable that carries `Settings` to the engines: OpenRLHF makes its agent without arguments."""
 
 
-class SpendCapReachedError(LongRewardError):
-    """`judge.spend` is used up and `reward.on_spend_cap` is stop."""
+_REASONS = [reason for reason in Reason if reason is not Reason.SPEND_CAP]
+_OUT_OF_RANGE = -1.0  # of OpenRLHF's dynamic filtering, whose scores are 0..1: such a group is replaced by another
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Settings:
     answer_timeout_s: float
     max_void_rate: float
     void_window: int
+    min_spread: float
     shuffle: bool
+    filtering: bool
+    """Whether OpenRLHF replaces groups whose mean score is out of `algo.dynamic_filtering_range`."""
 
     @classmethod
     def of(cls, config: RunConfig, run_id: str) -> Settings:
@@ -45,7 +50,9 @@ class Settings:
             answer_timeout_s=reward.answer_timeout_s,
             max_void_rate=reward.max_void_rate,
             void_window=reward.void_window,
+            min_spread=reward.min_group_spread,
             shuffle=reward.shuffle,
+            filtering=bool(config.openrlhf.get("algo.dynamic_filtering_enable")),
         )
 
     def environment(self) -> dict[str, str]:
@@ -68,7 +75,10 @@ class RewardClient:
         self._settings = settings
         self._workers = {name: ray.get_actor(name) for name in settings.workers}
         self._barrier = GroupBarrier(
-            max_void_rate=settings.max_void_rate, void_window=settings.void_window, shuffle=settings.shuffle
+            max_void_rate=settings.max_void_rate,
+            void_window=settings.void_window,
+            min_spread=settings.min_spread,
+            shuffle=settings.shuffle,
         )
 
     @classmethod
@@ -83,44 +93,57 @@ class RewardClient:
         return self._barrier.register(prompt, lambda: self._document(prompt, label))
 
     async def reward(self, prompt: str, group: Group, answer: str, about: dict[str, Any]) -> dict[str, Any]:
-        """Score an answer and wait for its siblings: the fields of OpenRLHF's rollout that are about the reward."""
-        reward = await self._score(group.document, answer, about)
-        scores, trained_on = await self._barrier.exchange(prompt, group, _scores(reward))
-        void = reward is None or reward.total is None
-        # The same keys for every answer, or OpenRLHF drops or mixes them.
-        logs = {f"longreward/{name}": float(scores[name]) for name in ["total", *self._settings.dimensions]}
-        logs["longreward/void"] = float(void)
-        logs["longreward/judge_seconds"] = float(reward.seconds if reward else self._settings.answer_timeout_s)
-        logs["longreward/statements"] = float(_statements(reward))
-        # OpenRLHF's dynamic filtering works on 0..1 by default, hence `scores`.
-        return {"reward": float(trained_on), "scores": float(trained_on) / 10, "extra_logs": logs}
+        """Score an answer and wait for its siblings: the fields of OpenRLHF's rollout that are about the reward.
 
-    async def _score(self, document: Document, answer: str, about: dict[str, Any]) -> Reward | None:
-        """None where the worker died or did not answer in time: void, like any failure of the judge."""
-        about = {"id": document.label.id, "split": document.label.split, **about}
+        `about["tokens"]` is the answer's length. RunStoppedError where the run has to end.
+        """
+        scored = await self._score(group.document, answer, about)
+        settled = await self._barrier.exchange(prompt, group, Member(scored.scores, about["tokens"]))
+        filtered_out = self._settings.filtering and settled.group.skipped
+        return {
+            "reward": float(settled.reward),
+            # OpenRLHF's dynamic filtering works on 0..1 by default, hence `scores`.
+            "scores": _OUT_OF_RANGE if filtered_out else float(settled.reward) / 10,
+            "extra_logs": self._logs(scored, settled),
+        }
+
+    def _logs(self, scored: Scored, settled: Settled) -> dict[str, float]:
+        """What W&B and TensorBoard show, each the mean over a step's answers. The same keys for every answer, or
+        OpenRLHF drops or mixes them."""
+        group, names = settled.group, ["total", *self._settings.dimensions]
+        logs = {name: settled.scores[name] for name in names}
+        logs |= {f"{name}_spread": group.spread.get(name, 0.0) for name in names}
+        logs |= {"no_spread": group.without_spread, "length_correlation": group.length_correlation}
+        logs |= {"void": scored.scores is None}
+        logs |= {f"void_{reason}": scored.reason == reason for reason in _REASONS}
+        logs |= {"judge_seconds": scored.seconds, "statements": scored.statements, "judge_calls": scored.calls}
+        logs |= {"free_calls": scored.free_calls / max(1, scored.calls)}
+        logs |= {f"judge_{name}": scored.judge.get(name, 0.0) for name in ("p50_s", "p95_s", "cost")}
+        logs = {f"longreward/{name}": float(value) for name, value in logs.items()}
+        return logs | {LEFT_OUT: float(settled.left_out)}
+
+    async def _score(self, document: Document, answer: str, about: dict[str, Any]) -> Scored:
+        """Void where the worker died too often or did not answer in time, as for any failure of the judge."""
+        about = {"id": document.label.id, "split": document.label.split, "rollout": uuid.uuid4().hex, **about}
         call = document.worker.score.remote(document.ref, answer, about)
         scoring = asyncio.ensure_future(_awaitable(call))
+        limit_s = self._settings.answer_timeout_s
         try:
             while True:
-                done, _ = await asyncio.wait({scoring}, timeout=self._settings.answer_timeout_s)
+                done, _ = await asyncio.wait({scoring}, timeout=limit_s)
                 if done:
-                    reward: Reward = scoring.result()
-                    break
-                # The time of a pause does not count, nor does the queue that it leaves behind.
-                if not await _awaitable(document.worker.paused.remote(self._settings.answer_timeout_s)):
-                    print(f"longreward: no reward for {about['id']} in {self._settings.answer_timeout_s} s", flush=True)
-                    return None
+                    scored: Scored = scoring.result()
+                    return scored
+                # The time of a pause or of an outage does not count, nor does the queue that it leaves behind.
+                if not await _awaitable(document.worker.stood_still.remote(limit_s)):
+                    print(f"longreward: no reward for {about['id']} in {limit_s} s", flush=True)
+                    return Scored(None, Reason.TIMEOUT, limit_s)
         except ray.exceptions.RayActorError as error:
             print(f"longreward: the judge worker for {about['id']} died: {error}", flush=True)
-            return None
+            return Scored(None, Reason.INTERNAL)
         finally:
             if not scoring.done():
                 ray.cancel(call)  # nobody waits for it: its judge calls need not be paid for
-        if Reason.SPEND_CAP in reward.void_reasons.values():
-            raise SpendCapReachedError(
-                next(d.detail for d in reward.dimensions.values() if d.status == Reason.SPEND_CAP)
-            )
-        return reward
 
     def _document(self, prompt: str, text: str) -> Document:
         label = Label.from_json(text)
@@ -136,13 +159,3 @@ class RewardClient:
 
 async def _awaitable(ref: Any) -> Any:
     return await ref
-
-
-def _scores(reward: Reward | None) -> Scores | None:
-    if reward is None or reward.total is None:
-        return None
-    return {"total": reward.total} | {n: d.score for n, d in reward.dimensions.items() if d.score is not None}
-
-
-def _statements(reward: Reward | None) -> int:
-    return sum(len(d.statements) for d in reward.dimensions.values()) if reward else 0

@@ -16,28 +16,73 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from longreward import config as base
+from longreward.errors import ConfigError
 from rl.config import RunConfig
 from rl.openrlhf_args import MODULE
 
+_MUST_STAY = (
+    "actor.model_name_or_path",
+    "critic.model_name_or_path",
+    "actor.num_nodes",
+    "actor.num_gpus_per_node",
+    "ds.zero_stage",
+    "ds.param_dtype",
+    "ds.ring_attn_size",
+    "ds.tensor_parallel_size",
+    "ds.lora.rank",
+    "data.max_samples",
+    "data.max_len",
+    "rollout.batch_size",
+    "rollout.n_samples_per_prompt",
+    "rollout.vllm_generate_batch_size",
+    "train.batch_size",
+    "train.async_enable",
+    "algo.advantage.estimator",
+)
 _LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
 
 
-def create(config: RunConfig, argv: list[str]) -> Path | None:
-    """Make the directory with `config.yaml` (resolved) and `command.txt`. An earlier run of that name is moved aside.
-
-    Returns where the earlier run is now, if there was one.
-    """
+def make_room(config: RunConfig) -> Path | None:
+    """Move an earlier run of that name aside. Returns where it is now, if there was one."""
     directory, moved = config.directory, None
-    if directory.exists() and any(directory.iterdir()):
+    if exists(config):
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(directory.stat().st_mtime))
         moved = directory.with_name(f"{directory.name}.{stamp}")
         directory.rename(moved)
-    write_plan(config, argv)
     return moved
 
 
+def exists(config: RunConfig) -> bool:
+    """Whether there is a run of this name."""
+    return config.directory.is_dir() and any(config.directory.iterdir())
+
+
+def earlier(config: RunConfig) -> RunConfig | None:
+    """The configuration that the run of this name was last started with; None where there is no such run."""
+    path = config.directory / "config.yaml"
+    return base.validate(RunConfig, base.load_yaml(path), str(path)) if path.is_file() else None
+
+
+def check_same_run(before: RunConfig, config: RunConfig) -> None:
+    """ConfigError where `resume` would continue a run with settings that its checkpoint or its data do not fit."""
+    pairs = {f"openrlhf.{flag}": (before.openrlhf.get(flag), config.openrlhf.get(flag)) for flag in _MUST_STAY}
+    pairs["data.train"] = (str(before.data.train.absolute()), str(config.data.train.absolute()))
+    for name, (old, new) in pairs.items():
+        if old != new:
+            raise ConfigError(
+                f"resume=true: {name} is {new!r} and was {old!r} when {config.directory} began, and its checkpoints do "
+                "not fit that; set it back, or begin another run (run.name)"
+            )
+
+
+def finished(config: RunConfig) -> bool:
+    """Whether the run has ended, its summary written."""
+    return (config.directory / "summary.json").is_file()
+
+
 def write_plan(config: RunConfig, argv: list[str]) -> None:
-    """`config.yaml` and `command.txt`: what the run will do."""
+    """`config.yaml` (resolved) and `command.txt`: what the run will do."""
     config.directory.mkdir(parents=True, exist_ok=True)
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (config.directory / "config.yaml").write_text(resolved, encoding="utf-8")

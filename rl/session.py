@@ -9,13 +9,14 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 
+from longreward.commands.accounts import clock
 from longreward.errors import ConfigError
 from longreward.judge import offline
 from rl import (
+    checkpoints,
     cluster,
     cpu_backend,
     judge_workers,
@@ -44,23 +45,27 @@ class Session:
     workers: judge_workers.Workers = field(default_factory=lambda: judge_workers.Workers([], None))
     reports: dict[str, prepare_data.Report] = field(default_factory=dict)
     """What became of the prompts, by split: `train`, and `heldout` if there is one."""
+    first_step: int = 0
+    """The step of the checkpoint that the run continues from."""
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""
-        seconds = int(time.monotonic() - self.started)
-        self.console.print(f"[{seconds // 60}:{seconds % 60:02}] {text}", highlight=False, markup=False, soft_wrap=True)
+        passed = clock(time.monotonic() - self.started)
+        self.console.print(f"[{passed}] {text}", highlight=False, markup=False, soft_wrap=True)
 
-    def keep_what_was_learned(self, error: Exception) -> None:
+    def keep_what_was_learned(self, error: BaseException) -> None:
         """A checkpoint of the last complete step, for a run that `error` has ended at no fault of the policy."""
-        step, path = run_directory.steps_done(self.config), vars(self.args)["ckpt.path"]
-        self.say(f"training is broken off after {step} complete steps; saving a checkpoint")
-        if openrlhf_run.save_checkpoint(error, step, self.config.run.deadline_start_s):
-            self.say(f"checkpoint of step {step} saved in {path}")
-        else:
-            self.say(f"there is none to save; those saved before are in {path}")
+        step = run_directory.steps_done(self.config)
+        if step > checkpoints.last_complete(self.config.checkpoints):
+            self.say(f"training is broken off after {step} complete steps; saving a checkpoint")
+            openrlhf_run.save_checkpoint(error, step, self.config.run.deadline_start_s)
 
-    def prompts(self, split: str) -> Any:
-        return self.config.directory / "data" / f"{split}.jsonl"
+    def tell_last_checkpoint(self) -> None:
+        """Where the run can be continued."""
+        if saved := checkpoints.last_complete(self.config.checkpoints):
+            self.say(f"checkpoint of step {saved} saved in {self.config.checkpoints}; resume=true continues there")
+        else:
+            self.say("there is no checkpoint; resume=true begins the training again, with the rewards paid for so far")
 
 
 @contextmanager
@@ -70,28 +75,33 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
     ConfigError or InputError with one sentence for everything that can be known to fail before training.
     """
     started = time.monotonic()
+    run_id = uuid.uuid4().hex[:8]
+    before = run_directory.earlier(config) if config.resume else None
+    config.wandb.run_id = (before and before.wandb.run_id) or run_id
     rewards.check(config.reward.name)
     device = preflight.choose_device(config)
-    argv = preflight.flags(config, device, config.directory / "data" / "train.jsonl")
+    argv = preflight.flags(config, device)
+    if before is not None:
+        run_directory.check_same_run(before, config)
     args = openrlhf_args.parse(argv)
-    problems = preflight.files(config, vars(args))
+    problems = preflight.problems(config, vars(args))
     if problems:
         raise ConfigError(problems[0])
     preflight.tracking(config)
     preflight.judge(config)
-    run_id = uuid.uuid4().hex[:8]
     env_vars = _environment(config, device, run_id)
     # The driver needs them too: a cluster of its own and OpenRLHF's imports inherit them from here.
     os.environ.update(env_vars)
     cpu_backend.apply()
     import ray
 
-    cluster.stop_on_sigterm()
     try:
         # Before the run directory is made: a cluster that is too small must not move an earlier run aside.
         cluster.connect(config, cluster.needed(args), device, env_vars)
-        moved = run_directory.create(config, argv)
-        log = config.directory / "logs" / "train.log"
+        cluster.stop_on_sigterm()  # after Ray, which takes the signal over
+        moved = None if before else run_directory.make_room(config)
+        run_directory.write_plan(config, argv)
+        log = config.log
         with run_directory.logs_to(log, verbose=verbose) as console:
             session = Session(config, console, argv, args, started)
             session.say(f"device {device}; all logs go to {log}")
@@ -99,6 +109,13 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
                 session.say(f"the earlier run of this name is kept in {moved}")
             if config.reward.judge.kind == "offline":
                 session.say(offline.NOTICE)
+            if before:
+                session.first_step = checkpoints.prepare_resume(config.checkpoints)
+                session.say(
+                    f"continuing {config.directory} at the checkpoint of step {session.first_step}"
+                    if session.first_step
+                    else f"continuing {config.directory}, which has no checkpoint yet: training begins at the start"
+                )
             try:
                 _prepare(session)
                 model = vars(args)["actor.model_name_or_path"]
@@ -120,6 +137,8 @@ def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:
         variables |= {name: os.environ.get(name, value) for name, value in cpu_backend.environment().items()}
     if config.wandb.mode != "disabled":
         variables |= {"WANDB_MODE": config.wandb.mode, "WANDB_DIR": str(config.directory), "WANDB_SILENT": "true"}
+        # OpenRLHF's logger asks for neither, and takes them from here.
+        variables |= {"WANDB_RUN_ID": config.wandb.run_id or run_id, "WANDB_RESUME": "allow"}
     return variables | reward_client.Settings.of(config, run_id).environment()
 
 
@@ -130,6 +149,9 @@ def _prepare(session: Session) -> None:
     sources = {"train": (config.data.train, None), "heldout": (config.data.heldout, config.evaluation.max_prompts)}
     for split, (source, at_most) in sources.items():
         if source is not None:
-            report = prepare_data.prepare(source, session.prompts(split), tokenizer, budget, split, at_most)
+            out = config.prompts(split)
+            # What was prepared before stays: the checkpoint knows its position in it, not in what the source is now.
+            report = prepare_data.Report.read(out) if config.resume else None
+            report = report or prepare_data.prepare(source, out, tokenizer, budget, split, at_most)
             session.reports[split] = report
             session.say(f"{split}: {report.sentence()}")

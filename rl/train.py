@@ -9,8 +9,6 @@ config -> preflight -> Ray -> judge workers -> held-out scores -> OpenRLHF -> he
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from longreward.errors import ConfigError, LongRewardError
 from rl.config import RunConfig, load
+from rl.errors import RunFailedError
 
 
 def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
@@ -47,6 +46,8 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
 
             return dry_run(config)
         return train(config, options.verbose)
+    except RunFailedError as error:
+        return _failed(error, config)
     except LongRewardError as error:
         if hasattr(error, "cause"):  # Ray's form of an error that was raised in a worker: the run failed, not the user
             return _failed(error, config)
@@ -61,50 +62,38 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
 
 def train(config: RunConfig, verbose: bool) -> int:
     """Score the held-out set, train, score it again, write summary.json."""
-    from rl import expected, openrlhf_run, progress, run_directory, session
-    from rl.evaluate import evaluate, gain
-    from rl.reward_client import SpendCapReachedError
+    from rl import expected, progress, run_directory, session, training
+    from rl.evaluate import Scores, evaluate, gain
 
+    if config.resume and run_directory.finished(config):
+        print(f"train: {config.directory} is finished, see its summary.json; begin another run with run.name")
+        return 0
     with session.open_session(config, verbose=verbose) as run:
         flags, before, after = vars(run.args), None, None
         if judged := expected.expected(config, flags) if config.reward.judge.kind == "openai" else None:
             run.say(expected.sentence(judged, priced=config.reward.judge.price.known))
         if "heldout" in run.reports:
-            run.say("scoring the held-out documents before training")
-            before = evaluate(config, flags["actor.model_name_or_path"], run.prompts("heldout"), flags)
-        batch, samples = flags["rollout.batch_size"], flags["rollout.n_samples_per_prompt"]
-        prompts = min(run.reports["train"].kept, flags["data.max_samples"])
-        steps = math.ceil(prompts / batch) * flags["train.num_episodes"]
-        run.say(f"training: {steps} steps of {batch} prompts x {samples} answers")
-        begun = time.monotonic()
-        with progress.Progress(run.console, run.workers, config.directory, batch * samples, steps):
-            try:
-                openrlhf_run.run(run.argv)
-            except SpendCapReachedError as error:
-                run.keep_what_was_learned(error)
-                raise
-        train_s = time.monotonic() - begun
-        openrlhf_run.release()
+            taken = config.directory / "heldout_before.json"
+            before = Scores.read(taken)
+            if before is None:
+                run.say("scoring the held-out documents before training")
+                before = evaluate(config, flags["actor.model_name_or_path"], config.prompts("heldout"), flags)
+                before.write(taken)
+        summary: dict[str, Any] = training.fit(run)
+        if judged:
+            summary["expected"] = judged.model_dump(include={"calls", "prompt_tokens", "completion_tokens", "cost"})
         if before is not None:
             run.say("scoring the held-out documents after training")
-            after = evaluate(config, str(config.directory / "model"), run.prompts("heldout"), flags)
-        counts = progress.totals(run.workers)
-        summary: dict[str, Any] = {
-            "kind": {"gae": "ppo", "group_norm": "grpo"}.get(e := flags["algo.advantage.estimator"], e),
-            "steps": run_directory.steps_done(config),
-            "train_s": round(train_s, 1),
-            "judge_calls": counts["calls"],
-            "judge_tokens": counts["tokens"],
-            "cost": round(counts["cost"], 4) if config.reward.judge.price.known else None,
-            "expected": judged and judged.model_dump(include={"calls", "prompt_tokens", "completion_tokens", "cost"}),
-            "void_rate": round(counts["void"] / max(1, counts["answers"]), 4),
-        }
-        if before is not None and after is not None:
+            after = evaluate(config, str(config.directory / "model"), config.prompts("heldout"), flags)
             summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
             progress.print_table(run.console, before, after, summary["gain"])
+        summary |= training.judged(config)
         summary["wall_s"] = round(time.monotonic() - run.started, 1)
         run_directory.write_summary(config, summary)
-        run.say(f"done in {summary['wall_s']:.0f} s, {train_s:.0f} s of it training; run directory: {config.directory}")
+        run.say(
+            f"done in {summary['wall_s']:.0f} s, {summary['train_s']:.0f} s of it training; "
+            f"run directory: {config.directory}"
+        )
     return 0
 
 
@@ -117,12 +106,13 @@ def evaluate_policy(config: RunConfig, model: str | None, verbose: bool) -> int:
         raise ConfigError("data.heldout is not set: there is nothing to evaluate on")
     # A directory of its own: the policy may lie in the training run's.
     config.run.name += "-evaluation"
+    config.resume = False
     with session.open_session(config, verbose=verbose) as run:
         flags = vars(run.args)
         policy = str(Path(model).absolute()) if model and Path(model).is_dir() else model
         policy = policy or flags["actor.model_name_or_path"]
         run.say(f"scoring {policy} on the held-out documents")
-        scores = evaluate(config, policy, run.prompts("heldout"), flags)
+        scores = evaluate(config, policy, config.prompts("heldout"), flags)
         progress.print_table(run.console, scores, None, None)
         run_directory.write_summary(config, {"kind": "evaluation", "model": policy, "scores": scores.summary()})
         run.say(f"done; run directory: {config.directory}")
@@ -133,15 +123,14 @@ def _failed(error: Exception, config: RunConfig) -> int:
     """Training ended in an exception: its root in one line on the screen, all of it in the log."""
     import traceback
 
-    from rl.cluster import last_line
+    from rl.cluster import what_happened
 
-    log = config.directory / "logs" / "train.log"
+    log = config.log
     if not log.parent.is_dir():
         raise error
     with log.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
-    root = re.sub(r"^rl\.[\w.]+: ", "", last_line(error))  # our own errors are sentences; others need their type
-    print(f"train: failed: {root}\ntrain: the whole log is in {log}", file=sys.__stderr__, flush=True)
+    print(f"train: failed: {what_happened(error)}\ntrain: the whole log is in {log}", file=sys.__stderr__, flush=True)
     return 1
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from longreward.config import PriceConfig
+from longreward.config import JudgeConfig, PriceConfig
 from longreward.judge.requests import VerifyStatements
 from longreward.schema import Usage
 
@@ -57,6 +57,14 @@ class Account:
 def used_for(row: dict[str, Any], price: PriceConfig) -> Usage:
     """All that a row's answer has used, earlier attempts included."""
     return _usage(row, "usage", price) + _usage(row, "earlier_usage", price)
+
+
+def caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, Callable[[float], str]]]:
+    """The caps that are set, each with what counts against it and how to say such an amount."""
+    if judge.spend.max_cost is not None:
+        yield "max_cost", judge.spend.max_cost, used.cost, money
+    if judge.spend.max_tokens is not None:
+        yield "max_tokens", judge.spend.max_tokens, used.tokens, short
 
 
 def _usage(holder: dict[str, Any], name: str, price: PriceConfig) -> Usage:
@@ -113,6 +121,13 @@ def duration(seconds: float) -> str:
             whole, rest = divmod(round(seconds * 60 / size), 60)
             return f"{whole} {unit} {rest} {smaller}" if rest else f"{whole} {unit}"
     return f"{seconds / 86400:,.1f} days"
+
+
+def clock(seconds: float) -> str:
+    """4:05 or 1:15:00."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def table(title: str, left: str, right: Sequence[str]) -> Table:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import store
-from longreward.commands.accounts import Account, duration, money, short, table
+from longreward.commands.accounts import Account, caps, duration, money, short, table
 from longreward.commands.rows import Rows
 from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
@@ -109,13 +109,9 @@ def _pace(pace: Throughput) -> Iterator[str]:
 
 
 def _spend(expected: Estimate, judge: JudgeConfig) -> Iterator[str]:
-    for name, cap, amount, words in (
-        ("max_cost", judge.spend.max_cost, expected.cost, money),
-        ("max_tokens", judge.spend.max_tokens, expected.tokens, short),
-    ):
-        if cap is not None:
-            verdict = "fits" if amount <= cap else "DOES NOT FIT, the run would stop there"
-            yield f"spend: {words(amount)} of judge.spend.{name}={cap:.12g}, {verdict}"
+    for name, cap, amount, words in caps(judge, expected):
+        verdict = "fits" if amount <= cap else "DOES NOT FIT, the run would stop there"
+        yield f"spend: {words(amount)} of judge.spend.{name}={cap:.12g}, {verdict}"
 
 
 def _print_comparison(console: Console, expected: Estimate, account: Account, price: PriceConfig) -> None:

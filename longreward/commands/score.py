@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from longreward import prompts, store
-from longreward.commands.accounts import Account, compared, in_words, money, short, used_for
+from longreward.commands.accounts import Account, caps, compared, in_words, used_for
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import ProgressLine, judge_log, print_summary
 from longreward.config import JudgeConfig, RewardConfig
@@ -27,7 +27,7 @@ from longreward.reward import LongReward
 from longreward.schema import Reward, Sample, Usage
 
 _HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
-_LOOKED_INTO = 50  # documents for the estimate, some 0.2 s each if they are long
+_LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are long
 
 
 async def score_file(source: Path, out: Path, config: RewardConfig, concurrency: int) -> int:
@@ -197,7 +197,7 @@ def _row(key: str, reward: Reward, configuration: str, earlier: Usage) -> dict[s
 def _what_is_left(judge: JudgeConfig, used: Usage, out: Path) -> JudgeConfig:
     """The judge with `spend` lowered by what earlier runs have used. InputError where nothing is left."""
     left: dict[str, float] = {}
-    for name, cap, amount, words in _caps(judge, used):
+    for name, cap, amount, words in caps(judge, used):
         left[name] = cap - amount
         if left[name] <= 0:
             raise InputError(
@@ -207,17 +207,9 @@ def _what_is_left(judge: JudgeConfig, used: Usage, out: Path) -> JudgeConfig:
     return judge.model_copy(update={"spend": judge.spend.model_copy(update=left)})
 
 
-def _caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, Any]]:
-    """The caps that are set, each with what counts against it and how to say such an amount."""
-    if judge.spend.max_cost is not None:
-        yield "max_cost", judge.spend.max_cost, used.cost, money
-    if judge.spend.max_tokens is not None:
-        yield "max_tokens", judge.spend.max_tokens, used.tokens, short
-
-
 def _over(expected: Estimate, config: RewardConfig) -> str:
     """A warning where `judge.spend` is less than expected."""
-    for name, cap, amount, words in _caps(config.judge, expected):
+    for name, cap, amount, words in caps(config.judge, expected):
         if amount > cap:
             keep = "" if config.cache.path else " (give cache.path=..., or answers cut short are paid twice)"
             return f"; judge.spend.{name} leaves {words(cap)} and will end the run before that{keep}"
@@ -225,7 +217,7 @@ def _over(expected: Estimate, config: RewardConfig) -> str:
 
 
 def _stopped(judge: JudgeConfig, earlier: Usage, now: Usage) -> str:
-    name, cap, amount, words = max(_caps(judge, earlier + now), key=lambda c: c[2] / c[1])
+    name, cap, amount, words = max(caps(judge, earlier + now), key=lambda c: c[2] / c[1])
     before = earlier.cost if name == "max_cost" else earlier.tokens
     of_it = f", {words(before)} of it by earlier runs" if before else ""
     return (

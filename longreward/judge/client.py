@@ -28,10 +28,9 @@ _SPARE_FILES = 256  # descriptors left for everything but connections
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the endpoint said: the text, why it ended ("stop", "length", "content_filter", ...), its token counts."""
+    """What the endpoint said, and its token counts."""
 
     text: str
-    finish: str | None
     usage: Usage
 
 
@@ -40,12 +39,11 @@ class EndpointClient:
 
     Address, key and headers are those of the openai package's own client. Requests go by aiohttp: the way through that
     client takes 1.2 ms of CPU a call, this one 0.3 ms, which decides how many calls a second one worker can make.
-    ConfigError when `api_key_env` names a variable that is not set, or when the process may not open enough sockets.
+    ConfigError when `api_key_env` names a variable that is not set.
     """
 
     def __init__(self, config: EndpointConfig, attempt_timeout_s: float) -> None:
         self._most = config.max_in_flight or 1
-        _allow_open_files(self._most)
         client = openai.AsyncOpenAI(base_url=config.base_url, api_key=_api_key(config))
         self._url = str(client.base_url).rstrip("/") + "/chat/completions"
         given = {**client.default_headers, **client.auth_headers}
@@ -102,14 +100,15 @@ def _proxy(url: str) -> str | None:
     return urllib.request.getproxies().get(parts.scheme)
 
 
-def _allow_open_files(most: int) -> None:
+def allow_open_files(most: int) -> None:
+    """Let the process have so many connections at once. ConfigError where it may not open enough files for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = most + _SPARE_FILES
     if soft >= needed or soft == resource.RLIM_INFINITY:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ConfigError(
-            f"judge.max_in_flight={most} needs {needed} open files, this process may have {hard}; "
+            f"judge.max_in_flight={most} over all endpoints needs {needed} open files, this process may have {hard}; "
             "lower it, or raise `ulimit -n`"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
@@ -152,7 +151,7 @@ def _reply(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
         )
     if not _text(text).strip():
         raise JudgeError(Reason.BAD_RESPONSE, detail="the reply is empty", usage=usage)
-    return Reply(_text(text), finish if isinstance(finish, str) else None, usage)
+    return Reply(_text(text), usage)
 
 
 def _text(value: object) -> str:

@@ -78,7 +78,6 @@ class Endpoint:
     queues: tuple[deque[_Waiter], ...] = field(default_factory=lambda: tuple(deque() for _ in Urgency))
     waiting: int = 0  # in the queues, less those who were cancelled
     timer: asyncio.TimerHandle | None = None
-    last_serial: int = 0
     announced: bool = False
     last_served: float = 0.0
     """When it last gave a good reply, by the event loop's clock."""
@@ -123,25 +122,55 @@ class Endpoint:
         return waiters
 
 
+class Standstill:
+    """Time in which calls' clocks stand still: the run is paused for want of money, or an outage is waited out."""
+
+    def __init__(self) -> None:
+        self._total = 0.0
+        self._since: float | None = None
+        self._ended = -math.inf
+
+    @property
+    def now(self) -> bool:
+        return self._since is not None
+
+    def set(self, still: bool, now: float) -> None:
+        if still and self._since is None:
+            self._since = now
+        elif not still and self._since is not None:
+            self._total += now - self._since
+            self._since, self._ended = None, now
+
+    def seconds(self, now: float) -> float:
+        """All of it until `now`."""
+        return self._total + (now - self._since if self._since is not None else 0.0)
+
+    def within(self, seconds: float, now: float) -> bool:
+        """Whether clocks stand still, or did within the last seconds."""
+        return self.now or now - self._ended < seconds
+
+
 class Endpoints:
     """Routes requests by document, within every endpoint's limits and health and within the spend.
 
     All calls on one document prefer the same endpoint (rendezvous hashing); one that has more than its fair share of
     the load, or is unwell, is passed over, and one that is idle takes over others' work. While no endpoint is well,
-    requests wait, but no longer than `patience_s` (15 s at most while none has ever worked).
+    requests wait, but no longer than `patience_s` (15 s at most while none has ever worked), or for `max_outage_s`
+    where that is given: then the calls' own clocks stand still in the meantime.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], spend: Spend, patience_s: float) -> None:
+    def __init__(
+        self, endpoints: Sequence[Endpoint], spend: Spend, patience_s: float, max_outage_s: float | None = None
+    ) -> None:
         self._endpoints = list(endpoints)
         self.spend = spend
         self.shared = False
         """Whether somebody else divides the limits, and says when the spend cap is reached."""
         self.paused = False
         """Whether the spend cap is reached and requests wait for it to be raised."""
-        self.paused_s = 0.0
-        """Seconds spent so until now."""
-        self._paused_since = 0.0  # or, after a pause, when it ended
+        self.standstill = Standstill()
         self._patience_s = patience_s
+        self._max_outage_s = max_outage_s
         self._give_up: asyncio.TimerHandle | None = None
         self._gave_up = False
 
@@ -149,7 +178,16 @@ class Endpoints:
     def patience_s(self) -> float:
         """How long a call may wait for endpoints that fail: less while none has ever worked, because that is rather a
         wrong address than a judge that is away for a moment."""
+        if self._max_outage_s is not None:
+            return self._max_outage_s
         return self._patience_s if any(e.health.worked for e in self) else min(self._patience_s, _FIRST_PATIENCE_S)
+
+    @property
+    def given_up(self) -> JudgeError | None:
+        """Why no call can succeed any more: all endpoints refuse us, or none has come back in time. None: one can."""
+        if self._gave_up or all(e.health.refuses_us for e in self):
+            return self._refusal()
+        return None
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._endpoints)
@@ -200,7 +238,7 @@ class Endpoints:
         if not heard:
             endpoint.health.broken_off(permit.serial)
         else:
-            if endpoint.health.ended(permit.serial, endpoint.last_serial, failure, now):
+            if endpoint.health.ended(permit.serial, endpoint.concurrency.last_serial, failure, now):
                 self._health_changed(endpoint)
             self._announce(endpoint)
             self._watch_for_all_down()
@@ -253,18 +291,10 @@ class Endpoints:
             if endpoint.timer is not None:
                 endpoint.timer.cancel()  # it was set for other limits
                 endpoint.timer = None
-        now = asyncio.get_running_loop().time()
-        if self.paused:
-            self.paused_s += now - self._paused_since
-        if self.paused or share.paused:
-            self._paused_since = now
         self.spend.allowance, self.spend.reached, self.paused = share.allowance, share.reached, share.paused
+        self.spend.used_by_all = share.used_by_all
+        self._clocks()
         self.pump_all()
-
-    def was_paused(self, within_s: float) -> bool:
-        """Whether requests wait for the spend cap to be raised, or did within the last seconds."""
-        since = asyncio.get_running_loop().time() - self._paused_since
-        return self.paused or (self.paused_s > 0 and since < within_s)
 
     def aclose(self) -> None:
         for handle in [self._give_up, *(e.timer for e in self._endpoints)]:
@@ -346,7 +376,7 @@ class Endpoints:
         source.queues[waiter.urgency].popleft()
         endpoint.requests.take(1)
         endpoint.tokens.take(waiter.tokens)
-        serial = endpoint.last_serial = endpoint.concurrency.begin()
+        serial = endpoint.concurrency.begin()
         endpoint.health.began(serial)
         waiter.endpoint = None
         waiter.permit.set_result(Permit(endpoint, serial, waiter.tokens, waiter.most))
@@ -395,10 +425,17 @@ class Endpoints:
             self._fail_everyone()
         elif self._give_up is None:
             self._give_up = asyncio.get_running_loop().call_later(self.patience_s, self._out_of_patience)
+        self._clocks()
 
     def _out_of_patience(self) -> None:
         self._gave_up = True
+        self._clocks()
         self._fail_everyone()
+
+    def _clocks(self) -> None:
+        """Stop the calls' clocks, or let them go on."""
+        outage = self._max_outage_s is not None and self._give_up is not None and not self._gave_up
+        self.standstill.set(self.paused or outage, asyncio.get_running_loop().time())
 
     def _fail_everyone(self) -> None:
         for waiter in self._everyone():

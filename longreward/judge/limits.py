@@ -33,7 +33,7 @@ class AdaptiveConcurrency:
         self.ceiling = ceiling
         self.in_flight = 0
         self._limit = float("inf")
-        self._serial = self._counted_from = 0
+        self.last_serial = self._counted_from = 0
         self._round = _ROUND
         self._answers = self._refused = self._timed_out = self._highest = 0
 
@@ -48,8 +48,8 @@ class AdaptiveConcurrency:
     def begin(self) -> int:
         """A request leaves; its number."""
         self.in_flight += 1
-        self._serial += 1
-        return self._serial
+        self.last_serial += 1
+        return self.last_serial
 
     def end(self, serial: int, failure: Reason | None) -> None:
         """The request of that number is over."""
@@ -74,7 +74,7 @@ class AdaptiveConcurrency:
             # From what was really under way: a limit that was never reached would be cut in vain.
             under_way = min(self._limit, self.ceiling, self._highest)
             self._limit = max(1.0, under_way * max(_DEEPEST_CUT, 1 - refused))
-            self._counted_from = self._serial
+            self._counted_from = self.last_serial
         self._round = max(_ROUND, self.in_flight)
         self._answers = self._refused = self._timed_out = self._highest = 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import math
+from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,8 +14,8 @@ from longreward.config import JudgeConfig
 from longreward.errors import JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
 from longreward.judge.cache import VerdictCache, cache_key
-from longreward.judge.client import EndpointClient, Reply
-from longreward.judge.endpoints import Endpoint, Endpoints, Permit, Urgency
+from longreward.judge.client import EndpointClient, Reply, allow_open_files
+from longreward.judge.endpoints import Endpoint, Endpoints, Permit, Standstill, Urgency
 from longreward.judge.requests import JudgeRequest
 from longreward.judge.retries import Retries
 from longreward.judge.spend import Amount, Spend, TokenEstimate
@@ -23,34 +24,36 @@ from longreward.schema import JudgeCall
 
 T = TypeVar("T")
 
-_AFTER_A_PAUSE_S = 1.0  # at least so long a call may go on when the run does
+_AFTER_A_STANDSTILL_S = 1.0  # at least so long a call may go on when the run does
+_LATENCIES_KEPT = 1000
 
 
 class OpenAIJudge:
     """Asks `config.model` at `config.endpoints`. Use one instance per event loop; `aclose` it there.
 
     Identical requests in flight are one call; good verdicts are kept in `cache`. ConfigError when `api_key_env` names a
-    variable that is not set.
+    variable that is not set, or when the process may not open enough sockets for all endpoints.
     """
 
     def __init__(self, config: JudgeConfig, cache: Path | None = None) -> None:
+        endpoints = config.resolved_endpoints
+        allow_open_files(sum(endpoint.max_in_flight or 1 for endpoint in endpoints))
         self._config = config
         self._cache = VerdictCache(cache) if cache is not None else None
         self._flights: dict[bytes, _Flight] = {}
         self._tokens = TokenEstimate()
         self._counts: Counter[str] = Counter()
         self.endpoints = Endpoints(
-            [
-                Endpoint.of(endpoint, EndpointClient(endpoint, config.attempt_timeout_s))
-                for endpoint in config.resolved_endpoints
-            ],
+            [Endpoint.of(endpoint, EndpointClient(endpoint, config.attempt_timeout_s)) for endpoint in endpoints],
             Spend(config.price, config.spend),
             patience_s=config.call_timeout_s,
+            max_outage_s=config.max_outage_s,
         )
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         await pacer().turn(Level.ARRIVAL)
-        prompt = _encodable(request.text())
+        prompt = request.text()
         key = self._key(prompt)
         flight = self._flights.get(key)
         joined = flight is not None
@@ -73,9 +76,13 @@ class OpenAIJudge:
 
     def stats(self) -> dict[str, float]:
         """Counts of requests sent (`judge/requests`), of verdicts shared in flight, of failed attempts by reason, what
-        is under way and waiting, tokens and cost so far; and the cache's."""
-        spend = self.endpoints.spend
+        is under way and waiting, tokens and cost so far (`judge/run_cost`: of all who share the limits), the latest
+        replies' latency in seconds (`judge/p50_s`, `judge/p95_s`); and the cache's."""
+        spend, latencies = self.endpoints.spend, sorted(self._latencies) or [0.0]
         return {
+            "judge/p50_s": latencies[len(latencies) // 2],
+            "judge/p95_s": latencies[len(latencies) * 95 // 100],
+            "judge/run_cost": max(spend.used.cost, spend.used_by_all.cost),
             **{f"judge/{name}": float(count) for name, count in self._counts.items()},
             "judge/in_flight": sum(e.concurrency.in_flight for e in self.endpoints),
             "judge/waiting": sum(e.waiting for e in self.endpoints),
@@ -129,29 +136,25 @@ class OpenAIJudge:
         loop = asyncio.get_running_loop()
         call = JudgeCall(kind=request.prompt)
         retries = Retries(self._config)
-        begun = deadline = paused = 0.0
+        clock: _Clock | None = None
         value: T | None = None
         failed_at: Endpoint | None = None
         while True:
             try:
                 # Until its first attempt a request waits for a place in front of a working judge as long as it takes.
-                permit = await self._enter_before(deadline, request, prompt, document, retries, failed_at)
-                deadline += self.endpoints.paused_s - paused  # a pause for want of money is nobody's fault
-                paused = self.endpoints.paused_s
+                permit = await self._enter_before(clock, request, prompt, document, retries, failed_at)
             except JudgeError as refusal:
                 call.status, call.detail = str(refusal.reason), refusal.detail
                 break
             except TimeoutError:
                 call.detail += "; no endpoint had a place for another attempt before the deadline"
                 break
-            if not call.attempts:
-                begun, paused = loop.time(), self.endpoints.paused_s
-                deadline = begun + self._config.call_timeout_s
+            clock = clock or _Clock(self.endpoints.standstill, self._config.call_timeout_s)
             call.attempts += 1
             sent = loop.time()
             failed_at = permit.endpoint
             try:
-                reply = await self._attempt(permit, request.prompt, prompt, retries, call, deadline)
+                reply = await self._attempt(permit, request.prompt, prompt, retries, call, clock.left)
                 call.text = reply.text
                 value = request.parse(reply.text)
                 call.status, call.detail = "ok", ""
@@ -163,12 +166,12 @@ class OpenAIJudge:
             self._counts[f"failed/{failure.reason}"] += 1
             smaller = request.shrunk() if failure.reason is Reason.CONTEXT_LENGTH and not call.shrunk else None
             if smaller is not None:
-                request, prompt, call.shrunk = smaller, _encodable(smaller.text()), True
+                request, prompt, call.shrunk = smaller, smaller.text(), True
                 continue
             wait = retries.wait(
                 failure,
                 call.attempts,
-                min(deadline, begun + self.endpoints.patience_s) - loop.time(),
+                min(clock.left, self.endpoints.patience_s - clock.elapsed),
                 elsewhere=self.endpoints.has_other(permit.endpoint),
                 hopeless=self.endpoints.refuses_us(permit.endpoint),
                 others_served=permit.endpoint.last_served > sent,
@@ -177,29 +180,29 @@ class OpenAIJudge:
                 break
             if wait:
                 await asyncio.sleep(wait)
-        call.seconds = loop.time() - begun if begun else 0.0
+        call.seconds = clock.wall if clock else 0.0
         return Verdict(value, call)
 
     async def _enter_before(
         self,
-        deadline: float,
+        clock: _Clock | None,
         request: JudgeRequest[Any],
         prompt: str,
         document: str,
         retries: Retries,
         failed_at: Endpoint | None,
     ) -> Permit:
-        """A place before `deadline` (0: none), which stands still while the run is paused. TimeoutError."""
-        loop, paused = asyncio.get_running_loop(), self.endpoints.paused_s
+        """A place before the call's time is over, if it has begun. TimeoutError."""
+        left = clock.wait_s if clock else None
         while True:
             try:
-                async with asyncio.timeout_at(deadline or None):
+                async with asyncio.timeout(left):
                     return await self._enter(request, prompt, document, retries, failed_at)
             except TimeoutError:
-                stood_still = self.endpoints.paused_s - paused
-                if not self.endpoints.paused and not stood_still:
+                assert clock is not None
+                if not clock.stood_still_within(_AFTER_A_STANDSTILL_S):
                     raise
-                deadline, paused = max(deadline + stood_still, loop.time() + _AFTER_A_PAUSE_S), self.endpoints.paused_s
+                left = max(clock.wait_s, _AFTER_A_STANDSTILL_S)
 
     async def _enter(
         self, request: JudgeRequest[Any], prompt: str, document: str, retries: Retries, failed_at: Endpoint | None
@@ -213,7 +216,7 @@ class OpenAIJudge:
         )
 
     async def _attempt(
-        self, permit: Permit, kind: str, prompt: str, retries: Retries, call: JudgeCall, deadline: float
+        self, permit: Permit, kind: str, prompt: str, retries: Retries, call: JudgeCall, left_s: float
     ) -> Reply:
         """One request, entered into the endpoint's limits and the call's usage however it ends. JudgeError if badly."""
         config, spend, size = self._config, self.endpoints.spend, len(prompt.encode())
@@ -230,9 +233,10 @@ class OpenAIJudge:
         # What is sent and gets no answer may have been paid for: counted as expected.
         used, usage, heard = spend.amount(self._tokens.prompt(size), self._tokens.completion(kind)), None, False
         try:
-            async with asyncio.timeout_at(min(now + config.attempt_timeout_s, deadline)):
+            async with asyncio.timeout(min(config.attempt_timeout_s, left_s)):
                 reply = await permit.endpoint.client.complete(body)
             usage, heard = reply.usage, True
+            self._latencies.append(asyncio.get_running_loop().time() - now)
             return reply
         except TimeoutError:
             heard, failure = True, JudgeError(Reason.TIMEOUT, detail="no complete reply within the deadline")
@@ -252,6 +256,40 @@ class OpenAIJudge:
             self.endpoints.leave(permit, failure, used, reported=usage is not None and usage.tokens > 0, heard=heard)
 
 
+class _Clock:
+    """A call's time from its first attempt on, which stands still while the run is paused or an outage waited out."""
+
+    def __init__(self, standstill: Standstill, limit_s: float) -> None:
+        self._standstill, self._limit_s = standstill, limit_s
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._stood = standstill.seconds(self._begun)
+
+    @property
+    def wall(self) -> float:
+        """Seconds since it began."""
+        return self._loop.time() - self._begun
+
+    @property
+    def elapsed(self) -> float:
+        """Those that count."""
+        return self.wall - (self._standstill.seconds(self._loop.time()) - self._stood)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the call's deadline; infinity while the clock stands still."""
+        return math.inf if self._standstill.now else self._limit_s - self.elapsed
+
+    @property
+    def wait_s(self) -> float:
+        """How long to wait for a place before looking at the clock again: never for ever, for it may go on."""
+        left = self._limit_s - self.elapsed
+        return max(left, _AFTER_A_STANDSTILL_S) if self._standstill.now else left
+
+    def stood_still_within(self, seconds: float) -> bool:
+        return self.left > 0 or self._standstill.within(seconds, self._loop.time())
+
+
 @dataclass(slots=True)
 class _Flight:
     """A request under way and the number of those who wait for its verdict."""
@@ -262,12 +300,3 @@ class _Flight:
 
 def _messages(prompt: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}]
-
-
-def _encodable(text: str) -> str:
-    """The text with lone surrogates, which no JSON carries, replaced by question marks."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text

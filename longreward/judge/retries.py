@@ -51,7 +51,7 @@ class Retries:
             return 0.0 if self._parse_errors < config.parse_attempts else None
         if reason in REFUSES_US:
             self._refusals += 1
-            return 0.0 if not hopeless and self._refusals <= 2 * max(1, len(config.resolved_endpoints)) else None
+            return 0.0 if not hopeless and self._refusals <= 2 * max(1, len(config.endpoints)) else None
         if reason is Reason.TRUNCATED:
             self._truncated += 1
             self.max_tokens *= 2
@@ -63,7 +63,7 @@ class Retries:
                 return None
         elif reason not in PASSING:
             return None
-        if elsewhere and self._moves < len(config.resolved_endpoints) - 1:
+        if elsewhere and self._moves < len(config.endpoints) - 1:
             self._moves += 1
             return 0.0
         if self._was_last:

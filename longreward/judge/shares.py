@@ -7,7 +7,7 @@ raised by what the others have given back, so that all together never exceed the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,6 +60,8 @@ class Share:
     """The spend cap is reached: fail what waits."""
     paused: bool = False
     """The spend cap is reached: let wait what waits."""
+    used_by_all: Amount = field(default_factory=Amount)
+    """What all have spent until now, earlier parts of the run included."""
 
 
 @dataclass
@@ -72,21 +74,33 @@ class _Member:
 class Shares:
     """Divides the limits of `config` among `members` processes."""
 
-    def __init__(self, config: JudgeConfig, members: int, on_reached: Literal["stop", "pause"], spent: Amount) -> None:
-        """`spent` was used before, by an earlier part of the same run."""
+    def __init__(
+        self,
+        config: JudgeConfig,
+        members: int,
+        on_reached: Literal["stop", "pause"],
+        spent: Mapping[str, Amount] | None = None,
+    ) -> None:
+        """`spent` was used before, by processes of an earlier part of the same run, or by those still at work that
+        another instance of this has watched until now."""
         self.cap = Amount(config.spend.max_cost or math.inf, config.spend.max_tokens or math.inf)
         self.reached = False
         self._endpoints = {endpoint.base_url: endpoint for endpoint in config.resolved_endpoints}
         self._expected = members
         self._on_reached = on_reached
-        self._spent_before = spent
+        self._spent_before = dict(spent or {})
         self._members: dict[str, _Member] = {}
         self._begun = math.nan
 
     @property
     def used(self) -> Amount:
         """By all, ever."""
-        return _total(self._spent_before, *(member.report.used for member in self._members.values()))
+        return _total(*self.used_by_worker.values())
+
+    @property
+    def used_by_worker(self) -> dict[str, Amount]:
+        """By each process that ever was."""
+        return self._spent_before | {name: member.report.used for name, member in self._members.items()}
 
     @property
     def paused(self) -> bool:
@@ -110,7 +124,13 @@ class Shares:
         stops = self._on_reached == "stop"
         # Once stopped, nobody waits any more, and nothing may begin again.
         self.reached = (stops and self.reached) or self._is_reached(live)
-        member.share = Share(limits, self._allowance(name, live), reached=stops and self.reached, paused=self.paused)
+        member.share = Share(
+            limits,
+            self._allowance(name, live),
+            reached=stops and self.reached,
+            paused=self.paused,
+            used_by_all=self.used,
+        )
         return member.share
 
     def _limits(self, url: str, name: str, live: dict[str, _Member], now: float) -> Limits:
@@ -158,7 +178,8 @@ class Shares:
         divisor = max(1, len(active)) if name in active else 4 * max(len(live), self._expected)
         if name not in active and any(m.report.wanted is not None for m in live.values()):
             return mine  # somebody else could use it
-        left = self._left(_total(self._spent_before, mine, *others))
+        silent = (amount for key, amount in self._spent_before.items() if key not in self._members)
+        left = self._left(_total(mine, *others, *silent))
         more = Amount(left.cost / divisor, left.tokens / divisor)
         wanted = live[name].report.wanted
         if wanted is not None:

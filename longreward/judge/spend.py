@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from longreward.config import PriceConfig, SpendConfig
 from longreward.schema import Usage
-
-INFINITE = float("inf")
 
 
 class Amount(NamedTuple):
@@ -35,8 +34,10 @@ class Spend:
 
     def __init__(self, price: PriceConfig, cap: SpendConfig) -> None:
         self.price = price
-        self.allowance = Amount(cap.max_cost or INFINITE, cap.max_tokens or INFINITE)
+        self.allowance = Amount(cap.max_cost or math.inf, cap.max_tokens or math.inf)
         self.used = Amount()
+        self.used_by_all = Amount()
+        """By all processes that share the limits, as far as this one has been told."""
         self.reserved = Amount()
         self.wanted: Amount | None = None
         """What the request in front of the queue would need, while it has to wait for the allowance."""

@@ -55,7 +55,11 @@ def chunk(document: str, max_tokens: int, token_spans: Callable[[str], Spans] = 
     a single character of more than `max_tokens` tokens makes a chunk longer. Empty text gives no chunks; ValueError
     if `max_tokens` < 1.
     """
-    return chunks_between(document, at_once(cut_points_in_steps(document, token_spans(document))), max_tokens)
+    if token_spans is word_spans:
+        points = word_cut_points(document)
+    else:
+        points = at_once(cut_points_in_steps(document, token_spans(document)))
+    return chunks_between(document, points, max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ def split_sentences(text: str) -> list[str]:
     return [text[start:end] for start, end in sentence_spans(text)]
 
 
+def says_nothing(text: str) -> bool:
+    """Nothing but white space, punctuation, symbols or control characters."""
+    return not any(character.isalnum() for character in text)
+
+
 def content_words(text: str) -> list[str]:
     """The terms of a text (see `language.terms`) without function words, in order, repetitions kept.
 

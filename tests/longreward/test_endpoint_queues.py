@@ -94,7 +94,7 @@ def test_nobody_is_stuck_behind_a_request_that_avoids_the_only_well_endpoint():
         first, second = pool
         for endpoint in pool:
             for _ in range(5):
-                serial = endpoint.last_serial = endpoint.concurrency.begin()
+                serial = endpoint.concurrency.begin()
                 endpoint.concurrency.end(serial, None)
                 endpoint.health.ended(serial, serial, fault(Reason.UNREACHABLE), asyncio.get_running_loop().time())
         second.health._until += 60

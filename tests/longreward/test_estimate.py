@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, RewardConfig, Sample
-from longreward.commands.accounts import duration, money, short
+from longreward.commands.accounts import clock, duration, money, short
 from longreward.config import validate
 from longreward.estimate import Estimate, estimate, throughput
 from longreward.expected_calls import tokens_in
@@ -203,6 +203,7 @@ def test_amounts_in_words():
     assert [duration(s) for s in (0.5, 59.4, 60, 148, 3599.9, 7260, 3e5)] == (
         ["0.5 s", "59 s", "1 min", "2 min 28 s", "60 min", "2 h 1 min", "3.5 days"]
     )
+    assert [clock(s) for s in (0, 65.4, 3599.6, 4500)] == ["0:00", "1:05", "1:00:00", "1:15:00"]
 
 
 # The command

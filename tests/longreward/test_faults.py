@@ -421,7 +421,7 @@ def test_a_bad_reply_is_asked_again_more_than_once_while_others_are_answered_wel
         return response("{") if prompt == first[0] and asked <= 3 else good()
 
     server.script = script
-    verdicts, _, _ = ask(server, *map(numbered, range(400)), max_in_flight=4, retry_base_s=0.1)
+    verdicts, _, _ = ask(server, *map(numbered, range(400)), max_in_flight=4, retry_base_s=0.02)
     assert all(verdict.ok for verdict in verdicts)
     assert max(verdict.call.attempts for verdict in verdicts) == 4
 
@@ -498,6 +498,51 @@ def test_a_judge_that_goes_away_and_comes_back_costs_time_and_no_verdict():
     verdicts = asyncio.run(run())
     assert all(verdict.ok for verdict in verdicts), {v.call.status for v in verdicts}
     assert len(late.requests) == 100
+
+
+def outage(seconds: float, after: int = 5) -> Callable[[int], Behaviour]:
+    """Well for some requests, then 503 for so long, then well again."""
+    begun: list[float] = []
+
+    def script(number: int) -> Behaviour:
+        if number <= after:
+            return good()
+        begun.append(time.monotonic())
+        return refusal(503) if begun[-1] - begun[0] < seconds else good()
+
+    return script
+
+
+def test_an_outage_longer_than_a_calls_deadline_is_waited_out_where_that_is_asked_for(server):
+    server.script = outage(4)
+    verdicts, _, seconds = ask(server, *map(numbered, range(50)), call_timeout_s=1, max_in_flight=5, max_outage_s=30)
+    assert {verdict.call.status for verdict in verdicts} == {"ok"}
+    assert 3 < seconds < 15
+
+
+def test_an_outage_that_does_not_end_is_given_up(server):
+    server.script = always(refusal(503))
+    verdicts, _, seconds = ask(server, *map(numbered, range(20)), call_timeout_s=1, max_in_flight=5, max_outage_s=4)
+    assert {verdict.call.status for verdict in verdicts} == {"server_error"}
+    assert 3.5 < seconds < 10
+
+
+def test_after_an_outage_a_call_has_its_own_deadline_again(server):
+    """The clock that stood still goes on: an endpoint that is back but never answers this call is no reason to hang."""
+    down_at: list[float] = []
+
+    def script(number: int) -> Behaviour:
+        if number <= 5:
+            return good()
+        down_at.append(time.monotonic())
+        if down_at[-1] - down_at[0] < 2:
+            return refusal(503)
+        return good() if number % 2 else hang
+
+    server.script = script
+    settings = {"call_timeout_s": 2, "attempt_timeout_s": 1, "max_in_flight": 4, "max_outage_s": 20}
+    _, _, seconds = ask(server, *map(numbered, range(20)), **settings)
+    assert seconds < 20
 
 
 def test_while_all_are_down_a_crowd_waits_and_one_asks(server):

@@ -51,6 +51,10 @@ def test_the_key_comes_from_the_named_variable(judge_server, monkeypatch):
 def test_more_connections_than_the_process_may_open_is_an_error_at_the_start(judge_server):
     with pytest.raises(ConfigError, match="open files"):
         ask(judge_server, question(), max_in_flight=10**8)
+    # The limit is the process's, whatever the number of endpoints.
+    with pytest.raises(ConfigError, match=r"judge\.max_in_flight=200000000 over all endpoints"):
+        urls = [{"base_url": f"http://host{i}/v1", "max_in_flight": 10**8} for i in range(2)]
+        make_judge(JudgeConfig(kind="openai", model="judge", endpoints=urls))
 
 
 # One call per question

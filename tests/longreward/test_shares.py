@@ -63,7 +63,7 @@ class Process:
 @given(seed=st.integers(0, 10**6), limit=st.integers(1, 60), members=st.integers(1, 6))
 def test_together_they_never_exceed_the_limit_and_nobody_starves(seed, limit, members):
     rng = random.Random(seed)
-    shares = Shares(config(max_in_flight=limit), members, "stop", Amount())
+    shares = Shares(config(max_in_flight=limit), members, "stop")
     processes = [Process(f"p{i}") for i in range(members)]
     now, busy = 0.0, 0
     for turn in range(400):
@@ -83,7 +83,7 @@ def test_together_they_never_exceed_the_limit_and_nobody_starves(seed, limit, me
 
 
 def test_what_the_idle_do_not_need_goes_to_the_busy():
-    shares = Shares(config(max_in_flight=100, requests_per_minute=600), 4, "stop", Amount())
+    shares = Shares(config(max_in_flight=100, requests_per_minute=600), 4, "stop")
     processes = [Process(f"p{i}") for i in range(4)]
     processes[0].waiting = 1000
     for turn in range(40):
@@ -95,7 +95,7 @@ def test_what_the_idle_do_not_need_goes_to_the_busy():
 
 
 def test_a_limit_smaller_than_the_number_of_processes_goes_round():
-    shares = Shares(config(max_in_flight=1), 3, "stop", Amount())
+    shares = Shares(config(max_in_flight=1), 3, "stop")
     processes = [Process(f"p{i}") for i in range(3)]
     for process in processes:
         process.waiting = 1000
@@ -108,7 +108,7 @@ def test_a_limit_smaller_than_the_number_of_processes_goes_round():
 
 
 def test_a_dead_processs_share_goes_to_the_living_and_its_spending_stays():
-    shares = Shares(config(max_in_flight=10, spend={"max_tokens": 100}), 2, "stop", Amount())
+    shares = Shares(config(max_in_flight=10, spend={"max_tokens": 100}), 2, "stop")
     dead, alive = Process("dead"), Process("alive")
     shares.exchange("dead", Report({URL: Load(10, 0, 10)}, Amount(0, 40)), 0)
     alive.waiting = 100
@@ -124,7 +124,7 @@ def test_a_dead_processs_share_goes_to_the_living_and_its_spending_stays():
 def test_the_cap_holds_for_all_together_and_is_used_up_before_it_is_reached(seed, cap, members, before):
     rng = random.Random(seed)
     price = {"prompt_per_million": 1}
-    shares = Shares(config(spend={"max_cost": cap}, price=price), members, "pause", Amount(before))
+    shares = Shares(config(spend={"max_cost": cap}, price=price), members, "pause", {"earlier": Amount(before)})
     processes = [Process(f"p{i}") for i in range(members)]
     for process in processes:
         process.waiting = 10_000
@@ -150,7 +150,7 @@ def test_the_cap_holds_for_all_together_and_is_used_up_before_it_is_reached(seed
 
 @pytest.mark.parametrize("wanted", [850, 900, 990])
 def test_the_last_of_the_money_goes_to_who_can_use_it_or_is_told_to_be_gone(wanted):
-    shares = Shares(config(spend={"max_tokens": 1000}), 4, "pause", Amount())
+    shares = Shares(config(spend={"max_tokens": 1000}), 4, "pause")
     idle = {URL: Load(0, 0, 10)}
     granted = Amount()
     for turn in range(40):
@@ -164,7 +164,7 @@ def test_the_last_of_the_money_goes_to_who_can_use_it_or_is_told_to_be_gone(want
 def test_two_judges_under_one_limit_stay_under_it_together(judge_server):
     judge_server.latency = 0.05
     settings = JudgeConfig(kind="openai", model="judge", base_url=judge_server.url, max_in_flight=7)
-    shares = Shares(settings, 2, "stop", Amount())
+    shares = Shares(settings, 2, "stop")
 
     async def run():
         judges = [make_judge(settings) for _ in range(2)]
@@ -201,7 +201,7 @@ def test_before_its_first_share_a_process_sends_nothing(judge_server, limit):
         asking = asyncio.create_task(judge.ask(RateHelpfulness("en", "What?", "It.")))
         await asyncio.sleep(0.2)
         before = judge_server.calls.total()
-        shares = Shares(settings, 1, "stop", Amount())
+        shares = Shares(settings, 1, "stop")
         judge.endpoints.apply(shares.exchange("0", judge.endpoints.report(), 0.0))
         verdict = await asyncio.wait_for(asking, 5)
         await judge.aclose()

@@ -20,7 +20,7 @@ CPU = ROOT / "configs" / "grpo_cpu.yaml"
 
 
 def argv(*overrides: str, device: str = "cpu") -> list[str]:
-    return preflight.flags(config.load(CPU, list(overrides)), device, Path("/prompts.jsonl"))
+    return preflight.flags(config.load(CPU, list(overrides)), device)
 
 
 def parsed(*overrides: str, **options: str):
@@ -32,7 +32,7 @@ def test_every_shipped_configuration_is_good(path):
     loaded = config.load(path, [])
     rewards.check(loaded.reward.name)
     device = "gpu" if loaded.run.device == "gpu" else "cpu"
-    assert cluster.needed(openrlhf_args.parse(preflight.flags(loaded, device, Path("p.jsonl")))).gpus >= 1
+    assert cluster.needed(openrlhf_args.parse(preflight.flags(loaded, device))).gpus >= 1
     assert path.read_text().startswith("# "), "a configuration opens with what it is for"
 
 
@@ -68,7 +68,7 @@ def test_every_flag_of_openrlhf_can_be_given():
 def test_every_flag_we_emit_exists_in_openrlhfs_source():
     flags = openrlhf_flags() | {"actor.adam.lr", "actor.lr_scheduler"}
     for path in CONFIGS:
-        words = preflight.flags(config.load(path, []), "gpu", Path("p.jsonl")) + argv()
+        words = preflight.flags(config.load(path, []), "gpu") + argv()
         assert {word[2:] for word in words if word.startswith("--")} <= flags | openrlhf_known()
     assert set(openrlhf_args.OWNED) <= openrlhf_known()
     assert set(cpu_backend.UNSUPPORTED_FLAGS) <= openrlhf_known()

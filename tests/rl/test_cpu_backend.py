@@ -57,7 +57,7 @@ def test_apply_imports_nothing_heavy_and_repeats() -> None:
         from rl import cpu_backend
         cpu_backend.apply(); cpu_backend.apply(); cpu_backend.apply_in_vllm()
         heavy = sorted({"torch", "ray", "vllm", "openrlhf", "transformers", "deepspeed"} & sys.modules.keys())
-        finders = [finder for finder in sys.meta_path if type(finder).__name__ == "_SeamFinder"]
+        finders = [finder for finder in sys.meta_path if type(finder).__name__ == "SeamFinder"]
         print(json.dumps([heavy, len(finders)]))
         """,
         LONGREWARD_DEVICE="cpu",

@@ -13,6 +13,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "grpo_cpu.yaml"
 
 def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     rows = [{"idx": i, "context": f"Mara {i} sold copper. " * 50, "query": "What did Mara do?"} for i in range(20)]
+    rows.insert(3, {"idx": "no question", "context": "Mara"})  # which is no prompt
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = load(CONFIG, [f"data.train={data}", f"data.heldout={data}", "evaluation.max_prompts=5"])

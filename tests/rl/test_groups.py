@@ -6,19 +6,20 @@ import asyncio
 
 import pytest
 
-from rl.groups import SCALE_MIDDLE, GroupBarrier, TooManyVoidsError
+from rl.errors import TooManyVoidsError
+from rl.groups import SCALE_MIDDLE, GroupBarrier, Member, Settled
 
 
 def scores(total: float) -> dict[str, float]:
     return {"total": total, "helpfulness": total, "faithfulness": total / 2}
 
 
-def exchange(barrier: GroupBarrier, *groups: list[float | None]) -> list[list[tuple[dict[str, float], float]]]:
+def exchange(barrier: GroupBarrier, *groups: list[float | None], tokens=lambda value: 10) -> list[list[Settled]]:
     """Run groups concurrently through the barrier, as the engine does: all join, then finish in any order."""
 
     async def member(prompt, group, value, delay):
         await asyncio.sleep(delay)
-        return await barrier.exchange(prompt, group, None if value is None else scores(value))
+        return await barrier.exchange(prompt, group, Member(None if value is None else scores(value), tokens(value)))
 
     async def run():
         prompts = [f"prompt {i}" for i in range(len(groups))]
@@ -38,7 +39,7 @@ def make(**settings) -> GroupBarrier:
 
 
 def rewards(results) -> list[float]:
-    return [reward for _, reward in results]
+    return [settled.reward for settled in results]
 
 
 def test_valid_rewards_go_through_as_they_are():
@@ -49,29 +50,44 @@ def test_valid_rewards_go_through_as_they_are():
 def test_a_void_reward_becomes_the_mean_of_its_valid_siblings():
     (results,) = exchange(make(), [7, 8, None, 6])
     assert rewards(results) == [7, 8, 7, 6]
-    assert results[2][0] == scores(7)
+    assert results[2].scores == scores(7)
+    assert [settled.left_out for settled in results] == [False, False, True, False]
 
 
-def test_the_advantage_of_a_void_answer_is_zero_and_the_bad_answer_stays_bad():
-    import torch
+def test_a_group_knows_its_spread_and_how_length_goes_with_reward():
+    (results,) = exchange(make(), [7, 8, None, 6], tokens=lambda value: 10 * (value or 0))
+    group = results[0].group
+    assert group.spread == {"total": 1, "helpfulness": 1, "faithfulness": 0.5}
+    assert group.length_correlation == pytest.approx(1)
+    assert not group.without_spread
+    (even,) = exchange(make(), [5, 5, None])
+    assert even[0].group.without_spread and even[0].group.length_correlation == 0
 
-    (results,) = exchange(make(), [7, 8, None, 6])
-    group = torch.tensor(rewards(results))
-    advantages = (group - group.mean()) / (group.std() + 1e-9)  # OpenRLHF's group_norm
-    assert advantages[2] == 0
-    assert advantages[3] < 0 < advantages[1]
+
+def test_a_group_within_the_judges_noise_is_skipped_where_that_is_asked_for():
+    near, far = exchange(make(min_spread=0.5), [7.0, 7.1, 7.2], [3, 7, 9])
+    assert all(settled.left_out for settled in near) and not any(settled.left_out for settled in far)
+    assert rewards(near) == [7.0, 7.1, 7.2]
+    (off,) = exchange(make(), [7.0, 7.0])
+    assert not any(settled.left_out for settled in off)
+
+
+def test_an_answer_without_siblings_is_not_skipped_for_want_of_spread():
+    (results,) = exchange(make(min_spread=0.5), [7.0])
+    assert not results[0].left_out
 
 
 def test_a_group_without_a_valid_reward_is_even_and_near_what_was_seen():
     first, second = exchange(make(), [2, 4], [None, None, None])
     assert rewards(first) == [2, 4]
     assert rewards(second) == [3, 3, 3]
+    assert all(settled.left_out for settled in second)
 
 
 def test_before_any_valid_reward_the_middle_of_the_scale_is_used():
     (results,) = exchange(make(), [None, None])
     assert rewards(results) == [SCALE_MIDDLE, SCALE_MIDDLE]
-    assert results[0][0]["faithfulness"] == SCALE_MIDDLE
+    assert results[0].scores["faithfulness"] == SCALE_MIDDLE
 
 
 def test_groups_do_not_mix():
@@ -94,4 +110,4 @@ def test_the_shuffled_control_permutes_rewards_and_keeps_the_scores():
     (results,) = exchange(make(shuffle=True), [float(i) for i in range(32)])
     assert sorted(rewards(results)) == [float(i) for i in range(32)]
     assert rewards(results) != [float(i) for i in range(32)]
-    assert [s["total"] for s, _ in results] == [float(i) for i in range(32)]
+    assert [settled.scores["total"] for settled in results] == [float(i) for i in range(32)]

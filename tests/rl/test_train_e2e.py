@@ -174,10 +174,10 @@ def test_too_few_gpus_are_told_at_once(submitted, cluster):
     launcher, address = cluster
     started = time.monotonic()
     code, output = launcher.train(
-        *["openrlhf.train.colocate_all=false", "openrlhf.actor.num_gpus_per_node=3"], timeout=90, RAY_ADDRESS=address
+        *["openrlhf.train.colocate_all=false", "openrlhf.vllm.num_engines=3"], timeout=90, RAY_ADDRESS=address
     )
     assert code == 2
-    assert "the run needs 5 GPUs (3 learners + 1 reference + 1 vLLM engines) and Ray has 4" in output
+    assert "the run needs 5 GPUs (1 learners + 1 reference + 3 vLLM engines) and Ray has 4" in output
     assert "Traceback" not in output and len(output.strip().splitlines()) == 1, output
     assert time.monotonic() - started < 40
 

@@ -1,4 +1,4 @@
-"""rl/cpu_seams.py: its guards speak. That it fits what is installed is tested in test_cpu_backend.py."""
+"""rl/seams.py: the guards of all seams speak. That it fits what is installed is tested in test_cpu_backend.py."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from rl import cpu_seams
-from rl.cpu_seams import SEAMS, Seam, SeamError
+from rl import cpu_seams, left_out, seams
+from rl.seams import Seam, SeamError
 
+SEAMS = [*cpu_seams.SEAMS, *left_out.SEAMS]
 each_seam = pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: f"{seam.module}.{seam.name}")
 
 
@@ -35,7 +36,7 @@ def test_a_missing_name_is_named(seam: Seam) -> None:
     with pytest.raises(SeamError) as error:
         seam.apply(types.ModuleType(seam.module))
     package = seam.module.partition(".")[0]
-    for part in (package, cpu_seams.WRITTEN_FOR[package], seam.module, "was not found", "Install", seam.why):
+    for part in (package, seams.WRITTEN_FOR[package], seam.module, "was not found", "Install", seam.why):
         assert part in str(error.value)
 
 
@@ -47,7 +48,7 @@ def test_changed_parameters_are_named(seam: Seam) -> None:
 
 @pytest.mark.parametrize("seam", [seam for seam in SEAMS if seam.source], ids=lambda seam: f"{seam.module}.{seam.name}")
 def test_a_changed_source_is_named(seam: Seam, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_seams.inspect, "getsource", lambda function: "def function(): pass")
+    monkeypatch.setattr(seams.inspect, "getsource", lambda function: "def function(): pass")
     module = fake_module(seam, seam.parameters)
     if seam.source_of:
         other = fake_module(dataclasses.replace(seam, name=seam.source_of), "")
@@ -71,7 +72,7 @@ def test_a_seam_is_applied_once(seam: Seam) -> None:
 @each_seam
 def test_every_seam_says_why_and_for_which_version(seam: Seam) -> None:
     assert seam.why.endswith(".")
-    assert seam.module.partition(".")[0] in cpu_seams.WRITTEN_FOR
+    assert seam.module.partition(".")[0] in seams.WRITTEN_FOR
 
 
 def test_a_flash_attn_name_the_stub_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

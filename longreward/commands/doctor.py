@@ -1,0 +1,188 @@
+"""`longreward doctor`: ask the judge, look at keys and limits, and say what will not work before it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from longreward import doctor
+from longreward.commands.accounts import duration, in_words, money, short
+from longreward.commands.rows import Rows
+from longreward.config import JudgeConfig, RewardConfig
+from longreward.doctor import Finding, Level
+from longreward.errors import InputError
+from longreward.estimate import Estimate, Throughput, estimate, throughput
+from longreward.schema import Sample, Usage
+
+_ABOUT = 7  # characters of the longest topic
+_STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
+
+
+def check_reward(config: RewardConfig, source: Path | None) -> int:
+    """Print what is found out about a reward's configuration, and about scoring `source` with it where that is given.
+
+    Returns 0, or 1 where there is a problem. InputError where `source` holds nothing to score.
+    """
+    out, rows, expected = Console(), None, Estimate()
+    if source is not None:
+        rows = Rows(source)
+        with out.status(f"reading {source}"):
+            expected = estimate(_items(rows), config)
+        if not rows.answers + rows.prompts:
+            raise InputError(f"{source} holds no readable row with context and query{rows.first_problem}")
+    findings, latency_s = check_judge(out, config)
+    if rows is not None:
+        findings += show(out, [*_about_input(rows), *_about_scoring(expected, config.judge, latency_s)])
+    return verdict(out, findings)
+
+
+def check_judge(out: Console, config: RewardConfig, section: str = "") -> tuple[list[Finding], float | None]:
+    """Ask the judge and show what comes of it, then its keys and limits. Returns that and the seconds of a call.
+
+    `section` is where the reward's settings stand in the configuration: "reward." in a training run's.
+    """
+    judge = config.judge
+    with doctor.quietly(), out.status("asking the judge"):
+        check = asyncio.run(doctor.check_judge(config))
+    findings = list(check.findings)
+    if check.usage.calls:
+        findings.append(Finding(Level.OK, "judge", f"this check took {in_words(check.usage, judge.price)}"))
+    findings += [*_keys(judge), *_limits(judge)]
+    return show(out, [finding.within(section) for finding in findings]), check.latency_s
+
+
+def _keys(judge: JudgeConfig) -> list[Finding]:
+    """Which environment variables hold the judge's keys, and which of them are not set. Never a key itself."""
+    findings, urls_by_name = [], doctor.urls_by_key(judge)
+    for name, urls in urls_by_name.items():
+        where = doctor.listed(urls)
+        if os.environ.get(name or doctor.DEFAULT_KEY):
+            findings.append(Finding(Level.OK, "keys", f"{name or doctor.DEFAULT_KEY} is set, the key for {where}"))
+        elif name:
+            sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"
+            findings.append(Finding(Level.PROBLEM, "keys", sentence, f"export {name}"))
+        else:
+            sentence = f"{doctor.DEFAULT_KEY} is not set: no key goes to {where}"
+            findings.append(Finding(Level.NOTE, "keys", sentence, "export it if one is wanted there"))
+    return findings
+
+
+def _limits(judge: JudgeConfig) -> list[Finding]:
+    """What bounds the load on each endpoint and the spend, and what that means."""
+    if judge.kind == "offline":
+        return []
+    findings = []
+    for endpoint in judge.resolved_endpoints:
+        set_ = [f"at most {endpoint.max_in_flight:,} requests at once"]
+        unset = []
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            value = getattr(endpoint, name)
+            if value is None:
+                unset.append(f"judge.{name}")
+            else:
+                set_.append(f"{value:,.0f} {name.partition('_')[0]} a minute")
+        sentence = f"{endpoint.base_url}: {', '.join(set_)}"
+        if not unset:
+            findings.append(Finding(Level.OK, "limits", sentence))
+            continue
+        sentence += f"; {' and '.join(unset)} not set: what the endpoint refuses (429) is asked again later"
+        action = "set what your provider allows; a server of your own needs none"
+        findings.append(Finding(Level.NOTE, "limits", sentence, action))
+    return findings + list(_caps(judge))
+
+
+def _caps(judge: JudgeConfig) -> Iterator[Finding]:
+    caps = {"max_cost": judge.spend.max_cost, "max_tokens": judge.spend.max_tokens}
+    given = [f"judge.spend.{name}={value:.12g}" for name, value in caps.items() if value is not None]
+    if given:
+        yield Finding(Level.OK, "limits", f"no call is begun that could go past {' or '.join(given)}")
+    else:
+        action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
+        yield Finding(Level.NOTE, "limits", "no spend cap: nothing ends a run that costs more than expected", action)
+    if not judge.price.known:
+        action = "set judge.price.prompt_per_million and judge.price.completion_per_million if tokens cost money"
+        yield Finding(Level.NOTE, "limits", "judge.price is not set: costs are not counted", action)
+
+
+def pace(expected: Usage, judge: JudgeConfig, latency_s: float) -> tuple[Throughput, str]:
+    """How fast `expected` can be judged at best, and the limit that decides in words.
+
+    `latency_s` is that of one call; a judge under load is slower, so this is a lower bound.
+    """
+    found = throughput(expected, judge, latency_s)
+    if found.binding != "judge.max_in_flight":
+        return found, found.binding
+    if found.seconds <= 2 * latency_s:
+        return found, "two calls in a row, of which the second needs the first one's reply"
+    return found, f"judge.max_in_flight, {found.in_flight:,} calls at once"
+
+
+def spend_findings(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
+    """Whether `expected` fits under the spend cap."""
+    for name, cap, amount, words in (
+        ("max_cost", judge.spend.max_cost, expected.cost, money),
+        ("max_tokens", judge.spend.max_tokens, expected.tokens, short),
+    ):
+        if cap is not None and amount > cap:
+            sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"
+            yield Finding(Level.NOTE, "cost", sentence, f"raise judge.spend.{name}, or go on later")
+        elif cap is not None:
+            yield Finding(Level.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")
+
+
+def show(out: Console, findings: Sequence[Finding]) -> list[Finding]:
+    """Print findings as a table on a terminal, one line each elsewhere, and return them."""
+    if out.is_terminal:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=len(Level.PROBLEM))
+        table.add_column(no_wrap=True, min_width=_ABOUT)
+        table.add_column(overflow="fold")
+        for finding in findings:
+            text = Text(finding.sentence)
+            if finding.action:
+                text.append(f"\n-> {finding.action}", style="dim")
+            table.add_row(Text(finding.level, style=_STYLES[finding.level]), Text(finding.about), text)
+        out.print(table)
+    else:
+        for finding in findings:
+            action = f" -> {finding.action}" if finding.action else ""
+            line = f"{finding.level:<{len(Level.PROBLEM)}}  {finding.about:<{_ABOUT}}  {finding.sentence}{action}"
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+    return list(findings)
+
+
+def verdict(out: Console, findings: Sequence[Finding]) -> int:
+    """Print the sum of it. Returns 0, or 1 where there is a problem."""
+    problems, notes = (sum(finding.level is level for finding in findings) for level in (Level.PROBLEM, Level.NOTE))
+    counted = f"{problems or 'no'} problem{'s' * (problems != 1)}, {notes or 'no'} note{'s' * (notes != 1)}"
+    out.print(counted, style=_STYLES[Level.PROBLEM if problems else Level.OK], highlight=False)
+    return 1 if problems else 0
+
+
+def _items(rows: Rows) -> Iterator[Sample | tuple[str, str]]:
+    for _, sample, answered in rows.samples(unanswered=True):
+        yield sample if answered else (sample.context, sample.query)
+
+
+def _about_input(rows: Rows) -> Iterator[Finding]:
+    if rows.broken:
+        sentence = f"{len(rows.broken):,} of its rows cannot be read; the first: {rows.broken[0]}"
+        yield Finding(Level.NOTE, "input", sentence, "mend them, or they are passed over")
+    prompts = f", {rows.prompts:,} prompts without an answer" if rows.prompts else ""
+    yield Finding(Level.OK, "input", f"{rows.source}: {rows.answers:,} answers{prompts}")
+
+
+def _about_scoring(expected: Estimate, judge: JudgeConfig, latency_s: float | None) -> Iterator[Finding]:
+    if judge.kind == "offline":
+        return
+    yield Finding(Level.OK, "cost", f"scoring them takes about {in_words(expected, judge.price)}")
+    yield from spend_findings(expected, judge)
+    if latency_s is not None:
+        found, limit = pace(expected, judge, latency_s)
+        yield Finding(Level.OK, "pace", f"at {latency_s:.2g} s a call at least {duration(found.seconds)}, by {limit}")

@@ -1,0 +1,234 @@
+"""Everything about a training run that can be known before a GPU is taken: files, GPUs, data, disk, judge, cost, pace.
+
+    python rl/doctor.py --config configs/grpo_cpu.yaml [section.key=value ...]
+
+Takes nothing and changes nothing; asks the judge some 16 short questions per endpoint. Exit code 0, 1 where there is a
+problem that would end the run, 2 for a configuration that cannot be read. `rl/train.py --dry-run` lets OpenRLHF itself
+check its flags besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from longreward.commands.accounts import duration, in_words
+from longreward.commands.doctor import check_judge, pace, show, spend_findings, verdict
+from longreward.doctor import Finding, Level
+from longreward.errors import ConfigError, LongRewardError
+from longreward.estimate import Estimate
+from rl import cluster, expected, openrlhf_args, preflight, prepare_data, rewards
+from rl.config import RunConfig, load
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check one configuration. Returns 0; 1 where there is a problem; 2 for a user's error; 130 if stopped."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
+    options, overrides = parser.parse_known_args(argv)
+    try:
+        wrong = [word for word in overrides if word.startswith("-")]
+        if wrong:
+            raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
+        return check_run(load(options.config, overrides), Console())
+    except LongRewardError as error:
+        print(f"doctor: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def check_run(config: RunConfig, out: Console) -> int:
+    """Print what is found out about a run. Returns 0, or 1 where there is a problem.
+
+    ConfigError for flags that OpenRLHF's parser does not take, or an unknown reward.
+    """
+    rewards.check(config.reward.name)
+    # A configuration for GPUs can be looked at on a laptop.
+    device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
+    args = openrlhf_args.parse(preflight.flags(config, device))
+    flags = vars(args)
+
+    missing = [Finding(Level.PROBLEM, "files", *_halves(text)) for text in preflight.paths(config, flags)]
+    findings = show(out, missing or [Finding(Level.OK, "files", "data and model are there")])
+    findings += show(out, [*_tracking(config), *preflight.placement(flags)])
+    with out.status("looking for GPUs"):
+        gpus = list(_gpus(config, args, device))
+    findings += show(out, gpus)
+
+    prompts: int | None = None
+    if not missing:
+        with out.status("reading the data with the policy's tokenizer"):
+            data, prompts = _data(config, flags)
+        findings += show(out, data)
+    findings += show(out, [*_batches(flags, prompts), *_disk(config, flags, prompts)])
+
+    found, latency_s = check_judge(out, config.reward, "reward.")
+    findings += found
+    if prompts and config.reward.judge.kind == "openai":
+        with out.status("counting what the judge will be asked"):
+            episode = expected.of_episode(config, flags)
+            cost = [*_cost(config, flags, episode, prompts), *_pace(config, flags, episode, prompts, latency_s)]
+        findings += show(out, [finding.within("reward.") for finding in cost])
+    return verdict(out, findings)
+
+
+def _tracking(config: RunConfig) -> Iterator[Finding]:
+    try:
+        preflight.tracking(config)
+    except ConfigError as error:
+        yield Finding(Level.PROBLEM, "keys", *_halves(str(error)))
+
+
+def _gpus(config: RunConfig, args: Namespace, device: str) -> Iterator[Finding]:
+    """What the run needs of Ray, and what is there. No cluster is started."""
+    needed = cluster.needed(args)
+    need = f"the run takes {needed.gpus} GPU{'s' * (needed.gpus != 1)} ({needed.parts}) and as many CPUs"
+    if not config.needs_own_cluster:
+        yield from _on_cluster(config, needed, device, need)
+    elif device == "cpu":
+        here = f"without a GPU they are logical ones, of a Ray of its own on this machine's {os.cpu_count()} cores"
+        yield Finding(Level.OK, "GPUs", f"{need}; {here}")
+    else:
+        import torch
+
+        there = torch.cuda.device_count()
+        if there >= needed.gpus:
+            yield Finding(Level.OK, "GPUs", f"{need}; this machine has {there} GPUs and {os.cpu_count()} CPUs")
+        elif there:
+            action = "start it on a cluster (ray.address), or need fewer (openrlhf.train.colocate_all)"
+            yield Finding(Level.PROBLEM, "GPUs", f"{need}, and this machine has {there} GPUs", action)
+        else:
+            action = "run the doctor there, or with ray.address=HOST:PORT"
+            yield Finding(Level.NOTE, "GPUs", f"{need}; the machine or cluster that has them was not looked at", action)
+
+
+def _on_cluster(config: RunConfig, needed: cluster.Resources, device: str, need: str) -> Iterator[Finding]:
+    import ray
+
+    address = config.ray.address or os.environ["RAY_ADDRESS"]
+    try:
+        cluster.connect(config, needed, device, {})
+        there, free = ray.cluster_resources(), ray.available_resources()
+    except ConfigError as error:
+        yield Finding(Level.PROBLEM, "GPUs", *_halves(str(error)))
+        return
+    finally:
+        ray.shutdown()
+    gpus, cpus, idle = (int(number) for number in (there.get("GPU", 0), there.get("CPU", 0), free.get("GPU", 0)))
+    yield Finding(Level.OK, "GPUs", f"{need}; Ray at {address} has {gpus} GPUs and {cpus} CPUs")
+    if idle < needed.gpus:
+        sentence = f"only {idle} of Ray's {gpus} GPUs are free now: the run would wait for others to end"
+        yield Finding(Level.NOTE, "GPUs", sentence, "see `ray status`")
+
+
+def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], int | None]:
+    """Findings about the prompts, and how many an episode trains on; None where that cannot be told."""
+    findings: list[Finding] = []
+    budget = flags["data.max_len"] - flags["rollout.max_new_tokens"]
+    prompts: int | None = None
+    try:
+        tokenizer = prepare_data.load_tokenizer(flags["actor.model_name_or_path"])
+        if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
+            sentence = f"the tokenizer of {flags['actor.model_name_or_path']} tells no character offsets"
+            findings.append(Finding(Level.PROBLEM, "data", sentence, "set reward.tokenizer=words"))
+        for key, source, most in (
+            ("data.train", config.data.train, None),
+            ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
+        ):
+            if source is not None:
+                report = prepare_data.measure(source, tokenizer, budget, most)
+                findings += _about_prompts(key, report, budget, flags)
+                if key == "data.train":
+                    prompts = min(report.kept, flags["data.max_samples"])
+                    if prompts < report.kept:
+                        sentence = f"the first {prompts:,} of {report.kept:,} prompts are trained on"
+                        findings.append(Finding(Level.NOTE, "data", sentence, "that is openrlhf.data.max_samples"))
+    except LongRewardError as error:
+        findings.append(Finding(Level.PROBLEM, "data", *_halves(str(error))))
+    return findings, prompts
+
+
+def _about_prompts(key: str, report: prepare_data.Report, budget: int, flags: Mapping[str, Any]) -> Iterator[Finding]:
+    longest = f"the longest has {report.longest_uncut:,} tokens, the budget is {budget:,}"
+    yield Finding(Level.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
+    if report.cut:
+        whole = report.longest_uncut + flags["rollout.max_new_tokens"]
+        sentence = f"{key}: {report.cut:,} prompts over the budget are cut in the middle of the document"
+        yield Finding(Level.NOTE, "data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
+    if report.broken:
+        sentence = f"{key}: {len(report.broken):,} unreadable rows are passed over; the first: {report.broken[0]}"
+        yield Finding(Level.NOTE, "data", sentence, "mend them if they matter")
+
+
+def _batches(flags: Mapping[str, Any], prompts: int | None) -> list[Finding]:
+    batch, steps = expected.counts(flags, prompts or 0)
+    answers = f"{batch} prompts x {flags['rollout.n_samples_per_prompt']} answers"
+    each = f"train.batch_size is {flags['train.batch_size']}"
+    whole = f"{steps} steps of {answers}" if prompts else f"steps of {answers}"
+    return preflight.steps(flags, prompts) or [Finding(Level.OK, "batches", f"{whole}; {each}")]
+
+
+def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> Iterator[Finding]:
+    yield from expected.disk(config, flags, prompts)
+    every, steps = flags["ckpt.save_steps"], expected.counts(flags, prompts)[1] if prompts else None
+    if every < 0 or flags["ckpt.disable_ds"]:
+        yield Finding(
+            Level.NOTE, "disk", "no checkpoint is saved: a crash loses everything", "set openrlhf.ckpt.save_steps=20"
+        )
+    elif steps is not None and every > steps:
+        sentence = f"a checkpoint is saved every {every} steps and the run has {steps}: a crash loses everything"
+        yield Finding(Level.NOTE, "disk", sentence, "lower openrlhf.ckpt.save_steps")
+
+
+def _cost(config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompts: int) -> Iterator[Finding]:
+    judge, steps = config.reward.judge, expected.counts(flags, prompts)[1]
+    whole = expected.of_run(config, flags, episode)
+    heldout = " and the held-out scores" if config.data.heldout else ""
+    sentence = f"{steps} steps{heldout} take about {in_words(whole, judge.price)} of the judge, retries left out"
+    yield Finding(Level.OK, "cost", sentence)
+    yield from spend_findings(whole, judge)
+
+
+def _pace(
+    config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompts: int, latency_s: float | None
+) -> Iterator[Finding]:
+    """Whether the judge can keep up. How long generation takes nobody knows before; so the other way round."""
+    if latency_s is None:
+        yield Finding(Level.NOTE, "pace", "no judge call was measured: how fast a step is judged cannot be told")
+        return
+    batch, samples = expected.counts(flags, prompts)[0], flags["rollout.n_samples_per_prompt"]
+    step = episode.scaled(min(batch, prompts) / prompts)
+    found, limit = pace(step, config.reward.judge, latency_s)
+    seconds = duration(found.seconds)
+    yield Finding(
+        Level.OK,
+        "pace",
+        f"a step of {batch} prompts x {samples} answers asks {in_words(step, config.reward.judge.price)}: at "
+        f"{latency_s:.2g} s a call at least {seconds} of judging, by {limit}. Answers are judged while others are "
+        f"generated, so the judge holds nothing up where generating a step takes longer than {seconds}; the last ones "
+        f"add {duration(2 * latency_s)}",
+    )
+    if found.seconds > config.reward.answer_timeout_s:
+        sentence = f"answers that wait longer than reward.answer_timeout_s={config.reward.answer_timeout_s:g} are void"
+        action = f"raise it over {seconds}, or the limit that decides"
+        yield Finding(Level.NOTE, "pace", sentence, action)
+
+
+def _halves(text: str) -> Iterable[str]:
+    """An error's sentence and its next action."""
+    sentence, _, action = text.rpartition("; ")
+    return (sentence, action) if sentence else (text,)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Errors that end a run at no fault of the policy. `resume=true` continues it at its last checkpoint."""
+
+from __future__ import annotations
+
+from longreward.errors import LongRewardError
+
+
+class RunFailedError(LongRewardError):
+    """The run cannot go on as things are."""
+
+
+class RunStoppedError(RunFailedError):
+    """Raised in a rollout, it ends OpenRLHF's loop between two updates."""
+
+
+class SpendCapReachedError(RunStoppedError):
+    """`judge.spend` is used up and `reward.on_spend_cap` is stop."""
+
+
+class JudgeDownError(RunStoppedError):
+    """No endpoint of the judge has worked for `judge.max_outage_s`, or all of them refuse us."""
+
+
+class TooManyVoidsError(RunStoppedError):
+    """The share of void rewards passed the configured limit: the judge fails, not the policy."""
+
+
+class JudgeDriftError(RunFailedError):
+    """The judge scores the canaries otherwise than at the start, and `watch.on_drift` is stop."""
+
+
+class PartDiedError(RunFailedError):
+    """The process of an engine, a learner or another part of OpenRLHF is gone."""
+
+
+class StalledError(RunFailedError):
+    """Nothing has moved for `run.stall_s`; the message names what is being waited for."""
+
+
+class ClusterLostError(RunFailedError):
+    """Ray's head is gone, and every process of the run with it."""

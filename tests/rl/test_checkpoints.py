@@ -1,0 +1,69 @@
+"""Which checkpoint a run continues from, when it was killed at any moment of saving one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rl import checkpoints
+
+
+def save(folder: Path, model: str, tag: str, *, complete: bool = True, latest: bool = True) -> None:
+    """A checkpoint as DeepSpeed and OpenRLHF leave it; not complete: killed while the other ranks were writing."""
+    path = folder / model / tag
+    path.mkdir(parents=True)
+    (path / "mp_rank_00_model_states.pt").write_bytes(b"weights")
+    if complete:
+        (path / "metric.json").write_text("{}")
+    if latest:
+        (folder / model / "latest").write_text(tag)
+
+
+def latest(folder: Path, model: str = "_actor") -> str:
+    return (folder / model / "latest").read_text()
+
+
+def test_the_newest_one_is_taken_by_number_not_by_name(tmp_path):
+    for step in (8, 9, 10):
+        save(tmp_path, "_actor", f"global_step{step}")
+    assert checkpoints.last_complete(tmp_path) == 10
+    assert checkpoints.prepare_resume(tmp_path) == 10
+    assert latest(tmp_path) == "global_step10"
+
+
+def test_a_half_written_one_is_passed_over_though_latest_names_it(tmp_path):
+    save(tmp_path, "_actor", "global_step4")
+    save(tmp_path, "_actor", "global_step6", complete=False)
+    assert checkpoints.prepare_resume(tmp_path) == 4
+    assert latest(tmp_path) == "global_step4"
+    assert not (tmp_path / "_actor" / "global_step6").exists()
+    assert (tmp_path / "_actor" / "global_step4" / "mp_rank_00_model_states.pt").exists()
+
+
+def test_actor_and_critic_continue_at_the_same_step(tmp_path):
+    for model in ("_actor", "_critic"):
+        save(tmp_path, model, "global_step4")
+    save(tmp_path, "_actor", "global_step6")  # killed before the critic's turn
+    assert checkpoints.prepare_resume(tmp_path) == 4
+    assert latest(tmp_path) == latest(tmp_path, "_critic") == "global_step4"
+
+
+def test_latest_that_names_a_deleted_one_or_nothing_is_mended(tmp_path):
+    save(tmp_path, "_actor", "global_step4")
+    for text in ("global_step6", ""):
+        (tmp_path / "_actor" / "latest").write_text(text)
+        assert checkpoints.prepare_resume(tmp_path) == 4
+        assert latest(tmp_path) == "global_step4"
+
+
+def test_the_best_one_counts_if_it_is_the_newest(tmp_path):
+    save(tmp_path, "_actor", "global_step4")
+    save(tmp_path, "_actor", "best_global_step6")
+    assert checkpoints.prepare_resume(tmp_path) == 6
+    assert latest(tmp_path) == "best_global_step6"
+
+
+def test_without_a_complete_one_nothing_is_left_that_openrlhf_would_load(tmp_path):
+    save(tmp_path, "_actor", "global_step2", complete=False)
+    assert checkpoints.prepare_resume(tmp_path) == 0
+    assert not (tmp_path / "_actor").exists()
+    assert checkpoints.prepare_resume(tmp_path) == checkpoints.last_complete(tmp_path / "none") == 0

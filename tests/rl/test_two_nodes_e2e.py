@@ -1,0 +1,169 @@
+"""A run across two machines: Ray nodes in network namespaces of their own, joined by a bridge. Needs root.
+
+python -m pytest -m soak tests/rl/test_two_nodes_e2e.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(1500)]
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+
+def namespaces_work() -> bool:
+    name = f"lr-{uuid.uuid4().hex[:6]}"
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        return False
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode == 0
+    if made:
+        ip("netns", "del", name)
+    return made
+
+
+needs_namespaces = pytest.mark.skipif(not namespaces_work(), reason="needs root and network namespaces")
+
+
+@dataclass
+class Machines:
+    """Two network namespaces with addresses of their own, and the Ray nodes in them."""
+
+    launcher: object
+    name: str = field(default_factory=lambda: uuid.uuid4().hex[:5])
+    folder: Path = Path()
+
+    def inside(self, number: int, *words: str) -> list[str]:
+        return ["ip", "netns", "exec", f"lr{self.name}{number}", *words]
+
+    def address(self, number: int) -> str:
+        return f"10.77.3.{number}"
+
+    def set_up(self) -> None:
+        self.folder = Path("/tmp") / f"lr-{self.name}"  # Ray's socket paths may have 107 characters
+        bridge = f"lr{self.name}b"
+        ip("link", "add", bridge, "type", "bridge")
+        ip("link", "set", bridge, "up")
+        for number in (1, 2):
+            space, inner, outer = f"lr{self.name}{number}", f"lr{self.name}i{number}", f"lr{self.name}o{number}"
+            ip("netns", "add", space)
+            ip("link", "add", outer, "type", "veth", "peer", "name", inner)
+            ip("link", "set", outer, "master", bridge, "up")
+            ip("link", "set", inner, "netns", space, "name", "eth0")
+            for words in (
+                ["link", "set", "lo", "up"],
+                ["addr", "add", f"{self.address(number)}/24", "dev", "eth0"],
+                ["link", "set", "eth0", "up"],
+            ):
+                subprocess.run(self.inside(number, "ip", *words), check=True)
+
+    def tear_down(self) -> None:
+        for number in (1, 2):
+            subprocess.run(["ip", "netns", "del", f"lr{self.name}{number}"], check=False)
+        subprocess.run(["ip", "link", "del", f"lr{self.name}b"], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_ray(self, number: int) -> None:
+        words = ["--num-gpus=1", "--num-cpus=4", f"--node-ip-address={self.address(number)}"]
+        words += ["--object-store-memory=300000000", "--disable-usage-stats"]
+        if number == 1:
+            words += ["--head", "--port=6399", f"--temp-dir={self.folder}", "--include-dashboard=false"]
+        else:
+            words += [f"--address={self.address(1)}:6399"]
+        ray = str(Path(sys.executable).with_name("ray"))
+        code, output = self.launcher.run(
+            *self.inside(number, ray, "start", *words),
+            timeout=120,
+            LONGREWARD_TEST_MACHINE=str(number),
+            GLOO_SOCKET_IFNAME="eth0",
+        )
+        assert code == 0, output
+
+    def processes(self, number: int, named: str = "") -> dict[int, str]:
+        """What runs on that machine, told by its environment."""
+        found = {}
+        for pid, command in self.launcher.descendants().items():
+            try:
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+            except OSError:
+                continue
+            if named in command and f"LONGREWARD_TEST_MACHINE={number}\0".encode() in environment:
+                found[pid] = command
+        return found
+
+    def lose(self, number: int) -> None:
+        """The machine is gone: all its processes at once."""
+        for pid in self.processes(number):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+@pytest.fixture
+def machines(launcher) -> Iterator[Machines]:
+    made = Machines(launcher)
+    try:
+        made.set_up()
+        yield made
+    finally:
+        for number in (1, 2):
+            made.lose(number)
+        made.tear_down()
+
+
+def settings(launcher, zero_stage: int, *more: str) -> list[str]:
+    return [
+        *[sys.executable, "rl/train.py", "--config", "configs/grpo_cpu.yaml", f"run.dir={launcher.directory}/runs"],
+        *["run.name=two", "data.heldout=null", "reward.workers=2", "run.deadline_start_s=300"],
+        # One GPU a machine: a learner, a reference and an engine on each.
+        *["openrlhf.actor.num_gpus_per_node=2", "openrlhf.ref.num_gpus_per_node=2", "openrlhf.vllm.num_engines=2"],
+        *["openrlhf.rollout.batch_size=4", "openrlhf.rollout.n_samples_per_prompt=4", "openrlhf.train.batch_size=16"],
+        *["openrlhf.rollout.micro_batch_size=4", "openrlhf.train.micro_batch_size=4"],
+        *[f"openrlhf.ds.zero_stage={zero_stage}", "openrlhf.ckpt.save_steps=2", "resume=true", *more],
+    ]
+
+
+@needs_namespaces
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_a_run_across_two_machines_survives_the_loss_of_one(launcher, machines, zero_stage):
+    machines.start_ray(1)
+    machines.start_ray(2)
+    run = launcher.directory / "runs" / "two"
+    environment = {"RAY_ADDRESS": f"{machines.address(1)}:6399", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "eth0"}
+    # 20 steps: it is in the midst of them when the machine is lost.
+    words = machines.inside(1, *settings(launcher, zero_stage, "openrlhf.data.max_samples=80"))
+    process = launcher.start(*words, LONGREWARD_TEST_MACHINE="driver", **environment)
+    deadline = time.monotonic() + 600
+    while not (run / "checkpoints" / "_actor" / "global_step2" / "metric.json").is_file():
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.5)
+    for part in ("ray::JudgeWorker", "ray::RolloutRayActor"):
+        where = [len(machines.processes(number, part)) for number in (1, 2)]
+        assert sum(where) == 2, (part, where)
+    assert [len(machines.processes(number, "ray::JudgeWorker")) for number in (1, 2)] == [1, 1]
+    assert machines.processes(1, "Actor") and machines.processes(2, "Actor")
+    machines.lose(2)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output
+    assert " died (" in output and "resume=true continues there" in output and "Traceback" not in output, output
+    machines.start_ray(2)
+    code, output = launcher.run(*words, timeout=900, LONGREWARD_TEST_MACHINE="driver", **environment)
+    assert code == 0, output
+    assert "continuing" in output and "at the checkpoint of step" in output
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["steps"], summary["void_rate"]) == (20, 0)
