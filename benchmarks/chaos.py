@@ -111,6 +111,11 @@ class Run:
         found: dict[str, Any] = json.loads((self.directory / "summary.json").read_text())
         return found
 
+    def prompts(self) -> int:
+        """Different prompts whose answers were scored."""
+        lines = [line for path in (self.directory / "store").glob("*.jsonl") for line in path.read_text().splitlines()]
+        return len({json.loads(line)["id"] for line in lines})
+
     def curves(self) -> dict[str, list[float]]:
         """All scalars that TensorBoard has."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -181,12 +186,7 @@ def resume(folder: Path, kills: int, steps: int, seed: int) -> bool:
         repeated = judge_server.stats(url)["repeated"]
         requests = judge_server.stats(url)["requests"]
         summary = made.summary()
-        records = [
-            json.loads(line)
-            for path in (made.directory / "store").glob("*.jsonl")
-            for line in path.read_text().splitlines()
-        ]
-        prompts = len({record["id"] for record in records})
+        prompts = made.prompts()
     print(f"exit {code}; steps {summary['steps']} of {steps}; prompts seen {prompts} of {steps * 2}")
     print(f"judge calls {requests}; answered twice {repeated}, in flight at the kills {in_flight}")
     return code == 0 and summary["steps"] == steps and repeated <= in_flight and prompts == steps * 2
@@ -268,6 +268,12 @@ def outage(folder: Path, seconds: float) -> bool:
                 print("\n".join(f"    {line}" for line in said))
                 fine &= code == 1 and "the judge is down" in "".join(said) and "checkpoint of step" in "".join(said)
                 made.wait_until_gone()
+                with judge_server.running(port, latency=0.3, rules=True):
+                    made.start("resume=true")
+                    code = made.wait(300)
+                summary, prompts = made.summary(), made.prompts()
+                print(f"{name}: resumed, exit {code}, {summary['steps']} steps of 12, {prompts} prompts of 24")
+                fine &= code == 0 and summary["steps"] == 12 and prompts == 24
     return fine
 
 

@@ -7,11 +7,16 @@ after a barrier of all ranks, so that is the sign of a complete one.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
+
+from longreward.errors import ConfigError
 
 _COMPLETE = "metric.json"
+_RANK_0_OF_ZERO_3 = "zero_pp_rank_0_mp_rank_00_model_states.pt"
 _TAG = re.compile(r"(?:best_)?global_step(\d+)")
 
 
@@ -38,6 +43,47 @@ def prepare_resume(folder: Path) -> int:
         part.write_text(complete[step], encoding="utf-8")
         part.replace(model / "latest")
     return step
+
+
+def mend_position(folder: Path, step: int, prompts: int, batch: int) -> None:
+    """Make the checkpoint of `step` know its position in data of `prompts` an episode, `batch` a step.
+
+    An asynchronous run that generates several steps at once saves the position of the last of them with each.
+    """
+    import torch
+
+    episode, steps = divmod(step, math.ceil(prompts / batch))
+    if not steps:
+        return  # the last step of an episode: whatever was generated with it is trained on
+    checkpoint = folder / "_actor" / _complete(folder)[step]
+    # Rank 0's is the one that OpenRLHF reads; the name depends on the ZeRO stage.
+    path = next(checkpoint.glob("*mp_rank_00_model_states.pt"), None)
+    if (checkpoint / _RANK_0_OF_ZERO_3).is_file():
+        path = checkpoint / _RANK_0_OF_ZERO_3
+    if path is None:
+        raise ConfigError(f"{checkpoint} holds no model states; resume from another checkpoint, or without")
+    states = torch.load(path, map_location="cpu", weights_only=False)  # as DeepSpeed reads it
+    states["data_loader_state_dict"] = loader_at(states["data_loader_state_dict"], steps * batch)
+    states |= {"episode": episode, "total_consumed_prompts": episode * prompts + steps * batch}
+    part = path.with_suffix(".part")
+    torch.save(states, part)
+    part.replace(path)
+
+
+def loader_at(state: dict[str, Any], yielded: int) -> dict[str, Any]:
+    """The data loader's state when it had yielded so many prompts of its episode, from a later one.
+
+    KeyError where torchdata's state has another shape, as with `data.dataloader_num_workers`.
+    """
+    sampler = state["_sampler_iter_state"]
+    counts = [(state, "_num_yielded"), (state, "_sampler_iter_yielded"), (sampler, "samples_yielded")]
+    counts.append((sampler["sampler_iter_state"], "yielded"))
+    for part, name in counts:
+        if part[name] < yielded:
+            raise KeyError(f"the data loader has yielded {part[name]} prompts, which is before the {yielded} used")
+        part[name] = yielded
+    state["_iterator_finished"] = False
+    return state
 
 
 def _models(folder: Path) -> list[Path]:

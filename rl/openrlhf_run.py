@@ -47,31 +47,17 @@ def _save_now(trainer: Any, step: int) -> None:
     if args.algo.dynamic_filtering_enable:
         raise RuntimeError("with dynamic filtering only OpenRLHF's own checkpoints know their position in the data")
     args.ckpt.save_steps, args.logger.logging_steps = 1, step + 1  # the step's logs were written when it ended
+    from rl import checkpoints
+
     prompts, batch = len(trainer.prompts_dataloader), args.rollout.batch_size
     episode, steps = divmod(step, math.ceil(prompts / batch))  # an episode's last batch may be a short one
     states = {
         "episode": episode,
         "global_step": step,
         "total_consumed_prompts": episode * prompts + steps * batch,
-        "data_loader_state_dict": _at(trainer.prompts_dataloader.state_dict(), steps * batch),
+        "data_loader_state_dict": checkpoints.loader_at(trainer.prompts_dataloader.state_dict(), steps * batch),
     }
     trainer.save_logs_and_checkpoints(step, {}, states)
-
-
-def _at(state: dict[str, Any], yielded: int) -> dict[str, Any]:
-    """The data loader's state after so many prompts of its episode, without those of the step that was broken off.
-
-    KeyError where torchdata's state has another shape, as with `data.dataloader_num_workers`.
-    """
-    sampler = state["_sampler_iter_state"]
-    counts = [(state, "_num_yielded"), (state, "_sampler_iter_yielded"), (sampler, "samples_yielded")]
-    counts.append((sampler["sampler_iter_state"], "yielded"))
-    for part, name in counts:
-        if part[name] < yielded:
-            raise KeyError(f"the data loader has yielded {part[name]} prompts, which is before the {yielded} used")
-        part[name] = yielded
-    state["_iterator_finished"] = False
-    return state
 
 
 def release() -> None:

@@ -118,6 +118,7 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
                 )
             try:
                 _prepare(session)
+                _mend_position(session)
                 model = vars(args)["actor.model_name_or_path"]
                 tokenizer = model if config.reward.tokenizer == "policy" else None
                 session.workers = judge_workers.start(config, tokenizer, run_id)
@@ -140,6 +141,15 @@ def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:
         # OpenRLHF's logger asks for neither, and takes them from here.
         variables |= {"WANDB_RUN_ID": config.wandb.run_id or run_id, "WANDB_RESUME": "allow"}
     return variables | reward_client.Settings.of(config, run_id).environment()
+
+
+def _mend_position(session: Session) -> None:
+    flags = vars(session.args)
+    ahead = (flags["rollout.vllm_generate_batch_size"] or 0) > flags["rollout.batch_size"]
+    # With dynamic filtering nobody knows how many prompts a step took.
+    if session.first_step and ahead and not flags["algo.dynamic_filtering_enable"]:
+        prompts = min(session.reports["train"].kept, flags["data.max_samples"])
+        checkpoints.mend_position(session.config.checkpoints, session.first_step, prompts, flags["rollout.batch_size"])
 
 
 def _prepare(session: Session) -> None:

@@ -78,7 +78,10 @@ class Watchdog:
         last, since = self._signs(), time.monotonic()
         unplaced_since: float | None = None
         while not self._ended.wait(_LOOK_S):
-            unplaced = _unplaced()
+            try:
+                unplaced = _unplaced()
+            except (ray.exceptions.RayError, RuntimeError):
+                continue  # the head is busy, or gone, which the other thread finds out
             unplaced_since = (unplaced_since or time.monotonic()) if unplaced else None
             if unplaced_since is not None and time.monotonic() - unplaced_since > self._start_s:
                 self._end(f"Ray has not placed {unplaced} within {self._start_s:.0f} s (run.deadline_start_s)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from rl import checkpoints
 
 
@@ -67,3 +69,30 @@ def test_without_a_complete_one_nothing_is_left_that_openrlhf_would_load(tmp_pat
     assert checkpoints.prepare_resume(tmp_path) == 0
     assert not (tmp_path / "_actor").exists()
     assert checkpoints.prepare_resume(tmp_path) == checkpoints.last_complete(tmp_path / "none") == 0
+
+
+def test_a_checkpoint_of_steps_generated_ahead_continues_after_its_own_step(tmp_path):
+    """torchdata's own loader: shuffled, 12 prompts, 8 drawn at once, the checkpoint is of the first step of 2."""
+    torch = pytest.importorskip("torch")
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    loader = StatefulDataLoader(list(range(12)), batch_size=1, shuffle=True)
+    drawing = iter(loader)
+    order = [int(next(drawing)) for _ in range(8)]
+    save(tmp_path, "_actor", "global_step1")
+    path = tmp_path / "_actor" / "global_step1" / "mp_rank_00_model_states.pt"
+    states = {"module": {"weight": torch.ones(2)}, "data_loader_state_dict": loader.state_dict(), "global_step": 1}
+    torch.save(states | {"episode": 0, "total_consumed_prompts": 8}, path)
+    checkpoints.mend_position(tmp_path, 1, prompts=12, batch=2)
+    mended = torch.load(path, weights_only=False)
+    assert (mended["episode"], mended["total_consumed_prompts"], mended["global_step"]) == (0, 2, 1)
+    assert torch.equal(mended["module"]["weight"], torch.ones(2))
+    again = StatefulDataLoader(list(range(12)), batch_size=1, shuffle=True)
+    again.load_state_dict(mended["data_loader_state_dict"])
+    rest = [int(value) for value in again]
+    assert rest[:6] == order[2:] and len(rest) == 10
+
+
+def test_the_last_step_of_an_episode_is_left_as_it_is(tmp_path):
+    save(tmp_path, "_actor", "global_step6")
+    checkpoints.mend_position(tmp_path, 6, prompts=12, batch=2)  # no torch file: it would fail to read it

@@ -76,6 +76,22 @@ def test_a_driver_that_is_killed_continues_at_its_checkpoint_and_pays_for_nothin
     assert code == 0 and "is finished" in output
 
 
+@pytest.mark.soak
+def test_an_asynchronous_run_continues_where_it_was_in_the_data_though_it_generates_ahead(launcher, tiny, judge_server):
+    run = launcher.directory / "runs" / "run"
+    more = ["openrlhf.rollout.vllm_generate_batch_size=16"]
+    config = "configs/grpo_async_cpu.yaml"
+    process = launcher.start(*launcher.train_words(*settings(judge_server, tiny, *more), config=config))
+    wait_for(lambda: saved(run, 1), 300, process)
+    process.kill()
+    process.wait()
+    launcher.wait_until_gone(120)
+    code, output = launcher.train(*settings(judge_server, tiny, *more), config=config, timeout=400)
+    assert code == 0, output
+    assert json.loads((run / "summary.json").read_text())["steps"] == 6
+    assert len({record["id"] for record in records(run)}) == 24
+
+
 def test_a_run_survives_its_judge_worker_and_ends_in_a_sentence_when_an_engine_dies(launcher, tiny, judge_server):
     judge_server.latency = 0.3
     run = launcher.directory / "runs" / "run"
