@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     """
     spec = importlib.util.find_spec(MODULE) if importlib.util.find_spec("openrlhf") else None
     if spec is None or spec.origin is None:
-        raise ConfigError("openrlhf is not installed; run ./launch/install.sh (CPU) or pip install '.[gpu]'")
+        raise ConfigError("openrlhf is not installed; run ./launch/install.sh (CPU), or see README.md for GPUs")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     main = next((n for n in tree.body if isinstance(n, ast.If) and "__main__" in ast.unparse(n.test)), None)
     body = main.body if main else []
