@@ -24,7 +24,7 @@ from longreward.commands.doctor import check_judge, pace, show, spend_findings, 
 from longreward.doctor import Finding, Level
 from longreward.errors import ConfigError, LongRewardError
 from longreward.estimate import Estimate
-from rl import cluster, expected, openrlhf_args, preflight, prepare_data, rewards
+from rl import cluster, disk, expected, openrlhf_args, preflight, prepare_data, rewards
 from rl.config import RunConfig, load
 
 
@@ -179,7 +179,7 @@ def _batches(flags: Mapping[str, Any], prompts: int | None) -> list[Finding]:
 
 
 def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> Iterator[Finding]:
-    yield from expected.disk(config, flags, prompts)
+    yield from disk.findings(config, flags, prompts)
     every, steps = flags["ckpt.save_steps"], expected.counts(flags, prompts)[1] if prompts else None
     if every < 0 or flags["ckpt.disable_ds"]:
         yield Finding(

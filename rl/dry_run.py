@@ -24,7 +24,7 @@ def dry_run(config: RunConfig) -> int:
     for problem in preflight.problems(config, vars(args)):
         print(f"note: {problem}")
     if config.reward.judge.kind == "openai" and config.data.train.is_file():
-        print(expected.sentence(expected.expected(config, vars(args)), priced=config.reward.judge.price.known))
+        print(expected.sentence(expected.expected(config, vars(args)), config.reward.judge.price))
     needed = cluster.needed(args)
     print(f"needs {needed.gpus} GPUs ({needed.parts})")
     print(f"{config.directory}: config.yaml and command.txt are written")

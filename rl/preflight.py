@@ -16,7 +16,7 @@ from longreward import doctor
 from longreward.config import RewardConfig
 from longreward.doctor import Finding, Level
 from longreward.errors import ConfigError, InputError
-from rl import canaries, cpu_backend, expected, openrlhf_args
+from rl import canaries, cpu_backend, disk, expected, openrlhf_args
 from rl.config import RunConfig
 
 _JUDGE_CHECK_S = 12  # seconds; the whole preflight has to answer within 20
@@ -84,7 +84,7 @@ def problems(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
     found_so_far = paths(config, parsed)
     if not found_so_far and not config.run.name.endswith(_EVALUATION):
         found = [*placement(parsed), *steps(parsed, _prompts_if_they_matter(config, parsed))]
-        found += expected.disk(config, parsed)
+        found += disk.findings(config, parsed)
         found_so_far = [finding.text for finding in found if finding.level is Level.PROBLEM]
     return found_so_far
 
@@ -275,7 +275,7 @@ def _step(flags: Mapping[str, Any], prompts: int, which: str) -> Iterator[Findin
 
 def _engines(flags: Mapping[str, Any]) -> Iterator[Finding]:
     """vLLM's own conditions on the model, as far as its folder tells."""
-    model = expected.model_config(flags["actor.model_name_or_path"])
+    model = disk.model_config(flags["actor.model_name_or_path"])
     heads, parallel = model.get("num_attention_heads"), flags["vllm.tensor_parallel_size"]
     if isinstance(heads, int) and heads % parallel:
         sentence = f"the policy has {heads} attention heads, which vllm.tensor_parallel_size={parallel} does not divide"

@@ -71,7 +71,7 @@ def train(config: RunConfig, verbose: bool) -> int:
     with session.open_session(config, verbose=verbose) as run:
         flags, before, after = vars(run.args), None, None
         if judged := expected.expected(config, flags) if config.reward.judge.kind == "openai" else None:
-            run.say(expected.sentence(judged, priced=config.reward.judge.price.known))
+            run.say(expected.sentence(judged, config.reward.judge.price))
         if "heldout" in run.reports:
             taken = config.directory / "heldout_before.json"
             before = Scores.read(taken)

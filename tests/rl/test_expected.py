@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from longreward.config import PriceConfig
 from rl import expected
 from rl.config import load
 
@@ -27,5 +28,5 @@ def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     # Ten prompts of four answers, three times over; five held-out prompts of four answers, twice.
     assert found.answers == 10 * 4 * 3 + 5 * 4 * 2
     assert found.calls >= found.answers * 4
-    assert f"{found.calls:,} judge calls" in expected.sentence(found, priced=False)
-    assert "cost" not in expected.sentence(found, priced=False)
+    assert f"{found.calls:,} calls" in expected.sentence(found, PriceConfig())
+    assert "cost" not in expected.sentence(found, PriceConfig())

@@ -16,7 +16,7 @@ from aiohttp import web
 from longreward import doctor
 from longreward.doctor import KINDS
 from longreward.errors import ConfigError
-from rl import config, expected, openrlhf_args, preflight
+from rl import config, disk, openrlhf_args, preflight
 
 ROOT = Path(__file__).parents[2]
 AWAY = SimpleNamespace(url="http://127.0.0.1:9/v1")
@@ -244,28 +244,34 @@ def test_a_short_run_needs_no_room_for_checkpoints_that_it_never_saves(load, fre
 
 
 def test_a_resumed_run_counts_its_own_checkpoints_as_room(load, free):
-    made = load("resume=true", "openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=1")
+    made = load("resume=true", "openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=2")
     found = vars(openrlhf_args.parse(preflight.flags(made, "cpu")))
     made.checkpoints.joinpath("_actor").mkdir(parents=True)
-    free(10 * 519_040)
+    free(24 * 519_040)
     assert preflight.problems(made, found)
     made.checkpoints.joinpath("_actor", "state").write_bytes(bytes(6 * 519_040))
     assert preflight.problems(made, found) == []
 
 
+def test_a_single_checkpoint_is_refused_because_it_is_deleted_before_the_next_is_written(load):
+    made = load("openrlhf.ckpt.max_num=1")
+    (problem,) = preflight.problems(made, vars(openrlhf_args.parse(preflight.flags(made, "cpu"))))
+    assert "openrlhf.ckpt.max_num=1" in problem and "set it to 2 at least" in problem
+
+
 def test_parameters_are_counted_with_and_without_weights(tmp_path):
     policy = ROOT / "rl/toy/policy"
-    exact = expected.count_parameters(policy)
+    exact = disk.count_parameters(policy)
     assert exact == 519_040
     shutil.copy(policy / "config.json", tmp_path)
-    assert expected.count_parameters(tmp_path) == pytest.approx(exact, rel=0.01)
-    assert expected.count_parameters(Path("meta-llama/Llama-3.1-8B-Instruct")) is None
+    assert disk.count_parameters(tmp_path) == pytest.approx(exact, rel=0.01)
+    assert disk.count_parameters(Path("meta-llama/Llama-3.1-8B-Instruct")) is None
     llama = {"hidden_size": 4096, "num_hidden_layers": 32, "vocab_size": 128256, "num_attention_heads": 32}
     llama |= {"num_key_value_heads": 8, "intermediate_size": 14336}
     (tmp_path / "config.json").write_text(json.dumps(llama))
-    assert expected.count_parameters(tmp_path) == 8_030_261_248
+    assert disk.count_parameters(tmp_path) == 8_030_261_248
 
 
 def test_the_sizes_that_are_told_are_short():
-    assert [expected.size(n) for n in (900, 7_266_560, 112e9, 1.12e12)] == ["0.9 kB", "7.27 MB", "112 GB", "1.12 TB"]
-    assert re.fullmatch(r"[\d.]+ GB", expected.size(5e10))
+    assert [disk.size(n) for n in (900, 7_266_560, 112e9, 1.12e12)] == ["0.9 kB", "7.27 MB", "112 GB", "1.12 TB"]
+    assert re.fullmatch(r"[\d.]+ GB", disk.size(5e10))
