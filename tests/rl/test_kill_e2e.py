@@ -52,13 +52,14 @@ def records(run):
 def test_a_driver_that_is_killed_continues_at_its_checkpoint_and_pays_for_nothing_twice(launcher, tiny, judge_server):
     judge_server.latency = 0.05
     run = launcher.directory / "runs" / "run"
-    process = launcher.start(*launcher.train_words(*settings(judge_server, tiny, "reward.workers=2")))
+    # One worker: this judge finds the same three statements in every answer, which two workers would ask at once.
+    process = launcher.start(*launcher.train_words(*settings(judge_server, tiny)))
     wait_for(lambda: saved(run, 2), 300, process)
     in_flight = judge_server.in_flight
     process.kill()
     process.wait()
     launcher.wait_until_gone(120)  # nothing outlives its driver, though Ray's own agents take a minute
-    code, output = launcher.train(*settings(judge_server, tiny, "reward.workers=2"), timeout=300)
+    code, output = launcher.train(*settings(judge_server, tiny), timeout=300)
     assert code == 0, output
     assert "continuing" in output and "at the checkpoint of step" in output
     summary = json.loads((run / "summary.json").read_text())

@@ -98,7 +98,7 @@ def test_tensorboard_has_each_dimension_void_rate_and_judge_latency(submitted):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     _, _, run = submitted
-    (folder,) = (run / "tensorboard").iterdir()
+    folder = run / "tensorboard" / run.name
     events = EventAccumulator(str(folder))
     events.Reload()
     for name in ["total", *DIMENSIONS, "void", "judge_seconds", "statements"]:
