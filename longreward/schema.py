@@ -142,6 +142,13 @@ class Reward(Record):
         return sum((dimension.usage for dimension in self.dimensions.values()), Usage())
 
     @property
+    def scores(self) -> dict[str, float] | None:
+        """`total` and each dimension, 0..10; None where the total is void."""
+        if self.total is None:
+            return None
+        return {"total": self.total} | {name: d.score for name, d in self.dimensions.items() if d.score is not None}
+
+    @property
     def void_reasons(self) -> dict[str, str]:
         """The dimensions without a score, each with its reason."""
         return {name: d.status for name, d in self.dimensions.items() if d.score is None}

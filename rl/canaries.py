@@ -275,9 +275,8 @@ class CanaryScorer:
                 return None
         if scored.total is None:
             print(f"longreward: canary {sample.id} has no reward: {scored.void_reasons}", flush=True)
-            return None
-        dimensions = {name: d.score for name, d in scored.dimensions.items() if d.score is not None}
-        return {"total": scored.total, **dimensions}
+        scores: Scores | None = scored.scores
+        return scores
 
 
 class Canaries:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from longreward import config as base
 from longreward.config import RewardConfig, Section
+from longreward.errors import ConfigError
 
 _MAX_OUTAGE_S = 600.0
 
@@ -165,6 +166,8 @@ class RunConfig(Section):
 
 def load(path: Path, overrides: list[str]) -> RunConfig:
     """Read a run's YAML and apply `section.key=value` overrides. ConfigError says what is wrong and where."""
+    if wrong := [word for word in overrides if word.startswith("-")]:
+        raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
     data = base.load_yaml(path)
     section = data.get("openrlhf")
     if isinstance(section, dict):

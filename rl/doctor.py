@@ -36,9 +36,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     options, overrides = parser.parse_known_args(argv)
     try:
-        wrong = [word for word in overrides if word.startswith("-")]
-        if wrong:
-            raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
         return check_run(load(options.config, overrides), Console())
     except LongRewardError as error:
         print(f"doctor: {error}", file=sys.stderr)

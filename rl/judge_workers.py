@@ -55,9 +55,8 @@ class Scored:
     @classmethod
     def of(cls, reward: Reward, stats: dict[str, float]) -> Scored:
         calls = [c for d in reward.dimensions.values() for c in [*d.calls, *(s.call for s in d.statements)]]
-        scores = {name: d.score for name, d in reward.dimensions.items() if d.score is not None}
         return cls(
-            scores=None if reward.total is None else {"total": reward.total, **scores},
+            scores=reward.scores,
             reason=next(iter(reward.void_reasons.values()), ""),
             seconds=reward.seconds,
             statements=sum(len(d.statements) for d in reward.dimensions.values()),

@@ -46,16 +46,11 @@ _LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
 def make_room(config: RunConfig) -> Path | None:
     """Move an earlier run of that name aside. Returns where it is now, if there was one."""
     directory, moved = config.directory, None
-    if exists(config):
+    if directory.is_dir() and any(directory.iterdir()):
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(directory.stat().st_mtime))
         moved = directory.with_name(f"{directory.name}.{stamp}")
         directory.rename(moved)
     return moved
-
-
-def exists(config: RunConfig) -> bool:
-    """Whether there is a run of this name."""
-    return config.directory.is_dir() and any(config.directory.iterdir())
 
 
 def earlier(config: RunConfig) -> RunConfig | None:

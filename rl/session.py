@@ -48,6 +48,17 @@ class Session:
     first_step: int = 0
     """The step of the checkpoint that the run continues from."""
 
+    @property
+    def tokenizer(self) -> str | None:
+        """The policy whose tokenizer counts chunk sizes; None where words do."""
+        model: str = vars(self.args)["actor.model_name_or_path"]
+        return model if self.config.reward.tokenizer == "policy" else None
+
+    @property
+    def prompts(self) -> int:
+        """Prompts that an episode trains on."""
+        return min(self.reports["train"].kept, vars(self.args)["data.max_samples"])
+
     def say(self, text: str) -> None:
         """One line for the person who watches."""
         passed = clock(time.monotonic() - self.started)
@@ -119,9 +130,7 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
             try:
                 _prepare(session)
                 _mend_position(session)
-                model = vars(args)["actor.model_name_or_path"]
-                tokenizer = model if config.reward.tokenizer == "policy" else None
-                session.workers = judge_workers.start(config, tokenizer, run_id)
+                session.workers = judge_workers.start(config, session.tokenizer, run_id)
                 yield session
             finally:
                 session.workers.kill()
@@ -148,8 +157,8 @@ def _mend_position(session: Session) -> None:
     ahead = (flags["rollout.vllm_generate_batch_size"] or 0) > flags["rollout.batch_size"]
     # With dynamic filtering nobody knows how many prompts a step took.
     if session.first_step and ahead and not flags["algo.dynamic_filtering_enable"]:
-        prompts = min(session.reports["train"].kept, flags["data.max_samples"])
-        checkpoints.mend_position(session.config.checkpoints, session.first_step, prompts, flags["rollout.batch_size"])
+        batch = flags["rollout.batch_size"]
+        checkpoints.mend_position(session.config.checkpoints, session.first_step, session.prompts, batch)
 
 
 def _prepare(session: Session) -> None:

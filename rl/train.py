@@ -35,9 +35,6 @@ def main(argv: list[str] | None = None, evaluate_only: bool = False) -> int:
     # Overrides may stand between the options, where argparse would not look for a list of positionals.
     options, overrides = parser.parse_known_args(argv)
     try:
-        wrong = [word for word in overrides if word.startswith("-")]
-        if wrong:
-            raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
         config = load(options.config, overrides)
         if evaluate_only:
             return evaluate_policy(config, options.model, options.verbose)

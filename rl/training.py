@@ -25,8 +25,7 @@ def fit(run: Session) -> dict[str, Any]:
     """
     config, flags = run.config, vars(run.args)
     batch, samples = flags["rollout.batch_size"], flags["rollout.n_samples_per_prompt"]
-    prompts = min(run.reports["train"].kept, flags["data.max_samples"])
-    steps = math.ceil(prompts / batch) * flags["train.num_episodes"]
+    steps = math.ceil(run.prompts / batch) * flags["train.num_episodes"]
     run.say(f"training: {steps} steps of {batch} prompts x {samples} answers")
     begun, begun_at = time.monotonic(), time.time()
 
