@@ -28,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"longreward: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("longreward: stopped; run the same command again to continue", file=sys.stderr)
+        kept = getattr(options, "out", None) is not None
+        print(f"longreward: stopped{'; run the same command again to continue' * kept}", file=sys.stderr)
         return 130
 
 
@@ -48,7 +49,25 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
     score.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="where the scores go")
     _add_judge(score)
-    score.add_argument("--concurrency", type=_positive, default=64, metavar="N", help="answers in flight (default 64)")
+    _add_concurrency(score)
+
+    agree = commands.add_parser(
+        "agree",
+        allow_abbrev=False,
+        help="tell how well a judge agrees with humans, on pairs that they labelled",
+        description="Score both answers of each pair and tell how often the judge gives more to the answer that the "
+        "human prefers, per dimension and in total, with 95% intervals. Equal scores count half. A pair counts only "
+        "where both answers have a score; pairs that the human calls a tie are left out.",
+        epilog="With --out a run that is started again continues where it stopped. Any setting can be given as "
+        "section.key=value, for example judge.max_in_flight=64.",
+    )
+    pairs = "rows with idx (or id), context, query, and win_response, lose_response (the human prefers the first), or "
+    pairs += 'answer_a, answer_b, preference ("a", "b" or "tie")'
+    agree.add_argument("input", type=Path, metavar="PAIRS.jsonl", help=pairs)
+    agree.add_argument("--out", type=Path, metavar="SCORED.jsonl", help="where the scores go; kept nowhere without it")
+    agree.add_argument("--json", type=Path, metavar="FILE", help="the agreement, and each pair's scores, as JSON")
+    _add_judge(agree)
+    _add_concurrency(agree)
 
     estimate = commands.add_parser(
         "estimate",
@@ -91,6 +110,12 @@ def _add_judge(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", metavar="NAME", help="short for judge.model=...")
 
 
+def _add_concurrency(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--concurrency", type=_positive, default=64, metavar="N", help="answers in flight (default 64)"
+    )
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
@@ -112,6 +137,13 @@ def _score(options: argparse.Namespace, overrides: list[str]) -> int:
 
     config = _config(options, overrides)
     return asyncio.run(score.score_file(options.input, options.out, config, options.concurrency))
+
+
+def _agree(options: argparse.Namespace, overrides: list[str]) -> int:
+    from longreward.commands import agree
+
+    config = _config(options, overrides)
+    return asyncio.run(agree.agree_file(options.input, options.out, options.json, config, options.concurrency))
 
 
 def _estimate(options: argparse.Namespace, overrides: list[str]) -> int:
@@ -147,4 +179,4 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> RewardConfig:
     return config.validate(config.RewardConfig, data, str(options.config or "arguments"))
 
 
-_COMMANDS = {"score": _score, "estimate": _estimate, "doctor": _doctor}
+_COMMANDS = {"score": _score, "agree": _agree, "estimate": _estimate, "doctor": _doctor}

@@ -1,56 +1,32 @@
-"""The rows of a data set: idx (or id), context, query and, where there is one already, answer."""
+"""The rows of a data set: idx (or id), context, query, and an answer, none yet, or two with a human's preference."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import store
+from longreward.agreement import Preference
 from longreward.schema import Sample
 
 _SHOWN = 10  # unreadable rows that are named
+_PUBLISHED = ("win_response", "lose_response")
+_LABELLED = ("answer_a", "answer_b", "preference")
 
 
-class Rows:
-    """The answers and prompts of a JSON-lines file, one at a time, with keys made of their content.
-
-    An identical row comes once. Rows that cannot be read are passed over and noted in `broken`, as `file:line: why`.
-    """
+class _Source:
+    """A JSON-lines file. Rows that cannot be read are passed over and noted in `broken`, as `file:line: why`."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
         self.broken: list[str] = []
-        self.answers = 0
-        self.prompts = 0
-        """Rows without an answer."""
-
-    def samples(self, *, unanswered: bool = False) -> Iterator[tuple[str, Sample, bool]]:
-        """Yield (key, sample, whether it has an answer). A row without an answer is one more broken row, unless
-        `unanswered`."""
-        seen: set[str] = set()
-        for number, row in store.read(self.source, self.broken):
-            identity = row.get("idx", row.get("id"))
-            fields = {name: row.get(name) for name in ("context", "query", "answer")}
-            answered = fields["answer"] is not None
-            if unanswered and not answered:
-                fields["answer"] = ""
-            try:
-                sample = Sample.model_validate({"id": str(number) if identity is None else identity, **fields})
-            except ValidationError as error:
-                self.broken.append(f"{self.source}:{number}: {_wrong(error)}")
-                continue
-            key = _key(sample)
-            if key in seen:
-                continue
-            seen.add(key)
-            self.answers += answered
-            self.prompts += not answered
-            yield key, sample, answered
 
     @property
     def first_problem(self) -> str:
@@ -67,12 +43,110 @@ class Rows:
             console.print(sentence, style="red")
 
 
+class Rows(_Source):
+    """The answers and prompts of a file, with keys made of their content. An identical row comes once."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(source)
+        self.answers = 0
+        self.prompts = 0
+        """Rows without an answer."""
+
+    def samples(self, *, unanswered: bool = False) -> Iterator[tuple[str, Sample, bool]]:
+        """Yield (key, sample, whether it has an answer). A row without an answer is one more broken row, unless
+        `unanswered`."""
+        seen: set[str] = set()
+        for number, row in store.read(self.source, self.broken):
+            fields = {name: row.get(name) for name in ("context", "query", "answer")}
+            answered = fields["answer"] is not None
+            if unanswered and not answered:
+                fields["answer"] = ""
+            try:
+                sample = _sample(number, row, fields)
+            except ValidationError as error:
+                self.broken.append(f"{self.source}:{number}: {_wrong(error)}")
+                continue
+            key = _key(sample)
+            if key in seen:
+                continue
+            seen.add(key)
+            self.answers += answered
+            self.prompts += not answered
+            yield key, sample, answered
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to a question, and which of them a human prefers."""
+
+    idx: str
+    line: int
+    human: Preference
+    a: str
+    """The key of the answer a: answers of the same text to the same question have the same."""
+    b: str
+
+
+class Pairs(_Source):
+    """The labelled pairs of a file, in one of two formats, which it may mix.
+
+    Either win_response and lose_response, of which the human prefers the first, or answer_a, answer_b and preference:
+    "a", "b" or "tie". Each row is a label of its own, also where several are about the same two answers.
+    """
+
+    def pairs(self) -> Iterator[tuple[Pair, Sample, Sample]]:
+        """Yield each pair with its two answers, whose ids are "IDX/win" and "IDX/lose", or "IDX/a" and "IDX/b"."""
+        for number, row in store.read(self.source, self.broken):
+            try:
+                pair = _pair(number, row)
+            except ValidationError as error:
+                self.broken.append(f"{self.source}:{number}: {_wrong(error)}")
+            except ValueError as error:
+                self.broken.append(f"{self.source}:{number}: {error}")
+            else:
+                yield pair
+
+
+def _pair(number: int, row: dict[str, Any]) -> tuple[Pair, Sample, Sample]:
+    """ValueError says what is wrong with a row; ValidationError, which is one, that its id is."""
+    published = any(name in row for name in _PUBLISHED)
+    if published and any(name in row for name in _LABELLED):
+        raise ValueError(f"it has fields of both formats; keep {' and '.join(_PUBLISHED)}, or {', '.join(_LABELLED)}")
+    needed = ("context", "query", *(_PUBLISHED if published else _LABELLED))
+    missing = [name for name in needed if row.get(name) is None]
+    if missing:
+        other = "" if published else f" (or {' and '.join(_PUBLISHED)} in place of the last three)"
+        raise ValueError(f"{', '.join(missing)} missing; a pair needs {', '.join(needed)}{other}")
+    wrong = [f"{name} must be text, found {type(row[name]).__name__}" for name in needed if type(row[name]) is not str]
+    if wrong:
+        raise ValueError(", ".join(wrong))
+    human: Any = "a" if published else row["preference"]
+    if human not in get_args(Preference):
+        raise ValueError(f'preference is {human!r}; write "a", "b" or "tie"')
+    name_a, name_b = needed[2:4]
+    if row[name_a] == row[name_b]:
+        raise ValueError(f"{name_a} and {name_b} are the same text: no judge can prefer one; leave that row out")
+    sample = _sample(number, row, {"context": row["context"], "query": row["query"], "answer": row[name_a]})
+    answers = [
+        sample.model_copy(update={"id": f"{sample.id}/{short}", "answer": row[name]})
+        for name, short in ((name_a, "win" if published else "a"), (name_b, "lose" if published else "b"))
+    ]
+    key_a, key_b = (_key(answer.model_copy(update={"id": ""})) for answer in answers)
+    return Pair(sample.id, number, human, key_a, key_b), answers[0], answers[1]
+
+
 def read_samples(source: Path, broken: list[str]) -> dict[str, Sample]:
     """The answers of a JSON-lines file by their keys; what cannot be read goes to `broken`."""
     rows = Rows(source)
     samples = {key: sample for key, sample, _ in rows.samples()}
     broken += rows.broken
     return samples
+
+
+def _sample(number: int, row: dict[str, Any], fields: dict[str, Any]) -> Sample:
+    """With the row's own idx (or id), or the number of its line."""
+    identity = row.get("idx", row.get("id"))
+    return Sample.model_validate({"id": str(number) if identity is None else identity, **fields})
 
 
 def _wrong(error: ValidationError) -> str:

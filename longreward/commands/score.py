@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 from rich.console import Console
 
 from longreward import prompts, store
-from longreward.commands.accounts import Account, caps, compared, in_words, used_for
+from longreward.commands.accounts import Account, caps, in_words, used_for
 from longreward.commands.rows import Rows
-from longreward.commands.score_display import ProgressLine, judge_log, print_summary
+from longreward.commands.score_display import ProgressLine, judge_log, print_run, print_summary, warning_of_cap
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
@@ -34,58 +35,100 @@ async def score_file(source: Path, out: Path, config: RewardConfig, concurrency:
     """Score the rows of `source` into `out`. Returns 0, or 1 where rows were unreadable, nothing could be scored, or
     the spend cap ended the run.
 
-    InputError where a file cannot be read, `out` was scored with another configuration or has used up `judge.spend`;
-    JudgeError where the judge answers nothing at all.
+    Raises as `score_samples` does, and InputError where `source` holds nothing to score.
     """
     console = Console(stderr=True, soft_wrap=True)
     rows = Rows(source)
     samples = {key: sample for key, sample, _ in rows.samples()}
     if not samples:
         raise InputError(f"{source} holds no readable row with context, query and answer{rows.first_problem}")
-    earlier = _Earlier.read(out, config, samples)
+    run = await score_samples(samples, out, config, concurrency, console)
+    scored = list(run.rows.values())
+    store.rewrite(out, scored)  # in the order of the input
+    print_summary(scored, run.account, config.judge.price.known, run.seconds, out)
+    print_run(console, run)
+    rows.report(console)
+    return 1 if rows.broken or run.stopped or not run.whole else 0
+
+
+async def score_samples(
+    samples: dict[str, Sample], out: Path | None, config: RewardConfig, concurrency: int, console: Console
+) -> Run:
+    """Score answers, given by their keys. With `out` each is kept there as it is done, and what it holds already is
+    not asked again unless it is void.
+
+    InputError where `out` cannot be used, was scored with another configuration or has used up `judge.spend`;
+    JudgeError where the judge answers nothing at all.
+    """
+    judge = config.judge
+    earlier = _Earlier() if out is None else _Earlier.read(out, config, samples)
     todo = _by_document([(key, sample) for key, sample in samples.items() if key not in earlier.done])
-    if config.judge.kind == "offline":
+    if judge.kind == "offline":
         console.print(offline.NOTICE, style="yellow")
     if earlier.done:
         console.print(f"{len(earlier.done)} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
-    judge = config.judge
+    used = earlier.used
     if todo:
-        config = config.model_copy(update={"judge": _what_is_left(judge, earlier.used, out)})
+        config = config.model_copy(update={"judge": _what_is_left(judge, used, out)})
     expected = None
     if todo and judge.kind == "openai":
         with console.status("estimating"):
             expected = estimate((sample for _, sample in todo), config, sample=_LOOKED_INTO)
-        console.print(f"expected: about {in_words(expected, judge.price)}{_over(expected, config)}")
+        console.print(f"expected: about {in_words(expected, judge.price)}{warning_of_cap(expected, config)}")
 
-    reward = LongReward.from_config(config)
-    rare_collections()
     started = time.monotonic()
-    try:
-        with store.Store(out) as file, ProgressLine(console, len(todo)) as progress, judge_log(console):
-            keeper = _Keeper(file, config, earlier, progress)
-            await _score_all(reward, todo, concurrency, keeper)
-    except BaseExceptionGroup as group:
-        raise _leaf(group) from None
-    finally:
-        await reward.aclose()
-
+    with nullcontext() if out is None else _opened(out) as file:
+        reward = LongReward.from_config(config)
+        rare_collections()
+        try:
+            with ProgressLine(console, len(todo)) as progress, judge_log(console):
+                keeper = _Keeper(file, config, earlier, progress)
+                await _score_all(reward, todo, concurrency, keeper)
+        except BaseExceptionGroup as group:
+            raise _leaf(group) from None
+        finally:
+            await reward.aclose()
     known = earlier.void | earlier.done
-    scored = [known[key] for key in samples if key in known]
-    store.rewrite(out, scored)  # in the order of the input
-    print_summary(scored, keeper.account, judge.price.known, time.monotonic() - started, out)
-    if earlier.used.calls:
-        total = earlier.used + keeper.account.usage
-        console.print(f"earlier runs: {in_words(earlier.used, judge.price)}; all runs: {in_words(total, judge.price)}")
-    if keeper.stopped:
-        whole = sum(row["scores"]["total"] is not None for row in scored)
-        sentence = _stopped(judge, earlier.used, keeper.account.usage)
-        console.print(f"{sentence}; {whole:,} of {len(samples):,} answers are scored", style="bold red")
-    elif expected is not None:
-        cached = keeper.account.sources["cache"]
-        why = f"; {cached:,} verdicts were in the cache" if cached else ""
-        console.print(f"against the estimate: {compared(keeper.account.usage, expected, judge.price)}{why}")
-    rows.report(console)
-    return 1 if rows.broken or keeper.stopped or all(row["scores"]["total"] is None for row in scored) else 0
+    return Run(
+        rows={key: known[key] for key in samples if key in known},
+        others=earlier.others,
+        account=keeper.account,
+        earlier=used,
+        seconds=time.monotonic() - started,
+        stopped=keeper.stopped,
+        expected=expected,
+        judge=judge,
+        answers=len(samples),
+        kept=out is not None,
+    )
+
+
+@dataclass
+class Run:
+    """Scored answers, and what it took."""
+
+    rows: dict[str, dict[str, Any]]
+    """By key, in the order of the input; without those that a spend cap did not let us reach."""
+    others: dict[str, dict[str, Any]]
+    """Rows of the output file about answers that are not in the input."""
+    account: Account
+    """Of this run alone."""
+    earlier: Usage
+    """Of the runs before it."""
+    seconds: float
+    stopped: bool
+    """The spend cap ended the run."""
+    expected: Estimate | None
+    judge: JudgeConfig
+    answers: int
+    """How many there were to score."""
+    kept: bool
+    """In a file: the next run goes on where this one stopped."""
+
+    @property
+    def whole(self) -> int:
+        """Answers that have a total."""
+        return sum(row["scores"]["total"] is not None for row in self.rows.values())
 
 
 def fingerprint(config: RewardConfig) -> str:
@@ -103,6 +146,8 @@ class _Earlier:
     """Scored rows by key; a line cut by a kill is not there."""
     void: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Void rows, which are asked again."""
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Rows about answers that are not to be scored now."""
     used_by: dict[str, Usage] = field(default_factory=dict)
     """What each answer has used so far, void ones as well."""
 
@@ -124,12 +169,18 @@ class _Earlier:
                 )
             # The last row of an answer includes what the ones before it used.
             earlier.used_by[row["key"]] = used_for(row, config.judge.price)
-            if row["key"] in samples:
-                rows = earlier.void if row["scores"]["total"] is None else earlier.done
-                rows[row["key"]] = row
+            rows = earlier.void if row["scores"]["total"] is None else earlier.done
+            (rows if row["key"] in samples else earlier.others)[row["key"]] = row
         if not earlier.used_by and out.stat().st_size:
             raise InputError(f"{out} exists and is no file of scores; choose another --out")
         return earlier
+
+
+def _opened(out: Path) -> store.Store:
+    try:
+        return store.Store(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
 
 
 def _by_document(todo: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
@@ -158,7 +209,9 @@ async def _score_all(reward: LongReward, todo: Sequence[tuple[str, Sample]], con
 class _Keeper:
     """Writes each scored answer down as it is done, and stops a run whose judge answers nothing."""
 
-    def __init__(self, file: store.Store, config: RewardConfig, earlier: _Earlier, progress: ProgressLine) -> None:
+    def __init__(
+        self, file: store.Store | None, config: RewardConfig, earlier: _Earlier, progress: ProgressLine
+    ) -> None:
         self.account = Account(config.judge.price)
         self.stopped = False
         """The spend cap is reached: nothing more is asked."""
@@ -168,7 +221,8 @@ class _Keeper:
     def keep(self, key: str, reward: Reward) -> None:
         row = _row(key, reward, self._fingerprint, self._earlier.used_by.get(key, Usage()))
         self._earlier.done[key] = row
-        self._file.append(row)
+        if self._file is not None:
+            self._file.append(row)
         self.account.add(row)
         self._void += reward.total is None
         self._scored += reward.total is not None
@@ -194,7 +248,7 @@ def _row(key: str, reward: Reward, configuration: str, earlier: Usage) -> dict[s
     }
 
 
-def _what_is_left(judge: JudgeConfig, used: Usage, out: Path) -> JudgeConfig:
+def _what_is_left(judge: JudgeConfig, used: Usage, out: Path | None) -> JudgeConfig:
     """The judge with `spend` lowered by what earlier runs have used. InputError where nothing is left."""
     left: dict[str, float] = {}
     for name, cap, amount, words in caps(judge, used):
@@ -205,25 +259,6 @@ def _what_is_left(judge: JudgeConfig, used: Usage, out: Path) -> JudgeConfig:
                 f"raise judge.spend.{name} and run the same command again"
             )
     return judge.model_copy(update={"spend": judge.spend.model_copy(update=left)})
-
-
-def _over(expected: Estimate, config: RewardConfig) -> str:
-    """A warning where `judge.spend` is less than expected."""
-    for name, cap, amount, words in caps(config.judge, expected):
-        if amount > cap:
-            keep = "" if config.cache.path else " (give cache.path=..., or answers cut short are paid twice)"
-            return f"; judge.spend.{name} leaves {words(cap)} and will end the run before that{keep}"
-    return ""
-
-
-def _stopped(judge: JudgeConfig, earlier: Usage, now: Usage) -> str:
-    name, cap, amount, words = max(caps(judge, earlier + now), key=lambda c: c[2] / c[1])
-    before = earlier.cost if name == "max_cost" else earlier.tokens
-    of_it = f", {words(before)} of it by earlier runs" if before else ""
-    return (
-        f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
-        f"call could go past it; raise judge.spend.{name} and run the same command again to go on"
-    )
 
 
 def _leaf(group: BaseException) -> BaseException:

@@ -1,4 +1,4 @@
-"""What a person sees of `longreward score`: progress, the judge's warnings, the summary."""
+"""What a person sees of scoring: progress, the judge's warnings, the summary, what it took."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from longreward.commands.accounts import Account, money, short, table
+from longreward.commands.accounts import Account, caps, compared, in_words, money, short, table
+from longreward.config import RewardConfig
 from longreward.errors import JudgeError, Reason
+from longreward.estimate import Estimate
+
+if TYPE_CHECKING:
+    from longreward.commands.score import Run
 
 _PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
 
@@ -83,3 +88,39 @@ def print_summary(rows: list[dict[str, Any]], account: Account, priced: bool, se
     if account.free:
         console.print(account.free, highlight=False, soft_wrap=True)
     console.print(f"scores: {out}", highlight=False, soft_wrap=True)
+
+
+def warning_of_cap(expected: Estimate, config: RewardConfig) -> str:
+    """Where `judge.spend` is less than expected; empty elsewhere."""
+    for name, cap, amount, words in caps(config.judge, expected):
+        if amount > cap:
+            keep = "" if config.cache.path else " (give cache.path=..., or answers cut short are paid twice)"
+            return f"; judge.spend.{name} leaves {words(cap)} and will end the run before that{keep}"
+    return ""
+
+
+def print_run(console: Console, run: Run) -> None:
+    """What all runs together took, and how far this one was from the estimate or from the end."""
+    price = run.judge.price
+    if run.earlier.calls:
+        total = in_words(run.earlier + run.account.usage, price)
+        console.print(f"earlier runs: {in_words(run.earlier, price)}; all runs: {total}")
+    if run.stopped:
+        sentence = f"{_stopped(run)}; {run.whole:,} of {run.answers:,} answers are scored"
+        console.print(sentence, style="bold red")
+    elif run.expected is not None:
+        cached = run.account.sources["cache"]
+        why = f"; {cached:,} verdicts were in the cache" if cached else ""
+        console.print(f"against the estimate: {compared(run.account.usage, run.expected, price)}{why}")
+
+
+def _stopped(run: Run) -> str:
+    used = caps(run.judge, run.earlier + run.account.usage)
+    name, cap, amount, words = max(used, key=lambda c: c[2] / c[1])
+    before = run.earlier.cost if name == "max_cost" else run.earlier.tokens
+    of_it = f", {words(before)} of it by earlier runs" if before else ""
+    again = "the same command again to go on" if run.kept else "again, with --out to keep what is scored"
+    return (
+        f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
+        f"call could go past it; raise judge.spend.{name} and run {again}"
+    )

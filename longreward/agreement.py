@@ -1,0 +1,150 @@
+"""How well a judge's scores agree with human preferences between two answers, with intervals. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import NormalDist, fmean
+from typing import Any, Literal, NamedTuple
+
+Preference = Literal["a", "b", "tie"]
+CONFIDENCE = 0.95
+_ROUNDING = 1e-9  # scores closer than this are equal: means of the same ratings can differ in the last bit
+
+
+class Judged(NamedTuple):
+    """A pair that a human has labelled, with the judge's score of each answer; None where it is void."""
+
+    human: Preference
+    a: float | None
+    b: float | None
+    reason: str = ""
+    """Why a score is void."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `n`, where a count may end in a half."""
+
+    count: float
+    n: int
+
+    @property
+    def value(self) -> float | None:
+        """None of nothing."""
+        return self.count / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson's score interval at `CONFIDENCE`; None of nothing.
+
+        E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927), 209-212.
+        Halves vary less than the yes and no it is made for: with them it is a little wider than it need be. It takes
+        the pairs for independent, which many pairs about one document are not quite.
+        """
+        if not self.n:
+            return None
+        z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+        share, shrink = self.count / self.n, 1 + z * z / self.n
+        middle = (share + z * z / (2 * self.n)) / shrink
+        half = z / shrink * math.sqrt(share * (1 - share) / self.n + z * z / (4 * self.n**2))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one score of the judge agrees with the humans.
+
+    Judge ties count half in the headline, `share`: a judge that gives both answers the same has tossed a coin. Left out
+    of the count, as in `decided`, they would reward a judge for not deciding what is hard; counted as wrong, they would
+    cost more than guessing does. So guessing is at 50% however it is done. Pairs that the humans call a tie have no
+    right answer and are in neither.
+    """
+
+    agree: int = 0
+    """Pairs in which the judge gives more to the answer that the human prefers."""
+    disagree: int = 0
+    judge_ties: int = 0
+    """Pairs in which the human prefers an answer and the judge gives both the same."""
+    human_ties: int = 0
+    gap: float | None = None
+    """Mean difference between the two scores, whatever its sign, where the human prefers an answer."""
+    gap_of_human_ties: float | None = None
+    """The same where the human does not: a judge that sees what humans see has less here."""
+    void: Counter[str] = field(default_factory=Counter)
+    """Pairs without a score for one answer or both, by reason. They count nowhere else."""
+
+    @property
+    def share(self) -> Share:
+        """The headline: judge ties count half."""
+        return Share(self.agree + self.judge_ties / 2, self.agree + self.disagree + self.judge_ties)
+
+    @property
+    def decided(self) -> Share:
+        """Of the pairs that both human and judge decide."""
+        return Share(self.agree, self.agree + self.disagree)
+
+    @property
+    def ties(self) -> Share:
+        """Judge ties among the pairs that the human decides."""
+        return Share(self.judge_ties, self.share.n)
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data for JSON; null where there is nothing to tell."""
+        return {
+            "n": self.share.n,
+            "agree_ties_half": _plain(self.share),
+            "agree_decided": _plain(self.decided),
+            "judge_ties": _plain(self.ties),
+            "human_ties": {"n": self.human_ties, "gap": _rounded(self.gap_of_human_ties)},
+            "gap": _rounded(self.gap),
+            "void": {"n": self.void.total(), "reasons": dict(self.void.most_common())},
+        }
+
+
+def agreement(pairs: Iterable[Judged]) -> Agreement:
+    """Count the pairs. Which of two answers is called a does not matter."""
+    verdicts: Counter[str] = Counter()
+    void: Counter[str] = Counter()
+    gaps: dict[bool, list[float]] = {True: [], False: []}
+    for pair in pairs:
+        if pair.a is None or pair.b is None:
+            void[pair.reason] += 1
+            continue
+        judge = preference(pair.a, pair.b)
+        decided = pair.human != "tie"
+        gaps[decided].append(abs(pair.a - pair.b))
+        if decided:
+            verdicts["tie" if judge == "tie" else "agree" if judge == pair.human else "disagree"] += 1
+    return Agreement(
+        agree=verdicts["agree"],
+        disagree=verdicts["disagree"],
+        judge_ties=verdicts["tie"],
+        human_ties=len(gaps[False]),
+        gap=fmean(gaps[True]) if gaps[True] else None,
+        gap_of_human_ties=fmean(gaps[False]) if gaps[False] else None,
+        void=void,
+    )
+
+
+def preference(a: float, b: float) -> Preference:
+    """Which answer has the higher score."""
+    if abs(a - b) < _ROUNDING:
+        return "tie"
+    return "a" if a > b else "b"
+
+
+def _plain(share: Share) -> dict[str, Any]:
+    interval = share.interval
+    return {
+        "count": share.count,
+        "n": share.n,
+        "share": _rounded(share.value),
+        "interval": None if interval is None else [round(end, 4) for end in interval],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,186 @@
+"""`longreward agree`: how often the judge prefers the answer that a human prefers, per dimension and in total."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from longreward import store
+from longreward.agreement import CONFIDENCE, Agreement, Judged, Share, agreement, preference
+from longreward.commands.accounts import duration, in_words, table
+from longreward.commands.rows import Pair, Pairs
+from longreward.commands.score import Run, fingerprint, score_samples
+from longreward.commands.score_display import print_run
+from longreward.config import RewardConfig
+from longreward.errors import InputError, Reason
+from longreward.schema import Sample
+
+_LOST = (
+    "without --out nothing is kept: a run that ends early is paid again from the start; give --out SCORED.jsonl, or "
+    "cache.path=..., to go on where it stopped"
+)
+
+
+async def agree_file(
+    source: Path, out: Path | None, summary: Path | None, config: RewardConfig, concurrency: int
+) -> int:
+    """Score both answers of the pairs of `source`, kept in `out` if given, and show how the judge agrees with humans;
+    the same as JSON goes to `summary`. Returns 0, or 1 where rows were unreadable, the spend cap ended the run, or no
+    pair has two totals.
+
+    Raises as `score_samples` does, and InputError where there is nothing to agree about or `summary` cannot be written.
+    """
+    screen = Console(stderr=True, soft_wrap=True)
+    rows = Pairs(source)
+    pairs: list[Pair] = []
+    samples: dict[str, Sample] = {}
+    for pair, a, b in rows.pairs():
+        pairs.append(pair)
+        samples.setdefault(pair.a, a)
+        samples.setdefault(pair.b, b)
+    _check(rows, pairs)
+    if summary is not None:
+        _check_writable(summary, [source, *([out] if out else [])])
+    for line in _about_labels(pairs, samples):
+        screen.print(line, highlight=False)
+    if out is None and config.judge.kind == "openai" and config.cache.path is None:
+        screen.print(_LOST, style="yellow", highlight=False)
+
+    run = await score_samples(samples, out, config, concurrency, screen)
+    if out is not None:
+        # Other pairs may have been scored into the same file: what they cost is not thrown away.
+        store.rewrite(out, [*run.rows.values(), *run.others.values()])
+    names = [*map(str, config.needed), "total"]
+    found = {name: agreement(_judged(pair, name, run) for pair in pairs) for name in names}
+    console = Console()
+    _print(console, found, pairs, run)
+    if summary is not None:
+        about = {
+            "pairs_file": str(source),
+            "skipped_rows": len(rows.broken),
+            "judge": {"kind": config.judge.kind, "model": config.judge.model},
+            "config": fingerprint(config),
+        }
+        store.rewrite(summary, [about | _as_json(found, pairs, run)])
+    for file, what in ((out, "scores"), (summary, "agreement as JSON")):
+        if file is not None:
+            console.print(f"{what}: {file}", highlight=False, markup=False, soft_wrap=True)
+    print_run(screen, run)
+    rows.report(screen)
+    return 1 if rows.broken or run.stopped or not found["total"].share.n else 0
+
+
+def _check(rows: Pairs, pairs: Sequence[Pair]) -> None:
+    if not pairs:
+        formats = "context, query, and win_response and lose_response, or answer_a, answer_b and preference"
+        raise InputError(f"{rows.source} holds no readable pair, which has {formats}{rows.first_problem}")
+    if all(pair.human == "tie" for pair in pairs):
+        what = (
+            f"{rows.source}: in all {len(pairs):,} pairs preference is 'tie', with which no judge can agree or disagree"
+        )
+        raise InputError(f'{what}; add pairs in which a human prefers an answer: "a" or "b"')
+
+
+def _check_writable(file: Path, others: Sequence[Path]) -> None:
+    """Before anything is paid for."""
+    if any(file.resolve() == other.resolve() for other in others):
+        raise InputError(f"--json {file} would overwrite that file of pairs or scores; choose another --json")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = not file.exists()
+        file.open("ab").close()
+        if new:
+            file.unlink()
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror}; choose another --json") from None
+
+
+def _about_labels(pairs: Sequence[Pair], samples: dict[str, Sample]) -> Iterator[str]:
+    human_ties = sum(pair.human == "tie" for pair in pairs)
+    ties = f", {human_ties:,} of them ties" if human_ties else ""
+    yield f"{len(pairs):,} human labels{ties}, {len(samples):,} answers"
+    repeated = len(pairs) - len({frozenset((pair.a, pair.b)) for pair in pairs})
+    if repeated:
+        yield (
+            f"labels about two answers that were labelled before: {repeated:,}; each counts, and the intervals are "
+            "narrower than they should be"
+        )
+
+
+def _judged(pair: Pair, name: str, run: Run) -> Judged:
+    rows = [run.rows.get(key) for key in (pair.a, pair.b)]
+    a, b = (None if row is None else row["scores"][name] for row in rows)
+    reasons = {reason for row in rows for reason in _void(row, name)}
+    return Judged(pair.human, a, b, " + ".join(sorted(reasons)))
+
+
+def _void(row: dict[str, Any] | None, name: str) -> set[str]:
+    """Why a score is void; empty where it is not. Where there is no row, a spend cap ended the run before."""
+    if row is None:
+        return {str(Reason.SPEND_CAP)}
+    parts = row["status"] if name == "total" else [name]
+    return {row["status"][part] for part in parts if row["scores"][part] is None}
+
+
+def _print(console: Console, found: dict[str, Agreement], pairs: Sequence[Pair], run: Run) -> None:
+    title = f"{len(pairs):,} pairs in {duration(run.seconds)}, {in_words(run.account.usage, run.judge.price)}"
+    result = table(title, "dimension", ["pairs", "agree", f"{CONFIDENCE:.0%} interval", "decided", "ties", "void"])
+    result.add_column("why")
+    for name, one in found.items():
+        why = ", ".join(f"{reason} {count:,}" for reason, count in one.void.most_common())
+        cells = [f"{one.share.n:,}", _percent(one.share), _interval(one.share), _percent(one.decided)]
+        cells += [_percent(one.ties), f"{one.void.total():,}", why]
+        result.add_row(name, *cells, style="bold" if name == "total" else None)
+    console.print(result)
+    for line in [*_notes(found["total"]), *([run.account.free] if run.account.free else [])]:
+        console.print(line, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _notes(total: Agreement) -> Iterator[str]:
+    yield "agree: the judge gives more to the answer that the human prefers; equal scores (ties) count half"
+    yield "decided: the same without ties; pairs with a void score, or that the human calls a tie, are in neither"
+    if total.human_ties and total.gap is not None:
+        yield (
+            f"human ties: {total.human_ties:,}; the two totals are {total.gap_of_human_ties:.2f} apart there on "
+            f"average, and {total.gap:.2f} where the human prefers one"
+        )
+    interval = total.share.interval
+    if interval is not None and interval[0] <= 0.5 <= interval[1]:
+        yield "50% lies in the total's interval: on these pairs the judge cannot be told from a coin"
+
+
+def _percent(share: Share) -> str:
+    return "-" if share.value is None else f"{share.value:.1%}"
+
+
+def _interval(share: Share) -> str:
+    interval = share.interval
+    return "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}%"
+
+
+def _as_json(found: dict[str, Agreement], pairs: Sequence[Pair], run: Run) -> dict[str, Any]:
+    """With each pair's scores, so that two judges can be compared on the pairs that both have scored."""
+    return {
+        "confidence": CONFIDENCE,
+        "headline": "agree_ties_half",
+        "usage": (run.earlier + run.account.usage).model_dump(),
+        "complete": not run.stopped,
+        "agreement": {name: one.summary() for name, one in found.items()},
+        "pairs": [_pair_as_json(pair, list(found), run) for pair in pairs],
+    }
+
+
+def _pair_as_json(pair: Pair, names: Sequence[str], run: Run) -> dict[str, Any]:
+    judged = {name: _judged(pair, name, run) for name in names}
+    return {
+        "idx": pair.idx,
+        "line": pair.line,
+        "human": pair.human,
+        "judge": {n: None if j.a is None or j.b is None else preference(j.a, j.b) for n, j in judged.items()},
+        "scores": {"a": {n: j.a for n, j in judged.items()}, "b": {n: j.b for n, j in judged.items()}},
+        "void": {n: j.reason for n, j in judged.items() if j.reason},
+        "keys": {"a": pair.a, "b": pair.b},
+    }
