@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Literal
 
 from longreward.errors import VerdictError
 
@@ -24,6 +25,10 @@ _SUPPORT = {
 }
 _LABELS = {label: value for value, labels in _SUPPORT.items() for label in labels.split("|")}
 
+Preference = Literal["A", "B", "tie"]
+"""Which of two answers is better, by the place in which it was shown."""
+_PREFERENCES: dict[str, Preference] = {"a": "A", "b": "B", "c": "tie", "tie": "tie", "平局": "tie"}
+
 _THINK = re.compile(r"<think(?:ing)?>|◁think▷", re.IGNORECASE)
 _THINK_END = re.compile(r"</think(?:ing)?>|◁/think▷", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[{2,}([^\[\]]*)(\]{2,})?")
@@ -36,22 +41,52 @@ _NUMBERED = re.compile(
 )
 _CIRCLED = {0x2460 + i: f"({i + 1})" for i in range(20)}  # ① to ⑳
 _RATING = re.compile(r"([0-9]{1,2}(?:\.[0-9]+)?)(?:\s*/\s*10)?")
+_GRADE = re.compile(r"([0-9]{1,2})(?:\s*/\s*([0-9]{1,2}))?")
 _TAG = re.compile(r"[<＜]\s*(?:(/)\s*)?statement\s*[>＞]", re.IGNORECASE)
 
 
-def parse_rating(text: str) -> float:
-    """Read `[[7]]`, `[[7.5]]`, `[[ 8 ]]` or `[[8/10]]`, full-width forms included; 0..10.
+def parse_rating(text: str, lowest: int = 0) -> float:
+    """Read `[[7]]`, `[[7.5]]`, `[[ 8 ]]` or `[[8/10]]`, full-width forms included; `lowest`..10.
 
     Raises VerdictError if there is no double bracket or if the last one holds anything else.
     """
     content = _last_bracket(text)
     match = _RATING.fullmatch(content)
     if not match:
-        raise VerdictError(f"the last verdict [[{content}]] is no rating; expected [[n]] with n from 0 to 10", text)
+        expected = f"expected [[n]] with n from {lowest} to 10"
+        raise VerdictError(f"the last verdict [[{content}]] is no rating; {expected}", text)
     rating = float(match[1])
-    if rating > 10:
-        raise VerdictError(f"the rating [[{content}]] is outside 0..10", text)
+    if not lowest <= rating <= 10:
+        raise VerdictError(f"the rating [[{content}]] is outside {lowest}..10", text)
     return rating
+
+
+def parse_grade(text: str, highest: int) -> int:
+    """Read a whole number in 1..`highest`: `[[2]]`, or `[[2/3]]` where `highest` is 3, full-width forms included.
+
+    Raises VerdictError if there is no double bracket or if the last one holds anything else, `[[2.5]]` for instance.
+    """
+    content = _last_bracket(text)
+    match = _GRADE.fullmatch(content)
+    if not match or int(match[2] or highest) != highest:
+        expected = f"expected [[n]] with a whole number from 1 to {highest}"
+        raise VerdictError(f"the last verdict [[{content}]] is no grade; {expected}", text)
+    grade = int(match[1])
+    if not 1 <= grade <= highest:
+        raise VerdictError(f"the grade [[{content}]] is outside 1..{highest}", text)
+    return grade
+
+
+def parse_preference(text: str) -> Preference:
+    """Read `[[A]]`, `[[B]]` or `[[C]]` (neither is better; also `[[Tie]]`), in any case, full-width forms included.
+
+    Raises VerdictError if there is no double bracket or if the last one holds anything else, `[[A or B]]` for instance.
+    """
+    content = _last_bracket(text)
+    label = _PREFERENCES.get(content.casefold())
+    if label is None:
+        raise VerdictError(f"the last verdict [[{content}]] is no preference; expected [[A]], [[B]] or [[C]]", text)
+    return label
 
 
 def parse_support(text: str) -> float:

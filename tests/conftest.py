@@ -69,7 +69,11 @@ class JudgeServer:
             return "Something relevant."
         if kind == "verify_many":
             return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbered(prompt))
-        return "Analysis.\n[[Fully supported]]" if kind == "verify" else "Analysis.\n[[8]]"
+        if kind == "verify":
+            return "Analysis.\n[[Fully supported]]"
+        return {"evaluate_qa": "[[2]]", "evaluate_summary": "[[4]]", "evaluate_pair": "[[C]]"}.get(
+            kind, "Analysis.\n[[8]]"
+        )
 
 
 def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
@@ -92,6 +96,12 @@ def numbered(prompt: str) -> dict[str, str]:
 
 def _kind(prompt: str) -> str:
     fences = re.findall(r"^<(\w+)>$", prompt, re.MULTILINE)
+    if "reference" in fences:
+        if fences.count("answer") == 2:
+            return "evaluate_pair"
+        if "examples" in fences:
+            return "evaluate_chat"
+        return "evaluate_qa" if "question" in fences else "evaluate_summary"
     if "extractions" in fences:
         return "completeness"
     if "passage" in fences:

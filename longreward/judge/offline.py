@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from functools import lru_cache, singledispatchmethod
 from typing import Any, TypeVar
 
+from longreward.judge import offline_evaluation
 from longreward.judge.base import Verdict
+from longreward.judge.evaluation_requests import EvaluationRequest
 from longreward.judge.requests import (
     ExtractRelevant,
     JudgeRequest,
@@ -139,6 +141,10 @@ class OfflineJudge:
         covered = (max((len(words & other) / len(words) for other in said), default=0.0) for words in needed)
         # Half the words are easily shared by chance, so coverage counts from there on.
         return 10 * sum(max(0.0, 2 * share - 1) for share in covered) / len(needed)
+
+    @_answer.register
+    def _evaluation(self, request: EvaluationRequest) -> object:
+        return offline_evaluation.answer(request)
 
 
 _EMPTY: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from longreward import prompts
 from longreward.config import JudgeConfig
 from longreward.errors import JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
@@ -54,7 +53,7 @@ class OpenAIJudge:
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         await pacer().turn(Level.ARRIVAL)
         prompt = request.text()
-        key = self._key(prompt)
+        key = self._key(prompt, request.version)
         flight = self._flights.get(key)
         joined = flight is not None
         if flight is None:
@@ -103,14 +102,14 @@ class OpenAIJudge:
         if self._cache is not None:
             await self._cache.aclose()
 
-    def _key(self, prompt: str) -> bytes:
+    def _key(self, prompt: str, version: str) -> bytes:
         config = self._config
         parameters = {
             "temperature": config.temperature,
             "max_tokens": config.max_tokens,
             "extra_body": config.extra_body,
         }
-        return cache_key(config.model or "", _messages(prompt), parameters, prompts.VERSION)
+        return cache_key(config.model or "", _messages(prompt), parameters, version)
 
     async def _fly(self, key: bytes, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
         """The verdict from the cache, or else from the judge."""

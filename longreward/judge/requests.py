@@ -19,6 +19,8 @@ class JudgeRequest(ABC, Generic[T]):
     """A question to the judge. Subclasses name their prompt, fill its fields and read the reply."""
 
     prompt: ClassVar[str]
+    version: ClassVar[str] = prompts.VERSION
+    """That of the group of prompts which `prompt` belongs to; part of the cache key."""
     goes_first: ClassVar[bool] = False
     """Other questions wait for the reply, so this one goes before those that nothing waits for."""
     language: Language

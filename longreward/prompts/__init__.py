@@ -19,7 +19,13 @@ Language = Literal["en", "zh"]
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "extract", "completeness")
-FENCES = ("question", "answer", "statement", "statements", "evidence", "passage", "extractions")
+"""The reward's prompts."""
+EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")
+"""The prompts of `longreward.evaluation`, which no reward depends on."""
+FENCES = (
+    *("question", "answer", "statement", "statements", "evidence", "passage", "extractions"),
+    *("reference", "examples"),
+)
 """The tags that the prompts put around material."""
 
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
@@ -119,8 +125,9 @@ def render(name: str, language: Language, /, **fields: str) -> str:
 
 @cache
 def _template(name: str, language: str) -> tuple[str, frozenset[str]]:
-    if name not in NAMES or language not in LANGUAGES:
-        raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {', '.join(NAMES)} in {', '.join(LANGUAGES)}")
+    known = (*NAMES, *EVALUATION_NAMES)
+    if name not in known or language not in LANGUAGES:
+        raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {', '.join(known)} in {', '.join(LANGUAGES)}")
     text = resources.files(__name__).joinpath(f"{name}.{language}.txt").read_text(encoding="utf-8").strip()
     return text, frozenset(_PLACEHOLDER.findall(text))
 
@@ -135,10 +142,12 @@ def _fold(text: str) -> tuple[str, list[int] | None]:
     return folded, [i for i, char in enumerate(text) for _ in _FOLDING[ord(char)]]
 
 
-def _version() -> str:
-    texts = (f"{name}.{language}\0{_template(name, language)[0]}\0" for name in NAMES for language in LANGUAGES)
+def _version(names: tuple[str, ...] = NAMES) -> str:
+    texts = (f"{name}.{language}\0{_template(name, language)[0]}\0" for name in names for language in LANGUAGES)
     return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
 
 
 VERSION: str = _version()
-"""Changes with any prompt text; part of the cache key."""
+"""Changes with any text of the reward's prompts; part of their cache keys and of what a score was made with."""
+EVALUATION_VERSION: str = _version(EVALUATION_NAMES)
+"""The same of the evaluations' prompts: changing one of those leaves scores and verdicts of the reward as they are."""

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from longreward import LongReward, Sample, prompts
 from longreward.errors import VerdictError
+from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.requests import (
     ExtractRelevant,
     JudgeRequest,
@@ -223,6 +224,11 @@ def requests(case: Case, answer: str, document: str) -> list[JudgeRequest]:
         VerifyStatements(language, [case.good, answer, case.wrong], [document, case.document]),
         ExtractRelevant(language, question, document),
         RateCompleteness(language, question, answer, [document, case.document]),
+        RateAgainstReference(language, document, answer, question),
+        RateSummary(language, case.good, answer),
+        RateChat(language, case.good, answer, question, [(case.mediocre, 5), (document, 2.5)]),
+        CompareAnswers(language, question, answer, case.good, document),
+        CompareAnswers(language, question, case.good, answer),
     ]
 
 
@@ -233,7 +239,8 @@ def readable(text: str) -> str:
 def test_every_prompt_is_attacked_and_read_rightly() -> None:
     for case in CASES:
         asked = requests(case, case.good, case.document)
-        assert {request.prompt for request in asked} == set(prompts.NAMES), "attack the new prompt in `requests` too"
+        names = {*prompts.NAMES, *prompts.EVALUATION_NAMES}
+        assert {request.prompt for request in asked} == names, "attack the new prompt in `requests` too"
         for request in asked:
             assert read(request.text()).material == [value.strip("\n") for value in request.fields().values()]
 

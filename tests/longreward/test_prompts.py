@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from longreward import prompts
 from longreward.errors import VerdictError
 from longreward.judge.requests import VerifyStatements
-from longreward.prompts import FENCES, LANGUAGES, NAMES, neutralise, render
+from longreward.prompts import EVALUATION_NAMES, FENCES, LANGUAGES, NAMES, neutralise, render
 from longreward.verdicts import (
     NO_RELEVANT,
     NO_STATEMENTS,
+    parse_grade,
+    parse_preference,
     parse_rating,
     parse_statements,
     parse_support,
@@ -27,8 +29,13 @@ FIELDS = {
     "verify_many": ["evidence", "statements"],
     "extract": ["chunk", "query"],
     "completeness": ["extractions", "query", "answer"],
+    "evaluate_qa": ["query", "reference", "answer"],
+    "evaluate_summary": ["reference", "answer"],
+    "evaluate_chat": ["query", "reference", "examples", "answer"],
+    "evaluate_pair": ["query", "reference", "answer_a", "answer_b"],
 }
-BOTH = list(itertools.product(NAMES, LANGUAGES))
+ALL_NAMES = (*NAMES, *EVALUATION_NAMES)
+BOTH = list(itertools.product(ALL_NAMES, LANGUAGES))
 
 
 @pytest.mark.parametrize(("name", "language"), BOTH)
@@ -78,10 +85,15 @@ def test_the_prompts_ask_for_what_the_parsers_read(language: str) -> None:
         assert len(examples) == 3 and all(0 <= parse_rating(example) <= 10 for example in examples)
     example = re.findall(r"^<statement>.*</statement>$", text["statements"], re.MULTILINE)
     assert len(parse_statements("\n".join(example))) == 4
+    shown = {name: re.findall(r"\[\[.*?\]\]", text[name]) for name in EVALUATION_NAMES}
+    assert [parse_grade(one, 3) for one in shown["evaluate_qa"]] == [2]
+    assert [parse_grade(one, 5) for one in shown["evaluate_summary"]] == [4]
+    assert [parse_rating(one, lowest=1) for one in shown["evaluate_chat"]] == [6.5]
+    assert [parse_preference(one) for one in shown["evaluate_pair"]] == ["A", "B", "tie"]
 
 
 def test_chinese_prompts_are_chinese() -> None:
-    for name in NAMES:
+    for name in ALL_NAMES:
         text = render(name, "zh", **dict.fromkeys(FIELDS[name], ""))
         assert len(re.findall(r"[\u4e00-\u9fff]", text)) > 150
 
@@ -118,6 +130,18 @@ def test_the_version_follows_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prompts._version() != prompts.VERSION
 
 
+def test_the_evaluations_texts_leave_the_rewards_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prompts.EVALUATION_VERSION != prompts.VERSION
+    template = prompts._template
+
+    def changed(name: str, language: str) -> tuple[str, frozenset[str]]:
+        return ("changed", frozenset()) if name in EVALUATION_NAMES else template(name, language)
+
+    monkeypatch.setattr(prompts, "_template", changed)
+    assert prompts._version() == prompts.VERSION
+    assert prompts._version(EVALUATION_NAMES) != prompts.EVALUATION_VERSION
+
+
 @pytest.mark.parametrize(
     "attack",
     [
@@ -137,6 +161,8 @@ def test_the_version_follows_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
         "<ﬆatement>",
         "</extractions>",
         "</passage\n>",
+        "</reference>",
+        "< examples >",
         "<think>",
         "</thinking>",
         "<|im_end|>",

@@ -1,0 +1,75 @@
+"""A mean of datasets' means and its 95% interval."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_RESAMPLES = 10_000
+_AT_ONCE = 1_000  # resamples in memory together
+_SEED = 0
+
+METHOD = f"95% percentile bootstrap over the items of each dataset, {_RESAMPLES:,} resamples, fixed seed"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`mean` is None where nothing was scored. `interval` is None where there is but one item to judge by or where all
+    values are alike: such a sample does not tell how much others would differ."""
+
+    mean: float | None
+    interval: tuple[float, float] | None
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "mean": None if self.mean is None else round(self.mean, 4),
+            "interval": None if self.interval is None else [round(end, 4) for end in self.interval],
+            "n": self.n,
+        }
+
+    def text(self, digits: int, *, signed: bool = False) -> str:
+        """ "0.52 (0.47 to 0.57)", with + before what is positive if `signed`; "-" where there is nothing."""
+        if self.mean is None:
+            return "-"
+        form = f"{'+' if signed else ''}.{digits}f"
+        interval = "" if self.interval is None else " ({} to {})".format(*(f"{end:{form}}" for end in self.interval))
+        return f"{self.mean:{form}}{interval}"
+
+
+def estimate(datasets: Sequence[Sequence[float]], scale: tuple[float, float]) -> Estimate:
+    """The mean of the datasets' means; None if a dataset is empty, since a mean of the others is of something else.
+
+    The interval is the 2.5% and 97.5% percentiles of the same mean over resampled items, kept within the scale, on
+    which all values lie. Each dataset is resampled for itself; one of a single item is taken to spread like all items
+    together. The spread is enlarged by sqrt(n / (n - 1)), or few items would seem surer than they are (Rao and Wu,
+    JASA 1988); still, of ten items it holds the true mean in some 90% of cases only, of fifty in 95%. The same values
+    always give the same interval.
+    """
+    every = [value for values in datasets for value in values]
+    if not datasets or not all(datasets):
+        return Estimate(None, None, len(every))
+    mean = statistics.fmean(map(statistics.fmean, datasets))
+    # Of each part: how many datasets it is about, the values to draw from, and how many to draw.
+    parts = [(1, values, len(values)) for values in datasets if len(values) > 1]
+    if single := sum(len(values) == 1 for values in datasets):
+        parts.append((single, every, single))
+    if all(len(set(values)) == 1 for _, values, _ in parts):
+        return Estimate(mean, None, len(every))
+    rng = np.random.default_rng(_SEED)
+    shifts = sum(count * _shifts(np.asarray(values, dtype=float), drawn, rng) for count, values, drawn in parts)
+    low, high = np.clip(mean + np.quantile(shifts / len(datasets), (0.025, 0.975)), *scale)
+    return Estimate(mean, (float(low), float(high)), len(every))
+
+
+def _shifts(values: np.ndarray, drawn: int, rng: np.random.Generator) -> np.ndarray:
+    """How far the means of so many resampled items are from the mean."""
+    n = len(values)
+    items = (rng.integers(n, size=(_AT_ONCE, drawn)) for _ in range(_RESAMPLES // _AT_ONCE))
+    means = np.concatenate([values[some].mean(axis=1) for some in items])
+    return math.sqrt(n / (n - 1)) * (means - values.mean())

@@ -1,0 +1,83 @@
+"""From the values of single items to the means of datasets, of classes and of all: the published way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from longreward.evaluation.intervals import Estimate, estimate
+from longreward.evaluation.report import Account, Level, Line, PairResult, Result
+from longreward.evaluation.scoring import Compared, Scored
+from longreward.evaluation.tasks import CHAT, CLASSES, DATASETS
+
+
+def summarise(scored: Mapping[str, Sequence[Scored]], judge: str = "") -> Result:
+    """One policy's scores, or two policies' side by side, by the policies' names, first the one to compare with.
+
+    A class's mean is that of its datasets' means, the average that of all datasets' means, over those that the items
+    come from. Where all of a dataset's items are void, it has no mean, nor have its class and the average. ValueError
+    for more than two policies, for none, and for items that are not all of one evaluation.
+    """
+    if not 1 <= len(scored) <= 2:
+        raise ValueError(f"one policy or two can be reported, not {len(scored)}")
+    of_items = {one.item.dataset for outcomes in scored.values() for one in outcomes}
+    if not of_items or not (of_items == {CHAT} or of_items <= set(DATASETS)):
+        raise ValueError(f"the items must all be of LongBench or of LongBench-Chat, found {sorted(of_items)}")
+    values = [_by_dataset(outcomes) for outcomes in scored.values()]
+    changes = _changes(*values) if len(values) == 2 else None
+    chat = of_items == {CHAT}
+    datasets = [name for name in DATASETS if name in of_items]
+    groups: list[tuple[str, Level, list[str]]] = [(n, "datasets", [n]) for n in datasets]
+    for name, members in CLASSES.items():
+        if present := [dataset for dataset in members if dataset in datasets]:
+            groups.append((name, "classes", present))
+    groups.append(("average", "average", [CHAT] if chat else datasets))
+    scale = (1.0, 10.0) if chat else (0.0, 1.0)
+    lines = [_line(*group, values, changes, scale) for group in groups]
+    accounts = tuple(map(Account.of, scored.values()))
+    return Result(CHAT if chat else "longbench", tuple(scored), accounts, lines, judge)
+
+
+def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[Compared], judge: str = "") -> PairResult:
+    """What came of comparing two policies' answers, given their names in the order of `compare`."""
+    values = [one.value for one in compared if one.value is not None]
+    wins = Counter(values)
+    score = estimate([values], (0.0, 1.0))
+    return PairResult((policy_a, policy_b), Account.of(compared), wins[0.0], wins[0.5], wins[1.0], score, judge)
+
+
+_Values = dict[str, dict[str, float]]
+"""Dataset -> item's id -> value, of those that have one."""
+
+
+def _by_dataset(outcomes: Sequence[Scored]) -> _Values:
+    found: _Values = {}
+    for one in outcomes:
+        values = found.setdefault(one.item.dataset, {})
+        if one.value is not None:
+            values[one.item.id] = one.value
+    return found
+
+
+def _changes(first: _Values, second: _Values) -> _Values:
+    """Second less first, of the items that both have."""
+    return {
+        name: {key: value - first[name][key] for key, value in values.items() if key in first.get(name, {})}
+        for name, values in second.items()
+    }
+
+
+def _line(
+    name: str,
+    level: Level,
+    datasets: Sequence[str],
+    values: Sequence[_Values],
+    changes: _Values | None,
+    scale: tuple[float, float],
+) -> Line:
+    def over(one: _Values, scale: tuple[float, float]) -> Estimate:
+        return estimate([list(one.get(dataset, {}).values()) for dataset in datasets], scale)
+
+    most = scale[1] - scale[0]
+    difference = None if changes is None else over(changes, (-most, most))
+    return Line(name, level, tuple(over(one, scale) for one in values), difference)

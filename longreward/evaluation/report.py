@@ -1,0 +1,160 @@
+"""What an evaluation came to, for one policy, two side by side, or two compared: JSON and a Markdown table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from longreward.evaluation.intervals import METHOD, Estimate
+from longreward.evaluation.scoring import Outcome
+from longreward.evaluation.tasks import CHAT
+from longreward.prompts import EVALUATION_VERSION
+from longreward.schema import OK, Usage
+
+Level = Literal["datasets", "classes", "average"]
+
+_NOTE = f"In brackets: {METHOD}; none where there is a single item or all have the same value."
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of a policy's answers, or of the pairs. Void ones are in no mean."""
+
+    items: int
+    void: dict[str, int]
+    """By reason."""
+    usage: Usage
+    """Of the judge, as far as it was paid for."""
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Account:
+        void = Counter(outcome.status for outcome in outcomes if outcome.status != OK)
+        return cls(len(outcomes), dict(void.most_common()), sum((one.usage for one in outcomes), Usage()))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"items": self.items, "void": self.void, "usage": self.usage.model_dump(mode="json")}
+
+    def sentence(self, name: str) -> str:
+        """Empty if nothing is void."""
+        if not self.void:
+            return ""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.void.items())
+        return f"{name}: {sum(self.void.values())} of {self.items} void and left out ({reasons})."
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A mean for each policy and, of two, the mean of the second less the first over the items scored for both."""
+
+    name: str
+    level: Level
+    policies: tuple[Estimate, ...]
+    difference: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """LongBench or LongBench-Chat, for one policy or two."""
+
+    evaluation: Literal["longbench", "longbench_chat"]
+    policies: tuple[str, ...]
+    accounts: tuple[Account, ...]
+    lines: list[Line] = field(default_factory=list)
+    """Datasets, then classes, then the average."""
+    judge: str = ""
+    """Scores of different judges do not compare."""
+
+    @property
+    def average(self) -> Line:
+        return self.lines[-1]
+
+    def to_json(self) -> dict[str, Any]:
+        policies = {
+            name: account.to_json() | self._levels([line.policies[i] for line in self.lines])
+            for i, (name, account) in enumerate(zip(self.policies, self.accounts, strict=True))
+        }
+        differences = [line.difference for line in self.lines if line.difference is not None]
+        of = {"of": [self.policies[1], "minus", self.policies[0]]} if differences else {}
+        return {
+            "evaluation": self.evaluation,
+            "scale": [1, 10] if self.evaluation == CHAT else [0, 1],
+            **_made_with(self.judge),
+            "policies": policies,
+            "difference": of | self._levels(differences) if differences else None,
+        }
+
+    def markdown(self) -> str:
+        chat = self.evaluation == CHAT
+        digits = 2 if chat else 3
+        first, *second = map(_cell, self.policies)
+        heads = ["LongBench-Chat, 1 to 10" if chat else "LongBench, 0 to 1", first]
+        heads += [*second, f"{second[0]} - {first}"] if second else []
+        rows = []
+        for line in self.lines:
+            name = line.name if line.level == "datasets" else f"**{line.name}**"
+            cells = [f"{one.text(digits)}, n={one.n}" for one in line.policies]
+            if line.difference is not None:
+                cells.append(f"{line.difference.text(digits, signed=True)}, n={line.difference.n}")
+            rows.append([name, *cells])
+        sentences = [account.sentence(name) for name, account in zip(self.policies, self.accounts, strict=True)]
+        return _document(heads, rows, [*sentences, _NOTE], self.judge)
+
+    def _levels(self, estimates: Sequence[Estimate]) -> dict[str, Any]:
+        found: dict[str, Any] = {} if self.evaluation == CHAT else {"datasets": {}, "classes": {}}
+        for line, one in zip(self.lines, estimates, strict=True):
+            if line.level == "average":
+                found["average"] = one.to_json()
+            else:
+                found[line.level][line.name] = one.to_json()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """Two policies' answers to the same requests, compared. `score` is B's: (wins + ties / 2) / n, 0..1."""
+
+    policies: tuple[str, str]
+    account: Account
+    wins_a: int
+    ties: int
+    wins_b: int
+    score: Estimate
+    judge: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        a, b = self.policies
+        return {
+            "evaluation": "short",
+            "scale": [0, 1],
+            **_made_with(self.judge),
+            **self.account.to_json(),
+            "a": a,
+            "b": b,
+            "wins_a": self.wins_a,
+            "ties": self.ties,
+            "wins_b": self.wins_b,
+            "score_of_b": self.score.to_json(),
+        }
+
+    def markdown(self) -> str:
+        a, b = map(_cell, self.policies)
+        heads = ["Short requests, compared", f"{b} wins", "ties", f"{a} wins", f"{b} over {a}, 0 to 1"]
+        cells = [str(self.wins_b), str(self.ties), str(self.wins_a), f"{self.score.text(3)}, n={self.score.n}"]
+        return _document(heads, [["all", *cells]], [self.account.sentence("pairs"), _NOTE], self.judge)
+
+
+def _made_with(judge: str) -> dict[str, Any]:
+    return {"judge": judge, "prompts": EVALUATION_VERSION, "intervals": METHOD}
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _document(heads: Sequence[str], rows: Sequence[Sequence[str]], sentences: Sequence[str], judge: str) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    notes = [sentence for sentence in (*sentences, f"Judge: {judge}." if judge else "") if sentence]
+    return "\n".join([table, "", *notes, ""])

@@ -1,0 +1,203 @@
+"""A policy's answers judged against the references, or two policies' answers against each other.
+
+A judge failure is never a score (DESIGN, section 5): such an item is void and left out, where the published code counts
+it as 0.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from longreward.evaluation.tasks import CHAT, CLASSES, SHORT, Item
+from longreward.judge import Judge
+from longreward.judge.evaluation_requests import (
+    CompareAnswers,
+    GradeRequest,
+    RateAgainstReference,
+    RateChat,
+    RateSummary,
+)
+from longreward.schema import OK, JudgeCall, Usage
+from longreward.text.language import detect
+from longreward.text.sentences import says_nothing
+
+NO_ANSWER = "no_answer"
+"""The status of an item that the policy was not asked, or whose answer was lost."""
+
+_FOR_B = {"A": -1, "tie": 0, "B": 1}
+
+R = TypeVar("R", bound="Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one item."""
+
+    item: Item
+    value: float | None
+    """None (void) where there is no answer or the judge failed."""
+    status: str = OK
+    """The reason why `value` is None: a `Reason`, or `NO_ANSWER`."""
+    detail: str = ""
+    calls: list[JudgeCall] = field(default_factory=list)
+
+    @property
+    def usage(self) -> Usage:
+        return sum((call.usage for call in self.calls), Usage())
+
+    def record(self) -> dict[str, Any]:
+        """As one row of a JSON-lines file."""
+        return {
+            "idx": self.item.id,
+            "dataset": self.item.dataset,
+            "value": self.value,
+            "status": self.status,
+            "detail": self.detail,
+            "calls": [call.model_dump(mode="json") for call in self.calls],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(Outcome):
+    """`value` is the best over the references: 0..1 for LongBench, 1..10 for LongBench-Chat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared(Outcome):
+    """`value` is 1 if the second policy's answer (B) won, 0.5 for a tie, 0 if the first one's (A) did."""
+
+
+async def score(
+    items: Sequence[Item],
+    answers: Mapping[str, str],
+    judge: Judge,
+    *,
+    concurrency: int = 64,
+    on_done: Callable[[Scored], None] | None = None,
+) -> list[Scored]:
+    """Judge each item's answer (by the item's id), at most `concurrency` items at once, results in their order.
+
+    Grades of LongBench's questions, 1-3, become (x - 1) / 2, those of its summaries, 1-5, become (x - 1) / 4;
+    LongBench-Chat is rated 1-10. The best over an item's references counts. An answer that says nothing gets the floor
+    (0 or 1) without a call. Where a reference has no verdict that could have been the best, the item is void.
+    ValueError for short requests: `compare` is for them.
+    """
+
+    async def one(item: Item) -> Scored:
+        answer = answers.get(item.id)
+        if answer is None:
+            return Scored(item, None, NO_ANSWER)
+        if says_nothing(answer):
+            return Scored(item, _value(item, 1, 1), detail="the answer is empty")
+        return await _best(item, answer, judge)
+
+    if any(item.dataset == SHORT for item in items):
+        raise ValueError("short requests have no score of their own; compare two policies' answers")
+    return await _all(items, one, concurrency, on_done)
+
+
+async def compare(
+    items: Sequence[Item],
+    answers_a: Mapping[str, str],
+    answers_b: Mapping[str, str],
+    judge: Judge,
+    *,
+    concurrency: int = 64,
+    on_done: Callable[[Compared], None] | None = None,
+) -> list[Compared]:
+    """Ask which of two policies' answers is better, twice for each item, with the answers' places swapped.
+
+    An answer wins if it is preferred in both orders, or in one of them with a tie in the other; all else is a tie
+    (MT-Bench's way, arXiv 2306.05685, section 3.4, but for the single tie). If one of the two calls fails, the item is
+    void. An answer that says nothing loses, and the same answer twice is a tie, without a call. Of several references
+    only the first is shown. Concurrency and order as in `score`.
+    """
+
+    async def one(item: Item) -> Compared:
+        a, b = answers_a.get(item.id), answers_b.get(item.id)
+        if a is None or b is None:
+            return Compared(item, None, NO_ANSWER)
+        empty_a, empty_b = says_nothing(a), says_nothing(b)
+        if empty_a or empty_b:
+            return Compared(item, (1 + empty_a - empty_b) / 2, detail="an answer is empty")
+        if a.strip() == b.strip():
+            return Compared(item, 0.5, detail="the answers are the same")
+        return await _both_orders(item, a, b, judge)
+
+    return await _all(items, one, concurrency, on_done)
+
+
+async def _best(item: Item, answer: str, judge: Judge) -> Scored:
+    best: float | None = None
+    failed: JudgeCall | None = None
+    calls: list[JudgeCall] = []
+    for reference in item.references:
+        request = _request(item, reference, answer)
+        verdict = await judge.ask(request, document=item.id)
+        calls.append(verdict.call)
+        if verdict.value is None:
+            failed = failed or verdict.call
+            continue
+        if best is None or verdict.value > best:
+            best = verdict.value
+        if best == request.highest:
+            # No other reference can change that: not asked about, and a failed one does not matter.
+            return Scored(item, _value(item, best, request.highest), calls=calls)
+    if failed is not None:
+        return Scored(item, None, failed.status, failed.detail, calls)
+    assert best is not None, "an item that is scored has a reference"
+    return Scored(item, _value(item, best, request.highest), calls=calls)
+
+
+def _request(item: Item, reference: str, answer: str) -> GradeRequest:
+    # Not by the answer's language: all policies' answers to a question must meet the same prompt.
+    if item.dataset in CLASSES["summarization"]:
+        return RateSummary(detect(reference), reference=reference, answer=answer)
+    language = detect(f"{item.query}\n{reference}")
+    if item.dataset == CHAT:
+        return RateChat(language, reference=reference, answer=answer, query=item.query, examples=item.examples)
+    return RateAgainstReference(language, reference=reference, answer=answer, query=item.query)
+
+
+def _value(item: Item, grade: float, highest: int) -> float:
+    """The published score of a grade: LongBench-Chat keeps 1..10, the others become 0..1."""
+    return float(grade) if item.dataset == CHAT else (grade - 1) / max(1, highest - 1)
+
+
+async def _both_orders(item: Item, a: str, b: str, judge: Judge) -> Compared:
+    reference = item.references[0] if item.references else ""
+    language = detect(f"{item.query}\n{reference}")
+    first, second = await asyncio.gather(
+        judge.ask(CompareAnswers(language, item.query, a, b, reference), document=item.id),
+        judge.ask(CompareAnswers(language, item.query, b, a, reference), document=item.id),
+    )
+    calls = [first.call, second.call]
+    if first.value is None or second.value is None:
+        failed = next(call for call in calls if call.status != OK)
+        return Compared(item, None, failed.status, failed.detail, calls)
+    for_b = _FOR_B[first.value] - _FOR_B[second.value]
+    return Compared(item, 1.0 if for_b > 0 else 0.0 if for_b < 0 else 0.5, calls=calls)
+
+
+async def _all(
+    items: Sequence[Item],
+    work: Callable[[Item], Awaitable[R]],
+    concurrency: int,
+    on_done: Callable[[R], None] | None,
+) -> list[R]:
+    results: dict[int, R] = {}
+    numbered = iter(enumerate(items))
+
+    async def worker() -> None:
+        for position, item in numbered:
+            results[position] = await work(item)
+            if on_done is not None:
+                on_done(results[position])
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(items))):
+            group.create_task(worker())
+    return [results[position] for position in range(len(items))]

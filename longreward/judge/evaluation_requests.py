@@ -1,0 +1,110 @@
+"""The questions asked to evaluate a policy's answers against references, each with the parser of its reply.
+
+The scales are those of LongBench and LongBench-Chat as the LongReward repository scores them (its folder evaluation/);
+the pairwise verdicts are MT-Bench's (arXiv 2306.05685, section 3.1). The words of the prompts are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from longreward import prompts, verdicts
+from longreward.judge.requests import JudgeRequest
+from longreward.verdicts import Preference
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRequest(JudgeRequest[T]):
+    """A question that no reward depends on. Nothing of its material may be left out: `shrunk` is always None."""
+
+    version: ClassVar[str] = prompts.EVALUATION_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class GradeRequest(EvaluationRequest[float]):
+    """How good is the answer, from 1 to `highest`?"""
+
+    highest: ClassVar[int]
+    reference: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateAgainstReference(GradeRequest):
+    """Does the answer say what the reference says on the question? 1, 2 or 3."""
+
+    prompt: ClassVar[str] = "evaluate_qa"
+    highest: ClassVar[int] = 3
+    query: str
+
+    def fields(self) -> dict[str, str]:
+        return {"query": self.query, "reference": self.reference, "answer": self.answer}
+
+    def parse(self, text: str) -> float:
+        return verdicts.parse_grade(text, self.highest)
+
+
+@dataclass(frozen=True, slots=True)
+class RateSummary(GradeRequest):
+    """How good is the summary beside a reference summary? 1, 2, 3, 4 or 5. The judge does not see the question."""
+
+    prompt: ClassVar[str] = "evaluate_summary"
+    highest: ClassVar[int] = 5
+
+    def fields(self) -> dict[str, str]:
+        return {"reference": self.reference, "answer": self.answer}
+
+    def parse(self, text: str) -> float:
+        return verdicts.parse_grade(text, self.highest)
+
+
+@dataclass(frozen=True, slots=True)
+class RateChat(GradeRequest):
+    """How good is the answer beside the reference and other answers with their scores? 1..10, decimals allowed."""
+
+    prompt: ClassVar[str] = "evaluate_chat"
+    highest: ClassVar[int] = 10
+    query: str
+    examples: Sequence[tuple[str, float]]
+    """Other answers to the same question, each with its score."""
+
+    def fields(self) -> dict[str, str]:
+        rating = {"en": "Rating", "zh": "分数"}[self.language]
+        # The score is in no brackets: a verdict in double brackets is the judge's alone.
+        scored = (f"({i}) {text.strip()}\n{rating}: {score:g}" for i, (text, score) in enumerate(self.examples, 1))
+        return {
+            "query": self.query,
+            "reference": self.reference,
+            "examples": "\n\n".join(scored) or "(none)",
+            "answer": self.answer,
+        }
+
+    def parse(self, text: str) -> float:
+        return verdicts.parse_rating(text, lowest=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareAnswers(EvaluationRequest[Preference]):
+    """Which of two answers serves the user better, the first ("A"), the second ("B") or neither ("tie")?"""
+
+    prompt: ClassVar[str] = "evaluate_pair"
+    query: str
+    first: str
+    second: str
+    reference: str = ""
+    """What a good answer says; empty where there is none."""
+
+    def fields(self) -> dict[str, str]:
+        return {
+            "query": self.query,
+            "reference": self.reference or "(none)",
+            "answer_a": self.first,
+            "answer_b": self.second,
+        }
+
+    def parse(self, text: str) -> Preference:
+        return verdicts.parse_preference(text)
