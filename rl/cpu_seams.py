@@ -135,6 +135,46 @@ def _plain_linear(original: Any, layer: Any, remove_weight: bool) -> None:
 
 
 @_seam(
+    "vllm.v1.worker.gpu_model_runner",
+    "GPUModelRunner._sample",
+    "self logits spec_decode_metadata",
+    source="self.discard_request_mask.np[:num_reqs]",
+    source_of="GPUModelRunner._bookkeeping_sync",
+)
+def _keep_random_state(original: Any, self: Any, *args: Any) -> Any:
+    """A request with a seed samples one token too many for each part of its prompt, which is undone afterwards in a way
+    that only CUDA's generators know."""
+    discarded = _discarded(self)
+    before = {index: generator.get_state() for index, generator in discarded.items()}
+    output = original(self, *args)
+    for index, state in before.items():
+        discarded[index].set_state(state)
+    return output
+
+
+@_seam(
+    "vllm.v1.worker.gpu_model_runner",
+    "GPUModelRunner._bookkeeping_sync",
+    "self scheduler_output sampler_output logits hidden_states num_scheduled_tokens",
+    source="gen.set_offset(gen.get_offset() - 4)",
+)
+def _no_offset(original: Any, self: Any, *args: Any) -> Any:
+    """It takes back a generator's offset, which those of the CPU do not have; `_keep_random_state` has done it."""
+    generators, discarded = self.input_batch.generators, _discarded(self)
+    self.input_batch.generators = {index: g for index, g in generators.items() if index not in discarded}
+    try:
+        return original(self, *args)
+    finally:
+        self.input_batch.generators = generators
+
+
+def _discarded(runner: Any) -> dict[int, Any]:
+    """The generators of requests whose prompt is not read to its end yet, by their place in the batch."""
+    mask = runner.discard_request_mask.np
+    return {index: generator for index, generator in runner.input_batch.generators.items() if mask[index]}
+
+
+@_seam(
     "openrlhf.utils.deepspeed.deepspeed",
     "init_device_mesh",
     "device_type mesh_shape mesh_dim_names backend_override",

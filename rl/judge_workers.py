@@ -180,7 +180,12 @@ class Workers:
 
     actors: list[Any]
     limits: Any | None
+    names: list[str] = field(default_factory=list)
     last_stats: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def for_document(self, document_id: str) -> Any:
+        """The worker that scores all answers about a document."""
+        return self.actors[self.names.index(rendezvous(document_id, self.names))]
 
     def stats(self) -> list[dict[str, Any]]:
         """The stats of each worker, and the last ones known of those that died and were restarted. RayError where one
@@ -209,7 +214,6 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
         max_concurrency=_CALLS_AT_ONCE,
         max_restarts=-1,
         max_task_retries=_DEATHS_PER_ANSWER,
-        scheduling_strategy="SPREAD",
     )(JudgeWorker)
     reward, limits, limits_name = config.reward, None, None
     if reward.judge.kind == "openai":
@@ -223,13 +227,25 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
         _wait_for([limits], config.run.deadline_start_s)
     workers = Workers(
         [
-            actor.options(name=name).remote(index, reward, tokenizer, config.directory, keys, limits_name)
+            actor.options(name=name, scheduling_strategy=_place(index)).remote(
+                index, reward, tokenizer, config.directory, keys, limits_name
+            )
             for index, name in enumerate(names(config, run_id))
         ],
         limits,
+        names(config, run_id),
     )
     _wait_for(workers.actors, config.run.deadline_start_s)
     return workers
+
+
+def _place(index: int) -> Any:
+    """One machine after the other. Ray's own SPREAD puts actors that reserve nothing all on one. A machine that is lost
+    is not waited for."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+    return NodeAffinitySchedulingStrategy(nodes[index % len(nodes)], soft=True)
 
 
 def _wait_for(actors: Sequence[Any], seconds: float) -> None:
