@@ -27,7 +27,7 @@ def train(folder: Path, name: str, latency_s: float, settings: list[str]) -> dic
     """Seconds by part of a step, means over the steps after the warm-up."""
     with (
         judge_server.running(latency=latency_s, rules=True) as url,
-        chaos.run(folder, name, url, *settings, config="configs/grpo_async_cpu.yaml") as run,
+        chaos.run(folder, name, url, *settings, config="grpo_async_cpu") as run,
     ):
         run.start()
         code = run.wait(1200)

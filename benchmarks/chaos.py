@@ -1,8 +1,10 @@
-"""Real runs of rl/train.py that are hurt on purpose: the toy policy, a judge over the network, no GPU.
+"""Real runs of rl/train.py and rl/dpo.py that are hurt on purpose: the toy policy, a judge over the network, no GPU.
 
     python benchmarks/chaos.py resume   # the driver SIGKILLed ten times at random moments; some 12 minutes
     python benchmarks/chaos.py faults   # 200 steps, 10% of judge calls fail, a judge worker killed every 20 steps,
                                         # against a clean run; some 25 minutes
+    python benchmarks/chaos.py dpo      # rl/dpo.py SIGKILLed ten times, in every stage, against an undisturbed run;
+                                        # some 15 minutes
     python benchmarks/chaos.py outage   # the judge away for 60 s, then for good; some 5 minutes
 
 Exit 1 where a bar is missed. The judge is the offline judge's rules behind HTTP, so its rewards mean something.
@@ -30,19 +32,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import judge_server
 
+from longreward import store
+
 ROOT = Path(__file__).parents[1]
 _MARK = "LONGREWARD_CHAOS"
 _PREFLIGHT = 6  # kinds of question that a start asks the judge
 
 
 class Run:
-    """`rl/train.py` as a user starts it, in a folder of its own."""
+    """`rl/train.py`, or another program, as a user starts it, in a folder of its own."""
 
-    def __init__(self, folder: Path, name: str, url: str, *settings: str, config: str) -> None:
+    def __init__(self, folder: Path, name: str, url: str, *settings: str, config: str, program: str) -> None:
         self.directory, self.screen = folder / name, folder / f"{name}.txt"
         self.mark = f"{os.getpid()}-{name}"
         self._words = [
-            *[sys.executable, "rl/train.py", "--config", config, f"run.dir={folder}"],
+            *[sys.executable, program, "--config", config, f"run.dir={folder}"],
             *[f"run.name={name}", "reward.judge.kind=openai", f"reward.judge.base_url={url}"],
             *["reward.judge.model=judge", "reward.judge.retry_base_s=0.1", "reward.judge.attempt_timeout_s=5"],
             *settings,
@@ -117,6 +121,12 @@ class Run:
         lines = [line for path in (self.directory / "store").glob("*.jsonl") for line in path.read_text().splitlines()]
         return len({json.loads(line)["id"] for line in lines})
 
+    def rollouts(self) -> list[str]:
+        """The training answers in the store, one for each record."""
+        files = (self.directory / "store").glob("*.jsonl")
+        records = (record for path in files for _, record in store.read(path, broken=[]))
+        return [record["rollout"] for record in records if record["split"] == "train"]
+
     def curves(self) -> dict[str, list[float]]:
         """All scalars that TensorBoard has."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -127,9 +137,11 @@ class Run:
 
 
 @contextmanager
-def run(folder: Path, name: str, url: str, *settings: str, config: str = "configs/grpo_cpu.yaml") -> Iterator[Run]:
+def run(
+    folder: Path, name: str, url: str, *settings: str, config: str = "grpo_cpu", program: str = "rl/train.py"
+) -> Iterator[Run]:
     """A run whose processes are gone afterwards."""
-    made = Run(folder, name, url, *settings, config=config)
+    made = Run(folder, name, url, *settings, config=f"configs/{config}.yaml", program=program)
     try:
         yield made
     finally:
@@ -142,6 +154,15 @@ def run(folder: Path, name: str, url: str, *settings: str, config: str = "config
                 except ProcessLookupError:
                     continue
             time.sleep(0.2)
+
+
+def kill_in_flight(made: Run, url: str) -> dict[str, Any]:
+    """Kill a run's driver. Returns what the judge was at when it died; an error if it had ended by itself."""
+    if not made.running:
+        raise RuntimeError(f"it ended before it was killed:\n{made.screen.read_text()[-2000:]}")
+    seen = judge_server.stats(url)
+    made.kill()
+    return seen
 
 
 def sizes(steps: int, prompts: int, answers: int) -> list[str]:
@@ -173,12 +194,8 @@ def resume(folder: Path, kills: int, steps: int, seed: int) -> bool:
             after = chance.uniform(2, 40) if kill % 3 == 0 else chance.uniform(40, 75)
             made.start()
             time.sleep(after)
-            if not made.running:
-                print(made.screen.read_text()[-2000:])
-                return False
-            seen = judge_server.stats(url)
+            seen = kill_in_flight(made, url)
             in_flight += seen["in_flight"]
-            made.kill()
             print(
                 f"{kill:>4} {after:>8.1f} {made.steps():>5} {seen['in_flight']:>10} {seen['repeated']:>10}", flush=True
             )
@@ -197,9 +214,70 @@ def resume(folder: Path, kills: int, steps: int, seed: int) -> bool:
     return code == 0 and summary["steps"] == steps and repeated <= in_flight + asked_first and prompts == steps * 2
 
 
+_MOMENTS = (
+    ("start", "device"),
+    *[("collect", "collecting answers")] * 4,
+    *[("train", "micro-batch")] * 3,
+    *[("evaluate", "after training")] * 2,
+)
+"""The stages of rl/dpo.py at which it is killed, and what the screen says when one has begun."""
+
+
+def dpo(folder: Path, kills: int, seed: int) -> bool:
+    """Offline DPO killed at random moments of every stage: the pairs are those of an undisturbed run."""
+    chance = random.Random(seed)
+    settings = ["openrlhf.data.max_samples=96", "evaluation.max_prompts=16", "short.heldout=null", "reward.workers=2"]
+    settings += ["train_dpo.ckpt.save_steps=4", "collect.answers_in_flight=64"]
+    with (
+        judge_server.running(latency=0.2, rules=True) as url,
+        run(folder, "undisturbed", url, *settings, config="dpo_cpu", program="rl/dpo.py") as made,
+    ):
+        made.start("--stage=collect", "--stage=pair")
+        if code := made.wait(600):
+            print(f"the undisturbed run failed with {code}:\n{made.screen.read_text()[-2000:]}")
+            return False
+        wanted = (made.directory / "pairs" / "train.jsonl").read_bytes()
+    with (
+        judge_server.running(latency=0.2, rules=True, repeats=True) as url,
+        run(folder, "killed", url, *settings, "resume=true", config="dpo_cpu", program="rl/dpo.py") as made,
+    ):
+        in_flight = 0
+        print("kill  stage      answers in the store  in flight  answered twice so far")
+        for kill, (stage, sign) in enumerate(_MOMENTS[:kills], 1):
+            said = len(made.screen.read_text()) if made.screen.exists() else 0
+            made.start()
+            while made.running and not (made.screen.exists() and sign in made.screen.read_text()[said:]):
+                time.sleep(0.1)
+            time.sleep(chance.uniform(0, 8 if stage == "collect" else 4))
+            seen = kill_in_flight(made, url)
+            in_flight += seen["in_flight"]
+            print(
+                f"{kill:>4}  {stage:<9} {len(made.rollouts()):>21} {seen['in_flight']:>10} {seen['repeated']:>10}",
+                flush=True,
+            )
+        made.start()
+        code = made.wait(900)
+        seen, summary, rollouts = judge_server.stats(url), made.summary(), made.rollouts()
+        same = (made.directory / "pairs" / "train.jsonl").read_bytes() == wanted
+        made.start()  # it is finished: nothing is left to do
+        again = made.wait(60)
+    twice = len(rollouts) - len(set(rollouts))
+    asked_first = _PREFLIGHT * len(_MOMENTS[:kills])
+    print(f"exit {code}, once more {again}; {len(set(rollouts))} answers of 960, {twice} of them stored twice")
+    print(
+        f"judge calls {seen['requests']}; answered twice {seen['repeated']}, of these at most {asked_first} before the "
+        f"starts; in flight at the kills {in_flight}"
+    )
+    print(f"pairs {summary['pairs']}, {'identical to' if same else 'NOT those of'} the undisturbed run's")
+    paid_once = seen["repeated"] <= in_flight + asked_first
+    return code == again == 0 and same and not twice and len(rollouts) == 960 and paid_once
+
+
 def faults(folder: Path, steps: int, every: int) -> bool:
     """One run with a judge that fails and judge workers that die, one without."""
     settings = [*sizes(steps, 2, 4), "reward.workers=2", "evaluation.max_prompts=64", "openrlhf.ckpt.save_steps=50"]
+    # A judge of 0.05 s: hanging calls and those told to come back in 300 s must not make the run take hours.
+    settings += ["reward.judge.attempt_timeout_s=2", "reward.judge.call_timeout_s=8"]
     ends: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {}
     killed = 0
     for name, share in (("clean", 0.0), ("hurt", 0.1)):
@@ -284,7 +362,7 @@ def outage(folder: Path, seconds: float) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["resume", "faults", "outage"])
+    parser.add_argument("what", choices=["resume", "faults", "dpo", "outage"])
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, help="80 for resume, 200 for faults")
     parser.add_argument("--seed", type=int, default=0)
@@ -296,6 +374,8 @@ def main() -> int:
         begun = time.monotonic()
         if options.what == "resume":
             fine = resume(folder, options.kills, options.steps or 80, options.seed)
+        elif options.what == "dpo":
+            fine = dpo(folder, options.kills, options.seed)
         elif options.what == "faults":
             fine = faults(folder, options.steps or 200, 20)
         else:

@@ -28,11 +28,11 @@ class AgentExecutor(SingleTurnAgentExecutor):
         images: Any = None,
     ) -> dict[str, Any]:
         # Before the first await: all siblings must have joined their group when the first of them is done.
-        group = self._rewards.join(prompt, label)
+        rollout = self._rewards.join(prompt, label)
         output = await super().execute(
-            prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=images
+            prompt, label, rollout.seeded(sampling_params), max_length, hf_tokenizer, llm_engine, images=images
         )
         start, end = output["action_ranges"][-1]
         answer = hf_tokenizer.decode(output["observation_tokens"][start:end], skip_special_tokens=True)
         about = {"truncated": bool(output["truncated"]), "tokens": end - start}
-        return output | await self._rewards.reward(prompt, group, answer, about)
+        return output | await self._rewards.reward(prompt, rollout, answer, about)

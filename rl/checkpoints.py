@@ -37,7 +37,8 @@ def prepare_resume(folder: Path) -> int:
             shutil.rmtree(model)
             continue
         for path in model.iterdir():
-            if path.is_dir() and not (path / _COMPLETE).is_file():
+            # Not what ckpt.save_hf leaves beside them where there is but one model.
+            if path.is_dir() and _TAG.fullmatch(path.name) and not (path / _COMPLETE).is_file():
                 shutil.rmtree(path)
         part = model / "latest.part"
         part.write_text(complete[step], encoding="utf-8")
@@ -87,8 +88,9 @@ def loader_at(state: dict[str, Any], yielded: int) -> dict[str, Any]:
 
 
 def _models(folder: Path) -> list[Path]:
-    """The actor's folder, and the critic's if there is one."""
-    return [path for path in (folder / "_actor", folder / "_critic") if path.is_dir()]
+    """The actor's folder, and the critic's if there is one; the folder itself where there is but one model."""
+    parts = [path for path in (folder / "_actor", folder / "_critic") if path.is_dir()]
+    return parts or [folder] * folder.is_dir()
 
 
 def _complete(folder: Path) -> dict[int, str]:

@@ -29,12 +29,16 @@ class Resources:
     """The sum in words, for messages."""
 
 
-def needed(args: Namespace) -> Resources:
+def needed(args: Namespace, *, trains: bool = True) -> Resources:
     """The logical GPUs and CPUs of a run, from OpenRLHF's parsed flags; it waits forever for what is not there.
 
-    Follows `openrlhf.cli.train_ppo_ray.train`: learners, reference, critic and engines, shared where colocated.
+    Follows `openrlhf.cli.train_ppo_ray.train`: learners, reference, critic and engines, shared where colocated. Engines
+    only, unless it `trains`.
     """
     flags = vars(args)
+    if not trains:
+        count = flags["vllm.num_engines"] * flags["vllm.tensor_parallel_size"]
+        return Resources(count, count + 1, f"{count} vLLM engines")
     actor = flags["actor.num_nodes"] * flags["actor.num_gpus_per_node"]
     engines = (flags["vllm.num_engines"] or 0) * flags["vllm.tensor_parallel_size"]
     parts = {"learners": actor}

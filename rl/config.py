@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from longreward.config import RewardConfig, Section
 from longreward.errors import ConfigError
 
 _MAX_OUTAGE_S = 600.0
+C = TypeVar("C", bound="RunConfig")
 
 
 class RunSection(Section):
@@ -45,6 +46,14 @@ class EvaluationSection(Section):
     """Sampling temperature on the held-out set; 1.0 measures the policy as it is."""
     max_prompts: int | None = Field(None, ge=1)
     """At most so many held-out prompts, the first ones; all when null."""
+    longbench: Path | None = None
+    """LongBench, for rl/evaluate.py: the JSON that the LongReward repository aggregates, or the raw JSON lines."""
+    longbench_chat: Path | None = None
+    """LongBench-Chat's test cases, for rl/evaluate.py."""
+    few_shots: Path | None = None
+    """LongBench-Chat's scored examples; few_shots.json beside the test cases when null."""
+    short: Path | None = None
+    """Short instructions (idx, query, and reference if there is one), for rl/evaluate.py with two policies."""
     every: int | None = Field(None, ge=1)
     """Held-out reward also every so many training steps, as eval/ in TensorBoard and W&B (there on OpenRLHF's scale of
     0 to 10, named pass1); null: only before and after training."""
@@ -115,7 +124,30 @@ class RaySection(Section):
     """Shared memory of a cluster of its own, in GB."""
 
 
+_MUST_STAY = (
+    "actor.model_name_or_path",
+    "critic.model_name_or_path",
+    "actor.num_nodes",
+    "actor.num_gpus_per_node",
+    "ds.zero_stage",
+    "ds.param_dtype",
+    "ds.ring_attn_size",
+    "ds.tensor_parallel_size",
+    "ds.lora.rank",
+    "data.max_samples",
+    "data.max_len",
+    "rollout.batch_size",
+    "rollout.n_samples_per_prompt",
+    "rollout.vllm_generate_batch_size",
+    "train.batch_size",
+    "train.async_enable",
+    "algo.advantage.estimator",
+)
+
+
 class RunConfig(Section):
+    must_stay: ClassVar[tuple[str, ...]] = _MUST_STAY
+    """OpenRLHF's flags that a run which is continued may not change: its checkpoints do not fit others."""
     resume: bool = False
     """Continue the run of this name at its last complete checkpoint; begin it where there is none."""
     run: RunSection
@@ -129,7 +161,7 @@ class RunConfig(Section):
     watch: WatchSection = WatchSection()
     """What is looked at while the run goes on."""
     wandb: WandbSection = WandbSection()
-    """W&B. TensorBoard files are always written."""
+    """W&B. Beside it TensorBoard files are written, but for train_dpo and train_sft, which write one or the other."""
     ray: RaySection = RaySection()
     """The Ray cluster."""
     openrlhf: dict[str, Any] = Field(default_factory=dict)
@@ -164,19 +196,30 @@ class RunConfig(Section):
         return not (self.ray.address or os.environ.get("RAY_ADDRESS"))
 
 
+PASSED_ON = ("openrlhf", "train_dpo", "train_sft")
+"""Sections whose keys are another program's own flags, nested or dotted."""
+
+
 def load(path: Path, overrides: list[str]) -> RunConfig:
     """Read a run's YAML and apply `section.key=value` overrides. ConfigError says what is wrong and where."""
+    return load_as(RunConfig, path, overrides)
+
+
+def load_as(model: type[C], path: Path, overrides: list[str]) -> C:
+    """As `load`, for a kind of run with sections of its own."""
     if wrong := [word for word in overrides if word.startswith("-")]:
         raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
     data = base.load_yaml(path)
-    section = data.get("openrlhf")
-    if isinstance(section, dict):
-        # Flat before the overrides, so that both spellings in a file (nested, dotted) are overridden alike.
-        data["openrlhf"] = flatten(section)
-    flags = [o.removeprefix("openrlhf.") for o in overrides if o.startswith("openrlhf.")]
-    base.apply_overrides(data, [o for o in overrides if not o.startswith("openrlhf.")])
-    data["openrlhf"] = (data.get("openrlhf") or {}) | flatten(base.apply_overrides({}, flags))
-    return base.validate(RunConfig, data, str(path))
+    for name in PASSED_ON:
+        section = data.get(name)
+        if isinstance(section, dict):
+            # Flat before the overrides, so that both spellings in a file (nested, dotted) are overridden alike.
+            data[name] = flatten(section)
+        flags = [o.removeprefix(f"{name}.") for o in overrides if o.startswith(f"{name}.")]
+        if flags:
+            data[name] = (data.get(name) or {}) | flatten(base.apply_overrides({}, flags))
+    base.apply_overrides(data, [o for o in overrides if not o.startswith(tuple(f"{name}." for name in PASSED_ON))])
+    return base.validate(model, data, str(path))
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,152 +1,184 @@
-"""Score a policy on held-out prompts, through the same engines, agent and judge workers as training.
+"""Evaluate a policy, or two side by side: held-out LongReward, LongBench, LongBench-Chat, short instructions.
 
-python rl/evaluate.py --config configs/grpo_cpu.yaml [--model PATH] [section.key=value ...]
+    python rl/evaluate.py --config configs/grpo_cpu.yaml [--model PATH [--against PATH]] [section.key=value ...]
+
+`data.heldout`, `evaluation.longbench`, `evaluation.longbench_chat` and `evaluation.short` name the files; what is set
+is evaluated. Results: summary.json and evaluation.md in runs/<name>-evaluation/, each answer with its verdicts beside.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import statistics
+import asyncio
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longreward import store
 from longreward.errors import ConfigError
-from longreward.schema import DIMENSIONS
+from longreward.evaluation import Item, Kind, compare, load, score, summarise, summarise_pairs
+from rl import command
+from rl import config as run_config
 from rl.config import RunConfig
 
-_Z95 = 1.96
+if TYPE_CHECKING:
+    from rl.heldout import Scores
+    from rl.session import Session
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Held-out scores of one policy: per prompt, the mean over its answers that are not void."""
+@dataclass
+class Evaluated:
+    """What one policy said and got."""
 
-    prompts: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Prompt id -> total and dimensions, 0..10. A prompt whose answers are all void is not in it."""
-    answers: int = 0
-    void: int = 0
-
-    def means(self) -> dict[str, float | None]:
-        """`total` and each dimension over the prompts; None where nothing was scored."""
-        names = ["total", *DIMENSIONS]
-        return {n: _mean([s[n] for s in self.prompts.values() if n in s]) for n in names}
-
-    @classmethod
-    def read(cls, path: Path) -> Scores | None:
-        """What `write` wrote; None where there is nothing."""
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-    def write(self, path: Path) -> None:
-        """For a run that is continued: the scores before training are taken once."""
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        part.replace(path)
-
-    def summary(self) -> dict[str, Any]:
-        rounded = {name: None if value is None else round(value, 4) for name, value in self.means().items()}
-        return {"n": len(self.prompts), "answers": self.answers, "void": self.void, **rounded}
+    name: str
+    heldout: Scores | None = None
+    answers: dict[Kind, dict[str, str]] = field(default_factory=dict)
+    """By evaluation and item."""
 
 
-def gain(before: Scores, after: Scores) -> dict[str, Any]:
-    """After - before over the prompts scored in both: mean and 95% interval (normal approximation)."""
-    ids = before.prompts.keys() & after.prompts.keys()
-    differences = [after.prompts[i]["total"] - before.prompts[i]["total"] for i in sorted(ids)]
-    if len(differences) < 2:
-        return {"n": len(differences), "total": None, "interval": None}
-    mean = statistics.fmean(differences)
-    half = _Z95 * statistics.stdev(differences) / math.sqrt(len(differences))
-    return {"n": len(differences), "total": round(mean, 4), "interval": [round(mean - half, 4), round(mean + half, 4)]}
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate. Returns 0; 1 if it failed; 2 for a user's error; 130 if stopped."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--model", help="the policy; default: the configuration's")
+    parser.add_argument("--against", metavar="PATH", help="another policy to compare it with, which comes first")
+    options, overrides = parser.parse_known_args(argv)
+    models = [model for model in (options.against, options.model) if model]
+    if options.against and not options.model:
+        parser.error("--against needs --model, the policy that is compared with it")
+    return command.carry_out(
+        "evaluate",
+        lambda: run_config.load(options.config, overrides),
+        lambda config: evaluate(config, models, options.verbose),
+    )
 
 
-def evaluate(config: RunConfig, model: str, prompts: Path, flags: Mapping[str, Any]) -> Scores:
-    """Sample `evaluation.n_samples_per_prompt` answers per prompt from `model` and score them.
+def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
+    """Sample answers from one policy after the other, have them judged, and write down what came of it."""
+    from rl import run_directory, session, training
 
-    Needs a connected Ray and running judge workers; the engines are started for this and stopped before it returns.
-    `flags` are OpenRLHF's, flat.
-    """
-    import ray
-    from openrlhf.trainer.ray.vllm_engine import create_vllm_engines
-    from vllm import SamplingParams
+    sets = _load(config, two=len(models) == 2)
+    # A directory of its own: the policies may lie in the training run's.
+    config.run.name += "-evaluation"
+    config.resume = False
+    with session.open_session(config, verbose=verbose, trains=False) as run:
+        models = [_absolute(model) for model in models] or [vars(run.args)["actor.model_name_or_path"]]
+        names = _names(models)
+        policies = []
+        for model, name in zip(models, names, strict=True):
+            with training.watched(run):
+                policies.append(_sample(run, model, name, sets))
+        summary: dict[str, Any] = {"kind": "evaluation", "models": dict(zip(names, models, strict=True))}
+        page = [f"# {' against '.join(reversed(names))}", f"Judge: {_judge(config)}."]
+        heldout = [policy.heldout for policy in policies if policy.heldout is not None]
+        if heldout:
+            summary |= _of_heldout(run, names, heldout, page)
+        for kind, items in sets.items():
+            run.say(f"judging the answers to {kind}")
+            result = asyncio.run(_judged(config, kind, items, policies))
+            summary[kind] = result.to_json()
+            page.append(result.markdown())
+            run.console.print(result.markdown(), highlight=False, markup=False, soft_wrap=True)
+        run_directory.write_summary(config, summary)
+        (config.directory / "evaluation.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+        run.say(f"done; summary.json, evaluation.md and the answers are in {config.directory}")
+    return 0
 
-    from rl.openrlhf_args import AGENT
-    from rl.prepare_data import load_tokenizer
 
-    rows = [row for _, row in store.read(prompts)]
-    count, parallel = flags["vllm.num_engines"], flags["vllm.tensor_parallel_size"]
-    group = ray.util.placement_group([{"GPU": 1, "CPU": 1}] * (count * parallel), strategy="PACK")
-    engines: list[Any] = []
+def _load(config: RunConfig, *, two: bool) -> dict[Kind, list[Item]]:
+    """The items of each evaluation that is configured; rows that cannot be used are named."""
+    section, broken = config.evaluation, list[str]()
+    paths: dict[Kind, Path | None] = {"longbench": section.longbench, "longbench_chat": section.longbench_chat}
+    if two:
+        paths["short"] = section.short
+    elif section.short is not None:
+        raise ConfigError("evaluation.short compares two policies: give --model and --against")
+    few_shots = {"longbench_chat": section.few_shots}
+    given = [(kind, path) for kind, path in paths.items() if path is not None]
+    sets = {kind: load(path, kind, broken, few_shots=few_shots.get(kind)) for kind, path in given}
+    for problem in broken:
+        print(f"evaluate: passed over: {problem}", file=sys.stderr)
+    if not sets and config.data.heldout is None:
+        raise ConfigError(
+            "there is nothing to evaluate on: set data.heldout, evaluation.longbench, longbench_chat or short"
+        )
+    return sets
+
+
+def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Item]]) -> Evaluated:
+    from rl import evaluations, heldout
+    from rl.rollout_engines import rollout_engines
+
+    config, evaluated = run.config, Evaluated(name)
+    with rollout_engines(config, model, vars(run.args)) as engines:
+        if config.data.heldout is not None:
+            run.say(f"scoring {name} on the held-out documents")
+            evaluated.heldout = heldout.evaluate(config, engines, config.prompts("heldout"))
+        for kind, items in sets.items():
+            run.say(f"sampling {name}'s answers to {kind}")
+            evaluated.answers[kind], report = evaluations.answers(items, engines, config.evaluation.temperature)
+            run.say(f"{kind}: {report.sentence()}")
+    return evaluated
+
+
+def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[Scores], page: list[str]) -> dict[str, Any]:
+    from rl import progress
+    from rl.heldout import gain, markdown
+
+    if len(scores) == 1:
+        progress.print_table(run.console, scores[0], None, None)
+        page.append(markdown(names, scores))
+        return {"scores": scores[0].summary()}
+    first, last = scores
+    found = {"before": first.summary(), "after": last.summary(), "gain": gain(first, last)}
+    progress.print_table(run.console, first, last, found["gain"])
+    page.append(markdown(names, scores))
+    return found
+
+
+async def _judged(config: RunConfig, kind: Kind, items: list[Item], policies: Sequence[Evaluated]) -> Any:
+    from longreward.judge import make_judge
+    from rl.judge_workers import own_cache
+
+    judge = make_judge(config.reward.judge, config.reward.cache.path or own_cache(config.directory))
     try:
-        if not group.wait(config.run.deadline_start_s):
-            raise ConfigError(
-                f"Ray did not place {count * parallel} vLLM engines within {config.run.deadline_start_s:.0f} s; "
-                "see `ray status` for what holds its GPUs"
-            )
-        engines = create_vllm_engines(
-            count,
-            parallel,
-            model,
-            flags["train.seed"],
-            flags["train.full_determinism_enable"],
-            flags["vllm.enable_prefix_caching"],
-            flags["vllm.enforce_eager"],
-            flags["data.max_len"],
-            group,  # ours, so that it can be given back: OpenRLHF keeps its own for good
-            flags["vllm.gpu_memory_utilization"],
-            agent_func_path=str(AGENT),
-        )
-        sampling = SamplingParams(
-            temperature=config.evaluation.temperature,
-            top_p=1.0,
-            max_tokens=flags["rollout.max_new_tokens"],
-            skip_special_tokens=False,
-            seed=None,
-        )
-        tokenizer = load_tokenizer(model)
-        pending = [
-            engines[i % count].generate_responses.remote(
-                prompt=row["input"],
-                label=row["label"],
-                sampling_params=sampling,
-                max_length=flags["data.max_len"],
-                hf_tokenizer=tokenizer,
-                num_samples=config.evaluation.n_samples_per_prompt,
-            )
-            for i, row in enumerate(rows)
-        ]
-        return collect([response for group_of_one in ray.get(pending) for response in group_of_one])
+        if kind == "short":
+            first, last = policies
+            compared = await compare(items, first.answers[kind], last.answers[kind], judge)
+            _keep(config, kind, "compared", [one.record() for one in compared])
+            return summarise_pairs(first.name, last.name, compared, _judge(config))
+        scored = {policy.name: await score(items, policy.answers[kind], judge) for policy in policies}
     finally:
-        for engine in engines:
-            ray.kill(engine)
-        ray.util.remove_placement_group(group)
+        await judge.aclose()
+    for policy in policies:
+        records = [one.record() | {"answer": policy.answers[kind].get(one.item.id)} for one in scored[policy.name]]
+        _keep(config, kind, policy.name, records)
+    return summarise(scored, _judge(config))
 
 
-def collect(responses: list[dict[str, Any]]) -> Scores:
-    """Scores of rollouts as the agent returns them. Void ones are counted, never averaged in."""
-    from rl.prompts import Label
-
-    by_prompt: dict[str, list[dict[str, float]]] = {}
-    void = 0
-    for response in responses:
-        logs = response["extra_logs"]
-        if logs["longreward/void"]:
-            void += 1
-            continue
-        scores = {name: logs[f"longreward/{name}"] for name in ["total", *DIMENSIONS] if f"longreward/{name}" in logs}
-        by_prompt.setdefault(Label.from_json(response["label"]).id, []).append(scores)
-    means = {i: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for i, scores in by_prompt.items()}
-    return Scores(means, len(responses), void)
+def _keep(config: RunConfig, kind: Kind, name: str, records: list[dict[str, Any]]) -> None:
+    folder = config.directory / "answers"
+    folder.mkdir(exist_ok=True)
+    store.rewrite(folder / f"{kind}-{name}.jsonl", records)
 
 
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None
+def _judge(config: RunConfig) -> str:
+    return config.reward.judge.model or config.reward.judge.kind
+
+
+def _absolute(model: str) -> str:
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """Short and different: the last parts of the paths, as many as it takes."""
+    parts = [Path(model).parts for model in models]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return [name.replace("/", "") for name in names]
+    raise ConfigError(f"--model and --against are the same policy, {models[0]}")
 
 
 if __name__ == "__main__":
-    from rl.train import main
-
-    sys.exit(main(sys.argv[1:], evaluate_only=True))
+    sys.exit(main())

@@ -19,20 +19,11 @@ MODULE = "openrlhf.cli.train_ppo_ray"
 
 AGENT = Path(__file__).with_name("agent.py")
 
-OWNED = {
-    "train.agent_func_path": "the reward comes from the reward: section",
-    "reward.remote_url": "the reward comes from the reward: section",
-    "data.prompt_dataset": "set data.train",
-    "data.input_key": "prompts are prepared from data.train",
-    "data.label_key": "prompts are prepared from data.train",
+OWNED_BY_EVERY_RUN = {
     "data.apply_chat_template": "prompts are rendered when data.train is prepared",
     "data.input_template": "prompts are rendered when data.train is prepared",
     "ckpt.path": "checkpoints are kept in the run directory; set run.dir",
     "ckpt.load_enable": "set resume=true",
-    "eval.dataset": "set data.heldout and evaluation.every",
-    "eval.steps": "set evaluation.every",
-    "eval.n_samples_per_prompt": "set evaluation.n_samples_per_prompt",
-    "eval.temperature": "set evaluation.temperature",
     "ckpt.output_dir": "the model is kept in the run directory; set run.dir",
     "logger.tensorboard_dir": "TensorBoard files are kept in the run directory; set run.dir",
     "logger.wandb.key": "export WANDB_API_KEY and set wandb.mode",
@@ -41,7 +32,20 @@ OWNED = {
     "logger.wandb.group": "set wandb.group",
     "logger.wandb.run_name": "set run.name",
 }
-"""Flags that the run sets itself, and what to set instead."""
+"""Flags of all of OpenRLHF's programs that a run sets itself, and what to set instead."""
+
+OWNED = OWNED_BY_EVERY_RUN | {
+    "train.agent_func_path": "the reward comes from the reward: section",
+    "reward.remote_url": "the reward comes from the reward: section",
+    "data.prompt_dataset": "set data.train",
+    "data.input_key": "prompts are prepared from data.train",
+    "data.label_key": "prompts are prepared from data.train",
+    "eval.dataset": "set data.heldout and evaluation.every",
+    "eval.steps": "set evaluation.every",
+    "eval.n_samples_per_prompt": "set evaluation.n_samples_per_prompt",
+    "eval.temperature": "set evaluation.temperature",
+}
+"""Those of train_ppo_ray."""
 
 DEFAULTS: dict[str, Any] = {
     "ckpt.save_steps": 20,  # OpenRLHF's own is never
@@ -53,17 +57,19 @@ WANDB_KEY_PLACEHOLDER = "the-key-is-in-WANDB_API_KEY"  # OpenRLHF starts its W&B
 
 
 class _Parser(argparse.ArgumentParser):
+    module = MODULE
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"openrlhf: {message}; see `python -m {MODULE} --help`")
+        raise ConfigError(f"openrlhf: {message}; see `python -m {self.module} --help`")
 
 
 @cache
-def parser() -> argparse.ArgumentParser:
-    """OpenRLHF's own argument parser, built from its own source without importing torch, ray or vllm.
+def parser(module: str = MODULE) -> argparse.ArgumentParser:
+    """An OpenRLHF program's own argument parser, built from its own source without importing torch, ray or vllm.
 
     ConfigError when openrlhf is not installed or its source has another shape than the version this was written for.
     """
-    spec = importlib.util.find_spec(MODULE) if importlib.util.find_spec("openrlhf") else None
+    spec = importlib.util.find_spec(module) if importlib.util.find_spec("openrlhf") else None
     if spec is None or spec.origin is None:
         raise ConfigError("openrlhf is not installed; run ./launch/install.sh (CPU), or see README.md for GPUs")
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
@@ -71,9 +77,10 @@ def parser() -> argparse.ArgumentParser:
     body = main.body if main else []
     end = next((i for i, n in enumerate(body) if "parser.parse_args()" in ast.unparse(n)), None)
     if end is None:
-        raise ConfigError(f"{MODULE} has no argument parser where openrlhf 0.11.2 has it; install openrlhf==0.11.2")
+        raise ConfigError(f"{module} has no argument parser where openrlhf 0.11.2 has it; install openrlhf==0.11.2")
     names: dict[str, Any] = {"argparse": _ArgparseWithOurErrors, "datetime": datetime}
     exec(compile(ast.Module(body=body[:end], type_ignores=[]), spec.origin, "exec"), names)
+    names["parser"].module = module
     return names["parser"]
 
 
@@ -100,23 +107,25 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser().parse_args(argv)
 
 
-def to_argv(flags: Mapping[str, Any]) -> list[str]:
-    """`{"actor.adam.lr": 1e-6, "vllm.enforce_eager": True}` -> the words of a command line; null leaves a flag out."""
-    known = {
-        option[2:]: action for action in parser()._actions for option in action.option_strings if option[:2] == "--"
-    }
+def to_argv(flags: Mapping[str, Any], module: str = MODULE, section: str = "openrlhf") -> list[str]:
+    """`{"actor.adam.lr": 1e-6, "vllm.enforce_eager": True}` -> the words of a command line; null leaves a flag out.
+
+    `section` is where the configuration has them.
+    """
+    actions = parser(module)._actions
+    known = {option[2:]: action for action in actions for option in action.option_strings if option[:2] == "--"}
     argv: list[str] = []
     for flag, value in flags.items():
         action = known.get(flag)
         if action is None or flag == "help":
             close = difflib.get_close_matches(flag, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"see `python -m {MODULE} --help`"
-            raise ConfigError(f"openrlhf.{flag} is no flag of OpenRLHF; {hint}")
+            hint = f"did you mean {close[0]!r}?" if close else f"see `python -m {module} --help`"
+            raise ConfigError(f"{section}.{flag} is no flag of OpenRLHF; {hint}")
         if value is None:
             continue
         if action.nargs == 0:
             if not isinstance(value, bool):
-                raise ConfigError(f"openrlhf.{flag} is a switch: true or false, got {value!r}")
+                raise ConfigError(f"{section}.{flag} is a switch: true or false, got {value!r}")
             argv += [f"--{flag}"] * value
         else:
             values = value if isinstance(value, list | tuple) else [value]
@@ -143,9 +152,16 @@ def _owned(config: RunConfig) -> dict[str, Any]:
         flags["eval.steps"] = config.evaluation.every
         flags["eval.n_samples_per_prompt"] = config.evaluation.n_samples_per_prompt
         flags["eval.temperature"] = config.evaluation.temperature
-    if config.wandb.mode != "disabled":
-        flags["logger.wandb.key"] = WANDB_KEY_PLACEHOLDER
-        flags["logger.wandb.project"] = config.wandb.project
-        flags["logger.wandb.org"] = config.wandb.entity
-        flags["logger.wandb.group"] = config.wandb.group
-    return flags
+    return flags | wandb_flags(config)
+
+
+def wandb_flags(config: RunConfig) -> dict[str, Any]:
+    """What all of OpenRLHF's programs are told of W&B."""
+    if config.wandb.mode == "disabled":
+        return {}
+    return {
+        "logger.wandb.key": WANDB_KEY_PLACEHOLDER,
+        "logger.wandb.project": config.wandb.project,
+        "logger.wandb.org": config.wandb.entity,
+        "logger.wandb.group": config.wandb.group,
+    }

@@ -33,7 +33,6 @@ _COUNTS = (
     "train.batch_size",
     "train.micro_batch_size",
 )
-_EVALUATION = "-evaluation"  # what rl/evaluate.py adds to a run's name: it neither trains nor saves
 
 
 def choose_device(config: RunConfig) -> str:
@@ -78,11 +77,11 @@ def flags(config: RunConfig, device: str) -> list[str]:
     return argv
 
 
-def problems(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
+def problems(config: RunConfig, parsed: Mapping[str, Any], *, trains: bool = True) -> list[str]:
     """Problems that end the run before or in training, with what it reads, computes and writes: one sentence each,
-    empty if all is well. `parsed` are OpenRLHF's flags, flat."""
+    empty if all is well. `parsed` are OpenRLHF's flags, flat; `trains`: with them, not only rollouts."""
     found_so_far = paths(config, parsed)
-    if not found_so_far and not config.run.name.endswith(_EVALUATION):
+    if not found_so_far and trains:
         found = [*placement(parsed), *steps(parsed, _prompts_if_they_matter(config, parsed))]
         found += disk.findings(config, parsed)
         found_so_far = [finding.text for finding in found if finding.level is Level.PROBLEM]

@@ -89,14 +89,30 @@ def measure(source: Path, tokenizer: Any, max_prompt_tokens: int, max_rows: int 
     return report
 
 
+def renderer(
+    tokenizer: Any, max_prompt_tokens: int, split: str, report: Report
+) -> Callable[[str, str, str], dict[str, Any]]:
+    """(identity, context, query) -> `input` and `label` of a prompt, its length and cut entered into `report`. Without
+    a context or a query the other is the whole of the user's turn.
+
+    ConfigError for a tokenizer without a usable chat template; then for a question that alone exceeds the budget.
+    """
+    template = _template(tokenizer)
+
+    def render(identity: str, context: str, query: str) -> dict[str, Any]:
+        return _fit(context, query, identity, tokenizer, template, max_prompt_tokens, split, report)
+
+    return render
+
+
 def _fitted(
     source: Path, tokenizer: Any, max_prompt_tokens: int, split: str, max_rows: int | None, report: Report
 ) -> Iterator[dict[str, Any]]:
     """The prompts of a file one by one, entered into `report`."""
-    template = _template(tokenizer)
+    render = renderer(tokenizer, max_prompt_tokens, split, report)
     for identity, context, query in islice(rows(source, report.broken), max_rows):
         report.kept += 1
-        yield _fit(context, query, identity, tokenizer, template, max_prompt_tokens, split, report)
+        yield render(identity, context, query)
     if not report.kept:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
         raise InputError(f"{source} holds no row with context and query as text{first}")
@@ -129,11 +145,11 @@ def _fit(
     split: str,
     report: Report,
 ) -> dict[str, Any]:
-    prompt = template(context + SEPARATOR + query)
+    between = SEPARATOR if context and query else ""
+    prompt = template(context + between + query)
     tokens = _count(tokenizer, prompt)
     report.longest_uncut = max(report.longest_uncut, tokens)
     if tokens > budget:
-        report.cut += 1
         spans = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         keep = len(spans) - (tokens - budget)
         while tokens > budget:
@@ -144,13 +160,14 @@ def _fit(
                 )
             head, tail = spans[: (keep + 1) // 2], spans[len(spans) - keep // 2 :]
             cut = context[: head[-1][1]] + "\n" + context[tail[0][0] :]
-            prompt = template(cut + SEPARATOR + query)
+            prompt = template(cut + between + query)
             tokens = _count(tokenizer, prompt)
             keep -= max(1, tokens - budget)
         context = cut
+        report.cut += 1
     report.longest = max(report.longest, tokens)
-    start = prompt.index(context + SEPARATOR + query)
-    question = start + len(context) + len(SEPARATOR)
+    start = prompt.index(context + between + query)
+    question = start + len(context) + len(between)
     label = Label(identity, split, (start, start + len(context)), (question, question + len(query)))
     return {"input": prompt, "label": label.to_json()}
 

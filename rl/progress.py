@@ -13,14 +13,14 @@ from rich.table import Table
 
 from longreward.commands.accounts import clock, money
 from longreward.schema import DIMENSIONS
-from rl.evaluate import Scores
+from rl.heldout import Scores
 from rl.judge_workers import Workers
 
 if TYPE_CHECKING:
     from rl.session import Session
 
-_SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
-_SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
+SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
+SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
 _POLL_S = 1.0
 _LINES_AT_MOST = 200  # a long run prints every so-manieth step
 
@@ -98,7 +98,7 @@ class Progress:
         parts = [f"step {step:>{len(str(self._steps))}}/{self._steps}"]
         for name in ["total", *DIMENSIONS]:
             if name in now and scored > 0:
-                label = _SHORT[name]
+                label = SHORT[name]
                 parts.append(f"{label} {(now[name] - last.get(name, 0)) / scored:.2f}")
         parts.append(f"void {max(0.0, void):.0%}")
         if now["cost"]:

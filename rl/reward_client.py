@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import hashlib
 import json
 import os
 import uuid
@@ -17,7 +19,7 @@ from rl.config import RunConfig
 from rl.groups import Group, GroupBarrier, Member, Settled
 from rl.judge_workers import Scored
 from rl.left_out import LEFT_OUT
-from rl.prompts import Label
+from rl.prompts import Label, rollout_id
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
 """The variable that carries `Settings` to the engines: OpenRLHF makes its agent without arguments."""
@@ -68,6 +70,33 @@ class Document:
     worker: Any
 
 
+@dataclass(frozen=True)
+class Rollout:
+    """One answer that an engine is about to generate."""
+
+    id: str
+    group: Group | None
+    """None: it is not scored."""
+    seed: int | None = None
+
+    @classmethod
+    def of(cls, label: Label, place: int, group: Group | None) -> Rollout:
+        """The `place`-th of those that are generated for `label` now."""
+        if label.rollouts is None:
+            return cls(uuid.uuid4().hex, group)
+        identity = rollout_id(label.id, label.rollouts[place])
+        digest = hashlib.blake2b(f"{label.seed}\0{label.split}\0{identity}".encode(), digest_size=8).digest()
+        return cls(identity, group, int.from_bytes(digest) >> 1)  # vLLM takes 63 bits
+
+    def seeded(self, sampling: Any) -> Any:
+        """vLLM's sampling parameters for this answer: the same tokens whatever else the engine is at work on."""
+        if self.seed is None:
+            return sampling
+        own = copy.copy(sampling)
+        own.seed = self.seed
+        return own
+
+
 class RewardClient:
     """One per rollout engine, on the engine's event loop."""
 
@@ -88,16 +117,24 @@ class RewardClient:
             raise RuntimeError(f"{ENVIRONMENT} is not set in this engine; start training with rl/train.py")
         return cls(Settings(**json.loads(text)))
 
-    def join(self, prompt: str, label: str) -> Group:
-        """Register one answer of `prompt` and, with the first, let the judge worker prepare the document."""
-        return self._barrier.register(prompt, lambda: self._document(prompt, label))
+    def join(self, prompt: str, text: str) -> Rollout:
+        """Register one answer of `prompt` and, with the first, let the judge worker prepare the document. `text` is
+        its label."""
+        label = Label.from_json(text)
+        if not label.scored:
+            return Rollout(label.id, None)
+        group = self._barrier.register(prompt, lambda: self._document(prompt, label))
+        return Rollout.of(label, group.size - 1, group)
 
-    async def reward(self, prompt: str, group: Group, answer: str, about: dict[str, Any]) -> dict[str, Any]:
+    async def reward(self, prompt: str, rollout: Rollout, answer: str, about: dict[str, Any]) -> dict[str, Any]:
         """Score an answer and wait for its siblings: the fields of OpenRLHF's rollout that are about the reward.
 
         `about["tokens"]` is the answer's length. RunStoppedError where the run has to end.
         """
-        scored = await self._score(group.document, answer, about)
+        group = rollout.group
+        if group is None:
+            return {"answer": answer}
+        scored = await self._score(group.document, answer, {"rollout": rollout.id, **about})
         settled = await self._barrier.exchange(prompt, group, Member(scored.scores, about["tokens"]))
         filtered_out = self._settings.filtering and settled.group.skipped
         return {
@@ -124,7 +161,7 @@ class RewardClient:
 
     async def _score(self, document: Document, answer: str, about: dict[str, Any]) -> Scored:
         """Void where the worker died too often or did not answer in time, as for any failure of the judge."""
-        about = {"id": document.label.id, "split": document.label.split, "rollout": uuid.uuid4().hex, **about}
+        about = {"id": document.label.id, "split": document.label.split, **about}
         call = document.worker.score.remote(document.ref, answer, about)
         scoring = asyncio.ensure_future(_awaitable(call))
         limit_s = self._settings.answer_timeout_s
@@ -145,8 +182,7 @@ class RewardClient:
             if not scoring.done():
                 ray.cancel(call)  # nobody waits for it: its judge calls need not be paid for
 
-    def _document(self, prompt: str, text: str) -> Document:
-        label = Label.from_json(text)
+    def _document(self, prompt: str, label: Label) -> Document:
         content = {
             "context": prompt[label.context[0] : label.context[1]],
             "query": prompt[label.query[0] : label.query[1]],

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from rich.console import Console
@@ -21,25 +21,7 @@ from longreward.errors import ConfigError
 from rl.config import RunConfig
 from rl.openrlhf_args import MODULE
 
-_MUST_STAY = (
-    "actor.model_name_or_path",
-    "critic.model_name_or_path",
-    "actor.num_nodes",
-    "actor.num_gpus_per_node",
-    "ds.zero_stage",
-    "ds.param_dtype",
-    "ds.ring_attn_size",
-    "ds.tensor_parallel_size",
-    "ds.lora.rank",
-    "data.max_samples",
-    "data.max_len",
-    "rollout.batch_size",
-    "rollout.n_samples_per_prompt",
-    "rollout.vllm_generate_batch_size",
-    "train.batch_size",
-    "train.async_enable",
-    "algo.advantage.estimator",
-)
+C = TypeVar("C", bound=RunConfig)
 _LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
 
 
@@ -53,15 +35,15 @@ def make_room(config: RunConfig) -> Path | None:
     return moved
 
 
-def earlier(config: RunConfig) -> RunConfig | None:
+def earlier(config: C) -> C | None:
     """The configuration that the run of this name was last started with; None where there is no such run."""
     path = config.directory / "config.yaml"
-    return base.validate(RunConfig, base.load_yaml(path), str(path)) if path.is_file() else None
+    return base.validate(type(config), base.load_yaml(path), str(path)) if path.is_file() else None
 
 
 def check_same_run(before: RunConfig, config: RunConfig) -> None:
     """ConfigError where `resume` would continue a run with settings that its checkpoint or its data do not fit."""
-    pairs = {f"openrlhf.{flag}": (before.openrlhf.get(flag), config.openrlhf.get(flag)) for flag in _MUST_STAY}
+    pairs = {f"openrlhf.{flag}": (before.openrlhf.get(flag), config.openrlhf.get(flag)) for flag in config.must_stay}
     pairs["data.train"] = (str(before.data.train.absolute()), str(config.data.train.absolute()))
     for name, (old, new) in pairs.items():
         if old != new:
@@ -81,8 +63,12 @@ def write_plan(config: RunConfig, argv: list[str]) -> None:
     config.directory.mkdir(parents=True, exist_ok=True)
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (config.directory / "config.yaml").write_text(resolved, encoding="utf-8")
-    command = shlex.join(["python", "-m", MODULE, *argv])
-    (config.directory / "command.txt").write_text(command + "\n", encoding="utf-8")
+    write_command(config, ["python", "-m", MODULE, *argv])
+
+
+def write_command(config: RunConfig, words: list[str]) -> None:
+    """`command.txt`: what OpenRLHF is started with."""
+    (config.directory / "command.txt").write_text(shlex.join(words) + "\n", encoding="utf-8")
 
 
 @contextmanager

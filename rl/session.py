@@ -42,11 +42,18 @@ class Session:
     """OpenRLHF's flags, parsed, flat: `vars(args)["actor.num_nodes"]`."""
     started: float
     """`time.monotonic()` when the run began."""
+    trains: bool = True
+    """Whether OpenRLHF's online loop is what it is open for."""
     workers: judge_workers.Workers = field(default_factory=lambda: judge_workers.Workers([], None))
     reports: dict[str, prepare_data.Report] = field(default_factory=dict)
     """What became of the prompts, by split: `train`, and `heldout` if there is one."""
     first_step: int = 0
     """The step of the checkpoint that the run continues from."""
+
+    @property
+    def command(self) -> str:
+        """What to call it on the screen."""
+        return "train" if self.trains else "run"
 
     @property
     def tokenizer(self) -> str | None:
@@ -73,17 +80,20 @@ class Session:
 
     def tell_last_checkpoint(self) -> None:
         """Where the run can be continued."""
-        if saved := checkpoints.last_complete(self.config.checkpoints):
+        if not self.trains:
+            self.say("what was scored so far is kept; resume=true goes on from there")
+        elif saved := checkpoints.last_complete(self.config.checkpoints):
             self.say(f"checkpoint of step {saved} saved in {self.config.checkpoints}; resume=true continues there")
         else:
             self.say("there is no checkpoint; resume=true begins the training again, with the rewards paid for so far")
 
 
 @contextmanager
-def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
+def open_session(config: RunConfig, *, verbose: bool, trains: bool = True) -> Iterator[Session]:
     """Check, connect, prepare and start the judge workers; stop all of it at the end.
 
-    ConfigError or InputError with one sentence for everything that can be known to fail before training.
+    `trains`: OpenRLHF's online loop, not only rollouts. ConfigError or InputError with one sentence for everything that
+    can be known to fail before.
     """
     started = time.monotonic()
     run_id = uuid.uuid4().hex[:8]
@@ -95,7 +105,7 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
     if before is not None:
         run_directory.check_same_run(before, config)
     args = openrlhf_args.parse(argv)
-    problems = preflight.problems(config, vars(args))
+    problems = preflight.problems(config, vars(args), trains=trains)
     if problems:
         raise ConfigError(problems[0])
     preflight.tracking(config)
@@ -108,19 +118,21 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
 
     try:
         # Before the run directory is made: a cluster that is too small must not move an earlier run aside.
-        cluster.connect(config, cluster.needed(args), device, env_vars)
+        cluster.connect(config, cluster.needed(args, trains=trains), device, env_vars)
         cluster.stop_on_sigterm()  # after Ray, which takes the signal over
         moved = None if before else run_directory.make_room(config)
         run_directory.write_plan(config, argv)
         log = config.log
         with run_directory.logs_to(log, verbose=verbose) as console:
-            session = Session(config, console, argv, args, started)
+            session = Session(config, console, argv, args, started, trains)
             session.say(f"device {device}; all logs go to {log}")
             if moved:
                 session.say(f"the earlier run of this name is kept in {moved}")
             if config.reward.judge.kind == "offline":
                 session.say(offline.NOTICE)
-            if before:
+            if before and not trains:
+                session.say(f"continuing {config.directory}")
+            elif before:
                 session.first_step = checkpoints.prepare_resume(config.checkpoints)
                 session.say(
                     f"continuing {config.directory} at the checkpoint of step {session.first_step}"
@@ -137,6 +149,32 @@ def open_session(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
                 ray.shutdown()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def open_directory(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
+    """A run's directory alone, for what needs neither Ray nor a judge; errors as for `open_session`."""
+    started = time.monotonic()
+    before = run_directory.earlier(config) if config.resume else None
+    config.wandb.run_id = (before and before.wandb.run_id) or uuid.uuid4().hex[:8]
+    device = preflight.choose_device(config)
+    argv = preflight.flags(config, device)
+    if before is not None:
+        run_directory.check_same_run(before, config)
+    problems = preflight.problems(config, vars(openrlhf_args.parse(argv)), trains=False)
+    if problems:
+        raise ConfigError(problems[0])
+    preflight.tracking(config)
+    os.environ.update(_environment(config, device, config.wandb.run_id))
+    cluster.stop_on_sigterm()
+    moved = None if before else run_directory.make_room(config)
+    run_directory.write_plan(config, argv)
+    with run_directory.logs_to(config.log, verbose=verbose) as console:
+        session = Session(config, console, argv, openrlhf_args.parse(argv), started, trains=False)
+        session.say(f"device {device}; all logs go to {config.log}")
+        if moved:
+            session.say(f"the earlier run of this name is kept in {moved}")
+        yield session
 
 
 def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:

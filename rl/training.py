@@ -5,17 +5,42 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rl import openrlhf_run, run_directory, totals
 from rl.cluster import dead_part, in_rollout
 from rl.config import RunConfig
 from rl.errors import PartDiedError, RunFailedError
-from rl.interrupt import interruptible
+from rl.interrupt import Interrupt, interruptible
 from rl.progress import Progress
 from rl.session import Session
 from rl.watch import Watch
 from rl.watchdog import Watchdog
+
+
+@contextmanager
+def watched(run: Session) -> Iterator[Interrupt]:
+    """Around whatever waits for Ray: it is ended, with the reason, where Ray's head is gone or nothing moves."""
+
+    def last_words(error: Exception) -> None:
+        print(f"{run.command}: failed: {error}", file=sys.__stderr__, flush=True)
+        run.say(f"failed: {error}")
+        run.tell_last_checkpoint()
+
+    with (
+        interruptible() as interrupt,
+        Watchdog(
+            run.workers,
+            interrupt,
+            run.config.log,
+            start_s=run.config.run.deadline_start_s,
+            stall_s=run.config.run.stall_s,
+            last_words=last_words,
+        ),
+    ):
+        yield interrupt
 
 
 def fit(run: Session) -> dict[str, Any]:
@@ -29,22 +54,9 @@ def fit(run: Session) -> dict[str, Any]:
     run.say(f"training: {steps} steps of {batch} prompts x {samples} answers")
     begun, begun_at = time.monotonic(), time.time()
 
-    def last_words(error: Exception) -> None:
-        print(f"train: failed: {error}", file=sys.__stderr__, flush=True)
-        run.say(f"failed: {error}")
-        run.tell_last_checkpoint()
-
     try:
         with (
-            interruptible() as interrupt,
-            Watchdog(
-                run.workers,
-                interrupt,
-                config.log,
-                start_s=config.run.deadline_start_s,
-                stall_s=config.run.stall_s,
-                last_words=last_words,
-            ),
+            watched(run) as interrupt,
             Watch(run, interrupt) as watch,
             Progress(run, batch * samples, steps, watch.on_step),
         ):

@@ -71,6 +71,25 @@ def test_without_a_complete_one_nothing_is_left_that_openrlhf_would_load(tmp_pat
     assert checkpoints.prepare_resume(tmp_path) == checkpoints.last_complete(tmp_path / "none") == 0
 
 
+def test_a_run_of_one_model_has_its_checkpoints_in_the_folder_itself(tmp_path):
+    (tmp_path / "begun.json").write_text("{}")
+    for step in (9, 10):
+        save(tmp_path, "", f"global_step{step}")
+    save(tmp_path, "", "global_step11", complete=False)
+    (tmp_path / "global_step10_hf").mkdir()  # ckpt.save_hf
+    assert checkpoints.last_complete(tmp_path) == checkpoints.prepare_resume(tmp_path) == 10
+    assert latest(tmp_path, "") == "global_step10"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"begun.json", "global_step9", "global_step10", "global_step10_hf", "latest"}
+
+
+def test_a_run_of_one_model_without_a_complete_one_begins_again(tmp_path):
+    folder = tmp_path / "checkpoints"
+    save(folder, "", "global_step2", complete=False)
+    assert checkpoints.prepare_resume(folder) == 0
+    assert not folder.exists()
+
+
 def test_a_checkpoint_of_steps_generated_ahead_continues_after_its_own_step(tmp_path):
     """torchdata's own loader: shuffled, 12 prompts, 8 drawn at once, the checkpoint is of the first step of 2."""
     torch = pytest.importorskip("torch")

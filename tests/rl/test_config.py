@@ -12,11 +12,25 @@ from pathlib import Path
 import pytest
 
 from longreward.errors import ConfigError
-from rl import cluster, config, cpu_backend, openrlhf_args, preflight, rewards
+from rl import cluster, config, cpu_backend, dpo_config, openrlhf_args, preflight, rewards
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 CPU = ROOT / "configs" / "grpo_cpu.yaml"
+KINDS = {"dpo": dpo_config.DpoConfig, "sft": dpo_config.SftConfig}
+"""By the word that a configuration's name begins with, where it is not one of rl/train.py."""
+OURS = ("rl.config", "rl.dpo_config", "rl.pairs", "longreward.config")
+
+
+def load(path: Path) -> config.RunConfig:
+    """A shipped configuration."""
+    return config.load_as(KINDS.get(path.name.split("_")[0], config.RunConfig), path, [])
+
+
+def sections(*kinds: type) -> list[type]:
+    """Those configurations and all their sections."""
+    inner = {field.annotation for kind in kinds for field in kind.model_fields.values()}
+    return [*kinds, *sorted((one for one in inner if hasattr(one, "model_fields")), key=lambda one: one.__name__)]
 
 
 def argv(*overrides: str, device: str = "cpu") -> list[str]:
@@ -29,24 +43,23 @@ def parsed(*overrides: str, **options: str):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_good(path):
-    loaded = config.load(path, [])
+    loaded = load(path)
     rewards.check(loaded.reward.name)
     device = "gpu" if loaded.run.device == "gpu" else "cpu"
-    assert cluster.needed(openrlhf_args.parse(preflight.flags(loaded, device))).gpus >= 1
+    trains = type(loaded) is config.RunConfig
+    assert cluster.needed(openrlhf_args.parse(preflight.flags(loaded, device)), trains=trains).gpus >= 1
     assert path.read_text().startswith("# "), "a configuration opens with what it is for"
 
 
-@pytest.mark.parametrize("section", [config.RunConfig, *(f.annotation for f in config.RunConfig.model_fields.values())])
+@pytest.mark.parametrize(
+    "section", [*sections(config.RunConfig, *KINDS.values()), dpo_config.ServedPolicySection], ids=lambda s: s.__name__
+)
 def test_every_field_says_what_it_does(section):
-    if not hasattr(section, "model_fields"):
-        pytest.skip("not a section")
-    for klass in [
-        k for k in section.__mro__ if "model_fields" in dir(k) and k.__module__ in ("rl.config", "longreward.config")
-    ]:
+    for klass in [k for k in section.__mro__ if "model_fields" in dir(k) and k.__module__ in OURS]:
         source = ast.parse(Path(sys.modules[klass.__module__].__file__).read_text())
         (body,) = [n.body for n in source.body if isinstance(n, ast.ClassDef) and n.name == klass.__name__]
         for this, following in zip(body, [*body[1:], None], strict=True):
-            if isinstance(this, ast.AnnAssign) and this.target.id not in ("name", "model_config"):
+            if isinstance(this, ast.AnnAssign) and this.target.id not in ("name", "model_config", "must_stay"):
                 assert isinstance(following, ast.Expr), f"{klass.__name__}.{this.target.id} has no docstring line"
 
 
@@ -68,7 +81,7 @@ def test_every_flag_of_openrlhf_can_be_given():
 def test_every_flag_we_emit_exists_in_openrlhfs_source():
     flags = openrlhf_flags() | {"actor.adam.lr", "actor.lr_scheduler"}
     for path in CONFIGS:
-        words = preflight.flags(config.load(path, []), "gpu") + argv()
+        words = preflight.flags(load(path), "gpu") + argv()
         assert {word[2:] for word in words if word.startswith("--")} <= flags | openrlhf_known()
     assert set(openrlhf_args.OWNED) <= openrlhf_known()
     assert set(cpu_backend.UNSUPPORTED_FLAGS) <= openrlhf_known()

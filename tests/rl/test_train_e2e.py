@@ -242,13 +242,22 @@ def test_a_judge_that_dies_stops_the_run_and_says_so(launcher, tiny, judge_serve
     launcher.wait_until_gone(20)
 
 
+PROGRAMS = {
+    "dpo": ("dpo.py", " --module rl.learner openrlhf.cli.train_dpo "),
+    "sft": ("sft.py", " --module rl.learner openrlhf.cli.train_sft "),
+}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_dry_run_passes_openrlhfs_own_validation_and_writes_the_plan(launcher, path):
-    code, output = launcher.train("--dry-run", config=f"configs/{path.name}", timeout=180)
+    kind = path.name.split("_")[0]
+    script, program = PROGRAMS.get(kind, ("train.py", "python -m openrlhf.cli.train_ppo_ray "))
+    words = [sys.executable, f"rl/{script}", "--config", f"configs/{path.name}", f"run.dir={launcher.directory}/runs"]
+    code, output = launcher.run(*words, "--dry-run", timeout=180)
     assert code == 0, output
     (run,) = (launcher.directory / "runs").iterdir()
     assert {file.name for file in run.iterdir()} == {"config.yaml", "command.txt"}
-    assert (run / "command.txt").read_text().startswith("python -m openrlhf.cli.train_ppo_ray ")
+    assert program in (run / "command.txt").read_text()
 
 
 def test_dry_run_shows_what_openrlhf_rejects(launcher):

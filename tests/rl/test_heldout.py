@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rl.evaluate import Scores, collect, gain
+from rl.heldout import Scores, collect, gain, markdown
 from rl.prompts import Label
 
 
@@ -39,3 +39,38 @@ def test_the_interval_is_the_normal_one():
 
 def test_too_few_prompts_give_no_interval():
     assert gain(Scores(), Scores())["interval"] is None
+
+
+def test_the_table_of_one_policy():
+    scores = Scores({"a": {"total": 4.0, "helpfulness": 5.0}, "b": {"total": 5.0, "helpfulness": 7.25}}, 5, 1)
+    assert markdown(["mine"], [scores]).splitlines() == [
+        "| held-out reward, 0-10 | mine |",
+        "| --- | ---: |",
+        "| total | 4.50 |",
+        "| helpfulness | 6.12 |",
+        "",
+        "mine: 5 answers, 1 void. In brackets: 95% interval over documents.",
+    ]
+
+
+def test_the_table_of_two_policies_has_the_change_of_each_dimension():
+    before = Scores({i: {"total": 4.0, "helpfulness": 5.0} for i in "ab"}, 2)
+    after = Scores({"a": {"total": 5.0, "helpfulness": 5.0}, "b": {"total": 7.0, "helpfulness": 5.0}}, 2)
+    assert markdown(["old", "new"], [before, after]).splitlines()[:4] == [
+        "| held-out reward, 0-10 | old | new | change |",
+        "| --- | ---: | ---: | ---: |",
+        "| total | 4.00 | 6.00 | +2.00 (+0.04 to +3.96) |",
+        "| helpfulness | 5.00 | 5.00 | +0.00 (+0.00 to +0.00) |",
+    ]
+
+
+def test_the_table_has_no_change_where_no_two_documents_were_scored_by_both():
+    before, after = Scores({"a": {"total": 4.0}}, 1), Scores({"b": {"total": 5.0}}, 1)
+    assert markdown(["old", "new"], [before, after]).splitlines()[2] == "| total | 4.00 | 5.00 | - |"
+
+
+def test_scores_are_read_as_they_were_written(tmp_path):
+    assert Scores.read(tmp_path / "scores.json") is None
+    scores = Scores({"ü": {"total": 4.0}}, 3, 2)
+    scores.write(tmp_path / "scores.json")
+    assert Scores.read(tmp_path / "scores.json") == scores

@@ -1,0 +1,110 @@
+"""The configuration of offline DPO: an online run's, with what collecting, pairing and train_dpo need beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from longreward.config import Section
+from rl.config import RunConfig, flatten
+from rl.pairs import PairSection
+
+_ROLLOUT = {
+    "rollout.n_samples_per_prompt": 10,  # paper, section 3.3
+    "rollout.temperature": 1.0,
+    "train.colocate_all": True,
+}
+
+
+class ServedPolicySection(Section):
+    base_url: str
+    """Where the policy is served: an OpenAI-compatible endpoint, such as http://host:8000/v1."""
+    model: str
+    """Its name there."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds its key; OPENAI_API_KEY when null."""
+    max_in_flight: int = Field(64, ge=1)
+    """Most requests under way at once."""
+    timeout_s: float = Field(600, gt=0)
+    """Deadline in seconds for one answer, retries included."""
+
+
+class CollectSection(Section):
+    answers_in_flight: int = Field(512, ge=1)
+    """Answers that an engine works on or waits for; a kill loses at most these."""
+    seed: int = 42
+    """Every answer's random seed is made of this, its prompt and its number: the same run again collects the same."""
+    served: ServedPolicySection | None = None
+    """Take answers from a policy that is served elsewhere, not from engines of the run's own."""
+    stores: list[Path] = Field(default_factory=list)
+    """`store/` folders of other runs over the same prompts, online ones as well, whose answers are paired too."""
+    pairs: Path | None = None
+    """Published preference pairs (idx, context, query, win_response, lose_response) to train on as they are. Nothing is
+    generated or scored then but the held-out set."""
+    responses: Path | None = None
+    """Answers that were sampled elsewhere (the published sampled responses: idx, query, answer), to be scored; their
+    documents are those of data.train by idx. Nothing is generated then."""
+
+
+class ShortSection(Section):
+    train: Path | None = None
+    """Preference pairs of short conversations to mix in: JSON lines with prompt (or query), chosen, rejected."""
+    share: float = Field(0.25, gt=0, lt=1)
+    """The short pairs' share of all pairs trained on, as far as there are enough of them."""
+    heldout: Path | None = None
+    """Short instructions (idx, query, and reference if there is one): the trained policy's answers are compared with
+    the first policy's by the judge, both ways round."""
+
+
+class DpoConfig(RunConfig):
+    must_stay: ClassVar[tuple[str, ...]] = (
+        "actor.model_name_or_path",
+        "data.max_len",
+        "rollout.max_new_tokens",
+        "rollout.temperature",
+    )
+    collect: CollectSection = CollectSection()
+    """Answers: `openrlhf:` has the policy, the engines and how many answers to a prompt, as in an online run."""
+    pair: PairSection = PairSection()
+    """Which answers become pairs."""
+    short: ShortSection = ShortSection()
+    """Short conversations, so that they are not forgotten over the long ones."""
+    processes: int | None = Field(None, ge=1)
+    """Learners on this machine; null: one for each GPU, or one where there is none."""
+    train_dpo: dict[str, Any] = Field(default_factory=dict)
+    """Flags of OpenRLHF's train_dpo, nested or dotted: model.beta, adam.lr, model.ipo_enable, ds.lora.rank, ..."""
+
+    @field_validator("train_dpo")
+    @classmethod
+    def _flat_too(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return flatten(value)
+
+    @model_validator(mode="after")
+    def _rollout_defaults(self) -> DpoConfig:
+        self.openrlhf = _ROLLOUT | self.openrlhf
+        return self
+
+    @property
+    def pairs(self) -> Path:
+        """The preference pairs that are trained on."""
+        return self.directory / "pairs" / "train.jsonl"
+
+
+class SftConfig(RunConfig):
+    must_stay: ClassVar[tuple[str, ...]] = ()
+    processes: int | None = Field(None, ge=1)
+    """Learners on this machine; null: one for each GPU, or one where there is none."""
+    train_sft: dict[str, Any] = Field(default_factory=dict)
+    """Flags of OpenRLHF's train_sft, nested or dotted: adam.lr, train.max_epochs, ds.lora.rank, ..."""
+
+    @field_validator("train_sft")
+    @classmethod
+    def _flat_too(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return flatten(value)
+
+    @model_validator(mode="after")
+    def _without_engines(self) -> SftConfig:
+        self.openrlhf = {"vllm.num_engines": 1} | self.openrlhf  # none is started, but its flags are checked
+        return self

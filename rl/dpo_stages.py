@@ -1,0 +1,144 @@
+"""The stages of rl/dpo.py. Each works on the run's directory and can be repeated: what is done is not done again."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from longreward.errors import ConfigError
+from rl import collect, finetune, openrlhf_args, pairs, preflight, progress, published, short, training
+from rl.dpo_config import DpoConfig
+from rl.heldout import Scores, gain
+from rl.heldout import evaluate as score_heldout
+from rl.pair_report import PairReport
+from rl.prepare_data import load_tokenizer
+from rl.rollout_engines import Engines, rollout_engines
+from rl.served_policy import served_policy
+from rl.session import Session
+
+
+def collect_answers(run: Session, config: DpoConfig) -> None:
+    """Into the store: the answers, each scored; and what the first policy gets on the held-out prompts."""
+    flags, wanted = vars(run.args), config.collect
+    answers = flags["rollout.n_samples_per_prompt"]
+    if wanted.pairs is not None:
+        run.say(f"nothing to collect: the pairs are those of {wanted.pairs}")
+    elif wanted.responses is not None:
+        tokenizer = load_tokenizer(flags["actor.model_name_or_path"])
+        length = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+        with training.watched(run):
+            collect.score_responses(run, wanted.responses, length, wanted.answers_in_flight)
+    generates = wanted.pairs is None and wanted.responses is None
+    lacking = collect.lacking(config, answers) if generates else 0
+    with ExitStack() as stack:
+        source = None
+        if (lacking and wanted.served is None) or not _first_scores_taken(config):
+            run.say("starting the rollout engines")
+            policy = flags["actor.model_name_or_path"]
+            source = stack.enter_context(rollout_engines(config, policy, flags))
+            with training.watched(run):
+                _first_scores(run, config, source)
+        if not generates:
+            return
+        if lacking and wanted.served is not None:
+            source = stack.enter_context(served_policy(wanted.served, flags, config.run.deadline_start_s))
+        with training.watched(run):
+            collect.collect(
+                run,
+                source if lacking else None,
+                answers=answers,
+                temperature=flags["rollout.temperature"],
+                seed=wanted.seed,
+                at_once=wanted.answers_in_flight,
+            )
+
+
+def make_pairs(run: Session, config: DpoConfig) -> None:
+    """From the stores to preference pairs, and a table of what was kept. InputError where there is none."""
+    flags = vars(run.args)
+    tokenizer = load_tokenizer(flags["actor.model_name_or_path"])
+    longest, eos = flags["data.max_len"], tokenizer.eos_token
+
+    def fits(prompt: str, answer: str) -> bool:
+        return len(tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]) <= longest
+
+    long = config.pairs.with_name("long.jsonl") if config.short.train else config.pairs
+    if config.collect.pairs is not None:
+        budget = longest - flags["rollout.max_new_tokens"]
+        report = published.from_published(config.collect.pairs, long, tokenizer, budget, eos, fits)
+    else:
+        stores = [config.directory / "store", *config.collect.stores]
+        report = pairs.make_pairs(stores, config.prompts("train"), long, config.pair, eos=eos, fits=fits)
+    for what, count in report.rows():
+        if count != "0":
+            run.console.print(f"{count:>12}  {what}", highlight=False, markup=False, soft_wrap=True)
+    for problem in report.broken[:10]:
+        run.say(f"passed over: {problem}")
+    if not report.pairs:
+        raise ConfigError(f"no pair could be made ({report.sentence()}); collect more answers, or relax pair:")
+    if config.short.train is not None:
+        run.say(short.mix(long, config.short, config.pairs, tokenizer, fits, config.collect.seed))
+
+
+def train_argv(config: DpoConfig, device: str) -> list[str]:
+    """train_dpo's arguments. ConfigError for flags that do not work."""
+    flags = vars(openrlhf_args.parse(preflight.flags(config, device)))
+    owned = {
+        "model.model_name_or_path": flags["actor.model_name_or_path"],
+        "data.dataset": config.pairs,
+        "data.max_len": flags["data.max_len"],  # the pairs are made to fit it, and train_dpo's own default is another
+    }
+    return finetune.argv(finetune.DPO, config, config.train_dpo, owned, device)
+
+
+def train(run: Session, config: DpoConfig) -> None:
+    """OpenRLHF's train_dpo on the pairs. Its checkpoints are continued from if they are of the same pairs."""
+    device = os.environ["LONGREWARD_DEVICE"]
+    words = train_argv(config, device)
+    finetune.train(run, finetune.DPO, words, config.pairs, config.processes, device)
+
+
+def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
+    """Held-out scores and short instructions, the trained policy's against the first one's. For summary.json."""
+    flags, model = vars(run.args), config.directory / "model"
+    if not (model / "config.json").is_file():
+        raise ConfigError(f"{model} holds no model; run the stage train before")
+    summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
+    if report := PairReport.read(config.pairs) or PairReport.read(config.pairs.with_name("long.jsonl")):
+        summary["pairs"] = report.pairs
+    if not _first_scores_taken(config):
+        with rollout_engines(config, flags["actor.model_name_or_path"], flags) as engines, training.watched(run):
+            _first_scores(run, config, engines)
+    if config.data.heldout is None and config.short.heldout is None:
+        return summary | training.judged(config)
+    with rollout_engines(config, str(model), flags) as engines, training.watched(run):
+        if config.data.heldout is not None:
+            run.say("scoring the held-out documents after training")
+            before, after = Scores.read(_before(config)), score_heldout(config, engines, config.prompts("heldout"))
+            assert before is not None
+            summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
+            progress.print_table(run.console, before, after, summary["gain"])
+        if config.short.heldout is not None:
+            run.say("comparing answers to the short instructions")
+            summary["short"] = short.compare(run, config, engines)
+    return summary | training.judged(config)
+
+
+def _first_scores_taken(config: DpoConfig) -> bool:
+    heldout = config.data.heldout is None or _before(config).is_file()
+    return heldout and (config.short.heldout is None or short.first_answers_path(config).is_file())
+
+
+def _first_scores(run: Session, config: DpoConfig, engines: Engines) -> None:
+    """What the first policy gets, unless that is known."""
+    if config.data.heldout is not None and not _before(config).is_file():
+        run.say("scoring the held-out documents before training")
+        score_heldout(config, engines, config.prompts("heldout")).write(_before(config))
+    if config.short.heldout is not None and not short.first_answers_path(config).is_file():
+        short.take_first_answers(config, engines)
+
+
+def _before(config: DpoConfig) -> Path:
+    return config.directory / "heldout_before.json"

@@ -1,0 +1,32 @@
+"""A policy's answers to the items of an evaluation, by the run's engines; longreward/evaluation scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from longreward.evaluation import Item
+from rl.prepare_data import Report, renderer
+from rl.prompts import Label
+from rl.rollout_engines import ANSWERS_AT_ONCE, Engines, in_flight
+
+
+def answers(items: Sequence[Item], engines: Engines, temperature: float) -> tuple[dict[str, str], Report]:
+    """One answer to each item, by id, and what became of the prompts: documents over the budget are cut in the middle.
+
+    ConfigError for a question that alone exceeds it.
+    """
+    report = Report()
+    render = renderer(engines.tokenizer, engines.max_len - engines.max_new_tokens, "evaluation", report)
+    sampling = engines.sampling(temperature)
+    rows = []
+    for item in items:
+        row = render(item.id, item.context, "" if item.query_in_context else item.query)
+        rows.append(row | {"label": replace(Label.from_json(row["label"]), scored=False).to_json()})
+    report.kept = len(rows)
+    calls = (partial(engines.generate, number, row, sampling, 1) for number, row in enumerate(rows))
+    found = {}
+    for (rollout,) in in_flight(calls, ANSWERS_AT_ONCE * len(engines.actors)):
+        found[Label.from_json(rollout["label"]).id] = rollout["answer"]
+    return found, report

@@ -1,0 +1,134 @@
+"""Offline DPO for real: vLLM collects, judge workers score, OpenRLHF's train_dpo learns, and a kill costs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from longreward import store
+
+pytestmark = pytest.mark.e2e
+
+SMALL = (
+    "openrlhf.data.max_samples=12",
+    "openrlhf.rollout.n_samples_per_prompt=6",
+    "evaluation.max_prompts=4",
+    "evaluation.n_samples_per_prompt=2",
+    "short.train=rl/toy/data/short_pairs.jsonl",
+    "train_dpo.train.batch_size=4",
+    "train_dpo.train.micro_batch_size=1",
+    "train_dpo.train.max_epochs=1",
+    "processes=2",
+)
+
+
+def words(launcher, name: str, *more: str) -> list[str]:
+    return [
+        *[sys.executable, "rl/dpo.py", "--config", "configs/dpo_cpu.yaml", f"run.dir={launcher.directory}/runs"],
+        *[f"run.name={name}", *SMALL, *more],
+    ]
+
+
+def training_answers(run: Path) -> dict[str, str]:
+    records = [record for path in (run / "store").glob("*.jsonl") for _, record in store.read(path, broken=[])]
+    mine = [record for record in records if record["split"] == "train"]
+    assert len({record["rollout"] for record in mine}) == len(mine), "an answer was scored twice"
+    return {record["rollout"]: record["answer"] for record in mine}
+
+
+@pytest.fixture(scope="module")
+def judged(module_judge):
+    """A judge that takes its time, so that there is something to kill; its scores differ with the answer."""
+    module_judge.script = {
+        name: lambda prompt, _: f"[[{len(prompt) % 11}]]" for name in ("helpfulness", "logicality", "completeness")
+    }
+    module_judge.latency = 0.2
+    url = f"reward.judge.base_url={module_judge.url}"
+    return "reward.judge.kind=openai", url, "reward.judge.model=judge"
+
+
+@pytest.fixture(scope="module")
+def pipeline(cluster, judged):
+    """Killed while it collects, then continued to the end; and the pairs of a run that nobody disturbed."""
+    launcher, address = cluster
+    judge = judged
+    runs = launcher.directory / "runs"
+    killed = launcher.start(*words(launcher, "killed", *judge, "collect.answers_in_flight=12"), RAY_ADDRESS=address)
+    deadline = time.monotonic() + 240
+    while sum(1 for path in (runs / "killed/store").glob("*") for _ in path.open()) < 12:
+        assert killed.poll() is None, killed.stdout.read()
+        assert time.monotonic() < deadline, "nothing was collected"
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    at_the_kill = training_answers(runs / "killed")
+    code, output = launcher.run(*words(launcher, "killed", *judge, "resume=true"), timeout=480, RAY_ADDRESS=address)
+    assert code == 0, output
+    whole = words(launcher, "undisturbed", *judge, "--stage", "collect", "--stage", "pair")
+    code, other = launcher.run(*whole, timeout=240, RAY_ADDRESS=address)
+    assert code == 0, other
+    return output, at_the_kill, runs / "killed", runs / "undisturbed"
+
+
+def test_it_ends_with_scores_before_and_after(pipeline):
+    output, _, run, _ = pipeline
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["kind"] == "dpo" and summary["steps"] > 0
+    assert summary["before"]["n"] == summary["after"]["n"] == 4
+    assert len(summary["gain"]["interval"]) == 2
+    assert "held-out reward" in output and str(run) in output
+    assert summary["short"]["items"] == 64, summary["short"]
+
+
+def test_the_policy_was_really_trained(pipeline):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _, _, run, _ = pipeline
+    before = AutoModelForCausalLM.from_pretrained("rl/toy/policy").state_dict()
+    after = AutoModelForCausalLM.from_pretrained(run / "model").state_dict()
+    assert all(torch.isfinite(weights).all() for weights in after.values())
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_kill_while_collecting_changes_nothing(pipeline):
+    _, at_the_kill, run, undisturbed = pipeline
+    answers = training_answers(run)
+    assert 0 < len(at_the_kill) < len(answers) == 72, "it was to be killed in the midst of it"
+    assert at_the_kill.items() <= answers.items()
+    assert answers == training_answers(undisturbed)
+    for name in ("long.jsonl", "train.jsonl"):
+        assert (run / "pairs" / name).read_bytes() == (undisturbed / "pairs" / name).read_bytes()
+
+
+def test_long_and_short_pairs_are_mixed(pipeline):
+    _, _, run, _ = pipeline
+    rows = [row for _, row in store.read(run / "pairs" / "train.jsonl")]
+    short = [row for row in rows if row["id"].startswith("short-")]
+    assert len(short) == round((len(rows) - len(short)) / 3), "a quarter of all"
+    assert all(row["chosen_score"] > row["rejected_score"] for row in rows if row not in short)
+
+
+def test_a_stage_alone_works_on_what_is_there(pipeline, cluster, judged):
+    launcher, _ = cluster
+    _, _, run, _ = pipeline
+    before = training_answers(run)
+    started = time.monotonic()
+    code, output = launcher.run(*words(launcher, "killed", *judged, "--stage", "pair", "pair.min_margin=2"))
+    assert code == 0, output
+    rows = [row for _, row in store.read(run / "pairs" / "long.jsonl")]
+    assert all(row["chosen_score"] - row["rejected_score"] > 2 for row in rows)
+    assert training_answers(run) == before
+    assert time.monotonic() - started < 60, "pairing needs neither Ray nor an engine"
+
+
+def test_it_left_nothing_on_the_cluster(pipeline, cluster):
+    launcher, _ = cluster
+    left = {pid: command for pid, command in launcher.descendants().items() if "train_dpo" in command}
+    assert left == {}
