@@ -7,6 +7,7 @@ generated nor judged again; what it holds without a score is judged again as it 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from longreward.commands.accounts import clock
 from longreward.schema import DIMENSIONS
 from rl import pair_answers, published
 from rl.config import RunConfig
+from rl.errors import TooManyVoidsError
 from rl.judge_workers import Scored
 from rl.progress import SHORT
 from rl.prompts import Label, rollout_id
@@ -209,6 +211,8 @@ class _Progress:
         self._run, self._answers = run, answers
         self._begun = self._told = time.monotonic()
         self._done = self._void = 0
+        self._max_void_rate = run.config.reward.max_void_rate
+        self._recent: deque[bool] = deque(maxlen=run.config.reward.void_window)
         self._sums = dict.fromkeys(["total", *DIMENSIONS], 0.0)
 
     def add(self, results: list[Any]) -> None:
@@ -217,10 +221,17 @@ class _Progress:
             scores = result.scores if isinstance(result, Scored) else _scores(result["extra_logs"])
             self._done += 1
             self._void += scores is None
+            self._recent.append(scores is None)
             for name in self._sums:
                 self._sums[name] += (scores or {}).get(name, 0.0)
         if time.monotonic() - self._told > _TELL_S:
             self.tell()
+        rate = sum(self._recent) / len(self._recent)
+        if len(self._recent) == self._recent.maxlen and rate > self._max_void_rate:
+            raise TooManyVoidsError(
+                f"{rate:.0%} of the last {len(self._recent)} rewards are void (reward.max_void_rate is "
+                f"{self._max_void_rate:.0%}): the judge fails; mend it and continue with resume=true"
+            )
 
     def tell(self) -> None:
         if not self._done:

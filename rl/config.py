@@ -172,6 +172,10 @@ class RunConfig(Section):
     def _flat(cls, value: dict[str, Any]) -> dict[str, Any]:
         return flatten(value)
 
+    def scored_by(self) -> dict[str, Any]:
+        """Settings that a run which is continued may not change because scores of before and after are compared."""
+        return {}
+
     @property
     def directory(self) -> Path:
         """The run directory, absolute: workers may have another working directory."""

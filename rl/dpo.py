@@ -40,7 +40,7 @@ def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
     """Run the stages one after the other, what they share held open: Ray, judge workers, and one start of engines for
     the first held-out scores and collecting."""
     from rl import dpo_stages as stage
-    from rl import run_directory, session
+    from rl import finetune, run_directory, session
 
     if config.resume and stages == list(STAGES) and run_directory.finished(config):
         print(f"dpo: {config.directory} is finished, see its summary.json; begin another run with run.name")
@@ -49,11 +49,17 @@ def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
         config.resume = True  # they work on what is there
         if run_directory.earlier(config) is None:
             raise ConfigError(f"there is no run in {config.directory} yet; collect answers first, or set run.name")
+    elif config.resume and stages == list(STAGES) and finetune.trained_on(config, config.pairs)[0]:
+        # Judging void answers again could change the pairs under the training: --stage collect does it.
+        stages = ["train", "evaluate"]
+    if "train" in stages:
+        stage.check(config)
     with ExitStack() as stack:
         if {"collect", "evaluate"} & set(stages):
             run = stack.enter_context(session.open_session(config, verbose=verbose, trains=False))
         else:
             run = stack.enter_context(session.open_directory(config, verbose=verbose))
+        (config.directory / "summary.json").unlink(missing_ok=True)  # of what was there before
         summary: dict[str, Any] = {"kind": "dpo"}
         if "collect" in stages:
             stage.collect_answers(run, config)

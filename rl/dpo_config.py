@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from longreward.config import Section
+from longreward.commands.score import fingerprint
+from longreward.config import RewardConfig, Section
 from rl.config import RunConfig, flatten
 from rl.pairs import PairSection
 
@@ -28,7 +29,7 @@ class ServedPolicySection(Section):
     max_in_flight: int = Field(64, ge=1)
     """Most requests under way at once."""
     timeout_s: float = Field(600, gt=0)
-    """Deadline in seconds for one answer, retries included."""
+    """Deadline in seconds for one attempt at an answer; an endpoint that fails is tried again eight times."""
 
 
 class CollectSection(Section):
@@ -85,6 +86,15 @@ class DpoConfig(RunConfig):
     def _rollout_defaults(self) -> DpoConfig:
         self.openrlhf = _ROLLOUT | self.openrlhf
         return self
+
+    def scored_by(self) -> dict[str, Any]:
+        evaluation, scoring = self.evaluation, {name: getattr(self.reward, name) for name in RewardConfig.model_fields}
+        files = {"data.heldout": self.data.heldout, "short.heldout": self.short.heldout}
+        found: dict[str, Any] = {name: path and str(path.absolute()) for name, path in files.items()}
+        found["reward (its judge, model or scoring)"] = fingerprint(RewardConfig.model_construct(**scoring))
+        for name in ("temperature", "n_samples_per_prompt", "max_prompts"):
+            found[f"evaluation.{name}"] = getattr(evaluation, name)
+        return found
 
     @property
     def pairs(self) -> Path:

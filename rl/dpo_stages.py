@@ -93,6 +93,19 @@ def train_argv(config: DpoConfig, device: str) -> list[str]:
     return finetune.argv(finetune.DPO, config, config.train_dpo, owned, device)
 
 
+def check(config: DpoConfig) -> None:
+    """What would end the run after hours of collecting. ConfigError, as from `train_argv`, or for a missing file."""
+    device = preflight.choose_device(config)
+    preflight.flags(config, device)
+    train_argv(config, device)
+    files = {"short.train": config.short.train, "short.heldout": config.short.heldout}
+    files |= {"collect.pairs": config.collect.pairs, "collect.responses": config.collect.responses}
+    files |= {f"collect.stores: {path}": path / "." for path in config.collect.stores}
+    for name, path in files.items():
+        if path is not None and not path.exists():
+            raise ConfigError(f"{name} {path} does not exist")
+
+
 def train(run: Session, config: DpoConfig) -> None:
     """OpenRLHF's train_dpo on the pairs. Its checkpoints are continued from if they are of the same pairs."""
     device = os.environ["LONGREWARD_DEVICE"]
@@ -103,8 +116,8 @@ def train(run: Session, config: DpoConfig) -> None:
 def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     """Held-out scores and short instructions, the trained policy's against the first one's. For summary.json."""
     flags, model = vars(run.args), config.directory / "model"
-    if not (model / "config.json").is_file():
-        raise ConfigError(f"{model} holds no model; run the stage train before")
+    if not finetune.trained_on(config, config.pairs)[1]:
+        raise ConfigError(f"{model} holds no model trained on {config.pairs}; run the stage train before")
     summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
     if report := PairReport.read(config.pairs) or PairReport.read(config.pairs.with_name("long.jsonl")):
         summary["pairs"] = report.pairs

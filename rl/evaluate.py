@@ -107,13 +107,18 @@ def _load(config: RunConfig, *, two: bool) -> dict[Kind, list[Item]]:
 
 def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Item]]) -> Evaluated:
     from rl import evaluations, heldout
+    from rl.prepare_data import prepare
     from rl.rollout_engines import rollout_engines
 
     config, evaluated = run.config, Evaluated(name)
     with rollout_engines(config, model, vars(run.args)) as engines:
         if config.data.heldout is not None:
             run.say(f"scoring {name} on the held-out documents")
-            evaluated.heldout = heldout.evaluate(config, engines, config.prompts("heldout"))
+            # Rendered with this policy's own chat template, which need not be the configuration's.
+            prompts = config.directory / "data" / f"heldout-{name}.jsonl"
+            budget = engines.max_len - engines.max_new_tokens
+            prepare(config.data.heldout, prompts, engines.tokenizer, budget, "heldout", config.evaluation.max_prompts)
+            evaluated.heldout = heldout.evaluate(config, engines, prompts)
         for kind, items in sets.items():
             run.say(f"sampling {name}'s answers to {kind}")
             evaluated.answers[kind], report = evaluations.answers(items, engines, config.evaluation.temperature)

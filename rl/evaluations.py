@@ -29,4 +29,6 @@ def answers(items: Sequence[Item], engines: Engines, temperature: float) -> tupl
     found = {}
     for (rollout,) in in_flight(calls, ANSWERS_AT_ONCE * len(engines.actors)):
         found[Label.from_json(rollout["label"]).id] = rollout["answer"]
+        # To the log: the watchdog takes it for the sign of life that unscored answers do not give otherwise.
+        print(f"evaluation: {len(found)} of {len(rows)} answers", flush=True)
     return found, report

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from typing import Any
 from longreward.errors import ConfigError
 from rl import checkpoints, cpu_backend, judge_limits, openrlhf_args, run_directory
 from rl.config import RunConfig
-from rl.errors import PartDiedError
+from rl.errors import PartDiedError, StalledError
 from rl.learner import DRIVER
 from rl.session import Session
 
+_NO_MATTER = ("logger.", "ckpt.", "eval.", "data.dataset", "local_rank")  # flags that change no weight
 _TELL_S = 5  # seconds between two lines of progress
 _STEP = re.compile(r"Train step of epoch (\d+):[^|]*\|[^|]*\| *(\d+)/(\d+) \[[^\]=]*?((?:, \w+=[-+.\w]+)*)\]")
 
@@ -133,7 +135,10 @@ def command(program: Program, words: list[str], count: int) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", f"--num_gpus={count}", f"--master_port={port}"]
+    # With --num_gpus DeepSpeed takes the first GPUs of the machine, whichever are visible.
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    which = f"--include=localhost:{','.join(visible[:count])}" if len(visible) >= count else f"--num_gpus={count}"
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", which, f"--master_port={port}"]
     return [*launcher, "--no_local_rank", "--module", "rl.learner", program.module, *words]
 
 
@@ -166,19 +171,20 @@ def train(run: Session, program: Program, words: list[str], data: Path, count: i
             f"{program.section}.train.batch_size={batch} is no multiple of train.micro_batch_size="
             f"{flags['train.micro_batch_size']} x {learners} learners{of}, so DeepSpeed would refuse it"
         )
-    this = {"data": _digest(data), "flags": words, "learners": learners}
+    kept = {name: value for name, value in flags.items() if not name.startswith(_NO_MATTER)}
+    this = {"data": digest(data), "flags": json.loads(json.dumps(kept, default=str)), "learners": learners}
     done, begun = _done(config), config.checkpoints / "begun.json"
     # Its windows of gradient accumulation go on from one epoch to the next.
     steps = flags["train.max_epochs"] * (rows // at_once) // (batch // at_once)
-    if config.resume and (_read(done) or {}).get("of") == this:
+    if config.resume and (_read(done) or {}).get("of") == this and (config.directory / "model/config.json").is_file():
         run.say("the model is trained already, with these settings on these data")
         return
     step = 0
     if config.resume and _read(begun) == this:
         step = checkpoints.prepare_resume(config.checkpoints)
     elif config.checkpoints.is_dir():
-        run.say("the checkpoints there are of other data or settings: training begins at the start")
-        shutil.rmtree(config.checkpoints)
+        aside = run_directory.move_aside(config.checkpoints)
+        run.say(f"training begins at the start: the checkpoints in {aside} are of other data or settings")
     done.unlink(missing_ok=True)
     config.checkpoints.mkdir(parents=True, exist_ok=True)
     judge_limits.write(begun, this)
@@ -195,7 +201,9 @@ def train(run: Session, program: Program, words: list[str], data: Path, count: i
             run.console.print(line, highlight=False, soft_wrap=True)
 
     begun_at = time.monotonic()
-    start(command_line, config.log, tell)
+    start(command_line, config.log, tell, config.run.stall_s)
+    if flags["ds.lora.rank"]:
+        _merge(config, flags["model.model_name_or_path"], flags["ds.param_dtype"])
     judge_limits.write(done, {"of": this, "steps": steps})
     run.say(f"trained in {time.monotonic() - begun_at:.0f} s; the model is in {config.directory / 'model'}")
 
@@ -207,6 +215,26 @@ def steps_done(config: RunConfig) -> int:
     return int(state["steps"]) if state else 0
 
 
+def trained_on(config: RunConfig, data: Path) -> tuple[bool, bool]:
+    """Whether training on these very data has begun, and whether it is done."""
+    if not data.is_file():
+        return False, False
+    now = digest(data)
+    begun = (_read(config.checkpoints / "begun.json") or {}).get("data") == now
+    done = ((_read(_done(config)) or {}).get("of") or {}).get("data") == now
+    return begun or done, done and (config.directory / "model" / "config.json").is_file()
+
+
+def _merge(config: RunConfig, base: str, dtype: str) -> None:
+    """OpenRLHF saves a LoRA adapter alone; vLLM, and the next stage, need the whole model."""
+    model, adapter = config.directory / "model", config.directory / "adapter"
+    shutil.rmtree(adapter, ignore_errors=True)
+    model.rename(adapter)
+    words = ["--model_path", base, "--lora_path", str(adapter), "--output_path", str(model)]
+    words = ["openrlhf.cli.lora_combiner", *words, "--ds.param_dtype", dtype]
+    start([sys.executable, "-m", "rl.learner", *words], config.log, lambda line: None, config.run.stall_s)
+
+
 def _done(config: RunConfig) -> Path:
     return config.directory / "trained.json"
 
@@ -216,7 +244,7 @@ def _rows(path: Path) -> int:
         return sum(1 for line in file if line.strip())
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -225,8 +253,9 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def start(words: list[str], log: Path, on_step: Callable[[str], None]) -> None:
-    """Run a command of `command` to its end, its output in `log`. PartDiedError where it fails.
+def start(words: list[str], log: Path, on_step: Callable[[str], None], stall_s: float) -> None:
+    """Run a command of `command` to its end, its output in `log`. PartDiedError where it fails, StalledError where it
+    says nothing for `stall_s`.
 
     `on_step` gets a line for each step. Whatever ends this process ends the learners.
     """
@@ -243,7 +272,7 @@ def start(words: list[str], log: Path, on_step: Callable[[str], None]) -> None:
         assert process.stdout is not None
         with log.open("ab") as file:
             told = ""
-            for line in _lines(process.stdout.fileno()):
+            for line in _lines(process.stdout.fileno(), stall_s):
                 file.write(line + b"\n")
                 file.flush()
                 if (step := step_line(line.decode(errors="replace"))) and step != told:
@@ -275,10 +304,17 @@ def step_line(text: str) -> str | None:
 _SHOWN = {"loss": "loss", "gpt_loss": "loss", "acc": "accuracy", "nll_loss": "winner's loss"}
 
 
-def _lines(descriptor: int) -> Any:
+def _lines(descriptor: int, stall_s: float) -> Iterator[bytes]:
     """Lines of a pipe; a progress bar's carriage returns end them too."""
     rest = b""
-    while chunk := os.read(descriptor, 1 << 16):
+    while True:
+        if not select.select([descriptor], [], [], stall_s)[0]:
+            raise StalledError(
+                f"the learners have said nothing for {stall_s:.0f} s (run.stall_s); see the log for what they said "
+                "last, then continue with resume=true"
+            )
+        if not (chunk := os.read(descriptor, 1 << 16)):
+            break
         *lines, rest = re.split(rb"[\r\n]", rest + chunk)
         yield from (line for line in lines if line.strip())
     if rest.strip():

@@ -88,7 +88,9 @@ def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> Scores:
         partial(engines.generate, number, row, sampling, answers) for number, (_, row) in enumerate(store.read(prompts))
     )
     at_once = max(1, ANSWERS_AT_ONCE * len(engines.actors) // answers)
-    return collect([rollout for group in in_flight(calls, at_once) for rollout in group])
+    # Only what is asked of them is kept: their tokens are some MB each for long documents.
+    kept = ("label", "extra_logs")
+    return collect([{name: one[name] for name in kept} for group in in_flight(calls, at_once) for one in group])
 
 
 def collect(responses: list[dict[str, Any]]) -> Scores:

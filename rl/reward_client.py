@@ -135,7 +135,16 @@ class RewardClient:
         if group is None:
             return {"answer": answer}
         scored = await self._score(group.document, answer, {"rollout": rollout.id, **about})
-        settled = await self._barrier.exchange(prompt, group, Member(scored.scores, about["tokens"]))
+        return await self._settled(prompt, group, scored, about["tokens"])
+
+    async def unanswered(self, prompt: str, rollout: Rollout) -> dict[str, Any]:
+        """As `reward`, where the policy gave no answer that could be scored: void."""
+        if rollout.group is None:
+            return {"answer": ""}
+        return await self._settled(prompt, rollout.group, Scored(None, Reason.FILTERED), 0)
+
+    async def _settled(self, prompt: str, group: Group, scored: Scored, tokens: int) -> dict[str, Any]:
+        settled = await self._barrier.exchange(prompt, group, Member(scored.scores, tokens))
         filtered_out = self._settings.filtering and settled.group.skipped
         return {
             "reward": float(settled.reward),

@@ -24,6 +24,8 @@ class Engines:
 
     actors: list[Any]
     tokenizer: Any
+    shared_tokenizer: Any
+    """The same in Ray's object store, once for all calls."""
     max_len: int
     """Tokens of a prompt and its answer."""
     max_new_tokens: int
@@ -47,9 +49,15 @@ class Engines:
             label=row["label"],
             sampling_params=sampling,
             max_length=self.max_len,
-            hf_tokenizer=self.tokenizer,
+            hf_tokenizer=self.shared_tokenizer,
             num_samples=answers,
         )
+
+
+def engines_of(actors: list[Any], model: str, flags: Mapping[str, Any]) -> Engines:
+    """Actors with the tokenizer of `model`."""
+    tokenizer = load_tokenizer(model)
+    return Engines(actors, tokenizer, ray.put(tokenizer), flags["data.max_len"], flags["rollout.max_new_tokens"])
 
 
 @contextmanager
@@ -83,7 +91,7 @@ def rollout_engines(config: RunConfig, model: str, flags: Mapping[str, Any]) -> 
             flags["vllm.gpu_memory_utilization"],
             agent_func_path=str(AGENT),
         )
-        yield Engines(actors, load_tokenizer(model), flags["data.max_len"], flags["rollout.max_new_tokens"])
+        yield engines_of(actors, model, flags)
     finally:
         for actor in actors:
             ray.kill(actor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -27,12 +28,19 @@ _LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
 
 def make_room(config: RunConfig) -> Path | None:
     """Move an earlier run of that name aside. Returns where it is now, if there was one."""
-    directory, moved = config.directory, None
-    if directory.is_dir() and any(directory.iterdir()):
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(directory.stat().st_mtime))
-        moved = directory.with_name(f"{directory.name}.{stamp}")
-        directory.rename(moved)
-    return moved
+    directory = config.directory
+    return move_aside(directory) if directory.is_dir() and any(directory.iterdir()) else None
+
+
+def move_aside(directory: Path) -> Path:
+    """Give a folder the time of its last change as a part of its name. Returns where it is now."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(directory.stat().st_mtime))
+    aside = directory.with_name(f"{directory.name}.{stamp}")
+    for number in itertools.count(2):
+        if not aside.exists():
+            break
+        aside = directory.with_name(f"{directory.name}.{stamp}-{number}")
+    return directory.rename(aside)
 
 
 def earlier(config: C) -> C | None:
@@ -45,11 +53,14 @@ def check_same_run(before: RunConfig, config: RunConfig) -> None:
     """ConfigError where `resume` would continue a run with settings that its checkpoint or its data do not fit."""
     pairs = {f"openrlhf.{flag}": (before.openrlhf.get(flag), config.openrlhf.get(flag)) for flag in config.must_stay}
     pairs["data.train"] = (str(before.data.train.absolute()), str(config.data.train.absolute()))
+    then, now = before.scored_by(), config.scored_by()
+    # What was left out before is not there yet, and what is left out now is not needed.
+    pairs |= {name: (old, now[name]) for name, old in then.items() if old is not None and now[name] is not None}
     for name, (old, new) in pairs.items():
         if old != new:
             raise ConfigError(
-                f"resume=true: {name} is {new!r} and was {old!r} when {config.directory} began, and its checkpoints do "
-                "not fit that; set it back, or begin another run (run.name)"
+                f"resume=true: {name} is {new!r} and was {old!r} when {config.directory} began, and what is "
+                "there does not fit that; set it back, or begin another run (run.name)"
             )
 
 

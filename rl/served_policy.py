@@ -17,10 +17,9 @@ import ray
 from longreward.errors import ConfigError
 from rl.dpo_config import ServedPolicySection
 from rl.errors import RunFailedError
-from rl.prepare_data import load_tokenizer
 from rl.prompts import Label
 from rl.reward_client import RewardClient, Rollout
-from rl.rollout_engines import Engines
+from rl.rollout_engines import Engines, engines_of
 
 _ATTEMPTS = 8
 
@@ -88,10 +87,13 @@ class ServedPolicy:
                     f"the policy {self._config.model} at {self._config.base_url} did not answer: "
                     f"{type(error).__name__}: {error}; mend it and continue with resume=true"
                 ) from None
-        choices = completion.choices
-        answer = (choices[0].message.content if choices else None) or ""
+        choice = completion.choices[0] if completion.choices else None
+        if choice is None or choice.message.content is None or choice.finish_reason not in ("stop", "length"):
+            # Filtered, or no text: not an answer. It is not stored, so resume=true asks for it again.
+            return {"label": label, **await self._rewards.unanswered(prompt, rollout)}
+        answer = choice.message.content
         about = {
-            "truncated": bool(choices) and choices[0].finish_reason == "length",
+            "truncated": choice.finish_reason == "length",
             "tokens": len(tokenizer(answer, add_special_tokens=False)["input_ids"]),
         }
         return {"label": label, **await self._rewards.reward(prompt, rollout, answer, about)}
@@ -109,7 +111,6 @@ def served_policy(config: ServedPolicySection, flags: Mapping[str, Any], deadlin
     try:
         if why := ray.get(actor.ready.remote(), timeout=deadline_s):
             raise ConfigError(f"collect.served: {config.model} at {config.base_url} does not answer: {why}")
-        tokenizer = load_tokenizer(flags["actor.model_name_or_path"])
-        yield Engines([actor], tokenizer, flags["data.max_len"], flags["rollout.max_new_tokens"])
+        yield engines_of([actor], flags["actor.model_name_or_path"], flags)
     finally:
         ray.kill(actor)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
     if not short:
         first = f"; first problem: {broken[0]}" if broken else ""
         raise InputError(f"short.train {section.train} holds no pair that can be used{first}")
-    rows = [row for _, row in store.read(long)]
-    wanted = round(len(rows) * section.share / (1 - section.share))
+    count = sum(1 for _ in store.read(long))
+    wanted = round(count * section.share / (1 - section.share))
     taken = random.Random(seed).sample(short, min(wanted, len(short)))
-    store.rewrite(out, [*rows, *taken])
+    store.rewrite(out, chain((row for _, row in store.read(long)), taken))
     unread = f"; {len(broken)} unreadable rows passed over ({broken[0]})" if broken else ""
     few = f" (short.share wants {wanted})" if wanted > len(taken) else ""
-    return f"{len(rows)} long and {len(taken)} short pairs{few} in {out}{unread}"
+    return f"{count} long and {len(taken)} short pairs{few} in {out}{unread}"
 
 
 def pairs(source: Path, tokenizer: Any, broken: list[str]) -> Iterator[dict[str, Any]]:

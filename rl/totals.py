@@ -29,17 +29,18 @@ class Totals:
 def of_store(folder: Path) -> Totals:
     """Read all records in the run's `store/`. An answer that was scored twice because its worker died counts once, what
     it cost twice."""
-    totals, seen = Totals(), set()
+    totals = Totals()
+    reasons: dict[tuple[str | None, str | None], str] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for _, record in store.read(path, broken=[]):
             totals.usage += _usage(record)
-            if record.get("rollout") in seen:
-                continue
-            seen.add(record.get("rollout"))
-            totals.answers += 1
-            if record.get("total") is None:
-                reasons = (d["status"] for d in record["dimensions"].values() if d.get("score") is None)
-                totals.void[next(reasons, "unknown")] += 1
+            void = (d["status"] for d in record["dimensions"].values() if d.get("score") is None)
+            reason = next(void, "unknown") if record.get("total") is None else ""
+            answer = record.get("rollout"), record.get("query")
+            # Judged again, it is what it was found to be then.
+            reasons[answer] = reason and reasons.get(answer, reason)
+    totals.answers = len(reasons)
+    totals.void.update(reason for reason in reasons.values() if reason)
     return totals
 
 

@@ -61,7 +61,7 @@ class Run:
 
     def collect(self, *, seed: int = 42, engines: bool = True) -> None:
         actor = SimpleNamespace(generate_responses=SimpleNamespace(remote=self._generate))
-        made = Engines([actor], None, 100, 10) if engines else None
+        made = Engines([actor], None, None, 100, 10) if engines else None
         arguments: dict[str, Any] = {"answers": ANSWERS, "temperature": 1.0, "seed": seed, "at_once": 4}
         collect.collect(self, made, **arguments)  # type: ignore[arg-type]
 

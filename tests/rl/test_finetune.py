@@ -21,7 +21,7 @@ from longreward.errors import ConfigError
 from rl import dpo_stages, finetune, openrlhf_args, sft
 from rl.config import flatten, load_as
 from rl.dpo_config import DpoConfig, SftConfig
-from rl.errors import PartDiedError
+from rl.errors import PartDiedError, StalledError
 from rl.finetune import DPO, SFT, Program
 
 ROOT = Path(__file__).parents[2]
@@ -199,7 +199,7 @@ class Run:
         self.console = Console(quiet=True)
         self.said: list[str] = []
         self.started: list[list[str]] = []
-        monkeypatch.setattr(finetune, "start", lambda words, log, tell: self.started.append(words))
+        monkeypatch.setattr(finetune, "start", self._started)
         self.pairs = self.config.pairs
         self.pairs.parent.mkdir(parents=True)
         self.write(40)
@@ -209,6 +209,12 @@ class Run:
 
     def say(self, text: str) -> None:
         self.said.append(text)
+
+    def _started(self, words: list[str], *_: object) -> None:
+        self.started.append(words)
+        model = self.config.directory / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "config.json").write_text("{}")
 
     def train(self, *overrides: str, learners: int = 1, device: str = "cpu", **settings: Any) -> None:
         config = self.config.model_copy(update=settings)
@@ -302,8 +308,25 @@ def test_checkpoints_of_other_pairs_are_not_continued_from(run: Run) -> None:
     run.write(48)
     run.train(resume=True)
     assert "--ckpt.load_enable" not in run.started[-1]
-    assert "the checkpoints there are of other data or settings: training begins at the start" in run.said
+    assert any("training begins at the start: the checkpoints in " in line for line in run.said)
     assert not (run.config.checkpoints / "global_step2").exists()
+
+
+def test_flags_that_change_no_weight_do_not_cost_the_checkpoints(run: Run) -> None:
+    run.train()
+    run.train("logger.logging_steps=5", "ckpt.save_steps=7", resume=True)
+    assert len(run.started) == 1
+
+
+def test_only_visible_gpus_are_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    run.train("train.micro_batch_size=8", learners=2, device="gpu")
+    assert "--include=localhost:4,5" in run.started[-1] and "--num_gpus=2" not in run.started[-1]
+
+
+def test_a_program_that_says_nothing_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(StalledError, match=r"said nothing for 1 s \(run.stall_s\)"):
+        finetune.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log", print, 0.6)
 
 
 def test_a_failed_program_says_where_its_words_are(tmp_path: Path) -> None:
@@ -311,7 +334,7 @@ def test_a_failed_program_says_where_its_words_are(tmp_path: Path) -> None:
     lines = [SFT_LINE, SFT_LINE, "Traceback: no memory"]
     code = f"import sys; print({chr(13).join(lines)!r}, flush=True); sys.exit(3)"
     with pytest.raises(PartDiedError, match=r"exit code 3\); its last words are in .*train.log"):
-        finetune.start([sys.executable, "-c", code], log, steps.append)
+        finetune.start([sys.executable, "-c", code], log, steps.append, 60)
     assert steps == ["epoch 1  micro-batch 2/64  loss 0.065"]
     assert log.read_text().splitlines() == lines
 
@@ -331,7 +354,7 @@ child.wait()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune.start([sys.executable, "-c", code], tmp_path / "log", interrupt)
+        finetune.start([sys.executable, "-c", code], tmp_path / "log", interrupt, 60)
     assert gone(int(pid_file.read_text()), 5)
 
 

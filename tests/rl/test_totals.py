@@ -25,8 +25,8 @@ def test_an_answer_scored_twice_counts_once_and_costs_twice(tmp_path):
     (tmp_path / "b.jsonl").open("a").write('{"half a li')
     found = totals.of_store(tmp_path)
     assert found.answers == 3
-    assert dict(found.void) == {"timeout": 1, "filtered": 1}
-    assert found.void_rate == 2 / 3
+    assert dict(found.void) == {"filtered": 1}, "judged again, it was found to be good"
+    assert found.void_rate == 1 / 3
     assert (found.usage.calls, found.usage.tokens, found.usage.cost) == (7, 770, 3.5)
 
 
