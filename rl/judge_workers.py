@@ -31,6 +31,7 @@ from rl.errors import JudgeDownError, SpendCapReachedError
 
 _LAST_WORDS_S = 5
 _CALLS_AT_ONCE = 10_000  # answers a worker may hold; Ray's own default for async actors is 1000
+_MEMORY = 2**20  # bytes; Ray spreads only actors that reserve something
 _DEATHS_PER_ANSWER = 3  # an answer whose scoring kills the worker again and again is void
 
 
@@ -211,6 +212,8 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
     # No CPU is reserved: they wait for the network, and a reserved CPU could keep the trainer from being placed.
     actor = ray.remote(
         num_cpus=0,
+        memory=_MEMORY,
+        scheduling_strategy="SPREAD",
         max_concurrency=_CALLS_AT_ONCE,
         max_restarts=-1,
         max_task_retries=_DEATHS_PER_ANSWER,
@@ -227,9 +230,7 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
         _wait_for([limits], config.run.deadline_start_s)
     workers = Workers(
         [
-            actor.options(name=name, scheduling_strategy=_place(index)).remote(
-                index, reward, tokenizer, config.directory, keys, limits_name
-            )
+            actor.options(name=name).remote(index, reward, tokenizer, config.directory, keys, limits_name)
             for index, name in enumerate(names(config, run_id))
         ],
         limits,
@@ -237,15 +238,6 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
     )
     _wait_for(workers.actors, config.run.deadline_start_s)
     return workers
-
-
-def _place(index: int) -> Any:
-    """One machine after the other. Ray's own SPREAD puts actors that reserve nothing all on one. A machine that is lost
-    is not waited for."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-    return NodeAffinitySchedulingStrategy(nodes[index % len(nodes)], soft=True)
 
 
 def _wait_for(actors: Sequence[Any], seconds: float) -> None:

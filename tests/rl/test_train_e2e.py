@@ -157,17 +157,27 @@ def test_the_judge_got_its_key(submitted, module_judge):
     assert set(module_judge.keys) == {f"Bearer {SECRETS[0]}"}
 
 
-def test_a_trained_policy_can_be_evaluated_by_itself(submitted, cluster, tiny):
+def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, module_judge):
     _, _, run = submitted
     launcher, address = cluster
     words = [sys.executable, "rl/evaluate.py", "--config", "configs/grpo_cpu.yaml", "--model", str(run / "model")]
-    overrides = [f"run.dir={launcher.directory}/runs", "run.name=submitted", *tiny]
-    code, output = launcher.run(*words, *overrides, timeout=240, RAY_ADDRESS=address)
+    words += ["--against", "rl/toy/policy", f"run.dir={launcher.directory}/runs", "run.name=submitted", *tiny]
+    words += ["reward.judge.kind=openai", f"reward.judge.base_url={module_judge.url}", "reward.judge.model=judge"]
+    sets = ROOT / "tests/data/evaluation"
+    words += [f"evaluation.{name}={sets}/{name}.json" for name in ("longbench", "longbench_chat")]
+    words += [f"evaluation.short={sets}/short.jsonl"]
+    code, output = launcher.run(*words, timeout=400, RAY_ADDRESS=address)
     assert code == 0, output
     assert (run / "model" / "config.json").is_file(), "the training run's directory must stay where it is"
-    summary = json.loads((run.with_name("submitted-evaluation") / "summary.json").read_text())
-    assert summary["scores"]["n"] == 4 and summary["scores"]["void"] == 0
-    assert f"{summary['scores']['total']:.2f}" in output
+    folder = run.with_name("submitted-evaluation")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["before"]["n"] == summary["after"]["n"] == summary["gain"]["n"] == 4
+    # This judge gives everything that is no gibberish the same: 2 of 3, 4 of 5, 8 of 10, neither of two.
+    assert set(summary["longbench"]["policies"]) == set(summary["models"]) == {"policy", "model"}
+    assert len(list((folder / "answers").glob("longbench*.jsonl"))) == 4
+    assert summary["short"]["items"] == 6
+    page = (folder / "evaluation.md").read_text()
+    assert "| average |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
 
 
 def test_too_few_gpus_are_told_at_once(submitted, cluster):
