@@ -17,6 +17,7 @@ from rl.config import RunConfig
 
 _REACH_S = 5  # seconds to connect to a cluster's head
 _NOTICE_S = 5  # until Ray has noticed that a process is gone
+_LOST_S = 60  # the same of a whole machine
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,12 @@ def dead_part(error: BaseException, since: float) -> str | None:
     from ray._private.state import actors
 
     job = ray.get_runtime_context().get_job_id()
-    deadline = time.monotonic() + (0 if isinstance(_root(error), ray.exceptions.RayActorError) else _NOTICE_S)
+    root, wait_s = _root(error), _NOTICE_S
+    if isinstance(root, ray.exceptions.ActorUnavailableError):
+        wait_s = _LOST_S
+    elif isinstance(root, ray.exceptions.RayActorError):
+        wait_s = 0
+    deadline = time.monotonic() + wait_s
     while True:
         gone = [
             actor
