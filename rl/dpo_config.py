@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from longreward.commands.score import fingerprint
-from longreward.config import RewardConfig, Section
-from rl.config import RunConfig, flatten
+from longreward.config import RewardConfig, Section, load_yaml
+from rl.config import RunConfig, flatten, load_as
 from rl.pairs import PairSection
 
 _ROLLOUT = {
@@ -118,3 +118,11 @@ class SftConfig(RunConfig):
     def _without_engines(self) -> SftConfig:
         self.openrlhf = {"vllm.num_engines": 1} | self.openrlhf  # none is started, but its flags are checked
         return self
+
+
+def load_any(path: Path, overrides: list[str]) -> RunConfig:
+    """The configuration of whatever kind of run it is: online, DPO or SFT. Errors as from `rl.config.load`."""
+    sections = load_yaml(path).keys()
+    if "train_sft" in sections:
+        return load_as(SftConfig, path, overrides)
+    return load_as(DpoConfig if {"train_dpo", "collect", "pair", "short"} & sections else RunConfig, path, overrides)

@@ -19,8 +19,8 @@ from longreward import store
 from longreward.errors import ConfigError
 from longreward.evaluation import Item, Kind, compare, load, score, summarise, summarise_pairs
 from rl import command
-from rl import config as run_config
 from rl.config import RunConfig
+from rl.dpo_config import load_any
 
 if TYPE_CHECKING:
     from rl.heldout import Scores
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--against needs --model, the policy that is compared with it")
     return command.carry_out(
         "evaluate",
-        lambda: run_config.load(options.config, overrides),
+        lambda: load_any(options.config, overrides),
         lambda config: evaluate(config, models, options.verbose),
     )
 

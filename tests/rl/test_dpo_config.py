@@ -12,7 +12,7 @@ import yaml
 
 from longreward.errors import ConfigError
 from rl import config, dpo, openrlhf_args, preflight, sft
-from rl.dpo_config import DpoConfig, SftConfig
+from rl.dpo_config import DpoConfig, SftConfig, load_any
 
 ROOT = Path(__file__).parents[2]
 DPO = ROOT / "configs" / "dpo_cpu.yaml"
@@ -141,3 +141,12 @@ def test_help_is_there_at_once(script):
     wall = time.monotonic() - started
     assert result.returncode == 0 and "--config" in result.stdout
     assert wall < 5  # half a second where the machine is idle
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("grpo_cpu", config.RunConfig), ("dpo_cpu", DpoConfig), ("sft_cpu", SftConfig)],
+    ids=lambda x: str(x),
+)
+def test_a_policy_can_be_evaluated_with_any_kind_of_configuration(name, kind):
+    assert type(load_any(ROOT / "configs" / f"{name}.yaml", ["run.name=x"])) is kind
