@@ -248,7 +248,7 @@ def dpo(folder: Path, kills: int, seed: int) -> bool:
             made.start()
             while made.running and not (made.screen.exists() and sign in made.screen.read_text()[said:]):
                 time.sleep(0.1)
-            time.sleep(chance.uniform(0, 8 if stage == "collect" else 4))
+            time.sleep(chance.uniform(0, 5))
             seen = kill_in_flight(made, url)
             in_flight += seen["in_flight"]
             print(

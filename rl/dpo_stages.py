@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longreward.errors import ConfigError
-from rl import collect, finetune, openrlhf_args, pairs, preflight, progress, published, short, training
+from rl import collect, expected, finetune, openrlhf_args, pairs, preflight, progress, published, short, training
 from rl.dpo_config import DpoConfig
 from rl.heldout import Scores, gain
 from rl.heldout import evaluate as score_heldout
@@ -32,6 +32,8 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
             collect.score_responses(run, wanted.responses, length, wanted.answers_in_flight)
     generates = wanted.pairs is None and wanted.responses is None
     lacking = collect.lacking(config, answers) if generates else 0
+    if lacking and config.reward.judge.kind == "openai":
+        run.say(expected.sentence(expected.expected(config, flags), config.reward.judge.price))
     with ExitStack() as stack:
         source = None
         if (lacking and wanted.served is None) or not _first_scores_taken(config):
