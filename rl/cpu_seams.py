@@ -138,12 +138,9 @@ def _plain_linear(original: Any, layer: Any, remove_weight: bool) -> None:
     "vllm.v1.worker.gpu_model_runner",
     "GPUModelRunner._sample",
     "self logits spec_decode_metadata",
-    source="self.discard_request_mask.np[:num_reqs]",
-    source_of="GPUModelRunner._bookkeeping_sync",
 )
 def _keep_random_state(original: Any, self: Any, *args: Any) -> Any:
-    """A request with a seed samples one token too many for each part of its prompt, which is undone afterwards in a way
-    that only CUDA's generators know."""
+    """A request with a seed draws a token too many for each part of its prompt, which only CUDA's generators undo."""
     discarded = _discarded(self)
     before = {index: generator.get_state() for index, generator in discarded.items()}
     output = original(self, *args)
