@@ -232,11 +232,13 @@ def dpo(folder: Path, kills: int, seed: int) -> bool:
         judge_server.running(latency=0.2, rules=True) as url,
         run(folder, "undisturbed", url, *settings, config="dpo_cpu", program="rl/dpo.py") as made,
     ):
-        made.start("--stage=collect", "--stage=pair")
-        if code := made.wait(600):
-            print(f"the undisturbed run failed with {code}:\n{made.screen.read_text()[-2000:]}")
-            return False
-        wanted = (made.directory / "pairs" / "train.jsonl").read_bytes()
+        pairs = made.directory / "pairs" / "train.jsonl"
+        if not pairs.is_file():  # of an earlier call with the same --folder
+            made.start("--stage=collect", "--stage=pair")
+            if code := made.wait(600):
+                print(f"the undisturbed run failed with {code}:\n{made.screen.read_text()[-2000:]}")
+                return False
+        wanted = pairs.read_bytes()
     with (
         judge_server.running(latency=0.2, rules=True, repeats=True) as url,
         run(folder, "killed", url, *settings, "resume=true", config="dpo_cpu", program="rl/dpo.py") as made,
@@ -245,9 +247,12 @@ def dpo(folder: Path, kills: int, seed: int) -> bool:
         print("kill  stage      answers in the store  in flight  answered twice so far")
         for kill, (stage, sign) in enumerate(_MOMENTS[:kills], 1):
             said = len(made.screen.read_text()) if made.screen.exists() else 0
+            stored = len(made.rollouts())
             made.start()
             while made.running and not (made.screen.exists() and sign in made.screen.read_text()[said:]):
                 time.sleep(0.1)
+            while made.running and stage == "collect" and len(made.rollouts()) == stored:
+                time.sleep(0.1)  # the engine's first answers take a while
             time.sleep(chance.uniform(0, 5))
             seen = kill_in_flight(made, url)
             in_flight += seen["in_flight"]

@@ -177,7 +177,7 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     assert len(list((folder / "answers").glob("longbench*.jsonl"))) == 4
     assert summary["short"]["items"] == 6
     page = (folder / "evaluation.md").read_text()
-    assert "| average |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
+    assert "| **average** |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
 
 
 def test_too_few_gpus_are_told_at_once(submitted, cluster):
