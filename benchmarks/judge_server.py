@@ -102,7 +102,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9
 class Judge:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.requests = self.in_flight = self.most_in_flight = 0
+        self.requests = self.in_flight = self.most_in_flight = self.most_open = 0
         self.queue: deque[Connection] = deque()
         self.faults: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
@@ -110,6 +110,7 @@ class Judge:
 
     def arrive(self, connection: Connection) -> None:
         self.requests += 1
+        self.most_open = max(self.most_open, self.in_flight + len(self.queue) + 1)
         if self.in_flight >= self.options.capacity:
             self.queue.append(connection)
         else:
@@ -142,6 +143,7 @@ class Judge:
             "requests": self.requests,
             "in_flight": self.in_flight,
             "most_in_flight": self.most_in_flight,
+            "most_open": self.most_open,
             "faults": self.faults,
             "repeated": repeated,
         }
@@ -271,7 +273,7 @@ def free_port() -> int:
 
 
 def stats(url: str) -> dict:
-    """What the judge at `url` has seen: requests, most_in_flight, faults by name."""
+    """What the judge at `url` has seen: requests, most_in_flight, most_open (with those that wait), faults by name."""
     with urllib.request.urlopen(url) as response:
         found: dict = json.load(response)
         return found

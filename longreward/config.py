@@ -15,7 +15,7 @@ from longreward.schema import DIMENSIONS, Dimension
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class PriceConfig(Section):
@@ -182,6 +182,17 @@ class RewardConfig(Section):
     weights: dict[Dimension, float] = Field(default_factory=lambda: dict.fromkeys(DIMENSIONS, 1.0))
     """Weight of each dimension in the mean; a dimension left out or at 0 is not asked for. Paper: all equal."""
 
+    gates: dict[Dimension, float] = Field(default_factory=dict)
+    """An answer with less than this in a dimension gets a total of 0, whatever the others say: `logicality: 3` for one
+    that contradicts itself, `faithfulness: 5` for one that goes against the document."""
+
+    @field_validator("gates")
+    @classmethod
+    def _gates_are_on_the_scale(cls, value: dict[Dimension, float]) -> dict[Dimension, float]:
+        if any(not 0 <= gate <= 10 for gate in value.values()):
+            raise ValueError(f"a gate is a score from 0 to 10; got {value}")
+        return value
+
     @field_validator("weights")
     @classmethod
     def _weights_make_a_mean(cls, value: dict[Dimension, float]) -> dict[Dimension, float]:
@@ -192,7 +203,7 @@ class RewardConfig(Section):
     @property
     def needed(self) -> list[Dimension]:
         """The dimensions that count, in their usual order."""
-        return [name for name in DIMENSIONS if self.weights.get(name, 0) > 0]
+        return [name for name in DIMENSIONS if self.weights.get(name, 0) > 0 or name in self.gates]
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)

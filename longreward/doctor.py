@@ -88,7 +88,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question of the check and what came of it; None where our own limits left no time to ask it."""
+    """A question of the check and what came of it; None where the time ended before it was asked or answered."""
 
     request: JudgeRequest[Any]
     verdict: Verdict[Any] | None
@@ -258,7 +258,9 @@ def failure(judge: JudgeConfig, asked: Sequence[Asked]) -> str:
     # The one that most have in common: where an endpoint is away, each kind may still end in words of its own.
     status = statistics.mode(one.call.status for one in failed)
     same = [one for one in failed if one.call.status == status]
-    kinds = "every kind of question" if len(same) == len(asked) > 1 else listed(one.kind for one in same)
+    # A question still under way at the end has seen no reply either; whether it was told so first is a matter of pace.
+    unanswered = [one for one in asked if one.verdict is None] if status == Reason.TIMEOUT and not answered else []
+    kinds = "every kind of question" if len(same + unanswered) == len(asked) > 1 else listed(one.kind for one in same)
     return f"{status} ({kinds}: {_told(judge, same[0])})"
 
 

@@ -12,8 +12,9 @@ from longreward.config import RewardConfig, validate
 from longreward.dimensions import SCORE
 from longreward.document import Document, TokenSpans
 from longreward.judge import Judge, make_judge
+from longreward.judge.requests import RateHelpfulness
 from longreward.pacing import Level, pacer
-from longreward.schema import OK, DimensionScore, Reward, Sample
+from longreward.schema import OK, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
@@ -103,6 +104,11 @@ class LongReward:
                 group.create_task(worker())
         return [reward for reward in results if reward is not None]
 
+    async def probe(self) -> JudgeCall:
+        """Ask the judge one short question, past the cache: `status` tells whether it answers."""
+        verdict = await self._judge.ask(RateHelpfulness("en", f"What is {time.time_ns()} plus 1?", "I do not know."))
+        return verdict.call
+
     @property
     def endpoints(self) -> Endpoints | None:
         """The judge's endpoints, for whoever divides limits among processes; None for the offline judge."""
@@ -130,12 +136,14 @@ class LongReward:
         return document
 
     def _total(self, dimensions: Mapping[Any, DimensionScore]) -> float | None:
-        weighted = 0.0
+        weights, gates, weighted = self.config.weights, self.config.gates, 0.0
         for name, dimension in dimensions.items():
             if dimension.score is None:
                 return None
-            weighted += self.config.weights[name] * dimension.score
-        return weighted / sum(self.config.weights[name] for name in dimensions)
+            weighted += weights.get(name, 0.0) * dimension.score
+        if any((dimensions[name].score or 0.0) < gate for name, gate in gates.items()):
+            return 0.0
+        return weighted / sum(weights.get(name, 0.0) for name in dimensions)
 
 
 def _floor() -> DimensionScore:

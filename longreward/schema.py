@@ -142,6 +142,11 @@ class Reward(Record):
         return sum((dimension.usage for dimension in self.dimensions.values()), Usage())
 
     @property
+    def calls(self) -> list[JudgeCall]:
+        """All questions to the judge that it took, those that cost nothing included."""
+        return [c for d in self.dimensions.values() for c in [*d.calls, *(s.call for s in d.statements)]]
+
+    @property
     def scores(self) -> dict[str, float] | None:
         """`total` and each dimension, 0..10; None where the total is void."""
         if self.total is None:

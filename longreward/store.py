@@ -79,6 +79,13 @@ def rewrite(path: Path, records: Iterable[dict[str, Any]]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file as a whole: whoever reads it sees the old or the new one."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
 def _line(record: dict[str, Any]) -> bytes:
     # A lone surrogate in a policy's text has no UTF-8 form; JSON's own escape keeps it readable.
     try:

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from longreward.config import CacheConfig
 from longreward.errors import InputError
 from longreward.schema import Sample
 from rl.config import RewardSection, RunConfig, WatchSection
+from rl.prepare_data import references_of
+from rl.prompts import Label, TrainingSample
 
 FILE = "canaries.jsonl"
 """In the run directory: every round, and so the reference of the first."""
@@ -43,7 +45,7 @@ Scores = dict[str, float]
 class Canary:
     """An answer of known quality."""
 
-    sample: Sample
+    sample: TrainingSample
     reference: float | None
     """Its reward where the file gives one."""
 
@@ -58,17 +60,36 @@ class Canary:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def load(path: Path) -> list[Canary]:
-    """The canaries of a JSON-lines file. InputError says what is wrong with it."""
+def check(config: RunConfig) -> str | None:
+    """Why a run cannot have the canaries that it asks for, whatever is in their file; None where it can."""
+    if config.watch.canaries is None or not config.reward.gpus:
+        return None
+    return (
+        "watch.canaries has no GPU for the reward model (reward.openrlhf.gpus=1), which does not drift either; leave "
+        "watch.canaries out, or set reward.openrlhf.gpus=0"
+    )
+
+
+def load(path: Path, reference: str | None = None) -> list[Canary]:
+    """The canaries of a JSON-lines file, with reference answers out of the field `reference` if one is named.
+
+    InputError says what is wrong with it.
+    """
     found: dict[str, Canary] = {}
     for number, row in store.read(path):
         identity = row.get("idx", row.get("id"))
         fields = {name: row.get(name) for name in ("context", "query", "answer")}
         try:
-            sample = Sample.model_validate({"id": str(number) if identity is None else identity, **fields})
+            plain = Sample.model_validate({"id": str(number) if identity is None else identity, **fields})
         except ValidationError as error:
             name = error.errors()[0]["loc"][0]
             raise InputError(f"{path}:{number}: a canary's {name} must be text; add it or leave the row out") from None
+        prompt, label = Label.of_text(plain.id, "canary", plain.context, plain.query)
+        try:
+            references = references_of(row, reference) if reference else ()
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
+        sample = replace(label, reference=references).sample(prompt, plain.answer)
         if sample.id in found:
             raise InputError(f"{path}:{number}: there are two canaries {sample.id!r}; give each an idx of its own")
         found[sample.id] = Canary(sample, _reference(row, f"{path}:{number}"))

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ _LOST_S = 60  # the same of a whole machine
 
 @dataclass(frozen=True)
 class Resources:
-    """What OpenRLHF asks of Ray at once. Each of its actors and placement bundles takes one CPU beside its GPU."""
+    """What OpenRLHF asks of Ray at once. Each of its actors and placement bundles takes one CPU beside its GPU; judge
+    workers take a GPU alone."""
 
     gpus: int
     cpus: int
@@ -30,16 +32,16 @@ class Resources:
     """The sum in words, for messages."""
 
 
-def needed(args: Namespace, *, trains: bool = True) -> Resources:
+def needed(args: Namespace, config: RunConfig, *, trains: bool = True) -> Resources:
     """The logical GPUs and CPUs of a run, from OpenRLHF's parsed flags; it waits forever for what is not there.
 
     Follows `openrlhf.cli.train_ppo_ray.train`: learners, reference, critic and engines, shared where colocated. Engines
-    only, unless it `trains`.
+    only, unless it `trains`. A reward model on GPUs comes on top.
     """
-    flags = vars(args)
+    flags, reward_models = vars(args), config.reward.gpus * config.reward.workers
     if not trains:
-        count = flags["vllm.num_engines"] * flags["vllm.tensor_parallel_size"]
-        return Resources(count, count + 1, f"{count} vLLM engines")
+        engines = flags["vllm.num_engines"] * flags["vllm.tensor_parallel_size"]
+        return _resources({"vLLM engines": engines}, reward_models)
     actor = flags["actor.num_nodes"] * flags["actor.num_gpus_per_node"]
     engines = (flags["vllm.num_engines"] or 0) * flags["vllm.tensor_parallel_size"]
     parts = {"learners": actor}
@@ -51,15 +53,20 @@ def needed(args: Namespace, *, trains: bool = True) -> Resources:
         parts["vLLM engines"] = engines
     if flags["algo.advantage.estimator"] == "gae" and not colocated:
         parts["critic"] = flags["critic.num_nodes"] * flags["critic.num_gpus_per_node"]
-    total = sum(parts.values())
+    return _resources(parts, reward_models)
+
+
+def _resources(parts: Mapping[str, int], reward_models: int) -> Resources:
+    cpus, parts = sum(parts.values()), {**parts, "reward models": reward_models}
+    in_words = " + ".join(f"{count} {name}" for name, count in parts.items() if count)
     # The trainer itself is one more actor: Ray places an actor only where a whole CPU is free, then gives it back.
-    return Resources(total, total + 1, " + ".join(f"{count} {name}" for name, count in parts.items()))
+    return Resources(cpus + reward_models, cpus + 1, in_words)
 
 
 def connect(config: RunConfig, resources: Resources, device: str, env_vars: dict[str, str]) -> None:
     """Join the cluster that `ray.address` or RAY_ADDRESS names, or start one of our own.
 
-    ConfigError when it does not answer or has fewer GPUs or CPUs than the run needs.
+    ConfigError when it does not start, does not answer or has fewer GPUs or CPUs than the run needs.
     """
     import ray
 
@@ -69,14 +76,20 @@ def connect(config: RunConfig, resources: Resources, device: str, env_vars: dict
     if config.needs_own_cluster:
         # Logical GPUs stand for whatever the machine computes on; with real ones Ray counts them itself.
         logical = {"num_gpus": resources.gpus} if device == "cpu" else {}
-        ray.init(
-            address="local",
-            num_cpus=max(resources.cpus, os.cpu_count() or 1),
-            object_store_memory=math.ceil(config.ray.object_store_gb * 1e9),
-            include_dashboard=False,
-            **logical,
-            **common,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=max(resources.cpus, os.cpu_count() or 1),
+                object_store_memory=math.ceil(config.ray.object_store_gb * 1e9),
+                include_dashboard=False,
+                **logical,
+                **common,
+            )
+        except Exception as error:  # what Ray raises where a part of it is too slow has no class of its own
+            raise ConfigError(
+                f"Ray did not start on this machine: {last_line(error)} Try again when it has less to do, or start Ray "
+                "with `ray start --head` and set ray.address=auto"
+            ) from error
     else:
         address = config.ray.address or os.environ["RAY_ADDRESS"]
         _reach(address)

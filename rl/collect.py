@@ -7,8 +7,8 @@ generated nor judged again; what it holds without a score is judged again as it 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -20,14 +20,16 @@ import ray
 
 from longreward import store
 from longreward.commands.accounts import clock
-from longreward.schema import DIMENSIONS
-from rl import pair_answers, published
+from longreward.errors import ConfigError
+from rl import pair_answers, published, rewards
 from rl.config import RunConfig
-from rl.errors import TooManyVoidsError
+from rl.groups import VoidWatch
 from rl.judge_workers import Scored
 from rl.progress import SHORT
 from rl.prompts import Label, rollout_id
+from rl.reward_client import scores_of, void_reason
 from rl.rollout_engines import Engines, in_flight
+from rl.screen import Figure, View
 from rl.session import Session
 
 _TELL_S = 10  # seconds between two lines of progress
@@ -87,26 +89,53 @@ class Collected:
         return tuple(n for n, key in keys.items() if key not in self.scored and key not in self.void)
 
 
-def lacking(config: RunConfig, answers: int) -> int:
-    """How many answers are to be generated."""
-    found = Collected.read(config.directory / "store", "train")
-    return sum(len(found.missing(_prompt(row), range(answers))) for _, row in _prompts(config))
+@dataclass
+class Outstanding:
+    """What a run's store lacks of so many scored answers to each training prompt."""
+
+    answers: int
+    """To each prompt."""
+    scored: int
+    """Those that the store holds."""
+    by_prompt: dict[Key, tuple[Label, list[_Stored]]]
+    """What to generate, as its label says it, and what to judge again. Prompts without either are not there."""
+
+    @classmethod
+    def of(cls, config: RunConfig, answers: int) -> Outstanding:
+        found = Collected.read(config.directory / "store", "train")
+        voids: dict[Key, list[_Stored]] = {}
+        for record in found.void.values():
+            voids.setdefault((record.id, record.query), []).append(record)
+        todo: dict[Key, tuple[Label, list[_Stored]]] = {}
+        for _, row in _prompts(config):
+            prompt = _prompt(row)
+            missing = found.missing(prompt, range(answers))
+            if missing or prompt in voids:
+                label = replace(Label.from_json(row["label"]), rollouts=missing)
+                todo.setdefault(prompt, (label, voids.get(prompt, [])))
+        return cls(answers, len(found.scored), todo)
+
+    @property
+    def to_generate(self) -> int:
+        return sum(len(label.rollouts or ()) for label, _ in self.by_prompt.values())
+
+    @property
+    def to_judge_again(self) -> int:
+        return sum(len(voids) for _, voids in self.by_prompt.values())
 
 
 def collect(
-    run: Session, engines: Engines | None, *, answers: int, temperature: float, seed: int, at_once: int
+    run: Session, engines: Engines | None, outstanding: Outstanding, *, temperature: float, seed: int, at_once: int
 ) -> None:
-    """Generate what is missing of `answers` answers to each training prompt and score it; score again what is void.
+    """Generate and score what is outstanding; score again what is void.
 
     `at_once`: answers in flight of an engine. Without `engines` only the latter. A judge that is down or too expensive
     ends it with the error of rl/errors.py; what was scored by then is kept.
     """
-    found = Collected.read(run.config.directory / "store", "train")
-    todo = _todo(run.config, found, answers)
-    generated = sum(len(label.rollouts or ()) for label, _ in todo.values()) if engines else 0
-    again = sum(len(voids) for _, voids in todo.values())
-    if found.scored:
-        run.say(f"{len(found.scored):,} answers are in the store already")
+    todo = dict(outstanding.by_prompt)
+    generated, again = outstanding.to_generate if engines else 0, outstanding.to_judge_again
+    if outstanding.scored:
+        run.say(f"{outstanding.scored:,} answers are in the store already")
     if not generated + again:
         return
     what = f"{generated:,} to generate" + (f", {again:,} to judge again" if again else "")
@@ -128,17 +157,28 @@ def collect(
                 yield partial(engines.generate, number, seeded, sampling, len(label.rollouts))
                 number += 1
 
-    progress = _Progress(run, generated + again)
-    for result in in_flight(calls(), max(1, at_once * len(engines.actors if engines else [1]) // answers)):
-        progress.add(result if isinstance(result, list) else [result])
-    progress.tell()
+    at_once = max(1, at_once * len(engines.actors if engines else [1]) // outstanding.answers)
+    with _progress(run, generated + again) as progress:
+        for result in in_flight(calls(), at_once):
+            progress.add(result if isinstance(result, list) else [result])
+
+
+def refuse_responses(config: RunConfig) -> None:
+    """ConfigError where `collect.responses` cannot be scored: nothing is known there of the rendered prompt, nor of
+    reference answers."""
+    if lacking := [name for name in ("reference", "remote", "openrlhf") if name in config.reward.parts]:
+        raise ConfigError(
+            f"collect.responses cannot be scored by reward {lacking[0]}, which needs the prompt or reference answers "
+            "that are not there; leave collect.responses out and generate the answers, or set reward.name=longreward"
+        )
 
 
 def score_responses(run: Session, source: Path, length: Callable[[str], int], at_once: int) -> None:
     """Score answers that were sampled elsewhere, those that the store has no score for yet.
 
-    `length` counts the tokens of an answer.
+    `length` counts the tokens of an answer. ConfigError where the reward cannot score them.
     """
+    refuse_responses(run.config)
     found = Collected.read(run.config.directory / "store", "train")
     sft = run.config.data.train
     broken: list[str] = []
@@ -152,26 +192,23 @@ def score_responses(run: Session, source: Path, length: Callable[[str], int], at
         for response in published.responses(source, [], sft):
             if response.rollout in wanted:
                 sample = response.sample
-                about: dict[str, Any] = {"id": sample.id, "split": "train", "rollout": response.rollout}
-                about |= {"tokens": length(sample.answer), "truncated": False}
-                document = {"context": sample.context, "query": sample.query}
-                yield partial(_score, run, document, sample.answer, about)
+                prompt, label = Label.of_text(sample.id, "train", sample.context, sample.query)
+                about = {"rollout": response.rollout, "tokens": length(sample.answer), "truncated": False}
+                yield partial(_score, run, prompt, label, sample.answer, about)
 
-    progress = _Progress(run, len(todo))
-    for result in in_flight(calls(), at_once):
-        progress.add([result])
-    progress.tell()
+    with _progress(run, len(todo)) as progress:
+        for result in in_flight(calls(), at_once):
+            progress.add([result])
 
 
-def _score(run: Session, document: dict[str, str], answer: str, about: dict[str, Any]) -> Any:
+def _score(run: Session, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Any:
     """A reference to the score of an answer that is there already."""
-    return run.workers.for_document(about["id"]).score.remote(ray.put(document), answer, about)
+    return run.workers.for_document(label.id).score.remote(ray.put(prompt), label, answer, about)
 
 
 def _score_again(run: Session, label: Label, prompt: str, stored: _Stored) -> Any:
-    document = {"context": prompt[slice(*label.context)], "query": prompt[slice(*label.query)]}
-    about: dict[str, Any] = {"id": label.id, "split": label.split, "rollout": stored.rollout}
-    return _score(run, document, stored.answer, about | {"tokens": stored.tokens, "truncated": stored.truncated})
+    about = {"rollout": stored.rollout, "tokens": stored.tokens, "truncated": stored.truncated}
+    return _score(run, prompt, label, stored.answer, about)
 
 
 def _key(response: published.Response) -> Key:
@@ -189,64 +226,59 @@ def _prompts(config: RunConfig) -> Iterator[tuple[int, dict[str, Any]]]:
     return islice(store.read(config.prompts("train")), config.openrlhf.get("data.max_samples"))
 
 
-def _todo(config: RunConfig, found: Collected, answers: int) -> dict[Key, tuple[Label, list[_Stored]]]:
-    """By prompt: what to generate, as its label says it, and what to judge again. Prompts without either are not
-    there."""
-    voids: dict[Key, list[_Stored]] = {}
-    for record in found.void.values():
-        voids.setdefault((record.id, record.query), []).append(record)
-    todo: dict[Key, tuple[Label, list[_Stored]]] = {}
-    for _, row in _prompts(config):
-        prompt = _prompt(row)
-        missing = found.missing(prompt, range(answers))
-        if missing or prompt in voids:
-            todo.setdefault(prompt, (replace(Label.from_json(row["label"]), rollouts=missing), voids.get(prompt, [])))
-    return todo
+@contextmanager
+def _progress(run: Session, answers: int) -> Iterator[_Progress]:
+    progress = _Progress(run, answers)
+    with run.screen.showing(progress.view):
+        yield progress
+    progress.tell()
 
 
 class _Progress:
-    """A line now and then: how many answers are there, what they got, and how long it will take."""
+    """How many answers are there, what they got, and how long it will take: live, or a line now and then."""
 
     def __init__(self, run: Session, answers: int) -> None:
         self._run, self._answers = run, answers
         self._begun = self._told = time.monotonic()
         self._done = self._void = 0
-        self._max_void_rate = run.config.reward.max_void_rate
-        self._recent: deque[bool] = deque(maxlen=run.config.reward.void_window)
-        self._sums = dict.fromkeys(["total", *DIMENSIONS], 0.0)
+        self._voids = VoidWatch(run.config.reward.max_void_rate, run.config.reward.void_window)
+        self._sums = dict.fromkeys(["total", *rewards.dimensions(run.config.reward)], 0.0)
 
     def add(self, results: list[Any]) -> None:
         """Rollouts as the agent returns them, or what a worker says of an answer."""
         for result in results:
-            scores = result.scores if isinstance(result, Scored) else _scores(result["extra_logs"])
+            if isinstance(result, Scored):
+                scores, reason = result.scores, result.reason
+            else:
+                logs = result["extra_logs"]
+                scores, reason = scores_of(logs), void_reason(logs)
             self._done += 1
             self._void += scores is None
-            self._recent.append(scores is None)
+            self._voids.add(scores is None, reason)
             for name in self._sums:
                 self._sums[name] += (scores or {}).get(name, 0.0)
-        if time.monotonic() - self._told > _TELL_S:
+        if time.monotonic() - self._told > _TELL_S and not self._run.screen.is_live:
             self.tell()
-        rate = sum(self._recent) / len(self._recent)
-        if len(self._recent) == self._recent.maxlen and rate > self._max_void_rate:
-            raise TooManyVoidsError(
-                f"{rate:.0%} of the last {len(self._recent)} rewards are void (reward.max_void_rate is "
-                f"{self._max_void_rate:.0%}): the judge fails; mend it and continue with resume=true"
-            )
+
+    def view(self) -> View:
+        """For a terminal."""
+        scored = self._done - self._void
+        figures = [Figure(SHORT.get(name, name), [value / scored]) for name, value in self._sums.items() if scored]
+        passed, left = self._times()
+        void = [f"void {self._void / self._done:.0%}"] if self._done else []
+        return View("answers", self._done, self._answers, passed, left, figures, void)
+
+    def _times(self) -> tuple[float, float | None]:
+        passed = time.monotonic() - self._begun
+        return passed, passed / self._done * (self._answers - self._done) if self._done else None
 
     def tell(self) -> None:
         if not self._done:
             return
         self._told = time.monotonic()
-        passed = self._told - self._begun
-        left = passed / self._done * (self._answers - self._done)
+        passed, left = self._times()
         scored = max(1, self._done - self._void)
         parts = [f"answers {self._done:,}/{self._answers:,}"]
-        parts += [f"{SHORT[name]} {value / scored:.2f}" for name, value in self._sums.items()]
+        parts += [f"{SHORT.get(name, name)} {value / scored:.2f}" for name, value in self._sums.items()]
         parts += [f"void {self._void / self._done:.0%}", clock(passed) + (f", {clock(left)} left" if left else "")]
         self._run.console.print("  ".join(parts), highlight=False, soft_wrap=True)
-
-
-def _scores(logs: Mapping[str, float]) -> dict[str, float] | None:
-    if logs["longreward/void"]:
-        return None
-    return {name: logs[f"longreward/{name}"] for name in ["total", *DIMENSIONS] if f"longreward/{name}" in logs}

@@ -12,6 +12,11 @@ from pydantic import Field, field_validator, model_validator
 from longreward import config as base
 from longreward.config import RewardConfig, Section
 from longreward.errors import ConfigError
+from rl.reward_functions.composite import CompositeSection
+from rl.reward_functions.python import PythonSection
+from rl.reward_functions.reference import ReferenceSection
+from rl.reward_functions.remote import RemoteSection
+from rl.reward_functions.reward_model import RewardModelSection
 
 _MAX_OUTAGE_S = 600.0
 C = TypeVar("C", bound="RunConfig")
@@ -61,7 +66,19 @@ class EvaluationSection(Section):
 
 class RewardSection(RewardConfig):
     name: str = "longreward"
-    """The reward function, by its name in rl/rewards.py."""
+    """The reward function: longreward, reference, remote, python, openrlhf, composite, or one that a package brings."""
+    reference: ReferenceSection = ReferenceSection()
+    """How answers are compared with reference answers."""
+    remote: RemoteSection = RemoteSection()
+    """A server that speaks OpenRLHF's remote reward protocol."""
+    python: PythonSection = PythonSection()
+    """A function of a Python file of yours."""
+    openrlhf: RewardModelSection = RewardModelSection()
+    """A reward model that OpenRLHF loads."""
+    composite: CompositeSection = CompositeSection()
+    """Several reward functions at once."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of a reward function that a package brings."""
     workers: int = Field(1, ge=1)
     """Judge workers: Ray actors that hold the reward and its judge connections."""
     tokenizer: Literal["policy", "words"] = "policy"
@@ -80,6 +97,26 @@ class RewardSection(RewardConfig):
     cap is raised with rl/spend.py."""
     shuffle: bool = False
     """Control experiment: give each answer the reward of a sibling drawn at random, so that nothing can be learned."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The reward functions that are asked, by name."""
+        return list(self.composite.parts) if self.name == "composite" else [self.name]
+
+    @property
+    def asks_judge(self) -> bool:
+        """Whether scoring an answer takes calls to a judge's endpoint."""
+        return "longreward" in self.parts and self.judge.kind == "openai"
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a judge worker reserves."""
+        return self.openrlhf.gpus if "openrlhf" in self.parts else 0
+
+    @property
+    def reference_field(self) -> str | None:
+        """The field of the data that reference answers are in, where some are needed."""
+        return self.reference.field if "reference" in self.parts else None
 
     @model_validator(mode="after")
     def _waits_out_an_outage(self) -> RewardSection:
@@ -124,6 +161,16 @@ class RaySection(Section):
     """Shared memory of a cluster of its own, in GB."""
 
 
+_CHANGES_NO_SCORE: dict[str, set[str]] = {
+    "reference": set(),
+    "remote": {"token_env", "timeout_s", "max_in_flight"},
+    "python": {"allow"},
+    "openrlhf": {"gpus", "batch_size"},
+    "composite": set(),
+}
+"""The reward functions that have a section of their own, and what in it may differ when a run is continued."""
+
+
 _MUST_STAY = (
     "actor.model_name_or_path",
     "critic.model_name_or_path",
@@ -143,6 +190,10 @@ _MUST_STAY = (
     "train.async_enable",
     "algo.advantage.estimator",
 )
+
+
+PASSED_ON = ("openrlhf", "train_dpo", "train_sft")
+"""Sections whose keys are another program's own flags, nested or dotted."""
 
 
 class RunConfig(Section):
@@ -167,14 +218,34 @@ class RunConfig(Section):
     openrlhf: dict[str, Any] = Field(default_factory=dict)
     """OpenRLHF's own flags, nested or dotted: actor.adam.lr, algo.kl.init_coef, ... See its --help."""
 
-    @field_validator("openrlhf")
+    @field_validator(*PASSED_ON, check_fields=False)
     @classmethod
     def _flat(cls, value: dict[str, Any]) -> dict[str, Any]:
         return flatten(value)
 
     def scored_by(self) -> dict[str, Any]:
         """Settings that a run which is continued may not change because scores of before and after are compared."""
-        return {}
+        reward = self.reward
+        used = {reward.name, *reward.parts}
+        found: dict[str, Any] = {"reward.name": reward.name}
+        for name, changes_no_score in _CHANGES_NO_SCORE.items():
+            section: Section = getattr(reward, name)
+            dumped = section.model_dump(mode="json", exclude=changes_no_score) if name in used else None
+            found[f"reward.{name}"] = dumped
+        # An empty field where there is none, not None: what was prepared without references lacks them.
+        found["reward.reference.field"] = reward.reference_field or ""
+        for name in ("weights", "gates"):
+            found[f"reward.{name}"] = getattr(reward, name) if "longreward" in used else None
+        of_a_package = reward.name not in ("longreward", *_CHANGES_NO_SCORE)
+        found["reward.options"] = reward.options if of_a_package else None
+        return found
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether a judge, of whatever kind, has a part in the rewards or in an evaluation."""
+        evaluation = self.evaluation
+        judged = (evaluation.longbench, evaluation.longbench_chat, evaluation.short)
+        return "longreward" in self.reward.parts or any(path is not None for path in judged)
 
     @property
     def directory(self) -> Path:
@@ -198,10 +269,6 @@ class RunConfig(Section):
     @property
     def needs_own_cluster(self) -> bool:
         return not (self.ray.address or os.environ.get("RAY_ADDRESS"))
-
-
-PASSED_ON = ("openrlhf", "train_dpo", "train_sft")
-"""Sections whose keys are another program's own flags, nested or dotted."""
 
 
 def load(path: Path, overrides: list[str]) -> RunConfig:

@@ -23,7 +23,6 @@ from rl.seams import WRITTEN_FOR, installed_version
 
 DEVICE_VARIABLE = "LONGREWARD_DEVICE"
 
-# OpenRLHF flags that cannot work here whatever is replaced, with the reason, for a preflight to refuse.
 UNSUPPORTED_FLAGS = {
     "ds.packing_samples": "unpadding is a flash attention kernel",
     "train.dynamic_batch_enable": "it switches ds.packing_samples on",
@@ -33,6 +32,7 @@ UNSUPPORTED_FLAGS = {
     "vllm.enable_sleep": "vLLM refuses it on CPU",
     "vllm.sync_with_ray": "only the direct process group is replaced",
 }
+"""OpenRLHF's flags that cannot work here whatever is replaced, with the reason."""
 
 logger = logging.getLogger(__name__)
 _installed = False

@@ -49,7 +49,7 @@ def check_run(config: RunConfig, out: Console) -> int:
 
     ConfigError for flags that OpenRLHF's parser does not take, or an unknown reward.
     """
-    rewards.check(config.reward.name)
+    rewards.check(config.reward)
     # A configuration for GPUs can be looked at on a laptop.
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
     args = openrlhf_args.parse(preflight.flags(config, device))
@@ -57,6 +57,9 @@ def check_run(config: RunConfig, out: Console) -> int:
 
     missing = [Finding(Level.PROBLEM, "files", *_halves(text)) for text in preflight.paths(config, flags)]
     findings = show(out, missing or [Finding(Level.OK, "files", "data and model are there")])
+    findings += show(
+        out, [Finding(Level.PROBLEM, "reward", *_halves(text)) for text in preflight.reward(config, flags)]
+    )
     findings += show(out, [*_tracking(config), *preflight.placement(flags)])
     with out.status("looking for GPUs"):
         gpus = list(_gpus(config, args, device))
@@ -69,9 +72,16 @@ def check_run(config: RunConfig, out: Console) -> int:
         findings += show(out, data)
     findings += show(out, [*_batches(flags, prompts), *_disk(config, flags, prompts)])
 
-    found, latency_s = check_judge(out, config.reward, "reward.")
-    findings += found
-    if prompts and config.reward.judge.kind == "openai":
+    latency_s: float | None = None
+    if config.needs_judge:
+        found, latency_s = check_judge(out, config.reward, "reward.")
+        findings += found
+    else:
+        findings += show(out, [Finding(Level.OK, "judge", "no judge is asked")])
+    if "remote" in config.reward.parts:
+        with out.status("asking the reward server"):
+            findings += show(out, _reward_server(config))
+    if prompts and config.reward.asks_judge:
         with out.status("counting what the judge will be asked"):
             episode = expected.of_episode(config, flags)
             cost = [*_cost(config, flags, episode, prompts), *_pace(config, flags, episode, prompts, latency_s)]
@@ -86,10 +96,18 @@ def _tracking(config: RunConfig) -> Iterator[Finding]:
         yield Finding(Level.PROBLEM, "keys", *_halves(str(error)))
 
 
+def _reward_server(config: RunConfig) -> list[Finding]:
+    try:
+        preflight.remote_reward(config)
+    except ConfigError as error:
+        return [Finding(Level.PROBLEM, "reward", *_halves(str(error)))]
+    return [Finding(Level.OK, "reward", "the reward server scores an answer")]
+
+
 def _gpus(config: RunConfig, args: Namespace, device: str) -> Iterator[Finding]:
     """What the run needs of Ray, and what is there. No cluster is started."""
-    needed = cluster.needed(args)
-    need = f"the run takes {needed.gpus} GPU{'s' * (needed.gpus != 1)} ({needed.parts}) and as many CPUs"
+    needed = cluster.needed(args, config)
+    need = f"the run takes {needed.gpus} GPU{'s' * (needed.gpus != 1)} ({needed.parts}) and {needed.cpus} CPUs"
     if not config.needs_own_cluster:
         yield from _on_cluster(config, needed, device, need)
     elif device == "cpu":
@@ -143,7 +161,7 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
             ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
         ):
             if source is not None:
-                report = prepare_data.measure(source, tokenizer, budget, most)
+                report = prepare_data.measure(source, tokenizer, budget, most, config.reward.reference_field)
                 findings += _about_prompts(key, report, budget, flags)
                 if key == "data.train":
                     prompts = min(report.kept, flags["data.max_samples"])

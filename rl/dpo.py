@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
 def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
     """Run the stages one after the other, what they share held open: Ray, judge workers, and one start of engines for
     the first held-out scores and collecting."""
+    from rl import collect, finetune, run_directory, session
     from rl import dpo_stages as stage
-    from rl import finetune, run_directory, session
 
     if config.resume and stages == list(STAGES) and run_directory.finished(config):
         print(f"dpo: {config.directory} is finished, see its summary.json; begin another run with run.name")
@@ -49,11 +49,13 @@ def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
         config.resume = True  # they work on what is there
         if run_directory.earlier(config) is None:
             raise ConfigError(f"there is no run in {config.directory} yet; collect answers first, or set run.name")
-    elif config.resume and stages == list(STAGES) and finetune.trained_on(config, config.pairs)[0]:
+    elif config.resume and stages == list(STAGES) and finetune.begun_and_done(config)[0]:
         # Judging void answers again could change the pairs under the training: --stage collect does it.
         stages = ["train", "evaluate"]
     if "train" in stages:
         stage.check(config)
+    elif "collect" in stages and config.collect.responses is not None:
+        collect.refuse_responses(config)
     with ExitStack() as stack:
         if {"collect", "evaluate"} & set(stages):
             run = stack.enter_context(session.open_session(config, verbose=verbose, trains=False))
@@ -66,8 +68,10 @@ def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
         if "pair" in stages:
             stage.make_pairs(run, config)
         if "train" in stages:
+            stage.end_reward_models(run, config)
             stage.train(run, config)
         if "evaluate" in stages:
+            stage.start_reward_models(run, config)
             summary |= stage.evaluate(run, config)
             summary["wall_s"] = round(time.monotonic() - run.started, 1)
             run_directory.write_summary(config, summary)
@@ -77,24 +81,25 @@ def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
 
 def dry_run(config: DpoConfig) -> int:
     """Everything that needs no cluster and no judge."""
-    from rl import cluster, expected, finetune, openrlhf_args, preflight, rewards, run_directory
-    from rl import dpo_stages as stage
+    from rl import cluster, collect, expected, finetune, openrlhf_args, preflight, rewards, run_directory
 
-    rewards.check(config.reward.name)
+    rewards.check(config.reward)
+    if config.collect.responses is not None:
+        collect.refuse_responses(config)
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
     argv = preflight.flags(config, device)
     args = openrlhf_args.parse(argv)
     config.run.name += "-dry-run"
-    words = stage.train_argv(config, device)
+    words = finetune.argv(finetune.DPO, config, device)
     run_directory.write_plan(config, argv)
     run_directory.write_command(
         config, finetune.command(finetune.DPO, words, finetune.processes(config.processes, device))
     )
     for problem in preflight.problems(config, vars(args), trains=False):
         print(f"note: {problem}")
-    if config.reward.judge.kind == "openai" and config.data.train.is_file():
+    if config.reward.asks_judge and config.data.train.is_file():
         print(expected.sentence(expected.expected(config, vars(args)), config.reward.judge.price))
-    print(f"needs {cluster.needed(args, trains=False).parts}, then the learners")
+    print(f"needs {cluster.needed(args, config, trains=False).parts}, then the learners")
     print(f"{config.directory}: config.yaml and command.txt are written")
     return 0
 

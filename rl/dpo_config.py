@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from longreward.commands.score import fingerprint
 from longreward.config import RewardConfig, Section, load_yaml
-from rl.config import RunConfig, flatten, load_as
+from rl.config import RunConfig, load_as
 from rl.pairs import PairSection
 
 _ROLLOUT = {
@@ -59,7 +60,19 @@ class ShortSection(Section):
     the first policy's by the judge, both ways round."""
 
 
-class DpoConfig(RunConfig):
+class FinetuneConfig(RunConfig, ABC):
+    """A run of one of OpenRLHF's programs that are no Ray jobs: train_dpo, train_sft."""
+
+    processes: int | None = Field(None, ge=1)
+    """Learners on this machine; null: one for each GPU, or one where there is none."""
+
+    @property
+    @abstractmethod
+    def examples(self) -> Path:
+        """What is trained on: rows in the form that the program reads."""
+
+
+class DpoConfig(FinetuneConfig):
     must_stay: ClassVar[tuple[str, ...]] = (
         "actor.model_name_or_path",
         "data.max_len",
@@ -72,15 +85,8 @@ class DpoConfig(RunConfig):
     """Which answers become pairs."""
     short: ShortSection = ShortSection()
     """Short conversations, so that they are not forgotten over the long ones."""
-    processes: int | None = Field(None, ge=1)
-    """Learners on this machine; null: one for each GPU, or one where there is none."""
     train_dpo: dict[str, Any] = Field(default_factory=dict)
     """Flags of OpenRLHF's train_dpo, nested or dotted: model.beta, adam.lr, model.ipo_enable, ds.lora.rank, ..."""
-
-    @field_validator("train_dpo")
-    @classmethod
-    def _flat_too(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return flatten(value)
 
     @model_validator(mode="after")
     def _rollout_defaults(self) -> DpoConfig:
@@ -90,34 +96,39 @@ class DpoConfig(RunConfig):
     def scored_by(self) -> dict[str, Any]:
         evaluation, scoring = self.evaluation, {name: getattr(self.reward, name) for name in RewardConfig.model_fields}
         files = {"data.heldout": self.data.heldout, "short.heldout": self.short.heldout}
-        found: dict[str, Any] = {name: path and str(path.absolute()) for name, path in files.items()}
+        found = super().scored_by() | {name: path and str(path.absolute()) for name, path in files.items()}
         found["reward (its judge, model or scoring)"] = fingerprint(RewardConfig.model_construct(**scoring))
         for name in ("temperature", "n_samples_per_prompt", "max_prompts"):
             found[f"evaluation.{name}"] = getattr(evaluation, name)
         return found
 
     @property
-    def pairs(self) -> Path:
-        """The preference pairs that are trained on."""
+    def needs_judge(self) -> bool:
+        return super().needs_judge or self.short.heldout is not None
+
+    @property
+    def examples(self) -> Path:
+        """The preference pairs."""
         return self.directory / "pairs" / "train.jsonl"
 
 
-class SftConfig(RunConfig):
+class SftConfig(FinetuneConfig):
     must_stay: ClassVar[tuple[str, ...]] = ()
-    processes: int | None = Field(None, ge=1)
-    """Learners on this machine; null: one for each GPU, or one where there is none."""
     train_sft: dict[str, Any] = Field(default_factory=dict)
     """Flags of OpenRLHF's train_sft, nested or dotted: adam.lr, train.max_epochs, ds.lora.rank, ..."""
-
-    @field_validator("train_sft")
-    @classmethod
-    def _flat_too(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return flatten(value)
 
     @model_validator(mode="after")
     def _without_engines(self) -> SftConfig:
         self.openrlhf = {"vllm.num_engines": 1} | self.openrlhf  # none is started, but its flags are checked
         return self
+
+    def scored_by(self) -> dict[str, Any]:
+        return {}  # nothing is
+
+    @property
+    def examples(self) -> Path:
+        """Prompts with their answers."""
+        return self.directory / "data" / "sft.jsonl"
 
 
 def load_any(path: Path, overrides: list[str]) -> RunConfig:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from longreward.errors import ConfigError
-from rl import collect, expected, finetune, openrlhf_args, pairs, preflight, progress, published, short, training
+from rl import collect, expected, finetune, judge_workers, pairs, preflight, progress, published, short, training
 from rl.dpo_config import DpoConfig
 from rl.heldout import Scores, gain
 from rl.heldout import evaluate as score_heldout
@@ -22,7 +21,6 @@ from rl.session import Session
 def collect_answers(run: Session, config: DpoConfig) -> None:
     """Into the store: the answers, each scored; and what the first policy gets on the held-out prompts."""
     flags, wanted = vars(run.args), config.collect
-    answers = flags["rollout.n_samples_per_prompt"]
     if wanted.pairs is not None:
         run.say(f"nothing to collect: the pairs are those of {wanted.pairs}")
     elif wanted.responses is not None:
@@ -31,8 +29,9 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
         with training.watched(run):
             collect.score_responses(run, wanted.responses, length, wanted.answers_in_flight)
     generates = wanted.pairs is None and wanted.responses is None
-    lacking = collect.lacking(config, answers) if generates else 0
-    if lacking and config.reward.judge.kind == "openai":
+    outstanding = collect.Outstanding.of(config, flags["rollout.n_samples_per_prompt"]) if generates else None
+    lacking = outstanding.to_generate if outstanding else 0
+    if lacking and config.reward.asks_judge:
         run.say(expected.sentence(expected.expected(config, flags), config.reward.judge.price))
     with ExitStack() as stack:
         source = None
@@ -42,7 +41,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
             source = stack.enter_context(rollout_engines(config, policy, flags))
             with training.watched(run):
                 _first_scores(run, config, source)
-        if not generates:
+        if outstanding is None:
             return
         if lacking and wanted.served is not None:
             source = stack.enter_context(served_policy(wanted.served, flags, config.run.deadline_start_s))
@@ -50,7 +49,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
             collect.collect(
                 run,
                 source if lacking else None,
-                answers=answers,
+                outstanding,
                 temperature=flags["rollout.temperature"],
                 seed=wanted.seed,
                 at_once=wanted.answers_in_flight,
@@ -66,7 +65,7 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
     def fits(prompt: str, answer: str) -> bool:
         return len(tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]) <= longest
 
-    long = config.pairs.with_name("long.jsonl") if config.short.train else config.pairs
+    long = config.examples.with_name("long.jsonl") if config.short.train else config.examples
     if config.collect.pairs is not None:
         budget = longest - flags["rollout.max_new_tokens"]
         report = published.from_published(config.collect.pairs, long, tokenizer, budget, eos, fits)
@@ -81,47 +80,48 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
     if not report.pairs:
         raise ConfigError(f"no pair could be made ({report.sentence()}); collect more answers, or relax pair:")
     if config.short.train is not None:
-        run.say(short.mix(long, config.short, config.pairs, tokenizer, fits, config.collect.seed))
-
-
-def train_argv(config: DpoConfig, device: str) -> list[str]:
-    """train_dpo's arguments. ConfigError for flags that do not work."""
-    flags = vars(openrlhf_args.parse(preflight.flags(config, device)))
-    owned = {
-        "model.model_name_or_path": flags["actor.model_name_or_path"],
-        "data.dataset": config.pairs,
-        "data.max_len": flags["data.max_len"],  # the pairs are made to fit it, and train_dpo's own default is another
-    }
-    return finetune.argv(finetune.DPO, config, config.train_dpo, owned, device)
+        run.say(short.mix(long, config.short, config.examples, tokenizer, fits, config.collect.seed))
 
 
 def check(config: DpoConfig) -> None:
-    """What would end the run after hours of collecting. ConfigError, as from `train_argv`, or for a missing file."""
-    device = preflight.choose_device(config)
-    preflight.flags(config, device)
-    train_argv(config, device)
+    """What would end the run after hours of collecting: ConfigError for train_dpo's flags, a missing file, or answers
+    that the reward cannot score."""
+    finetune.argv(finetune.DPO, config, preflight.choose_device(config))
     files = {"short.train": config.short.train, "short.heldout": config.short.heldout}
     files |= {"collect.pairs": config.collect.pairs, "collect.responses": config.collect.responses}
-    files |= {f"collect.stores: {path}": path / "." for path in config.collect.stores}
-    for name, path in files.items():
+    for name, path in [*files.items(), *(("collect.stores", path) for path in config.collect.stores)]:
         if path is not None and not path.exists():
             raise ConfigError(f"{name} {path} does not exist")
+    if config.collect.responses is not None:
+        collect.refuse_responses(config)
 
 
 def train(run: Session, config: DpoConfig) -> None:
     """OpenRLHF's train_dpo on the pairs. Its checkpoints are continued from if they are of the same pairs."""
-    device = os.environ["LONGREWARD_DEVICE"]
-    words = train_argv(config, device)
-    finetune.train(run, finetune.DPO, words, config.pairs, config.processes, device)
+    finetune.train(run, finetune.DPO, config)
+
+
+def end_reward_models(run: Session, config: DpoConfig) -> None:
+    """End the judge workers where each has a GPU: train_dpo takes all there are."""
+    if config.reward.gpus and run.workers.actors:
+        run.say("the judge workers end for now: training takes their GPUs")
+        run.workers.kill()
+        run.workers = judge_workers.Workers([], None, run_id=run.workers.run_id)
+
+
+def start_reward_models(run: Session, config: DpoConfig) -> None:
+    """Start the judge workers that `end_reward_models` has ended, under the names that the engines know."""
+    if run.workers.run_id and not run.workers.actors:
+        run.workers = judge_workers.start(config, run.tokenizer, run.workers.run_id)
 
 
 def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     """Held-out scores and short instructions, the trained policy's against the first one's. For summary.json."""
     flags, model = vars(run.args), config.directory / "model"
-    if not finetune.trained_on(config, config.pairs)[1]:
-        raise ConfigError(f"{model} holds no model trained on {config.pairs}; run the stage train before")
+    if not finetune.begun_and_done(config)[1]:
+        raise ConfigError(f"{model} holds no model trained on {config.examples}; run the stage train before")
     summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
-    if report := PairReport.read(config.pairs) or PairReport.read(config.pairs.with_name("long.jsonl")):
+    if report := PairReport.read(config.examples) or PairReport.read(config.examples.with_name("long.jsonl")):
         summary["pairs"] = report.pairs
     if not _first_scores_taken(config):
         with rollout_engines(config, flags["actor.model_name_or_path"], flags) as engines, training.watched(run):

@@ -10,7 +10,7 @@ from rl.config import RunConfig
 
 def dry_run(config: RunConfig) -> int:
     """Everything that needs no cluster and no judge, OpenRLHF's own validation included."""
-    rewards.check(config.reward.name)
+    rewards.check(config.reward)
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
     argv = preflight.flags(config, device)
     args = openrlhf_args.parse(argv)
@@ -23,9 +23,9 @@ def dry_run(config: RunConfig) -> int:
     run_directory.write_plan(config, argv)
     for problem in preflight.problems(config, vars(args)):
         print(f"note: {problem}")
-    if config.reward.judge.kind == "openai" and config.data.train.is_file():
+    if config.reward.asks_judge and config.data.train.is_file():
         print(expected.sentence(expected.expected(config, vars(args)), config.reward.judge.price))
-    needed = cluster.needed(args)
+    needed = cluster.needed(args, config)
     print(f"needs {needed.gpus} GPUs ({needed.parts})")
     print(f"{config.directory}: config.yaml and command.txt are written")
     return 0

@@ -55,8 +55,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
     """Sample answers from one policy after the other, have them judged, and write down what came of it."""
-    from rl import run_directory, session, training
+    from rl import evaluations, preflight, run_directory, session, training
 
+    for model in models:
+        if problem := preflight.no_model("--model or --against", model):
+            raise ConfigError(problem)
     sets = _load(config, two=len(models) == 2)
     # A directory of its own: the policies may lie in the training run's.
     config.run.name += "-evaluation"
@@ -69,7 +72,7 @@ def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
             with training.watched(run):
                 policies.append(_sample(run, model, name, sets))
         summary: dict[str, Any] = {"kind": "evaluation", "models": dict(zip(names, models, strict=True))}
-        page = [f"# {' against '.join(reversed(names))}", f"Judge: {_judge(config)}."]
+        page = [f"# {' against '.join(reversed(names))}", f"Judge: {evaluations.judge_name(config)}."]
         heldout = [policy.heldout for policy in policies if policy.heldout is not None]
         if heldout:
             summary |= _of_heldout(run, names, heldout, page)
@@ -117,7 +120,8 @@ def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Item]]
             # Rendered with this policy's own chat template, which need not be the configuration's.
             prompts = config.directory / "data" / f"heldout-{name}.jsonl"
             budget = engines.max_len - engines.max_new_tokens
-            prepare(config.data.heldout, prompts, engines.tokenizer, budget, "heldout", config.evaluation.max_prompts)
+            most, field = config.evaluation.max_prompts, config.reward.reference_field
+            prepare(config.data.heldout, prompts, engines.tokenizer, budget, "heldout", most, field)
             evaluated.heldout = heldout.evaluate(config, engines, prompts)
         for kind, items in sets.items():
             run.say(f"sampling {name}'s answers to {kind}")
@@ -130,45 +134,37 @@ def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[Scores], pa
     from rl import progress
     from rl.heldout import gain, markdown
 
+    page.append(markdown(names, scores))
     if len(scores) == 1:
         progress.print_table(run.console, scores[0], None, None)
-        page.append(markdown(names, scores))
         return {"scores": scores[0].summary()}
     first, last = scores
     found = {"before": first.summary(), "after": last.summary(), "gain": gain(first, last)}
     progress.print_table(run.console, first, last, found["gain"])
-    page.append(markdown(names, scores))
     return found
 
 
 async def _judged(config: RunConfig, kind: Kind, items: list[Item], policies: Sequence[Evaluated]) -> Any:
-    from longreward.judge import make_judge
-    from rl.judge_workers import own_cache
+    from rl import evaluations
 
-    judge = make_judge(config.reward.judge, config.reward.cache.path or own_cache(config.directory))
-    try:
+    name = evaluations.judge_name(config)
+    async with evaluations.opened_judge(config) as judge:
         if kind == "short":
             first, last = policies
             compared = await compare(items, first.answers[kind], last.answers[kind], judge)
             _keep(config, kind, "compared", [one.record() for one in compared])
-            return summarise_pairs(first.name, last.name, compared, _judge(config))
+            return summarise_pairs(first.name, last.name, compared, name)
         scored = {policy.name: await score(items, policy.answers[kind], judge) for policy in policies}
-    finally:
-        await judge.aclose()
     for policy in policies:
         records = [one.record() | {"answer": policy.answers[kind].get(one.item.id)} for one in scored[policy.name]]
         _keep(config, kind, policy.name, records)
-    return summarise(scored, _judge(config))
+    return summarise(scored, name)
 
 
 def _keep(config: RunConfig, kind: Kind, name: str, records: list[dict[str, Any]]) -> None:
     folder = config.directory / "answers"
     folder.mkdir(exist_ok=True)
     store.rewrite(folder / f"{kind}-{name}.jsonl", records)
-
-
-def _judge(config: RunConfig) -> str:
-    return config.reward.judge.model or config.reward.judge.kind
 
 
 def _absolute(model: str) -> str:

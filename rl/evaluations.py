@@ -1,15 +1,36 @@
-"""A policy's answers to the items of an evaluation, by the run's engines; longreward/evaluation scores them."""
+"""A policy's answers to the items of an evaluation, by the run's engines, and the judge that longreward/evaluation
+scores them with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
 from longreward.evaluation import Item
+from longreward.judge import Judge, make_judge
+from rl.config import RunConfig
+from rl.judge_workers import own_cache
 from rl.prepare_data import Report, renderer
 from rl.prompts import Label
 from rl.rollout_engines import ANSWERS_AT_ONCE, Engines, in_flight
+
+
+@asynccontextmanager
+async def opened_judge(config: RunConfig) -> AsyncIterator[Judge]:
+    """The run's judge in this process, with the run's cache. For evaluations: it knows nothing of the judge workers'
+    spending."""
+    judge = make_judge(config.reward.judge, config.reward.cache.path or own_cache(config.directory))
+    try:
+        yield judge
+    finally:
+        await judge.aclose()
+
+
+def judge_name(config: RunConfig) -> str:
+    """The judge as tables name it."""
+    return config.reward.judge.model or config.reward.judge.kind
 
 
 def answers(items: Sequence[Item], engines: Engines, temperature: float) -> tuple[dict[str, str], Report]:

@@ -64,7 +64,8 @@ def generated(flags: Mapping[str, Any]) -> int:
 
 def count_prompts(config: RunConfig, flags: Mapping[str, Any]) -> int:
     """Prompts that an episode trains on, read off data.train as prepare_data reads it."""
-    return sum(1 for _ in islice(prepare_data.rows(config.data.train, []), flags["data.max_samples"]))
+    rows = prepare_data.rows(config.data.train, [], config.reward.reference_field)
+    return sum(1 for _ in islice(rows, flags["data.max_samples"]))
 
 
 def _evaluations(flags: Mapping[str, Any], prompts: int) -> int:
@@ -78,6 +79,7 @@ def _estimate(
     config: RunConfig, flags: Mapping[str, Any], source: Path, max_prompts: int | None, answers: int
 ) -> Estimate:
     """Of so many answers to each of the prompts that prepare_data takes from a file."""
-    prompts = ((context, query) for _, context, query in islice(prepare_data.rows(source, []), max_prompts))
+    rows = prepare_data.rows(source, [], config.reward.reference_field)
+    prompts = ((row.context, row.query) for row in islice(rows, max_prompts))
     tokens = max(1, flags["rollout.max_new_tokens"] // 2)
     return estimate(prompts, config.reward, answers_per_prompt=answers, answer_tokens=tokens, sample=_LOOKED_INTO)

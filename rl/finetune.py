@@ -18,9 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
+from longreward import store
+from longreward.commands.accounts import clock
 from longreward.errors import ConfigError
-from rl import checkpoints, cpu_backend, judge_limits, openrlhf_args, run_directory
+from rl import checkpoints, cpu_backend, openrlhf_args, preflight, run_directory
 from rl.config import RunConfig
+from rl.dpo_config import FinetuneConfig
 from rl.errors import PartDiedError, StalledError
 from rl.learner import DRIVER
 from rl.session import Session
@@ -85,24 +90,21 @@ SFT = Program(
 )
 
 
-def argv(
-    program: Program, config: RunConfig, flags: Mapping[str, Any], owned: Mapping[str, Any], device: str
-) -> list[str]:
-    """The program's argument list. `flags` are the configuration's, `owned` what this run sets beside the usual.
+def argv(program: Program, config: FinetuneConfig, device: str) -> list[str]:
+    """The program's argument list.
 
     ConfigError for an unknown flag, one that the run owns, or a value that OpenRLHF's parser does not take.
     """
+    flags = getattr(config, program.section)
     for flag in flags:
         if flag in program.owned:
             raise ConfigError(f"{program.section}.{flag} is set by the run itself: {program.owned[flag]}")
-    if device == "cpu":
-        for flag, why in cpu_backend.UNSUPPORTED_FLAGS.items():
-            if flags.get(flag) is True or (isinstance(flags.get(flag), int) and flags[flag] > 1):
-                raise ConfigError(
-                    f"{program.section}.{flag} does not run without a GPU ({why}); leave it out, or set run.device=gpu"
-                )
+    policy = vars(openrlhf_args.parse(preflight.flags(config, device)))
     machine = {"ds.attn_implementation": "sdpa"} if device == "cpu" else {}
-    usual = {
+    owned = {
+        "model.model_name_or_path": policy["actor.model_name_or_path"],
+        "data.dataset": config.examples,
+        "data.max_len": policy["data.max_len"],  # examples are made to fit it; train_dpo's own default is another
         "ckpt.path": config.checkpoints,
         "ckpt.output_dir": config.directory / "model",
         "logger.tensorboard_dir": config.directory / "tensorboard",
@@ -110,9 +112,10 @@ def argv(
         **openrlhf_args.wandb_flags(config),
     }
     words = openrlhf_args.to_argv(
-        {**program.defaults, **machine, **flags, **program.fixed, **usual, **owned}, program.module, program.section
+        {**program.defaults, **machine, **flags, **program.fixed, **owned}, program.module, program.section
     )
     parsed = vars(openrlhf_args.parser(program.module).parse_args(words))
+    preflight.refuse_without_gpu(program.section, parsed, device)
     for name in ("ckpt.save_steps", "logger.logging_steps"):
         if parsed[name] == 0:
             raise ConfigError(f"{program.section}.{name} is 0, and OpenRLHF divides by it; set -1 for never")
@@ -142,14 +145,15 @@ def command(program: Program, words: list[str], count: int) -> list[str]:
     return [*launcher, "--no_local_rank", "--module", "rl.learner", program.module, *words]
 
 
-def train(run: Session, program: Program, words: list[str], data: Path, count: int | None, device: str) -> None:
-    """Train on `data` to the end, from the last complete checkpoint if it is of the same data and flags and `resume` is
-    set.
+def train(run: Session, program: Program, config: FinetuneConfig) -> None:
+    """Train on `config.examples` to the end, from the last complete checkpoint if it is of the same data and flags and
+    `resume` is set.
 
     ConfigError for data that do not fill a batch or a batch that cannot be divided among the learners.
     """
-    config, flags = run.config, vars(openrlhf_args.parser(program.module).parse_args(words))
-    learners = processes(count, device)
+    device, data = os.environ[cpu_backend.DEVICE_VARIABLE], config.examples
+    words = argv(program, config, device)
+    flags, learners = vars(openrlhf_args.parser(program.module).parse_args(words)), processes(config.processes, device)
     rows, batch = min(_rows(data), flags["data.max_samples"]), flags["train.batch_size"]
     if rows < batch:
         raise ConfigError(
@@ -187,24 +191,26 @@ def train(run: Session, program: Program, words: list[str], data: Path, count: i
         run.say(f"training begins at the start: the checkpoints in {aside} are of other data or settings")
     done.unlink(missing_ok=True)
     config.checkpoints.mkdir(parents=True, exist_ok=True)
-    judge_limits.write(begun, this)
+    store.write_json(begun, this)
     command_line = command(program, words + ["--ckpt.load_enable"] * bool(step), learners)
     run_directory.write_command(config, command_line)
     at = f", from the checkpoint of step {step}" if step else ""
     run.say(f"training: {rows} examples, {steps} steps of {batch}, {learners} learner{'s' * (learners > 1)}{at}")
-    last = 0.0
+    last, latest = 0.0, "the learners start"
 
     def tell(line: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > _TELL_S:
+        nonlocal last, latest
+        latest = line
+        if time.monotonic() - last > _TELL_S and not run.screen.is_live:
             last = time.monotonic()
             run.console.print(line, highlight=False, soft_wrap=True)
 
     begun_at = time.monotonic()
-    start(command_line, config.log, tell, config.run.stall_s)
+    with run.screen.showing(lambda: Text(f"{latest}  {clock(time.monotonic() - begun_at)}")):
+        start(command_line, config.log, tell, config.run.stall_s)
     if flags["ds.lora.rank"]:
         _merge(config, flags["model.model_name_or_path"], flags["ds.param_dtype"])
-    judge_limits.write(done, {"of": this, "steps": steps})
+    store.write_json(done, {"of": this, "steps": steps})
     run.say(f"trained in {time.monotonic() - begun_at:.0f} s; the model is in {config.directory / 'model'}")
 
 
@@ -215,8 +221,9 @@ def steps_done(config: RunConfig) -> int:
     return int(state["steps"]) if state else 0
 
 
-def trained_on(config: RunConfig, data: Path) -> tuple[bool, bool]:
-    """Whether training on these very data has begun, and whether it is done."""
+def begun_and_done(config: FinetuneConfig) -> tuple[bool, bool]:
+    """Whether training on the very examples that are there has begun, and whether it is done."""
+    data = config.examples
     if not data.is_file():
         return False, False
     now = digest(data)
@@ -270,7 +277,7 @@ def start(words: list[str], log: Path, on_step: Callable[[str], None], stall_s: 
     )
     try:
         assert process.stdout is not None
-        with log.open("ab") as file:
+        with process.stdout, log.open("ab") as file:
             told = ""
             for line in _lines(process.stdout.fileno(), stall_s):
                 file.write(line + b"\n")

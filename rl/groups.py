@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rl.errors import TooManyVoidsError
+from longreward.neutral import Scores, mean
+from rl.errors import RunStoppedError, TooManyVoidsError
 
-SCALE_MIDDLE = 5.0
 _NO_SPREAD = 1e-6
-Scores = dict[str, float]
-"""`total` and each dimension, 0..10."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,8 @@ class Member:
     """None: void."""
     tokens: int = 0
     """Its length."""
+    reason: str = ""
+    """Why it is void."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Group:
     """Pearson's correlation of `total` and length among valid members; 0 where one of them does not vary."""
     skipped: bool = False
     """No valid member, or a spread below `min_spread`: nothing here to learn from."""
+    error: Exception | None = None
+    """Why the group could not be settled, for all its members."""
 
     def deliver(self, member: Member) -> int:
         """Take one member's outcome and return its place in the group."""
@@ -71,6 +73,30 @@ class Group:
         return self.spread.get("total", 0.0) < _NO_SPREAD
 
 
+class VoidWatch:
+    """Whether the reward fails: too many of the last answers are void."""
+
+    def __init__(self, max_rate: float, window: int, then: str = "continue with resume=true") -> None:
+        """`then`: what to do once the reward is mended."""
+        self._max_rate, self._then = max_rate, then
+        self._recent: deque[str | None] = deque(maxlen=window)
+
+    def add(self, void: bool, reason: str = "") -> None:
+        """`reason`: why it is void, where that is known.
+
+        TooManyVoidsError when the window is full and its share of void answers above the highest allowed.
+        """
+        self._recent.append((reason or "unknown") if void else None)
+        reasons = Counter(reason for reason in self._recent if reason is not None)
+        rate = reasons.total() / len(self._recent)
+        if len(self._recent) == self._recent.maxlen and rate > self._max_rate:
+            commonest, _ = reasons.most_common(1)[0]
+            raise TooManyVoidsError(
+                f"{rate:.0%} of the last {len(self._recent)} rewards are void (reward.max_void_rate is "
+                f"{self._max_rate:.0%}; most often: {commonest}): the reward fails; mend it and {self._then}"
+            )
+
+
 class GroupBarrier:
     """Keeps the groups in flight of one engine, fills void rewards, and watches the void rate.
 
@@ -79,12 +105,21 @@ class GroupBarrier:
     """
 
     def __init__(
-        self, *, max_void_rate: float, void_window: int, min_spread: float = 0.0, shuffle: bool = False
+        self,
+        *,
+        max_void_rate: float,
+        void_window: int,
+        min_spread: float = 0.0,
+        shuffle: bool = False,
+        names: Sequence[str] | None = None,
     ) -> None:
-        """`min_spread`: groups whose totals deviate less than that (0..10) are skipped; 0 skips none."""
+        """`min_spread`: groups whose totals deviate less than that (0..10) are skipped; 0 skips none.
+
+        `names`: what scores consist of, `total` among it; None: what the first valid ones of a group consist of.
+        """
+        self._names = None if names is None else list(names)
         self._groups: dict[int, Group] = {}
-        self._recent: deque[bool] = deque(maxlen=void_window)
-        self._max_void_rate = max_void_rate
+        self._voids = VoidWatch(max_void_rate, void_window, "continue with resume=true from the last checkpoint")
         self._min_spread = min_spread
         self._valid: deque[Scores] = deque(maxlen=256)
         self._shuffle = random.Random(0) if shuffle else None
@@ -103,14 +138,24 @@ class GroupBarrier:
     async def exchange(self, prompt: object, group: Group, member: Member) -> Settled:
         """Deliver one member's outcome and wait for its siblings'.
 
-        TooManyVoidsError when too many of the last answers are void.
+        TooManyVoidsError when too many of the last answers are void; RunStoppedError where a sibling's scores lack a
+        name. Whatever the error, no sibling is left waiting: all of them raise it.
         """
         place = group.deliver(member)
-        self._watch(member.scores is None)
-        if len(group.members) == group.size:
-            del self._groups[id(prompt)]
-            self._settle(group)
+        try:
+            self._voids.add(member.scores is None, member.reason)
+            if len(group.members) == group.size and group.error is None:
+                self._settle(group)
+        except Exception as error:
+            group.error = group.error or error
+        finally:
+            if len(group.members) == group.size or group.error is not None:
+                if self._groups.get(id(prompt)) is group:
+                    del self._groups[id(prompt)]
+                group.complete.set()
         await group.complete.wait()
+        if group.error is not None:
+            raise group.error
         return Settled(
             scores=group.final[place],
             reward=group.final[group.permutation[place]]["total"],
@@ -120,10 +165,19 @@ class GroupBarrier:
 
     def _settle(self, group: Group) -> None:
         valid = [member.scores for member in group.members if member.scores is not None]
+        names = self._names or list(valid[0] if valid else ())
+        for scores in valid:
+            if missing := [name for name in names if name not in scores]:
+                raise RunStoppedError(
+                    f"the reward gave an answer the scores {sorted(scores)} without {', '.join(missing)}, which it "
+                    "gives others: make it give the same names for every answer (docs/rewards.md), and continue with "
+                    "resume=true"
+                )
+        valid = [{name: scores[name] for name in names} for scores in valid]
         self._valid.extend(valid)
-        filler = _mean(valid or list(self._valid))
+        filler = mean(valid or list(self._valid))
         group.final = [filler if member.scores is None else member.scores for member in group.members]
-        group.spread = {name: _deviation([scores[name] for scores in valid]) for name in (valid[0] if valid else ())}
+        group.spread = {name: _deviation([scores[name] for scores in valid]) for name in names if valid}
         group.length_correlation = _correlation(
             [(m.scores["total"], float(m.tokens)) for m in group.members if m.scores is not None]
         )
@@ -132,23 +186,6 @@ class GroupBarrier:
         group.permutation = list(range(group.size))
         if self._shuffle is not None:
             self._shuffle.shuffle(group.permutation)
-        group.complete.set()
-
-    def _watch(self, void: bool) -> None:
-        self._recent.append(void)
-        rate = sum(self._recent) / len(self._recent)
-        if len(self._recent) == self._recent.maxlen and rate > self._max_void_rate:
-            raise TooManyVoidsError(
-                f"{rate:.0%} of the last {len(self._recent)} rewards are void (reward.max_void_rate is "
-                f"{self._max_void_rate:.0%}): the judge fails; mend it and continue with resume=true from the last "
-                "checkpoint"
-            )
-
-
-def _mean(valid: list[Scores]) -> Scores:
-    if valid:
-        return {name: sum(scores[name] for scores in valid) / len(valid) for name in valid[0]}
-    return _Neutral()
 
 
 def _deviation(values: list[float]) -> float:
@@ -162,10 +199,3 @@ def _correlation(pairs: list[tuple[float, float]]) -> float:
         return statistics.correlation(*zip(*pairs, strict=True))
     except statistics.StatisticsError:  # one of the two is constant
         return 0.0
-
-
-class _Neutral(dict[str, float]):
-    """Before any valid reward was seen: the middle of the scale, whatever is asked for."""
-
-    def __missing__(self, key: str) -> float:
-        return SCALE_MIDDLE

@@ -15,6 +15,7 @@ from longreward import store
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
 from rl.prompts import Label
+from rl.reward_client import scores_of
 from rl.rollout_engines import ANSWERS_AT_ONCE, Engines, in_flight
 
 _Z95 = 1.96
@@ -29,10 +30,15 @@ class Scores:
     answers: int = 0
     void: int = 0
 
+    @property
+    def names(self) -> list[str]:
+        """`total` and what it consists of: for LongReward all four, asked for or not."""
+        found, usual = list(next(iter(self.prompts.values()), ())), ["total", *DIMENSIONS]
+        return usual if set(found) <= set(usual) else found
+
     def means(self) -> dict[str, float | None]:
         """`total` and each dimension over the prompts; None where nothing was scored."""
-        names = ["total", *DIMENSIONS]
-        return {n: _mean([s[n] for s in self.prompts.values() if n in s]) for n in names}
+        return {n: _mean([s[n] for s in self.prompts.values() if n in s]) for n in self.names}
 
     @classmethod
     def read(cls, path: Path) -> Scores | None:
@@ -41,9 +47,7 @@ class Scores:
 
     def write(self, path: Path) -> None:
         """For a run that is continued: the scores before training are taken once."""
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        part.replace(path)
+        store.write_json(path, asdict(self))
 
     def summary(self) -> dict[str, Any]:
         rounded = {name: None if value is None else round(value, 4) for name, value in self.means().items()}
@@ -65,8 +69,8 @@ def markdown(names: Sequence[str], scores: Sequence[Scores]) -> str:
     """A table of one policy's scores, or of two policies' with the change and its 95% interval."""
     lines = [f"| held-out reward, 0-10 | {' | '.join(names)} |" + " change |" * (len(scores) > 1)]
     lines.append("| --- |" + " ---: |" * (len(lines[0].split("|")) - 3))
-    for dimension in ["total", *DIMENSIONS]:
-        means = [one.means()[dimension] for one in scores]
+    for dimension in scores[0].names:
+        means = [one.means().get(dimension) for one in scores]
         if None in means:
             continue
         cells = [f"{mean:.2f}" for mean in means if mean is not None]
@@ -98,11 +102,10 @@ def collect(responses: list[dict[str, Any]]) -> Scores:
     by_prompt: dict[str, list[dict[str, float]]] = {}
     void = 0
     for response in responses:
-        logs = response["extra_logs"]
-        if logs["longreward/void"]:
+        scores = scores_of(response["extra_logs"])
+        if scores is None:
             void += 1
             continue
-        scores = {name: logs[f"longreward/{name}"] for name in ["total", *DIMENSIONS] if f"longreward/{name}" in logs}
         by_prompt.setdefault(Label.from_json(response["label"]).id, []).append(scores)
     means = {i: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for i, scores in by_prompt.items()}
     return Scores(means, len(responses), void)

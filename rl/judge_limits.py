@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+from longreward import store
 from longreward.config import JudgeConfig
-from longreward.judge.shares import EXCHANGE_S, Report, Share, Shares
+from longreward.judge import shares
+from longreward.judge.shares import Report, Share, Shares
 from longreward.judge.spend import Amount
 
 SPENT, CAP = "spend.json", "spend_cap.json"
@@ -74,7 +76,7 @@ class JudgeLimits:
     async def _mind_files_once(self) -> None:
         state = await self.state()
         if state != self._written:
-            await asyncio.to_thread(write, self._spent, state)
+            await asyncio.to_thread(store.write_json, self._spent, state)
             self._written = state
         raised = await asyncio.to_thread(_read, self._cap)
         if raised:
@@ -89,20 +91,7 @@ async def follow(limits: Any, worker: str, endpoints: Any) -> None:
 
     `worker` names this process and no other of the run.
     """
-    while True:
-        try:
-            endpoints.apply(await limits.exchange.remote(worker, endpoints.report()))
-        except Exception as error:
-            print(f"longreward: {worker} works on with its last share of the judge's limits: {error}", flush=True)
-            await asyncio.sleep(10 * EXCHANGE_S)
-        await asyncio.sleep(EXCHANGE_S)
-
-
-def write(path: Path, data: dict[str, Any]) -> None:
-    """Replace a JSON file as a whole: whoever reads it sees the old or the new one."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    await shares.follow(lambda report: limits.exchange.remote(worker, report), worker, endpoints)
 
 
 def _plain(amount: Amount) -> dict[str, float]:

@@ -21,13 +21,15 @@ from longreward.config import CacheConfig
 from longreward.document import TokenSpans
 from longreward.errors import ConfigError, Reason
 from longreward.pacing import rare_collections
-from longreward.schema import Reward, Sample, Usage
+from longreward.schema import Reward, Usage
 from longreward.store import Store
 from longreward.text.chunking import word_spans
+from longreward.tokenizer import token_spans as spans_by_file
 from rl import judge_limits, rewards
 from rl.cluster import last_line
 from rl.config import RewardSection, RunConfig
 from rl.errors import JudgeDownError, SpendCapReachedError
+from rl.prompts import Label
 
 _LAST_WORDS_S = 5
 _CALLS_AT_ONCE = 10_000  # answers a worker may hold; Ray's own default for async actors is 1000
@@ -55,7 +57,7 @@ class Scored:
 
     @classmethod
     def of(cls, reward: Reward, stats: dict[str, float]) -> Scored:
-        calls = [c for d in reward.dimensions.values() for c in [*d.calls, *(s.call for s in d.statements)]]
+        calls = reward.calls
         return cls(
             scores=reward.scores,
             reason=next(iter(reward.void_reasons.values()), ""),
@@ -92,7 +94,7 @@ class JudgeWorker:
         self._name, self._limits_name = f"judge-{index}-{uuid.uuid4().hex[:8]}", limits
         self._following: asyncio.Task[None] | None = None
         self._max_outage_s = config.judge.max_outage_s
-        if config.judge.kind == "openai" and config.cache.path is None:
+        if config.asks_judge and config.cache.path is None:
             config = config.model_copy(update={"cache": CacheConfig(path=own_cache(directory))})
         self._reward = rewards.make(config, token_spans(tokenizer))
         self._store = Store(directory / "store" / f"answers-{self._name.removeprefix('judge-')}.jsonl")
@@ -110,29 +112,30 @@ class JudgeWorker:
         endpoints = self._reward.endpoints
         return endpoints is not None and endpoints.standstill.within(within_s, asyncio.get_running_loop().time())
 
-    async def prepare(self, document: dict[str, str]) -> None:
-        """Begin the shared work on `document` (context, query) while its answers are still being generated."""
+    async def prepare(self, prompt: str, label: Label) -> None:
+        """Begin the shared work on a prompt's document while its answers are still being generated."""
         self._begin()
-        self._reward.prepare(document["context"], document["query"])
+        self._reward.prepare(prompt[slice(*label.context)], prompt[slice(*label.query)])
 
-    async def score(self, document: dict[str, str], answer: str, about: dict[str, Any]) -> Scored:
-        """Score one answer. `about` (id, split, rollout, ...) is stored beside it: a worker that dies before the engine
-        has its answer leaves a second record of the same `rollout`.
+    async def score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Scored:
+        """Score one answer to a prompt. `about` (rollout, tokens, truncated) is stored beside it: a worker that dies
+        before the engine has its answer leaves a second record of the same `rollout`.
 
         SpendCapReachedError and JudgeDownError where the run has to end.
         """
         self._begin()
         started = time.time()
-        sample = Sample(id=about["id"], context=document["context"], query=document["query"], answer=answer)
+        sample = label.sample(prompt, answer, tokens=about["tokens"], truncated=about["truncated"])
         reward = await self._reward.score(sample)
         self._usage += reward.usage
-        self._counts[about["split"]] += 1
+        self._counts[label.split] += 1
         self._counts["void"] += reward.total is None
-        if about["split"] == "train" and reward.total is not None:
+        if label.split == "train" and reward.total is not None:
             self._sums.update(
                 {name: d.score for name, d in reward.dimensions.items()} | {"total": reward.total, "n": 1}
             )
-        record = {**about, "time": started, "query": document["query"], "answer": answer}
+        record = {"id": label.id, "split": label.split, **about, "time": started, "query": sample.query}
+        record["answer"] = answer
         self._store.append(record | reward.model_dump(mode="json", exclude={"id"}, exclude_defaults=True))
         if reward.total is None:
             self._end_the_run(reward)
@@ -182,6 +185,8 @@ class Workers:
     actors: list[Any]
     limits: Any | None
     names: list[str] = field(default_factory=list)
+    run_id: str = ""
+    """What they were started with: others may take their place under the same names."""
     last_stats: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def for_document(self, document_id: str) -> Any:
@@ -212,14 +217,16 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
     # No CPU is reserved: they wait for the network, and a reserved CPU could keep the trainer from being placed.
     actor = ray.remote(
         num_cpus=0,
+        num_gpus=config.reward.gpus,
         memory=_MEMORY,
-        scheduling_strategy="SPREAD",
+        # Spread, they would leave no node with as many GPUs together as an engine takes.
+        scheduling_strategy="DEFAULT" if config.reward.gpus else "SPREAD",
         max_concurrency=_CALLS_AT_ONCE,
         max_restarts=-1,
         max_task_retries=_DEATHS_PER_ANSWER,
     )(JudgeWorker)
     reward, limits, limits_name = config.reward, None, None
-    if reward.judge.kind == "openai":
+    if reward.asks_judge:
         limits_name = f"longreward-limits-{run_id}"
         limits = (
             ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(judge_limits.JudgeLimits)
@@ -235,6 +242,7 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
         ],
         limits,
         names(config, run_id),
+        run_id,
     )
     _wait_for(workers.actors, config.run.deadline_start_s)
     return workers
@@ -253,9 +261,13 @@ def _wait_for(actors: Sequence[Any], seconds: float) -> None:
 
 
 def secrets(config: RewardSection) -> dict[str, str]:
-    """The judge's keys from this process's environment: variable -> value."""
-    endpoints = config.judge.resolved_endpoints
-    names = {endpoint.api_key_env or "OPENAI_API_KEY" for endpoint in endpoints} or {"OPENAI_API_KEY"}
+    """The keys that the reward needs, from this process's environment: variable -> value."""
+    names = set()
+    if config.asks_judge:
+        endpoints = config.judge.resolved_endpoints
+        names |= {endpoint.api_key_env or "OPENAI_API_KEY" for endpoint in endpoints} or {"OPENAI_API_KEY"}
+    if "remote" in config.parts and config.remote.token_env:
+        names.add(config.remote.token_env)
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
@@ -282,6 +294,8 @@ def token_spans(tokenizer: str | None) -> TokenSpans:
     """
     if tokenizer is None:
         return word_spans
+    if (Path(tokenizer) / "tokenizer.json").is_file():
+        return spans_by_file(Path(tokenizer), "reward.tokenizer")  # transformers would import torch
     from transformers import AutoTokenizer
 
     loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=True, use_fast=True)

@@ -36,7 +36,8 @@ OWNED_BY_EVERY_RUN = {
 
 OWNED = OWNED_BY_EVERY_RUN | {
     "train.agent_func_path": "the reward comes from the reward: section",
-    "reward.remote_url": "the reward comes from the reward: section",
+    "reward.remote_url": "set reward.name=remote and reward.remote.url",
+    "reward.model_name_or_path": "set reward.name=openrlhf and reward.openrlhf.model_name_or_path",
     "data.prompt_dataset": "set data.train",
     "data.input_key": "prompts are prepared from data.train",
     "data.label_key": "prompts are prepared from data.train",

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rl.pair_answers import Answer
 
 REASONS = {
@@ -140,17 +138,3 @@ class PairReport:
         if self.shortened:
             found.append(("prompts cut in the middle of the context", f"{self.shortened:,}"))
         return [*found, ("unreadable lines", f"{len(self.broken):,}")]
-
-    def table(self) -> Table:
-        """For a terminal."""
-        from longreward.commands import accounts
-
-        made = accounts.table("pairs", "", [""])
-        for what, count in self.rows():
-            made.add_row(what, count, style=None if what.startswith("-") else "bold")
-        return made
-
-    def markdown(self) -> str:
-        """The same, for a page."""
-        body = "".join(f"| {what} | {count} |\n" for what, count in self.rows())
-        return f"| pairs | |\n|---|---:|\n{body}"

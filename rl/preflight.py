@@ -18,6 +18,7 @@ from longreward.doctor import Finding, Level
 from longreward.errors import ConfigError, InputError
 from rl import canaries, cpu_backend, disk, expected, openrlhf_args
 from rl.config import RunConfig
+from rl.reward_functions import remote, reward_model
 
 _JUDGE_CHECK_S = 12  # seconds; the whole preflight has to answer within 20
 _COUNTS = (
@@ -50,7 +51,7 @@ def choose_device(config: RunConfig) -> str:
 def flags(config: RunConfig, device: str) -> list[str]:
     """OpenRLHF's argument list for this run and machine; ConfigError for flags that cannot work."""
     defaults = cpu_backend.openrlhf_defaults() if device == "cpu" else {}
-    for name in ("actor.model_name_or_path", "critic.model_name_or_path", "reward.model_name_or_path"):
+    for name in ("actor.model_name_or_path", "critic.model_name_or_path"):
         model = config.openrlhf.get(name)
         if isinstance(model, str) and Path(model).is_dir():
             # Workers may have another working directory.
@@ -68,19 +69,26 @@ def flags(config: RunConfig, device: str) -> list[str]:
             f"openrlhf.data.max_len ({parsed['data.max_len']}) leaves no room for a prompt beside "
             f"openrlhf.rollout.max_new_tokens ({parsed['rollout.max_new_tokens']})"
         )
-    if device == "cpu":
-        for name, why in cpu_backend.UNSUPPORTED_FLAGS.items():
-            if parsed[name] is True or (parsed[name] or 0) > 1:
-                raise ConfigError(
-                    f"openrlhf.{name} does not run without a GPU ({why}); leave it out, or set run.device=gpu"
-                )
+    refuse_without_gpu("openrlhf", parsed, device)
     return argv
+
+
+def refuse_without_gpu(section: str, parsed: Mapping[str, Any], device: str) -> None:
+    """ConfigError for one of the flags under `section` that does not work on `device`."""
+    if device != "cpu":
+        return
+    for flag, why in cpu_backend.UNSUPPORTED_FLAGS.items():
+        value = parsed.get(flag)  # train_dpo and train_sft do not have them all
+        if value is True or (value or 0) > 1:
+            raise ConfigError(
+                f"{section}.{flag} does not run without a GPU ({why}); leave it out, or set run.device=gpu"
+            )
 
 
 def problems(config: RunConfig, parsed: Mapping[str, Any], *, trains: bool = True) -> list[str]:
     """Problems that end the run before or in training, with what it reads, computes and writes: one sentence each,
     empty if all is well. `parsed` are OpenRLHF's flags, flat; `trains`: with them, not only rollouts."""
-    found_so_far = paths(config, parsed)
+    found_so_far = paths(config, parsed) + reward(config, parsed)
     if not found_so_far and trains:
         found = [*placement(parsed), *steps(parsed, _prompts_if_they_matter(config, parsed))]
         found += disk.findings(config, parsed)
@@ -93,20 +101,34 @@ def paths(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
     problems = []
     if config.watch.canaries is not None:
         try:
-            canaries.load(config.watch.canaries)
+            canaries.load(config.watch.canaries, config.reward.reference_field)
         except InputError as error:
             problems.append(f"watch.canaries: {error}")
     for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
         if path is not None and not path.is_file():
             problems.append(f"{key} {path} does not exist; give a JSON-lines file with idx, context, query")
-    model = parsed["actor.model_name_or_path"]
+    if problem := no_model("openrlhf.actor.model_name_or_path", parsed["actor.model_name_or_path"]):
+        problems.append(problem)
+    return problems
+
+
+def reward(config: RunConfig, parsed: Mapping[str, Any]) -> list[str]:
+    """Problems of the reward function with the rest of the run, as far as they can be told without a model."""
+    problems = []
+    if "openrlhf" in config.reward.parts:
+        problems += reward_model.problems(config.reward.openrlhf, parsed)
+    if problem := canaries.check(config):
+        problems.append(problem)
+    return problems
+
+
+def no_model(name: str, model: str) -> str | None:
+    """What is wrong with a model that is named by `name`, as far as that can be told without a hub."""
     # A hub name has the form owner/name; whatever else looks like a path is one.
     looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1 or Path(model.split("/")[0]).exists()
     if looks_local and not (Path(model) / "config.json").is_file():
-        problems.append(
-            f"openrlhf.actor.model_name_or_path {model} holds no model (no config.json); give a model's folder"
-        )
-    return problems
+        return f"{name} {model} holds no model (no config.json); give a model's folder"
+    return None
 
 
 def tracking(config: RunConfig) -> None:
@@ -121,6 +143,14 @@ def judge(config: RunConfig) -> None:
     """One real judge call of each kind to each endpoint, all at once; ConfigError says why one cannot be used."""
     with doctor.quietly():
         asyncio.run(_ask_each(config.reward))
+
+
+def remote_reward(config: RunConfig) -> None:
+    """One real answer scored by the reward server, if the reward asks one; ConfigError says why it cannot be used."""
+    if "remote" in config.reward.parts and (why := asyncio.run(remote.problem(config.reward.remote, _JUDGE_CHECK_S))):
+        raise ConfigError(
+            f"the reward server gave no reward: {why}; check reward.remote.url, the server and reward.remote.token_env"
+        )
 
 
 async def _ask_each(config: RewardConfig) -> None:

@@ -11,17 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from longreward import store
 from longreward.errors import ConfigError, InputError, LongRewardError
-from rl.prompts import Label
+from rl.prompts import SEPARATOR, Label
+from rl.reward_functions.reference import words
 
-SEPARATOR = "\n\n"  # between context and question in the user's turn
 _MARK = "\ue000longreward\ue000"  # stands for the user's turn while the template is rendered; private-use characters
 
 
@@ -57,34 +58,81 @@ class Report:
         return f"{self.kept} prompts, longest {self.longest} tokens{cut}{broken}"
 
 
-def rows(source: Path, broken: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Identity, context and question of each usable row; the others go to `broken`, each as `file:line: why`."""
+class Row(NamedTuple):
+    """A document, a question about it, and reference answers where they are asked for."""
+
+    id: str
+    context: str
+    query: str
+    reference: tuple[str, ...] = ()
+
+
+def rows(source: Path, broken: list[str], reference: str | None = None) -> Iterator[Row]:
+    """Each usable row; the others go to `broken`, each as `file:line: why`. `reference` is the field that reference
+    answers are in; None: they do not matter."""
     for number, row in store.read(source, broken):
         wrong = next(
             (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
         )
+        references: tuple[str, ...] = ()
+        if reference and not wrong:
+            try:
+                references = references_of(row, reference)
+            except ValueError as error:
+                wrong = str(error)
         if wrong:
             broken.append(f"{source}:{number}: {wrong}")
         else:
-            yield str(row.get("idx", row.get("id", number))), row["context"], row["query"]
+            identity = str(row.get("idx", row.get("id", number)))
+            yield Row(identity, row["context"], row["query"], references)
+
+
+def references_of(row: dict[str, Any], field: str) -> tuple[str, ...]:
+    """The reference answers of a row, those that hold a word: nothing agrees with another, or everything.
+
+    ValueError with a sentence where the field holds none.
+    """
+    found, action = row.get(field), "add one, or set reward.reference.field"
+    if found is None:
+        raise ValueError(f"there is no reference answer in {field!r}; {action}")
+    texts = [found] if isinstance(found, str) else found
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{field!r} is {_shown(found)}; it must be a reference answer or a list of them")
+    usable = tuple(text for text in texts if words(text))
+    if not usable:
+        raise ValueError(f"{field!r} is {_shown(found)}, which holds no reference answer with a word in it; {action}")
+    return usable
 
 
 def prepare(
-    source: Path, out: Path, tokenizer: Any, max_prompt_tokens: int, split: str, max_rows: int | None = None
+    source: Path,
+    out: Path,
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    split: str,
+    max_rows: int | None = None,
+    reference: str | None = None,
 ) -> Report:
-    """Write `out` from `source`. InputError for a file without a usable row, ConfigError for a hopeless budget."""
+    """Write `out` from `source`, with reference answers out of the field `reference` if one is named. InputError for a
+    file without a usable row, ConfigError for a hopeless budget."""
     report = Report()
-    prompts = list(_fitted(source, tokenizer, max_prompt_tokens, split, max_rows, report))
+    prompts = list(_fitted(source, tokenizer, max_prompt_tokens, split, max_rows, report, reference))
     out.parent.mkdir(parents=True, exist_ok=True)
     store.rewrite(out, prompts)
     report.write(out)
     return report
 
 
-def measure(source: Path, tokenizer: Any, max_prompt_tokens: int, max_rows: int | None = None) -> Report:
+def measure(
+    source: Path,
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    max_rows: int | None = None,
+    reference: str | None = None,
+) -> Report:
     """What `prepare` would report, nothing written; errors as there."""
     report = Report()
-    for _ in _fitted(source, tokenizer, max_prompt_tokens, "train", max_rows, report):
+    for _ in _fitted(source, tokenizer, max_prompt_tokens, "train", max_rows, report, reference):
         pass
     return report
 
@@ -106,16 +154,30 @@ def renderer(
 
 
 def _fitted(
-    source: Path, tokenizer: Any, max_prompt_tokens: int, split: str, max_rows: int | None, report: Report
+    source: Path,
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    split: str,
+    max_rows: int | None,
+    report: Report,
+    reference: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The prompts of a file one by one, entered into `report`."""
     render = renderer(tokenizer, max_prompt_tokens, split, report)
-    for identity, context, query in islice(rows(source, report.broken), max_rows):
+    for row in islice(rows(source, report.broken, reference), max_rows):
         report.kept += 1
-        yield render(identity, context, query)
+        prompt = render(row.id, row.context, row.query)
+        if row.reference:
+            prompt["label"] = replace(Label.from_json(prompt["label"]), reference=row.reference).to_json()
+        yield prompt
     if not report.kept:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
-        raise InputError(f"{source} holds no row with context and query as text{first}")
+        wanted = f" and a reference answer in {reference!r}" if reference else ""
+        raise InputError(f"{source} holds no row with context and query as text{wanted}{first}")
+
+
+def _shown(value: Any) -> str:
+    return textwrap.shorten(repr(value), 60, placeholder="...")
 
 
 def _report_path(out: Path) -> Path:

@@ -1,10 +1,11 @@
-"""What a person sees of a run: a line per step while it trains, a table when it ends."""
+"""What a person sees of training: a live view or a line per step while it goes on, a table when it ends."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -12,21 +13,25 @@ from rich.console import Console
 from rich.table import Table
 
 from longreward.commands.accounts import clock, money
-from longreward.schema import DIMENSIONS
+from rl import rewards
 from rl.heldout import Scores
 from rl.judge_workers import Workers
+from rl.screen import Figure, View, window
 
 if TYPE_CHECKING:
     from rl.session import Session
 
 SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
 SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
+SUM = "sum/"
+"""Before the names of a reward's scores in `totals`: a reward may call its parts what it likes."""
 _POLL_S = 1.0
+_LAST_STEP = "the last step, and how it differs from the first"
 _LINES_AT_MOST = 200  # a long run prints every so-manieth step
 
 
 class Progress:
-    """Prints a line per training step from the judge workers' counts. Use as a context around training."""
+    """Tells of each training step from the judge workers' counts. Use as a context around training."""
 
     def __init__(
         self,
@@ -37,30 +42,62 @@ class Progress:
     ) -> None:
         """`on_step` is called with each new step's number, from this thread."""
         self._console, self._workers, self._directory = run.console, run.workers, run.config.directory
+        self._screen, self._shown = run.screen, ExitStack()
         self._first_step, self._on_step = run.first_step, on_step
+        self._dimensions = rewards.dimensions(run.config.reward)
         self._paused = False
         self._answers_per_step, self._steps = answers_per_step, steps
-        self._every = max(1, steps // _LINES_AT_MOST)
+        self._every = 1 if run.screen.is_live else max(1, steps // _LINES_AT_MOST)
+        self._begun = time.monotonic()
+        self._step, self._pace, self._courses = self._first_step, _Pace(), dict[str, list[float]]()
+        self._before, self._now = dict[str, float](), dict[str, float]()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
     def __enter__(self) -> Progress:
         self._thread.start()
+        self._shown.enter_context(self._screen.showing(self.view))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(timeout=5)
+        self._shown.close()
+        if self._screen.is_live and self._courses:
+            self._console.print(self.view())  # as it was at the end
+
+    def view(self) -> View:
+        """For a terminal."""
+        now, before = self._now, self._before
+        notes, seconds = [], self._pace.step_s
+        if now:
+            scored, void = now["train"] - before["train"], now["void"]
+            per_step = self._answers_per_step
+            if self._step < self._steps:
+                notes.append(f"step {self._step + 1}: {min(scored, per_step):.0f} of {per_step} answers scored")
+            notes.append(f"void {void / max(1.0, now['answers']):.1%}")
+            if now["cost"]:
+                notes.append(f"cost {money(now['cost'])}")
+        if seconds:
+            notes.append(f"{seconds:.1f} s a step")
+        figures = [Figure(SHORT.get(name, name), values) for name, values in list(self._courses.items())]
+        over = ""
+        if figures and (steps := len(figures[0].values)) > 1:
+            span = window(steps)
+            over = f"the last {span} steps, and how they differ from the first {span}" if span > 1 else _LAST_STEP
+        left = seconds * (self._steps - self._step) if seconds else None
+        passed = time.monotonic() - self._begun
+        return View("step", self._step, self._steps, passed, left, figures, notes, over)
 
     def _watch(self) -> None:
-        last, started, step = totals(self._workers), time.monotonic(), self._first_step
+        last = self._before = totals(self._workers)
+        step = self._first_step
         told = step
         begun = last["train"]
-        first: tuple[float, int] | None = None
         while not self._ended.wait(_POLL_S):
             try:
                 self._tell_of_a_pause()
-                now = totals(self._workers)
+                now = self._now = totals(self._workers)
             except ray.exceptions.RayError:
                 continue  # busy; it answers again
             reached = self._first_step + int((now["train"] - begun) // self._answers_per_step)
@@ -69,11 +106,14 @@ class Progress:
                 self._on_step(reached)
             if (reached < step + self._every and reached < self._steps) or reached <= step:
                 continue
-            step, clock = reached, time.monotonic()
-            first = first or (clock, step)  # the first step holds the engines' warm-up; the pace is taken after it
-            pace = (clock - first[0]) / (step - first[1]) if step > first[1] else None
-            self._console.print(self._line(step, last, now, pace, clock - started), highlight=False, soft_wrap=True)
-            last = now
+            self._step = step = reached
+            self._pace.reached(step)
+            scores = self._scores(last, now)
+            for name, value in scores.items():
+                self._courses.setdefault(name, []).append(value)
+            if not self._screen.is_live:
+                self._console.print(self._line(scores, last, now), highlight=False, soft_wrap=True)
+            last = self._before = now
 
     def _tell_of_a_pause(self) -> None:
         if self._workers.limits is None:
@@ -92,20 +132,39 @@ class Progress:
             self._console.print("the cap was raised: the run goes on", highlight=False)
         self._paused = state["paused"]
 
-    def _line(self, step: int, last: dict[str, float], now: dict[str, float], pace: float | None, wall: float) -> str:
-        scored = now.get("n", 0) - last.get("n", 0)
+    def _scores(self, last: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+        """The mean reward and its parts, of what was scored between the two."""
+        scored = now.get(f"{SUM}n", 0) - last.get(f"{SUM}n", 0)
+        names = [name for name in ["total", *self._dimensions] if SUM + name in now]
+        return {name: (now[SUM + name] - last.get(SUM + name, 0)) / scored for name in names} if scored > 0 else {}
+
+    def _line(self, scores: dict[str, float], last: dict[str, float], now: dict[str, float]) -> str:
+        scored = now.get(f"{SUM}n", 0) - last.get(f"{SUM}n", 0)
         void = 1 - scored / max(1.0, now["train"] - last["train"])
-        parts = [f"step {step:>{len(str(self._steps))}}/{self._steps}"]
-        for name in ["total", *DIMENSIONS]:
-            if name in now and scored > 0:
-                label = SHORT[name]
-                parts.append(f"{label} {(now[name] - last.get(name, 0)) / scored:.2f}")
+        parts = [f"step {self._step:>{len(str(self._steps))}}/{self._steps}"]
+        parts += [f"{SHORT.get(name, name)} {value:.2f}" for name, value in scores.items()]
         parts.append(f"void {max(0.0, void):.0%}")
         if now["cost"]:
             parts.append(f"cost {money(now['cost'])}")
-        left = f", {clock(pace * (self._steps - step))} left" if pace else ""
-        parts.append(f"{clock(wall)}{left}")
+        seconds = self._pace.step_s
+        left = f", {clock(seconds * (self._steps - self._step))} left" if seconds else ""
+        parts.append(f"{clock(time.monotonic() - self._begun)}{left}")
         return "  ".join(parts)
+
+
+class _Pace:
+    """Seconds a step. The first one holds the engines' warm-up: the pace is taken after it."""
+
+    def __init__(self) -> None:
+        self.step_s: float | None = None
+        self._first: tuple[float, int] | None = None
+
+    def reached(self, step: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, step
+        else:
+            self.step_s = (now - self._first[0]) / (step - self._first[1])
 
 
 def print_table(console: Console, before: Scores, after: Scores | None, gain: dict[str, Any] | None) -> None:
@@ -118,12 +177,12 @@ def print_table(console: Console, before: Scores, after: Scores | None, gain: di
     for heading in ["before", "after", "change"] if after else ["score"]:
         table.add_column(heading, justify="right")
     old, new = before.means(), after.means() if after else {}
-    for name in ["total", *DIMENSIONS]:
+    for name in before.names:
         if old[name] is None:
             continue
         cells = [f"{old[name]:.2f}"]
         if after:
-            value = new[name]
+            value = new.get(name)
             cells += ["-", "-"] if value is None else [f"{value:.2f}", f"{value - (old[name] or 0):+.2f}"]
         table.add_row("reward" if name == "total" else name, *cells, style="bold" if name == "total" else None)
     console.print(table)
@@ -136,8 +195,9 @@ def print_table(console: Console, before: Scores, after: Scores | None, gain: di
 
 
 def totals(workers: Workers) -> dict[str, float]:
-    """Over all judge workers: `answers`, `train` (answers of that split), `void`, `calls`, and the train split's sums
-    of scores (`total`, each dimension) over its `n` valid answers; the judge's `tokens` and `cost`."""
+    """Over all judge workers: `answers`, `train` (answers of that split), `void`, `calls`, the judge's `tokens` and
+    `cost`; and, each after `SUM`, the train split's sums of scores (`total`, each dimension) over its `n` valid
+    answers."""
     total: dict[str, float] = {"train": 0, "answers": 0, "void": 0, "calls": 0, "tokens": 0, "cost": 0}
     for stats in workers.stats():
         counts = stats["counts"]
@@ -150,5 +210,5 @@ def totals(workers: Workers) -> dict[str, float]:
         total["tokens"] += usage["prompt_tokens"] + usage["completion_tokens"]
         total["cost"] += usage["cost"]
         for name, value in stats["sums"].items():
-            total[name] = total.get(name, 0) + value
+            total[SUM + name] = total.get(SUM + name, 0) + value
     return total

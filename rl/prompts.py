@@ -5,6 +5,28 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from pydantic import Field
+
+from longreward.schema import Sample
+
+SEPARATOR = "\n\n"
+"""Between context and question in the user's turn."""
+
+
+class TrainingSample(Sample):
+    """An answer to be scored, with what training knows of it beside the document, the question and the answer."""
+
+    prompt: str = ""
+    """The rendered prompt."""
+    label: str = ""
+    """What travels beside it, as `Label` writes it."""
+    reference: list[str] = Field(default_factory=list)
+    """Reference answers, where the task has them."""
+    tokens: int = 0
+    """Length of the answer."""
+    truncated: bool = False
+    """Whether it was cut at max_new_tokens."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -22,6 +44,28 @@ class Label:
     """Of the whole run, with `rollouts`."""
     scored: bool = True
     """False: the answer is handed back as it is."""
+    reference: tuple[str, ...] = ()
+    """Reference answers, where the task has them."""
+
+    @classmethod
+    def of_text(cls, identity: str, split: str, context: str, query: str) -> tuple[str, Label]:
+        """A document and a question that no prompt was rendered for: as a plain prompt with its label."""
+        start = len(context) + len(SEPARATOR)
+        return context + SEPARATOR + query, cls(identity, split, (0, len(context)), (start, start + len(query)))
+
+    def sample(self, prompt: str, answer: str, *, tokens: int = 0, truncated: bool = False) -> TrainingSample:
+        """An answer to the prompt that this is the label of."""
+        return TrainingSample(
+            id=self.id,
+            context=prompt[slice(*self.context)],
+            query=prompt[slice(*self.query)],
+            answer=answer,
+            prompt=prompt,
+            label=self.to_json(),
+            reference=list(self.reference),
+            tokens=tokens,
+            truncated=truncated,
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -39,6 +83,7 @@ class Label:
             rollouts=None if rollouts is None else tuple(rollouts),
             seed=fields.get("seed", 0),
             scored=fields.get("scored", True),
+            reference=tuple(fields.get("reference", ())),
         )
 
 

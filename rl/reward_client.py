@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
 
 from longreward.errors import Reason
-from rl import judge_workers
+from rl import judge_workers, rewards
 from rl.config import RunConfig
 from rl.groups import Group, GroupBarrier, Member, Settled
 from rl.judge_workers import Scored
@@ -48,7 +49,7 @@ class Settings:
         reward = config.reward
         return cls(
             workers=judge_workers.names(config, run_id),
-            dimensions=list(reward.needed),
+            dimensions=rewards.dimensions(reward),
             answer_timeout_s=reward.answer_timeout_s,
             max_void_rate=reward.max_void_rate,
             void_window=reward.void_window,
@@ -63,10 +64,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Document:
-    """A group's document, put once into Ray's object store for all its answers."""
+    """A group's prompt, put once into Ray's object store for all its answers, and the worker that scores them."""
 
     label: Label
-    ref: Any
+    prompt: Any
     worker: Any
 
 
@@ -108,6 +109,7 @@ class RewardClient:
             void_window=settings.void_window,
             min_spread=settings.min_spread,
             shuffle=settings.shuffle,
+            names=["total", *settings.dimensions],
         )
 
     @classmethod
@@ -144,7 +146,7 @@ class RewardClient:
         return await self._settled(prompt, rollout.group, Scored(None, Reason.FILTERED), 0)
 
     async def _settled(self, prompt: str, group: Group, scored: Scored, tokens: int) -> dict[str, Any]:
-        settled = await self._barrier.exchange(prompt, group, Member(scored.scores, tokens))
+        settled = await self._barrier.exchange(prompt, group, Member(scored.scores, tokens, scored.reason))
         filtered_out = self._settings.filtering and settled.group.skipped
         return {
             "reward": float(settled.reward),
@@ -155,11 +157,14 @@ class RewardClient:
 
     def _logs(self, scored: Scored, settled: Settled) -> dict[str, float]:
         """What W&B and TensorBoard show, each the mean over a step's answers. The same keys for every answer, or
-        OpenRLHF drops or mixes them."""
+        OpenRLHF drops or mixes them. No part of a reward may be called as what stands beside it (rewards.RESERVED)."""
         group, names = settled.group, ["total", *self._settings.dimensions]
         logs = {name: settled.scores[name] for name in names}
         logs |= {f"{name}_spread": group.spread.get(name, 0.0) for name in names}
-        logs |= {"no_spread": group.without_spread, "length_correlation": group.length_correlation}
+        logs |= {
+            "no_spread": group.without_spread,
+            "length_correlation": group.length_correlation,
+        }
         logs |= {"void": scored.scores is None}
         logs |= {f"void_{reason}": scored.reason == reason for reason in _REASONS}
         logs |= {"judge_seconds": scored.seconds, "statements": scored.statements, "judge_calls": scored.calls}
@@ -170,8 +175,8 @@ class RewardClient:
 
     async def _score(self, document: Document, answer: str, about: dict[str, Any]) -> Scored:
         """Void where the worker died too often or did not answer in time, as for any failure of the judge."""
-        about = {"id": document.label.id, "split": document.label.split, **about}
-        call = document.worker.score.remote(document.ref, answer, about)
+        identity = document.label.id
+        call = document.worker.score.remote(document.prompt, document.label, answer, about)
         scoring = asyncio.ensure_future(_awaitable(call))
         limit_s = self._settings.answer_timeout_s
         try:
@@ -182,24 +187,34 @@ class RewardClient:
                     return scored
                 # The time of a pause or of an outage does not count, nor does the queue that it leaves behind.
                 if not await _awaitable(document.worker.stood_still.remote(limit_s)):
-                    print(f"longreward: no reward for {about['id']} in {limit_s} s", flush=True)
+                    print(f"longreward: no reward for {identity} in {limit_s} s", flush=True)
                     return Scored(None, Reason.TIMEOUT, limit_s)
         except ray.exceptions.RayActorError as error:
-            print(f"longreward: the judge worker for {about['id']} died: {error}", flush=True)
+            print(f"longreward: the judge worker for {identity} died: {error}", flush=True)
             return Scored(None, Reason.INTERNAL)
         finally:
             if not scoring.done():
                 ray.cancel(call)  # nobody waits for it: its judge calls need not be paid for
 
     def _document(self, prompt: str, label: Label) -> Document:
-        content = {
-            "context": prompt[label.context[0] : label.context[1]],
-            "query": prompt[label.query[0] : label.query[1]],
-        }
         worker = self._workers[judge_workers.rendezvous(label.id, self._settings.workers)]
-        ref = ray.put(content)
-        worker.prepare.remote(ref)
+        ref = ray.put(prompt)
+        worker.prepare.remote(ref, label)
         return Document(label, ref, worker)
+
+
+def scores_of(logs: Mapping[str, float]) -> dict[str, float] | None:
+    """`total` and the dimensions of a rollout by its `extra_logs`, 0..10; None: void."""
+    if logs["longreward/void"]:
+        return None
+    # Only what the reward consists of has a spread.
+    names = [name.removesuffix("_spread") for name in logs if name.endswith("_spread")]
+    return {name.removeprefix("longreward/"): logs[name] for name in names if name in logs}
+
+
+def void_reason(logs: Mapping[str, float]) -> str:
+    """Why a rollout is void, by its `extra_logs`; empty where they do not tell."""
+    return next((str(reason) for reason in _REASONS if logs.get(f"longreward/void_{reason}")), "")
 
 
 async def _awaitable(ref: Any) -> Any:

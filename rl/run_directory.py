@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shlex
 import subprocess
@@ -18,6 +17,7 @@ import yaml
 from rich.console import Console
 
 from longreward import config as base
+from longreward import store
 from longreward.errors import ConfigError
 from rl.config import RunConfig
 from rl.openrlhf_args import MODULE
@@ -137,5 +137,5 @@ def steps_done(config: RunConfig) -> int:
 
 def write_summary(config: RunConfig, summary: dict[str, Any]) -> Path:
     path = config.directory / "summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    store.write_json(path, summary)
     return path

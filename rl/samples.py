@@ -16,7 +16,7 @@ from typing import Any
 from longreward.schema import OK
 
 # Characters that are shown of each text.
-_QUESTION, _ANSWER, _JUDGE, _STATEMENT = 500, 2000, 400, 300
+_QUESTION, _ANSWER, _JUDGE, _STATEMENT, _EVIDENCE = 500, 2000, 400, 300, 300
 _STATEMENTS_SHOWN = 20
 _BACKWARDS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SPECIAL = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_{}[]()<>#+-=!|&~$^@"}
@@ -32,6 +32,8 @@ class Verdict:
     score: float | None
     status: str
     text: str
+    evidence: tuple[str, ...] = ()
+    """The passages that a statement was held against."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,16 @@ def rows(step: int, answers: Sequence[Answer], dimensions: Sequence[str]) -> lis
     for number, answer in enumerate(answers):
         scores = {verdict.about: verdict.score for verdict in answer.dimensions}
         judge = "\n".join(f"{v.about}: {_value(v)}: {v.text}" for v in answer.dimensions)
-        facts = "\n".join(f"{_support(v)}: {v.about}" for v in answer.statements)
+        facts = "\n".join(f"{number}. {_support(v)}: {v.about}" for number, v in enumerate(answer.statements, 1))
+        evidence = "\n\n".join(_held_against(number, v) for number, v in enumerate(answer.statements, 1))
         row = [step, place(number, answers), answer.id, answer.question, answer.answer, answer.total]
-        found.append([*row, *(scores.get(name) for name in dimensions), judge, facts])
+        found.append([*row, *(scores.get(name) for name in dimensions), judge, facts, evidence])
     return found
 
 
 def columns(dimensions: Sequence[str]) -> list[str]:
     """Headings of `rows`."""
-    return ["step", "place", "id", "question", "answer", "total", *dimensions, "judge", "statements"]
+    return ["step", "place", "id", "question", "answer", "total", *dimensions, "judge", "statements", "evidence"]
 
 
 def place(number: int, answers: Sequence[Answer]) -> str:
@@ -186,6 +189,7 @@ def _statement(statement: dict[str, Any]) -> Verdict:
         statement["support"],
         readable(call.get("status", OK), _STATEMENT),
         readable(call.get("text") or call.get("detail", ""), _JUDGE),
+        tuple(readable(chunk["text"], _EVIDENCE) for chunk in statement.get("evidence", ())),
     )
 
 
@@ -211,6 +215,11 @@ def _section(answer: Answer, where: str) -> str:
 def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     lines = [headings, ["---"] * len(headings), *([inert(cell) for cell in row] for row in cells)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _held_against(number: int, verdict: Verdict) -> str:
+    """The passages of a statement and what the judge made of them, under the number that the statement has."""
+    return "\n".join([f"{number}. {verdict.text}", *(f"- {passage}" for passage in verdict.evidence)])
 
 
 def _value(verdict: Verdict) -> str:

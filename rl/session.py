@@ -7,7 +7,7 @@ import time
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -29,6 +29,7 @@ from rl import (
     run_directory,
 )
 from rl.config import RunConfig
+from rl.screen import Screen
 
 
 @dataclass
@@ -50,6 +51,9 @@ class Session:
     first_step: int = 0
     """The step of the checkpoint that the run continues from."""
 
+    def __post_init__(self) -> None:
+        self.screen = Screen(self.console)
+
     @property
     def command(self) -> str:
         """What to call it on the screen."""
@@ -70,6 +74,7 @@ class Session:
         """One line for the person who watches."""
         passed = clock(time.monotonic() - self.started)
         self.console.print(f"[{passed}] {text}", highlight=False, markup=False, soft_wrap=True)
+        self.screen.line_printed()
 
     def keep_what_was_learned(self, error: BaseException) -> None:
         """A checkpoint of the last complete step, for a run that `error` has ended at no fault of the policy."""
@@ -95,44 +100,25 @@ def open_session(config: RunConfig, *, verbose: bool, trains: bool = True) -> It
     `trains`: OpenRLHF's online loop, not only rollouts. ConfigError or InputError with one sentence for everything that
     can be known to fail before.
     """
-    started = time.monotonic()
-    run_id = uuid.uuid4().hex[:8]
-    before = run_directory.earlier(config) if config.resume else None
-    config.wandb.run_id = (before and before.wandb.run_id) or run_id
-    rewards.check(config.reward.name)
-    device = preflight.choose_device(config)
-    argv = preflight.flags(config, device)
-    if before is not None:
-        run_directory.check_same_run(before, config)
-    args = openrlhf_args.parse(argv)
-    problems = preflight.problems(config, vars(args), trains=trains)
-    if problems:
-        raise ConfigError(problems[0])
-    preflight.tracking(config)
-    preflight.judge(config)
-    env_vars = _environment(config, device, run_id)
-    # The driver needs them too: a cluster of its own and OpenRLHF's imports inherit them from here.
-    os.environ.update(env_vars)
+    rewards.check(config.reward)
+    plan = _checked(config, trains=trains)
+    if config.needs_judge:
+        preflight.judge(config)
+    preflight.remote_reward(config)
+    os.environ.update(plan.env_vars)
     cpu_backend.apply()
     import ray
 
     try:
         # Before the run directory is made: a cluster that is too small must not move an earlier run aside.
-        cluster.connect(config, cluster.needed(args, trains=trains), device, env_vars)
+        cluster.connect(config, cluster.needed(plan.args, config, trains=trains), plan.device, plan.env_vars)
         cluster.stop_on_sigterm()  # after Ray, which takes the signal over
-        moved = None if before else run_directory.make_room(config)
-        run_directory.write_plan(config, argv)
-        log = config.log
-        with run_directory.logs_to(log, verbose=verbose) as console:
-            session = Session(config, console, argv, args, started, trains)
-            session.say(f"device {device}; all logs go to {log}")
-            if moved:
-                session.say(f"the earlier run of this name is kept in {moved}")
-            if config.reward.judge.kind == "offline":
+        with _directory(plan, verbose=verbose) as session:
+            if config.needs_judge and config.reward.judge.kind == "offline":
                 session.say(offline.NOTICE)
-            if before and not trains:
+            if plan.before and not trains:
                 session.say(f"continuing {config.directory}")
-            elif before:
+            elif plan.before:
                 session.first_step = checkpoints.prepare_resume(config.checkpoints)
                 session.say(
                     f"continuing {config.directory} at the checkpoint of step {session.first_step}"
@@ -142,7 +128,7 @@ def open_session(config: RunConfig, *, verbose: bool, trains: bool = True) -> It
             try:
                 _prepare(session)
                 _mend_position(session)
-                session.workers = judge_workers.start(config, session.tokenizer, run_id)
+                session.workers = judge_workers.start(config, session.tokenizer, plan.run_id)
                 yield session
             finally:
                 session.workers.kill()
@@ -154,27 +140,60 @@ def open_session(config: RunConfig, *, verbose: bool, trains: bool = True) -> It
 @contextmanager
 def open_directory(config: RunConfig, *, verbose: bool) -> Iterator[Session]:
     """A run's directory alone, for what needs neither Ray nor a judge; errors as for `open_session`."""
-    started = time.monotonic()
+    plan = _checked(config, trains=False)
+    os.environ.update(plan.env_vars)
+    cluster.stop_on_sigterm()
+    with _directory(plan, verbose=verbose) as session:
+        yield session
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A configuration that was found to work on this machine."""
+
+    config: RunConfig
+    trains: bool
+    started: float
+    run_id: str
+    before: RunConfig | None
+    """The configuration of the run that is continued."""
+    device: str
+    argv: list[str]
+    args: Namespace
+    env_vars: dict[str, str]
+    """Of every process of the run. The driver needs them too: a cluster of its own and OpenRLHF's imports inherit them
+    from it."""
+
+
+def _checked(config: RunConfig, *, trains: bool) -> _Plan:
+    started, run_id = time.monotonic(), uuid.uuid4().hex[:8]
     before = run_directory.earlier(config) if config.resume else None
-    config.wandb.run_id = (before and before.wandb.run_id) or uuid.uuid4().hex[:8]
+    config.wandb.run_id = (before and before.wandb.run_id) or run_id
     device = preflight.choose_device(config)
     argv = preflight.flags(config, device)
     if before is not None:
         run_directory.check_same_run(before, config)
-    problems = preflight.problems(config, vars(openrlhf_args.parse(argv)), trains=False)
+    args = openrlhf_args.parse(argv)
+    problems = preflight.problems(config, vars(args), trains=trains)
     if problems:
         raise ConfigError(problems[0])
     preflight.tracking(config)
-    os.environ.update(_environment(config, device, config.wandb.run_id))
-    cluster.stop_on_sigterm()
-    moved = None if before else run_directory.make_room(config)
-    run_directory.write_plan(config, argv)
+    return _Plan(config, trains, started, run_id, before, device, argv, args, _environment(config, device, run_id))
+
+
+@contextmanager
+def _directory(plan: _Plan, *, verbose: bool) -> Iterator[Session]:
+    """The run directory, made or taken up again, with all logs going there."""
+    config = plan.config
+    moved = None if plan.before else run_directory.make_room(config)
+    run_directory.write_plan(config, plan.argv)
     with run_directory.logs_to(config.log, verbose=verbose) as console:
-        session = Session(config, console, argv, openrlhf_args.parse(argv), started, trains=False)
-        session.say(f"device {device}; all logs go to {config.log}")
+        session = Session(config, console, plan.argv, plan.args, plan.started, plan.trains)
+        session.say(f"device {plan.device}; all logs go to {config.log}")
         if moved:
             session.say(f"the earlier run of this name is kept in {moved}")
-        yield session
+        with nullcontext() if verbose else session.screen.live():
+            yield session
 
 
 def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:
@@ -209,6 +228,8 @@ def _prepare(session: Session) -> None:
             out = config.prompts(split)
             # What was prepared before stays: the checkpoint knows its position in it, not in what the source is now.
             report = prepare_data.Report.read(out) if config.resume else None
-            report = report or prepare_data.prepare(source, out, tokenizer, budget, split, at_most)
+            report = report or prepare_data.prepare(
+                source, out, tokenizer, budget, split, at_most, config.reward.reference_field
+            )
             session.reports[split] = report
             session.say(f"{split}: {report.sentence()}")

@@ -8,11 +8,9 @@ runs/<name>/model, for openrlhf.actor.model_name_or_path of the next stage.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longreward import store
@@ -42,9 +40,8 @@ def sft(config: SftConfig, verbose: bool) -> int:
         print(f"sft: {config.directory} is finished, see its summary.json; begin another run with run.name")
         return 0
     with session.open_directory(config, verbose=verbose) as run:
-        device, examples = os.environ["LONGREWARD_DEVICE"], config.directory / "data" / "sft.jsonl"
-        run.say(prepare(run, config, examples))
-        finetune.train(run, finetune.SFT, _argv(config, device), examples, config.processes, device)
+        run.say(prepare(run, config))
+        finetune.train(run, finetune.SFT, config)
         summary = {"kind": "sft", "steps": finetune.steps_done(config)}
         run_directory.write_summary(config, summary | {"wall_s": round(time.monotonic() - run.started, 1)})
         run.say(f"done; run directory: {config.directory}")
@@ -58,7 +55,7 @@ def dry_run(config: SftConfig) -> int:
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
     argv = preflight.flags(config, device)
     config.run.name += "-dry-run"
-    words = _argv(config, device)
+    words = finetune.argv(finetune.SFT, config, device)
     run_directory.write_plan(config, argv)
     learners = finetune.processes(config.processes, device)
     run_directory.write_command(config, finetune.command(finetune.SFT, words, learners))
@@ -68,8 +65,9 @@ def dry_run(config: SftConfig) -> int:
     return 0
 
 
-def prepare(run: Session, config: SftConfig, out: Path) -> str:
-    """Write `prompt` and `answer` of each usable row. Returns what became of them; InputError where none is usable."""
+def prepare(run: Session, config: SftConfig) -> str:
+    """Write `prompt` and `answer` of each usable row into `config.examples`. Returns what became of them; InputError
+    where none is usable."""
     from rl import published
     from rl.pair_answers import ended
     from rl.prepare_data import Report, load_tokenizer, renderer
@@ -94,25 +92,13 @@ def prepare(run: Session, config: SftConfig, out: Path) -> str:
             report.kept += 1
             yield {"prompt": prompt, "answer": answer}
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    store.rewrite(out, rows())
+    config.examples.parent.mkdir(parents=True, exist_ok=True)
+    store.rewrite(config.examples, rows())
     if not report.kept:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
         raise InputError(f"{config.data.train} holds no row with context, query and answer that fits{first}")
     left_out = f", {too_long} left out whose answer does not fit into openrlhf.data.max_len" if too_long else ""
     return f"train: {report.sentence()}{left_out}"
-
-
-def _argv(config: SftConfig, device: str) -> list[str]:
-    from rl import finetune, openrlhf_args, preflight
-
-    flags = vars(openrlhf_args.parse(preflight.flags(config, device)))
-    owned = {
-        "model.model_name_or_path": flags["actor.model_name_or_path"],
-        "data.dataset": config.directory / "data" / "sft.jsonl",
-        "data.max_len": flags["data.max_len"],
-    }
-    return finetune.argv(finetune.SFT, config, config.train_sft, owned, device)
 
 
 if __name__ == "__main__":

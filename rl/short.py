@@ -16,10 +16,8 @@ from longreward import store
 from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
-from longreward.judge import make_judge
 from rl import evaluations
 from rl.dpo_config import DpoConfig, ShortSection
-from rl.judge_workers import own_cache
 from rl.pair_answers import ended
 from rl.pairs import Fits
 from rl.prepare_data import Report, renderer
@@ -76,13 +74,10 @@ def compare(run: Session, config: DpoConfig, engines: Engines) -> dict[str, Any]
     last, _ = evaluations.answers(items, engines, config.evaluation.temperature)
 
     async def judged() -> Any:
-        judge = make_judge(config.reward.judge, own_cache(config.directory))
-        try:
+        async with evaluations.opened_judge(config) as judge:
             return await ask_about(items, first, last, judge)
-        finally:
-            await judge.aclose()
 
-    result = summarise_pairs("before", "after", asyncio.run(judged()), config.reward.judge.model or "offline")
+    result = summarise_pairs("before", "after", asyncio.run(judged()), evaluations.judge_name(config))
     run.console.print(result.markdown(), highlight=False, markup=False, soft_wrap=True)
     return result.to_json()
 
@@ -91,9 +86,7 @@ def take_first_answers(config: DpoConfig, engines: Engines) -> None:
     """The first policy's answers to the short instructions, kept for `compare`."""
     assert config.short.heldout is not None
     found, _ = evaluations.answers(load(config.short.heldout, "short", []), engines, config.evaluation.temperature)
-    part = first_answers_path(config).with_suffix(".part")
-    part.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(first_answers_path(config))
+    store.write_json(first_answers_path(config), found)
 
 
 def first_answers_path(config: DpoConfig) -> Path:

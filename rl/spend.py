@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from longreward import store
 from longreward.errors import InputError, LongRewardError
-from rl.judge_limits import CAP, SPENT, write
+from rl.judge_limits import CAP, SPENT
 
 _NAMES = {"max_cost": "cost", "max_tokens": "tokens"}
 
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         state = _state(options.run)
         if options.caps:
             state["cap"] |= dict(_cap(text, state) for text in options.caps)
-            write(options.run / CAP, state["cap"])
+            store.write_json(options.run / CAP, state["cap"])
         print(_sentence(options.run, state))
     except LongRewardError as error:
         print(f"spend: {error}", file=sys.stderr)

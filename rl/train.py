@@ -43,7 +43,7 @@ def train(config: RunConfig, verbose: bool) -> int:
         return 0
     with session.open_session(config, verbose=verbose) as run:
         flags, before, after = vars(run.args), None, None
-        if judged := expected.expected(config, flags) if config.reward.judge.kind == "openai" else None:
+        if judged := expected.expected(config, flags) if config.reward.asks_judge else None:
             run.say(expected.sentence(judged, config.reward.judge.price))
         if "heldout" in run.reports:
             taken = config.directory / "heldout_before.json"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl import canaries, samples
+from rl import canaries, rewards, samples
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
 from rl.interrupt import Interrupt
@@ -79,8 +79,8 @@ class Watch:
     def _open_canaries(self, path: Path) -> None:
         config = self._config
         tokenizer = self._flags["actor.model_name_or_path"] if config.reward.tokenizer == "policy" else None
-        limits = self._session.workers.limits
-        self._canaries = canaries.Canaries(config, canaries.load(path), tokenizer, limits, self._ended)
+        limits, found = self._session.workers.limits, canaries.load(path, config.reward.reference_field)
+        self._canaries = canaries.Canaries(config, found, tokenizer, limits, self._ended)
 
     def _open_board(self, kind: type[TensorBoard] | type[Wandb]) -> None:
         self._boards.append(kind(self._config, self._session.first_step))
@@ -213,7 +213,7 @@ class Wandb(Board):
         self._log(step, values)
 
     def answers(self, step: int, chosen: Sequence[samples.Answer]) -> None:
-        names = list(self._config.reward.needed)
+        names = rewards.dimensions(self._config.reward)
         table = self._wandb.Table(columns=samples.columns(names), data=samples.rows(step, chosen, names))
         self._log(step, {"watch/samples": table})
 

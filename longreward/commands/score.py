@@ -134,7 +134,9 @@ class Run:
 def fingerprint(config: RewardConfig) -> str:
     """Tells whether two runs score alike: all settings that can change a score, and the prompts."""
     judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
-    scoring = config.model_dump(mode="json", exclude={"judge", "cache"}) | {"judge": judge, "prompts": prompts.VERSION}
+    # Without gates as before there were any: files of scores can be continued.
+    without = {"judge", "cache"} | (set() if config.gates else {"gates"})
+    scoring = config.model_dump(mode="json", exclude=without) | {"judge": judge, "prompts": prompts.VERSION}
     return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -226,7 +228,7 @@ class _Keeper:
         self.account.add(row)
         self._void += reward.total is None
         self._scored += reward.total is not None
-        self._progress.advance(self._void, self.account)
+        self._progress.advance(reward.total, self.account)
         self.stopped |= Reason.SPEND_CAP in reward.void_reasons.values()
         if self._void >= _HOPELESS_AFTER and not self._scored and not self.stopped:
             name, reason = next(iter(reward.void_reasons.items()))

@@ -28,7 +28,8 @@ class ProgressLine:
     """A bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, console: Console, total: int) -> None:
-        self._console, self._total, self._done, self._last = console, total, 0, time.monotonic()
+        self._console, self._total, self._last = console, total, time.monotonic()
+        self._done, self._void, self._sum = 0, 0, 0.0
         columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
         times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self._bar = Progress(*columns, *times, console=console, disable=not console.is_terminal)
@@ -41,14 +42,19 @@ class ProgressLine:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self, void: int, account: Account) -> None:
+    def advance(self, total: float | None, account: Account) -> None:
+        """One more answer, whose reward is `total`."""
         self._done += 1
-        used = account.usage
-        notes = [f"cost {money(used.cost)}"] if used.cost else []
-        self._bar.update(self._task, advance=1, note=" ".join([*notes, f"[red]{void} void" if void else ""]))
+        self._void += total is None
+        self._sum += total or 0.0
+        scored, used = self._done - self._void, account.usage
+        notes = [f"reward {self._sum / scored:.2f}"] if scored else []
+        notes += [f"cost {money(used.cost)}"] if used.cost else []
+        void = f"[red]{self._void} void" if self._void else ""
+        self._bar.update(self._task, advance=1, note=" ".join([*notes, void]))
         if not self._console.is_terminal and time.monotonic() - self._last >= _PLAIN_PROGRESS_S:
             self._last = time.monotonic()
-            self._console.print(", ".join([f"scored {self._done} of {self._total}", f"{void} void", *notes]))
+            self._console.print(", ".join([f"scored {self._done} of {self._total}", f"{self._void} void", *notes]))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import blake2b
@@ -46,8 +46,8 @@ class _Waiter:
     document: str
     tokens: float
     """Expected, prompt and completion."""
-    most: Amount
-    """It can cost no more."""
+    most: Callable[[], Amount]
+    """It can cost no more, as far as is known now."""
     avoid: Endpoint | None
     """The endpoint that has just failed it."""
     urgency: Urgency
@@ -62,7 +62,7 @@ class Permit:
     endpoint: Endpoint
     serial: int
     tokens: float
-    most: Amount
+    reserved: Amount
 
 
 @dataclass(eq=False)
@@ -196,7 +196,7 @@ class Endpoints:
         self,
         document: str,
         tokens: float,
-        most: Amount,
+        most: Callable[[], Amount],
         *,
         avoid: Endpoint | None = None,
         urgency: Urgency = Urgency.NORMAL,
@@ -232,7 +232,7 @@ class Endpoints:
         endpoint.concurrency.end(permit.serial, reason)
         if reported:
             endpoint.tokens.settle(permit.tokens, used.tokens)
-        self.spend.settle(permit.most, used)
+        self.spend.settle(permit.reserved, used)
         if heard and failure is None:
             endpoint.last_served = now
         if not heard:
@@ -345,14 +345,15 @@ class Endpoints:
             if wait > 0:
                 self._wake(endpoint, wait)
                 return
-            if not self.spend.reserve(waiter.most):
+            most = waiter.most()
+            if not self.spend.reserve(most):
                 # Requests under way may give back some of what they have reserved.
                 if not self.shared and not any(e.concurrency.in_flight for e in self._endpoints):
                     self.spend.reached = True
                     _log.warning("%s", self._spent())
                     loop.call_soon(self.pump_all)
                 return
-            self._start(waiter, endpoint)
+            self._start(waiter, endpoint, most)
 
     def _wake(self, endpoint: Endpoint, wait: float) -> None:
         """Pump again after `wait` seconds, or sooner if that is planned already."""
@@ -369,7 +370,7 @@ class Endpoints:
         endpoint.timer = None
         self._pump(endpoint)
 
-    def _start(self, waiter: _Waiter, endpoint: Endpoint) -> None:
+    def _start(self, waiter: _Waiter, endpoint: Endpoint, reserved: Amount) -> None:
         source = waiter.endpoint
         assert source is not None
         source.waiting -= 1
@@ -379,7 +380,7 @@ class Endpoints:
         serial = endpoint.concurrency.begin()
         endpoint.health.began(serial)
         waiter.endpoint = None
-        waiter.permit.set_result(Permit(endpoint, serial, waiter.tokens, waiter.most))
+        waiter.permit.set_result(Permit(endpoint, serial, waiter.tokens, reserved))
 
     def _steal(self, endpoint: Endpoint) -> _Waiter | None:
         """Another endpoint's next request, while this one has nothing to do."""

@@ -208,7 +208,10 @@ class OpenAIJudge:
     ) -> Permit:
         size = len(prompt.encode())
         completion = min(self._tokens.completion(request.prompt), retries.max_tokens)
-        most = self.endpoints.spend.amount(self._tokens.most_for_prompt(size), retries.max_tokens)
+
+        def most() -> Amount:
+            return self.endpoints.spend.amount(self._tokens.most_for_prompt(size), retries.max_tokens)
+
         urgency = Urgency.AGAIN if failed_at else Urgency.FIRST if request.goes_first else Urgency.NORMAL
         return await self.endpoints.enter(
             document, self._tokens.prompt(size) + completion, most, avoid=failed_at, urgency=urgency

@@ -6,13 +6,17 @@ raised by what the others have given back, so that all together never exceed the
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from longreward.config import EndpointConfig, JudgeConfig
 from longreward.judge.spend import Amount
+
+if TYPE_CHECKING:
+    from longreward.judge.endpoints import Endpoints
 
 EXCHANGE_S = 0.25
 """Seconds between two reports of a process."""
@@ -205,6 +209,17 @@ class Shares:
     def _fits(self, reports: list[Report]) -> bool:
         wishes = [report.wanted for report in reports if report.wanted is not None]
         return not wishes or any(self.used.plus(wish).fits(self.cap) for wish in wishes)
+
+
+async def follow(exchange: Callable[[Report], Awaitable[Share]], name: str, endpoints: Endpoints) -> None:
+    """In a process called `name`: report and take over the share for ever. A share lasts while nobody answers."""
+    while True:
+        try:
+            endpoints.apply(await exchange(endpoints.report()))
+        except Exception as error:
+            print(f"longreward: {name} works on with its last share of the judge's limits: {error}", flush=True)
+            await asyncio.sleep(10 * EXCHANGE_S)
+        await asyncio.sleep(EXCHANGE_S)
 
 
 def _demand(member: _Member, url: str) -> int:

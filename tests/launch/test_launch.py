@@ -559,7 +559,7 @@ def test_the_entrypoint_resumes_a_run_on_the_volume(rayjob):
 
 def test_the_workers_have_what_the_configuration_needs(rayjob):
     _, _, _, name, *overrides = shlex.split(rayjob["spec"]["entrypoint"])
-    needed = cluster.needed(flags(name, *overrides))
+    needed = cluster.needed(flags(name, *overrides), config.load(ROOT / name, overrides))
     gpus = cpus = 0
     for group in rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]

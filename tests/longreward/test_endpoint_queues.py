@@ -24,7 +24,7 @@ def fault(reason: Reason, retry_after: float | None = None) -> JudgeError:
 
 
 async def fail(pool: Endpoints, times: int, error: JudgeError) -> None:
-    permits = [await pool.enter("d", 1, NOTHING) for _ in range(times)]
+    permits = [await pool.enter("d", 1, Amount) for _ in range(times)]
     for permit in permits:
         pool.leave(permit, error, NOTHING)
 
@@ -32,11 +32,11 @@ async def fail(pool: Endpoints, times: int, error: JudgeError) -> None:
 def test_an_endpoint_whose_probe_is_refused_is_asked_again():
     async def run():
         pool = endpoints()
-        pool.leave(await pool.enter("d", 1, NOTHING), None, NOTHING)
+        pool.leave(await pool.enter("d", 1, Amount), None, NOTHING)
         await fail(pool, 5, fault(Reason.UNREACHABLE))
-        probe = await asyncio.wait_for(pool.enter("d", 1, NOTHING), 3)
+        probe = await asyncio.wait_for(pool.enter("d", 1, Amount), 3)
         pool.leave(probe, fault(Reason.NOT_FOUND), NOTHING)
-        again = await asyncio.wait_for(pool.enter("d", 1, NOTHING), 3)
+        again = await asyncio.wait_for(pool.enter("d", 1, Amount), 3)
         pool.leave(again, None, NOTHING)
         pool.aclose()
 
@@ -46,11 +46,11 @@ def test_an_endpoint_whose_probe_is_refused_is_asked_again():
 def test_a_cancelled_probe_lets_another_go():
     async def run():
         pool = endpoints()
-        pool.leave(await pool.enter("d", 1, NOTHING), None, NOTHING)
+        pool.leave(await pool.enter("d", 1, Amount), None, NOTHING)
         await fail(pool, 5, fault(Reason.UNREACHABLE))
-        probe = await asyncio.wait_for(pool.enter("d", 1, NOTHING), 3)
+        probe = await asyncio.wait_for(pool.enter("d", 1, Amount), 3)
         pool.leave(probe, None, NOTHING, heard=False)
-        await asyncio.wait_for(pool.enter("d", 1, NOTHING), 1)
+        await asyncio.wait_for(pool.enter("d", 1, Amount), 1)
         pool.aclose()
 
     asyncio.run(run())
@@ -59,8 +59,8 @@ def test_a_cancelled_probe_lets_another_go():
 def test_waiters_cancelled_in_the_moment_they_are_failed_are_counted_once():
     async def run():
         pool = endpoints(max_in_flight=1)
-        permit = await pool.enter("d", 1, NOTHING)
-        waiters = [asyncio.create_task(pool.enter("d", 1, NOTHING)) for _ in range(4)]
+        permit = await pool.enter("d", 1, Amount)
+        waiters = [asyncio.create_task(pool.enter("d", 1, Amount)) for _ in range(4)]
         await asyncio.sleep(0)
         waiters[0].cancel()
         pool.spend.reached = True
@@ -77,9 +77,9 @@ def test_waiters_cancelled_in_the_moment_they_are_failed_are_counted_once():
 def test_a_long_wish_of_the_endpoint_does_not_outlive_its_recovery():
     async def run():
         pool = endpoints(requests_per_minute=1200)
-        early = await pool.enter("d", 1, NOTHING)
+        early = await pool.enter("d", 1, Amount)
         await fail(pool, 5, fault(Reason.SERVER_ERROR, retry_after=30))
-        waiting = [asyncio.create_task(pool.enter("d", 1, NOTHING)) for _ in range(70)]
+        waiting = [asyncio.create_task(pool.enter("d", 1, Amount)) for _ in range(70)]
         await asyncio.sleep(0)
         pool.leave(early, None, NOTHING)  # it is well again, and only the rate holds the others
         await asyncio.wait_for(asyncio.gather(*waiting), 8)
@@ -98,7 +98,7 @@ def test_nobody_is_stuck_behind_a_request_that_avoids_the_only_well_endpoint():
                 endpoint.concurrency.end(serial, None)
                 endpoint.health.ended(serial, serial, fault(Reason.UNREACHABLE), asyncio.get_running_loop().time())
         second.health._until += 60
-        tasks = [asyncio.create_task(pool.enter("d", 1, NOTHING, avoid=first)) for _ in range(2)]
+        tasks = [asyncio.create_task(pool.enter("d", 1, Amount, avoid=first)) for _ in range(2)]
         permits = await asyncio.wait_for(asyncio.gather(tasks[0]), 5)
         pool.leave(permits[0], None, NOTHING)
         await asyncio.wait_for(tasks[1], 5)
@@ -110,10 +110,10 @@ def test_nobody_is_stuck_behind_a_request_that_avoids_the_only_well_endpoint():
 def test_all_down_for_longer_than_their_patience_fails_who_waits():
     async def run():
         pool = endpoints(patience_s=0.5)
-        pool.leave(await pool.enter("d", 1, NOTHING), None, NOTHING)
+        pool.leave(await pool.enter("d", 1, Amount), None, NOTHING)
         await fail(pool, 5, fault(Reason.SERVER_ERROR, retry_after=20))
         with pytest.raises(JudgeError, match="server_error"):
-            await asyncio.wait_for(pool.enter("d", 1, NOTHING), 3)
+            await asyncio.wait_for(pool.enter("d", 1, Amount), 3)
         pool.aclose()
 
     asyncio.run(run())

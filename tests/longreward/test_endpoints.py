@@ -13,7 +13,7 @@ from aiohttp import web
 from longreward import LongReward, Sample
 from longreward.config import JudgeConfig, RewardConfig, validate
 from longreward.errors import ConfigError
-from longreward.judge import make_judge
+from longreward.judge import limits, make_judge
 from longreward.judge.requests import RateHelpfulness
 
 
@@ -86,7 +86,8 @@ def test_an_endpoint_with_more_places_gets_more(judges):
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
-def test_an_endpoint_that_fails_costs_no_verdict_while_another_works(judges, status, caplog):
+def test_an_endpoint_that_fails_costs_no_verdict_while_another_works(judges, status, caplog, monkeypatch):
+    monkeypatch.setattr(limits, "_FIRST_PAUSE_S", 30.0)  # longer than this takes on any machine
     judges[0].script = {"helpfulness": failing(status)}
     with caplog.at_level(logging.WARNING, "longreward"):
         verdicts, _ = run(judges, [(f"d{i}", i) for i in range(200)], max_in_flight=8)

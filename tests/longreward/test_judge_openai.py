@@ -260,6 +260,23 @@ def test_the_cap_is_never_passed_and_nearly_used_up(judge_server, cap, price):
     assert "judge.spend.max_cost" in next(v.call.detail for v in verdicts if not v.ok)
 
 
+def test_prompts_with_more_tokens_to_a_byte_than_most_do_not_pass_the_cap(judge_server):
+    served = []
+
+    def reply(prompt, _):
+        served.append(len(prompt) // (2 if "dense" in prompt else 6))
+        choice = {"index": 0, "message": {"role": "assistant", "content": "[[8]]"}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": served[-1], "completion_tokens": 0}
+        return web.json_response({"choices": [choice], "usage": usage})
+
+    judge_server.latency, judge_server.script = 0.05, {"helpfulness": reply}
+    requests = [question(number, padding=" dense" if number % 10 == 9 or number >= 80 else "") for number in range(150)]
+    cap = 50_000
+    verdicts, _ = ask(judge_server, *requests, spend={"max_tokens": cap}, max_tokens=20, max_in_flight=16)
+    assert {verdict.call.status for verdict in verdicts if not verdict.ok} == {"spend_cap"}
+    assert 0.9 * cap < sum(served) <= cap
+
+
 def test_a_cap_in_money_needs_a_price():
     with pytest.raises(ValueError, match=r"judge\.price"):
         JudgeConfig(kind="openai", model="judge", base_url="http://x/v1", spend={"max_cost": 1})

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 CPU_CONFIG = "configs/grpo_cpu.yaml"
@@ -28,6 +31,9 @@ TINY = (
     "evaluation.max_prompts=4",
     "evaluation.n_samples_per_prompt=2",
 )
+
+# Nothing here takes so long: it ends what hangs. A busy host can make any run several times slower.
+HANGS_S = 900.0
 
 # Keys are in the environment of the Ray nodes, as on a real cluster; tests look for them where they must not be.
 KEYS = {"OPENAI_API_KEY": "sk-very-secret", "WANDB_API_KEY": "wandb-very-secret"}
@@ -58,24 +64,39 @@ class Launcher:
             start_new_session=True,
         )
 
-    def run(self, *words: str, timeout: float = 600, **variables: str) -> tuple[int, str]:
+    def run(self, *words: str, timeout: float = HANGS_S, **variables: str) -> tuple[int, str]:
         """Run to the end: exit code and all it printed. Killed with a failure after `timeout` seconds."""
-        process = self.start(*words, **variables)
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
-            pytest.fail(f"{' '.join(words)} did not end within {timeout} s:\n{output}")
-        return process.returncode, output
+        return self._finish(self.start(*words, **variables), timeout)
+
+    def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        """Wait for the end of one that was started: exit code and all it printed."""
+        return self._finish(process, HANGS_S)
 
     def train_words(self, *overrides: str, config: str = CPU_CONFIG) -> list[str]:
         return [sys.executable, "rl/train.py", "--config", config, f"run.dir={self.directory}/runs", *overrides]
 
     def train(
-        self, *overrides: str, config: str = CPU_CONFIG, timeout: float = 600, **variables: str
+        self, *overrides: str, config: str = CPU_CONFIG, timeout: float = HANGS_S, **variables: str
     ) -> tuple[int, str]:
         return self.run(*self.train_words(*overrides, config=config), timeout=timeout, **variables)
+
+    def _finish(self, process: subprocess.Popen[str], timeout: float) -> tuple[int, str]:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            pytest.fail(f"{process.args} did not end within {timeout} s:\n{output}")
+        return process.returncode, output
+
+    def wait_for(self, what: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
+        """Wait until `what` gives something true, and give that, while the process goes on."""
+        deadline = time.monotonic() + HANGS_S
+        while not (found := what()):
+            assert process.poll() is None, process.stdout and process.stdout.read()
+            assert time.monotonic() < deadline, "waited too long"
+            time.sleep(0.1)
+        return found
 
     def descendants(self) -> dict[int, str]:
         """Processes alive that carry the mark: pid -> command."""
@@ -113,6 +134,33 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
     started = Launcher(tmp_path)
     yield started
     _kill(started)
+
+
+@pytest.fixture
+def serve(launcher: Launcher) -> Iterator[Callable[[dict[str, Any]], str]]:
+    """`longreward serve` as a user starts it, two worker processes with these settings: its address."""
+    servers: list[subprocess.Popen[str]] = []
+
+    def start(settings: dict[str, Any]) -> str:
+        path = launcher.directory / "reward.yaml"
+        path.write_text(yaml.safe_dump(settings))
+        words = ["-m", "longreward", "serve", "--config", str(path), "--port", "0", "--workers", "2"]
+        process = launcher.start(sys.executable, *words)
+        servers.append(process)
+        assert process.stdout is not None
+        said = []
+        while (found := re.search(r"http://127.0.0.1:\d+", "".join(said))) is None:
+            line = process.stdout.readline()
+            assert line, said
+            said.append(line)
+        return f"{found.group()}/get_reward"
+
+    yield start
+    for process in servers:
+        process.terminate()
+        assert process.stdout is not None
+        with process.stdout:
+            assert process.wait(20) == 0, process.stdout.read()
 
 
 @pytest.fixture(scope="module")

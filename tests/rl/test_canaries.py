@@ -169,6 +169,25 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_line(tmp_path, rows, row
     assert all(word in str(error.value) for word in [*words, "mine.jsonl"])
 
 
+@pytest.mark.parametrize("reference", [5, [5], {"text": "a"}, [], "", None])
+def test_a_reference_that_is_no_text_is_refused_with_the_line(tmp_path, rows, reference):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(rows[0] | {"gold": "Copper."}) + "\n" + json.dumps(rows[1] | {"gold": reference}) + "\n")
+    with pytest.raises(InputError, match=r"mine\.jsonl:2: .*gold.*reference"):
+        canaries.load(path, "gold")
+    path.write_text(json.dumps(rows[0] | {"gold": ["Copper.", "Tin."]}) + "\n")
+    assert canaries.load(path, "gold")[0].sample.reference == ["Copper.", "Tin."]
+
+
+def test_a_reward_model_on_a_gpu_has_no_canaries(configure):
+    config = configure(name="openrlhf", openrlhf={"model_name_or_path": "x/y", "gpus": 1})
+    assert canaries.check(config) is None
+    config.watch.canaries = TOY
+    problem = canaries.check(config)
+    assert "watch.canaries" in problem and "leave watch.canaries out" in problem
+    assert canaries.check(config.model_copy(update={"reward": configure().reward})) is None
+
+
 def test_a_file_without_canaries_is_refused(tmp_path):
     (tmp_path / "none.jsonl").write_text("\n")
     for name in ("none.jsonl", "missing.jsonl"):
@@ -224,28 +243,30 @@ def test_a_judge_that_drifts_is_asked_again_found_out_and_in_the_spend(start, ju
 
 
 def test_a_round_past_its_deadline_or_the_runs_end_is_given_up(start, judge_server, rows):
-    kept = start(some(rows), answer_timeout_s=2)
-    judge_server.latency = 30
+    hurried = start(some(rows), answer_timeout_s=2)
+    judge_server.latency = 300
     begun = time.monotonic()
-    assert kept.score(0) is None
-    assert time.monotonic() - begun < 15  # the actor's start included
+    assert hurried.score(0) is None
+    assert time.monotonic() - begun < judge_server.latency / 3  # the actor's start included
+
+    patient = start(some(rows), answer_timeout_s=200)
     judge_server.latency = 0
-    found, _ = kept.score(50)
+    found, _ = patient.score(50)
     assert found.void == 0 and found.step == 50
 
-    judge_server.latency = 30
-    spent = ray.get(kept._limits.state.remote(), timeout=30)["used"]["tokens"]
+    judge_server.latency = 300
+    spent = ray.get(patient._limits.state.remote(), timeout=30)["used"]["tokens"]
     asked, outcome = judge_server.calls.total(), []
-    thread = threading.Thread(target=lambda: outcome.append(kept.score(100)))
+    thread = threading.Thread(target=lambda: outcome.append(patient.score(100)))
     thread.start()
     while judge_server.calls.total() == asked:
         time.sleep(0.05)
     begun = time.monotonic()
-    kept._ended.set()
-    thread.join(10)
-    assert outcome == [None] and time.monotonic() - begun < 4
+    patient._ended.set()
+    thread.join(60)
+    assert outcome == [None] and time.monotonic() - begun < 60
     # What was sent may have to be paid for.
-    assert ray.get(kept._limits.state.remote(), timeout=30)["used"]["tokens"] > spent
+    assert ray.get(patient._limits.state.remote(), timeout=30)["used"]["tokens"] > spent
 
 
 def test_a_full_disk_does_not_hide_an_alarm(tmp_path, rows, capfd):

@@ -11,13 +11,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from longreward.errors import ConfigError
 from longreward.store import Store
 from rl import collect
 from rl.config import RunConfig
+from rl.errors import TooManyVoidsError
+from rl.groups import Group, Settled
 from rl.judge_workers import Scored
-from rl.prompts import Label, rollout_id
-from rl.reward_client import Rollout
+from rl.prompts import Label, TrainingSample, rollout_id
+from rl.reward_client import RewardClient, Rollout, scores_of
+from rl.rewards import RESERVED
 from rl.rollout_engines import Engines
+from rl.screen import Screen
 
 QUERY = "What did Mara do?"
 ANSWERS = 3
@@ -38,9 +43,10 @@ class Run:
     def __post_init__(self) -> None:
         self.said: list[str] = []
         self.generated: list[tuple[str, tuple[int, ...], str]] = []
-        self.judged: list[tuple[dict[str, str], str, dict[str, Any]]] = []
+        self.judged: list[tuple[TrainingSample, dict[str, Any]]] = []
         self.labels: list[Label] = []
         self.console = Console(quiet=True)
+        self.screen = Screen(self.console)
         self.workers = SimpleNamespace(
             for_document=lambda _: SimpleNamespace(score=SimpleNamespace(remote=self._score))
         )
@@ -48,8 +54,8 @@ class Run:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def _score(self, document: dict[str, str], answer: str, about: dict[str, Any]) -> Scored:
-        self.judged.append((document, answer, about))
+    def _score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Scored:
+        self.judged.append((label.sample(prompt, answer), about))
         return Scored({"total": 5.0})
 
     def _generate(self, prompt: str, label: str, num_samples: int, **_: Any) -> list[dict[str, Any]]:
@@ -57,13 +63,14 @@ class Run:
         assert num_samples == len(found.rollouts or ())
         self.labels.append(found)
         self.generated.append((found.id, found.rollouts or (), prompt[slice(*found.context)]))
-        return [{"extra_logs": {"longreward/void": 0.0, "longreward/total": 5.0}}] * num_samples
+        logs = {"longreward/void": 0.0, "longreward/total": 5.0, "longreward/total_spread": 0.0}
+        return [{"extra_logs": logs}] * num_samples
 
     def collect(self, *, seed: int = 42, engines: bool = True) -> None:
         actor = SimpleNamespace(generate_responses=SimpleNamespace(remote=self._generate))
         made = Engines([actor], None, None, 100, 10) if engines else None
-        arguments: dict[str, Any] = {"answers": ANSWERS, "temperature": 1.0, "seed": seed, "at_once": 4}
-        collect.collect(self, made, **arguments)  # type: ignore[arg-type]
+        outstanding = collect.Outstanding.of(self.config, ANSWERS)
+        collect.collect(self, made, outstanding, temperature=1.0, seed=seed, at_once=4)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -97,7 +104,7 @@ def write_store(config: RunConfig, *lines: dict[str, Any] | str, name: str = "an
 
 
 def test_of_an_empty_store_every_answer_is_generated(run: Run) -> None:
-    assert collect.lacking(run.config, ANSWERS) == 9
+    assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 9
     run.collect()
     assert [(identity, numbers) for identity, numbers, _ in run.generated] == [(i, (0, 1, 2)) for i in "abc"]
     assert run.judged == []
@@ -105,7 +112,7 @@ def test_of_an_empty_store_every_answer_is_generated(run: Run) -> None:
 
 def test_what_is_scored_is_neither_generated_nor_judged_again(run: Run) -> None:
     write_store(run.config, *(record(f"a/{n}", 5.0) for n in range(3)), record("b/1", 0.0, "b"))
-    assert collect.lacking(run.config, ANSWERS) == 5
+    assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 5
     run.collect()
     assert [(identity, numbers) for identity, numbers, _ in run.generated] == [("b", (0, 2)), ("c", (0, 1, 2))]
     assert run.judged == []
@@ -120,7 +127,7 @@ def test_when_all_is_there_nothing_happens(run: Run) -> None:
 
 def test_the_heldout_answers_of_the_store_are_no_training_answers(run: Run) -> None:
     write_store(run.config, record("a/0", 5.0, split="heldout"))
-    assert collect.lacking(run.config, ANSWERS) == 9
+    assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 9
 
 
 def test_a_void_answer_is_judged_again_as_it_stands(run: Run) -> None:
@@ -128,10 +135,10 @@ def test_a_void_answer_is_judged_again_as_it_stands(run: Run) -> None:
     write_store(run.config, *lines, record("a/1", None, tokens=7, truncated=True, status={"x": "timeout"}))
     run.collect(engines=False)
     assert run.generated == []
-    ((document, answer, about),) = run.judged
-    assert document == {"context": f"Document a for {QUERY}", "query": QUERY}
-    assert answer == "answer a/1"
-    assert about == {"id": "a", "split": "train", "rollout": "a/1", "tokens": 7, "truncated": True}
+    ((sample, about),) = run.judged
+    assert (sample.context, sample.query) == (f"Document a for {QUERY}", QUERY)
+    assert (sample.id, sample.answer) == ("a", "answer a/1")
+    assert about == {"rollout": "a/1", "tokens": 7, "truncated": True}
 
 
 def test_a_void_answer_that_was_scored_later_is_done(run: Run) -> None:
@@ -139,7 +146,7 @@ def test_a_void_answer_that_was_scored_later_is_done(run: Run) -> None:
     write_store(run.config, record("a/0", 3.0), record("a/2", 4.0), record("a/1", None), name="answers-1-2.jsonl")
     run.collect(engines=False)
     assert run.judged == []
-    assert collect.lacking(run.config, ANSWERS) == 6
+    assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 6
 
 
 def test_a_line_cut_by_a_kill_is_passed_over(run: Run) -> None:
@@ -154,7 +161,7 @@ def test_a_line_cut_by_a_kill_is_passed_over(run: Run) -> None:
 
 def test_only_so_many_prompts_as_the_run_takes(run: Run) -> None:
     run.config.openrlhf["data.max_samples"] = 2
-    assert collect.lacking(run.config, ANSWERS) == 6
+    assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 6
     run.collect()
     assert [identity for identity, _, _ in run.generated] == ["a", "b"]
 
@@ -170,7 +177,7 @@ def test_two_questions_about_a_document_of_one_id_are_two_prompts(run: Run) -> N
     run.generated.clear()
     run.collect()
     assert run.generated == [("a", (1, 2), "Document a for And Otto?")]
-    assert [document["query"] for document, _, _ in run.judged] == ["And Otto?"]
+    assert [sample.query for sample, _ in run.judged] == ["And Otto?"]
 
 
 def test_a_prompt_that_stands_there_twice_is_answered_once(run: Run) -> None:
@@ -240,3 +247,32 @@ def test_an_answer_without_a_number_has_no_seed_and_an_id_of_its_own() -> None:
     first, second = (Rollout.of(LABEL, place, None) for place in (0, 1))
     assert first.id != second.id
     assert first.seed is None and first.seeded(shared) is shared
+
+
+def test_too_many_voids_are_told_with_their_reason_wherever_it_comes_from(run: Run) -> None:
+    run.config.reward.void_window, run.config.reward.max_void_rate = 3, 0.5
+    progress = collect._Progress(run, 9)  # type: ignore[arg-type]
+    logs = {"longreward/void": 1.0, "longreward/void_timeout": 1.0, "longreward/void_filtered": 0.0}
+    progress.add([{"extra_logs": logs}, Scored(None, "filtered")])
+    with pytest.raises(TooManyVoidsError, match="most often: timeout"):
+        progress.add([Scored(None, "timeout")])
+
+
+@pytest.mark.parametrize("name", ["reference", "remote", "openrlhf"])
+def test_responses_that_the_reward_cannot_score_are_refused(run: Run, name: str) -> None:
+    run.config.reward.name = name
+    with pytest.raises(ConfigError, match=rf"collect.responses cannot be scored by reward {name}, .*leave .* out"):
+        collect.refuse_responses(run.config)
+    run.config.reward.name = "python"
+    collect.refuse_responses(run.config)
+
+
+def test_no_part_of_a_reward_can_be_called_as_what_is_logged_beside_it() -> None:
+    client = RewardClient.__new__(RewardClient)
+    client._settings = SimpleNamespace(dimensions=["style"])  # type: ignore[assignment]
+    scores = {"total": 5.0, "style": 5.0}
+    group = Group(None, spread=dict.fromkeys(scores, 0.5))
+    logs = client._logs(Scored(scores), Settled(scores, 5.0, False, group))
+    beside = {name.removeprefix("longreward/") for name in logs} - {"style"}
+    assert {name for name in beside if not name.endswith("_spread")} <= RESERVED
+    assert scores_of(logs) == scores

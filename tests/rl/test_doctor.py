@@ -176,3 +176,20 @@ def test_a_cluster_is_looked_at_and_left_as_it_was(cluster):
     assert code == 1
     assert "the run needs 5 GPUs (1 learners + 1 reference + 3 vLLM engines) and Ray has 4" in output
     assert not (launcher.directory / "runs").exists()
+
+
+def test_without_a_judge_none_is_asked_and_rows_without_a_reference_are_not_counted(examine, judge, tmp_path):
+    row = {"context": "Mara sold copper to Otto .", "query": "What did Mara sell ?"}
+    data = tmp_path / "data.jsonl"
+    rows = [row | {"idx": i, **({"gold": "copper"} if i % 2 else {})} for i in range(8)]
+    data.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    _, lines = examine(
+        *judged_by(judge),
+        f"data.train={data}",
+        "data.heldout=null",
+        "reward.name=reference",
+        "reward.reference.field=gold",
+    )
+    assert told(lines, "ok", "judge")[0].endswith("no judge is asked") and not judge.calls
+    assert "4 prompts kept" in told(lines, "ok", "data")[0]
+    assert "there is no reference answer in 'gold'" in told(lines, "note", "data")[0]

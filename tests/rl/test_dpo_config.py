@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from longreward.errors import ConfigError
-from rl import config, dpo, openrlhf_args, preflight, sft
+from rl import config, dpo, dpo_stages, openrlhf_args, preflight, run_directory, sft
 from rl.dpo_config import DpoConfig, SftConfig, load_any
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ def test_what_may_be_left_out(tmp_path):
     assert isinstance(found, DpoConfig)
     assert (found.pair.min_answers, found.processes, found.train_dpo) == (5, None, {})
     assert (found.collect.served, found.collect.pairs, found.short.train) == (None, None, None)
-    assert found.pairs == found.directory / "pairs" / "train.jsonl"
+    assert found.examples == found.directory / "pairs" / "train.jsonl"
     start = bare(tmp_path, SftConfig)
     preflight.flags(start, "cpu")  # no engine has to be thought of
 
@@ -150,3 +151,108 @@ def test_help_is_there_at_once(script):
 )
 def test_a_policy_can_be_evaluated_with_any_kind_of_configuration(name, kind):
     assert type(load_any(ROOT / "configs" / f"{name}.yaml", ["run.name=x"])) is kind
+
+
+def test_scores_of_two_reward_functions_are_not_compared(tmp_path):
+    def continued(*overrides):
+        before = load(f"run.dir={tmp_path}", "reward.name=reference", "reward.reference.field=context")
+        run_directory.check_same_run(before, load(f"run.dir={tmp_path}", *overrides))
+
+    continued("reward.name=reference", "reward.reference.field=context", "reward.python.function=unused.py:f")
+    with pytest.raises(ConfigError, match=r"reward.name is 'longreward' and was 'reference'"):
+        continued()
+    with pytest.raises(ConfigError, match=r"reward.reference is .*'field': 'answers'"):
+        continued("reward.name=reference", "reward.reference.field=answers")
+
+
+ONLINE = ROOT / "configs" / "grpo_cpu.yaml"
+
+
+def online(folder: Path, *overrides: str) -> config.RunConfig:
+    return config.load(ONLINE, [f"run.dir={folder}", *overrides])
+
+
+PARTS = "reward.composite.parts={longreward: {weight: 2}, reference: {weight: 1, gate: 3}}"
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "sentence"),
+    [
+        (["name=python", "python.function=a.py:f"], ["python.function=b.py:f"], "reward.python is"),
+        (["name=python", "python.function=a.py:f"], ["python.allow=true"], None),
+        (["name=reference"], ["reference.match=exact"], "reward.reference is"),
+        (["name=reference"], ["reference.field=gold"], "'field': 'gold'"),
+        (["name=remote", "remote.url=http://a/x"], ["remote.url=http://b/x"], "reward.remote is"),
+        (
+            ["name=remote", "remote.url=http://a/x"],
+            ["remote.timeout_s=9", "remote.max_in_flight=3", "remote.token_env=T"],
+            None,
+        ),
+        (["name=openrlhf", "openrlhf.model_name_or_path=o/m"], ["openrlhf.max_len=9"], "reward.openrlhf is"),
+        (["name=openrlhf", "openrlhf.model_name_or_path=o/m"], ["openrlhf.gpus=1", "openrlhf.batch_size=2"], None),
+        (["name=longreward"], ["weights={helpfulness: 1}"], "reward.weights is"),
+        (["name=longreward"], ["gates={faithfulness: 5}"], "reward.gates is"),
+        (["name=longreward"], ["reference.field=gold", "python.function=a.py:f", "options={a: 1}"], None),
+        (["name=of_a_package", "options={a: 1}"], ["options={a: 2}"], "reward.options is {'a': 2} and was {'a': 1}"),
+        (["name=reference"], ["name=of_a_package"], "reward.name is 'of_a_package' and was 'reference'"),
+    ],
+)
+def test_an_online_run_does_not_go_on_with_another_reward(tmp_path, then, now, sentence):
+    before = online(tmp_path, *(f"reward.{word}" for word in then))
+    after = online(tmp_path, *(f"reward.{word}" for word in [*then, *now]))
+    run_directory.check_same_run(before, online(tmp_path, *(f"reward.{word}" for word in then)))
+    if sentence is None:
+        run_directory.check_same_run(before, after)
+    else:
+        with pytest.raises(ConfigError, match=re.escape(sentence)):
+            run_directory.check_same_run(before, after)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("weight: 2", "weight: 3"), ("gate: 3", "gate: 4"), ("reference", "python"), (", gate: 3", "")]
+)
+def test_nor_with_other_parts_weights_or_gates(tmp_path, old, new):
+    before = online(tmp_path, "reward.name=composite", PARTS)
+    run_directory.check_same_run(before, online(tmp_path, "reward.name=composite", PARTS))
+    with pytest.raises(ConfigError, match=r"reward\.(composite|weights|python)"):
+        run_directory.check_same_run(before, online(tmp_path, "reward.name=composite", PARTS.replace(old, new)))
+
+
+def test_references_that_were_not_prepared_are_not_there_later(tmp_path):
+    found = [online(tmp_path, f"reward.name={name}").scored_by() for name in ("longreward", "reference")]
+    assert [one["reward.reference.field"] for one in found] == ["", "reference"]
+
+
+def test_a_run_of_before_there_were_these_sections_goes_on(tmp_path):
+    made = online(tmp_path)
+    dumped = made.model_dump(mode="json")
+    for name in ("reference", "remote", "python", "openrlhf", "composite", "options", "gates"):
+        del dumped["reward"][name]
+    made.directory.mkdir(parents=True)
+    (made.directory / "config.yaml").write_text(yaml.safe_dump(dumped))
+    before = run_directory.earlier(made)
+    assert before is not None
+    run_directory.check_same_run(before, made)
+
+
+def test_the_supervised_start_does_not_ask_what_scores(tmp_path):
+    before, now = (config.load_as(SftConfig, SFT, [f"run.dir={tmp_path}", *more]) for more in ([], ["reward.name=x"]))
+    run_directory.check_same_run(before, now)
+
+
+def test_a_judge_is_needed_where_something_asks_it(tmp_path):
+    assert online(tmp_path).needs_judge and online(tmp_path, "reward.name=composite", PARTS).needs_judge
+    assert not online(tmp_path, "reward.name=reference").needs_judge
+    for name in ("longbench", "longbench_chat", "short"):
+        assert online(tmp_path, "reward.name=reference", f"evaluation.{name}=x.json").needs_judge
+    assert not load("reward.name=reference", "short.heldout=null").needs_judge
+    assert load("reward.name=reference", "short.heldout=x.jsonl").needs_judge
+
+
+def test_sampled_responses_are_refused_where_the_reward_cannot_score_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("LONGREWARD_DEVICE", "cpu")
+    responses = tmp_path / "responses.jsonl"
+    responses.write_text("")
+    dpo_stages.check(load(f"collect.responses={responses}", "reward.name=longreward"))
+    with pytest.raises(ConfigError, match=r"collect.responses cannot be scored by reward reference"):
+        dpo_stages.check(load(f"collect.responses={responses}", "reward.name=reference"))

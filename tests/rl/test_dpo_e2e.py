@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import runpy
 import signal
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 
-from longreward import store
+from longreward import DIMENSIONS, LongReward, RewardConfig, Sample, store
+from longreward.adapters.trl import longreward_rewards
 
 pytestmark = pytest.mark.e2e
 
@@ -50,7 +55,7 @@ def judged(module_judge):
     }
     module_judge.latency = 0.2
     url = f"reward.judge.base_url={module_judge.url}"
-    return "reward.judge.kind=openai", url, "reward.judge.model=judge"
+    return "reward.judge.kind=openai", url, "reward.judge.model=judge", "reward.tokenizer=words"
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +73,10 @@ def pipeline(cluster, judged):
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     at_the_kill = training_answers(runs / "killed")
-    code, output = launcher.run(*words(launcher, "killed", *judge, "resume=true"), timeout=480, RAY_ADDRESS=address)
+    code, output = launcher.run(*words(launcher, "killed", *judge, "resume=true"), RAY_ADDRESS=address)
     assert code == 0, output
     whole = words(launcher, "undisturbed", *judge, "--stage", "collect", "--stage", "pair")
-    code, other = launcher.run(*whole, timeout=240, RAY_ADDRESS=address)
+    code, other = launcher.run(*whole, RAY_ADDRESS=address)
     assert code == 0, other
     return output, at_the_kill, runs / "killed", runs / "undisturbed"
 
@@ -113,6 +118,66 @@ def test_long_and_short_pairs_are_mixed(pipeline):
     short = [row for row in rows if row["id"].startswith("short-")]
     assert len(short) == round((len(rows) - len(short)) / 3), "a quarter of all"
     assert all(row["chosen_score"] > row["rejected_score"] for row in rows if row not in short)
+
+
+def test_library_server_and_adapters_give_the_agents_scores_to_the_same_answers(pipeline, serve, launcher, monkeypatch):
+    _, _, run, _ = pipeline
+    rows = [row for _, row in store.read(run / "data" / "train.jsonl")]
+    prompts = {json.loads(row["label"])["id"]: (row["input"], row["label"]) for row in rows}
+    records = [record for path in (run / "store").glob("*.jsonl") for _, record in store.read(path, broken=[])]
+    records = [record for record in records if record["split"] == "train"]
+    asked = [prompts[record["id"]] for record in records]
+    spans = [json.loads(label) for _, label in asked]
+    contexts, queries = (
+        [prompt[slice(*span[name])] for (prompt, _), span in zip(asked, spans, strict=True)]
+        for name in ("context", "query")
+    )
+    answers = [record["answer"] for record in records]
+    sent = {
+        "query": [prompt + answer for (prompt, _), answer in zip(asked, answers, strict=True)],
+        "prompts": [prompt for prompt, _ in asked],
+        "labels": [label for _, label in asked],
+    }
+    section = yaml.safe_load((run / "config.yaml").read_text())["reward"]
+    settings = {name: section[name] for name in RewardConfig.model_fields if name in section}
+
+    async def by_the_library():
+        reward = LongReward.from_config(settings)
+        samples = [
+            Sample(context=context, query=query, answer=answer)
+            for context, query, answer in zip(contexts, queries, answers, strict=True)
+        ]
+        scored = await reward.score_many(samples)
+        await reward.aclose()
+        return [[one.total, *(one.dimensions[name].score for name in DIMENSIONS)] for one in scored]
+
+    async def by_trl():
+        columns = [*longreward_rewards(settings), *longreward_rewards(settings, per_dimension=True)]
+        given = {"prompts": [prompt for prompt, _ in asked], "completions": answers}
+        values = [await column(**given, context=contexts, query=queries) for column in columns]
+        return [list(row) for row in zip(*values, strict=True)]
+
+    def of_reply(reply):
+        names = ["total", *DIMENSIONS]
+        return [list(row) for row in zip(*(reply["extra_logs"][f"longreward/{name}"] for name in names), strict=True)]
+
+    url = serve(settings)
+    request = urllib.request.Request(url, json.dumps(sent).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as response:
+        served = json.load(response)
+    assert served["status"] == ["ok"] * len(records)
+    monkeypatch.setenv("LONGREWARD_CONFIG", str(launcher.directory / "reward.yaml"))
+    loaded = runpy.run_path("longreward/adapters/openrlhf_reward.py")
+    scores = {
+        "agent": [[r["total"], *(r["dimensions"][name]["score"] for name in DIMENSIONS)] for r in records],
+        "library": asyncio.run(by_the_library()),
+        "server": of_reply(served),
+        "TRL": asyncio.run(by_trl()),
+        "reward_func": of_reply(loaded["reward_func"](sent["query"], sent["prompts"], sent["labels"])),
+    }
+    assert len({tuple(row) for row in scores["agent"]}) > 8, "the answers differ, and so do their scores"
+    for name, found in scores.items():
+        assert found == [pytest.approx(row, abs=1e-6) for row in scores["agent"]], name
 
 
 def test_a_stage_alone_works_on_what_is_there(pipeline, cluster, judged):

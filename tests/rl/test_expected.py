@@ -30,3 +30,18 @@ def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     assert found.calls >= found.answers * 4
     assert f"{found.calls:,} calls" in expected.sentence(found, PriceConfig())
     assert "cost" not in expected.sentence(found, PriceConfig())
+
+
+def test_rows_without_a_reference_are_not_counted_where_one_is_needed(tmp_path):
+    rows = [{"context": "Mara sold copper.", "query": f"What {word}?", "gold": word} for word in ("copper", "?", 3)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    flags = {"data.max_samples": 10, "rollout.max_new_tokens": 64, "rollout.n_samples_per_prompt": 4}
+
+    def counted(*overrides):
+        config = load(CONFIG, [f"data.train={data}", "reward.reference.field=gold", *overrides])
+        return expected.count_prompts(config, flags), expected.of_episode(config, flags).answers
+
+    assert counted() == (3, 12)
+    parts = "reward.composite.parts={longreward: {weight: 1}, reference: {weight: 1}}"
+    assert counted("reward.name=composite", parts) == (1, 4)

@@ -18,22 +18,23 @@ from rich.console import Console
 
 from longreward.config import apply_overrides
 from longreward.errors import ConfigError
-from rl import dpo_stages, finetune, openrlhf_args, sft
+from rl import finetune, openrlhf_args
 from rl.config import flatten, load_as
 from rl.dpo_config import DpoConfig, SftConfig
 from rl.errors import PartDiedError, StalledError
 from rl.finetune import DPO, SFT, Program
+from rl.screen import Screen
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
 
 def dpo_words(*overrides: str, device: str = "cpu", file: Path = CONFIGS / "dpo_cpu.yaml") -> list[str]:
-    return dpo_stages.train_argv(load_as(DpoConfig, file, list(overrides)), device)
+    return finetune.argv(DPO, load_as(DpoConfig, file, list(overrides)), device)
 
 
 def sft_words(*overrides: str, device: str = "cpu", file: Path = CONFIGS / "sft_cpu.yaml") -> list[str]:
-    return sft._argv(load_as(SftConfig, file, list(overrides)), device)
+    return finetune.argv(SFT, load_as(SftConfig, file, list(overrides)), device)
 
 
 def parsed(program: Program, words: list[str]) -> dict[str, Any]:
@@ -197,10 +198,12 @@ class Run:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
         self.config = load_as(DpoConfig, CONFIGS / "dpo_cpu.yaml", [f"run.dir={folder}", *overrides])
         self.console = Console(quiet=True)
+        self.screen = Screen(self.console)
         self.said: list[str] = []
         self.started: list[list[str]] = []
         monkeypatch.setattr(finetune, "start", self._started)
-        self.pairs = self.config.pairs
+        self.pairs = self.config.examples
+        self.monkeypatch = monkeypatch
         self.pairs.parent.mkdir(parents=True)
         self.write(40)
 
@@ -217,12 +220,12 @@ class Run:
         (model / "config.json").write_text("{}")
 
     def train(self, *overrides: str, learners: int = 1, device: str = "cpu", **settings: Any) -> None:
-        config = self.config.model_copy(update=settings)
+        config = self.config.model_copy(update=settings | {"processes": learners})
         self.config.resume = config.resume
         if overrides:
             config.train_dpo = config.train_dpo | flatten(apply_overrides({}, list(overrides)))
-        words = dpo_stages.train_argv(config, device)
-        finetune.train(self, DPO, words, self.pairs, learners, device)  # type: ignore[arg-type]
+        self.monkeypatch.setenv("LONGREWARD_DEVICE", device)
+        finetune.train(self, DPO, config)  # type: ignore[arg-type]
 
     def checkpoint(self, step: int) -> None:
         folder = self.config.checkpoints / f"global_step{step}"
@@ -391,6 +394,35 @@ def test_learners_are_one_for_each_gpu_unless_told(monkeypatch: pytest.MonkeyPat
     assert finetune.processes(None, "gpu") == 8
     assert finetune.processes(2, "gpu") == finetune.processes(2, "cpu") == 2
     assert finetune.processes(None, "cpu") == 1
+
+
+@pytest.mark.e2e
+def test_a_lora_adapter_becomes_a_whole_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = ROOT / "rl/toy/policy"
+    config = load_as(DpoConfig, CONFIGS / "dpo_cpu.yaml", [f"run.dir={tmp_path}"])
+    config.log.parent.mkdir(parents=True)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    before = {name: weights.clone() for name, weights in plain.state_dict().items()}
+    adapted = get_peft_model(plain, LoraConfig(r=2, target_modules=["q_proj"]))
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:  # zero at first
+            torch.nn.init.normal_(weights)
+    adapted.save_pretrained(config.directory / "model")
+    AutoTokenizer.from_pretrained(base).save_pretrained(config.directory / "model")
+    monkeypatch.setenv("LONGREWARD_DEVICE", "cpu")
+    finetune._merge(config, str(base), "bf16")
+    assert (config.directory / "adapter" / "adapter_config.json").is_file()
+    wanted = adapted.merge_and_unload().state_dict()
+    found = AutoModelForCausalLM.from_pretrained(config.directory / "model", dtype=torch.bfloat16).state_dict()
+    assert found.keys() == wanted.keys() == before.keys()
+    assert all(torch.allclose(found[name], wanted[name]) for name in wanted)
+    changed = {name for name in wanted if not torch.allclose(found[name], before[name], atol=0.1)}
+    assert changed and all("q_proj" in name for name in changed)
+    assert AutoTokenizer.from_pretrained(config.directory / "model").chat_template
 
 
 def gone(pid: int, seconds: float) -> bool:

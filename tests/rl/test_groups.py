@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from rl.errors import TooManyVoidsError
-from rl.groups import SCALE_MIDDLE, GroupBarrier, Member, Settled
+from longreward.neutral import SCALE_MIDDLE
+from rl.errors import RunStoppedError, TooManyVoidsError
+from rl.groups import GroupBarrier, Member, Settled, VoidWatch
 
 
 def scores(total: float) -> dict[str, float]:
@@ -111,3 +112,48 @@ def test_the_shuffled_control_permutes_rewards_and_keeps_the_scores():
     assert sorted(rewards(results)) == [float(i) for i in range(32)]
     assert rewards(results) != [float(i) for i in range(32)]
     assert [settled.scores["total"] for settled in results] == [float(i) for i in range(32)]
+
+
+def test_too_many_voids_name_what_is_behind_most_of_them():
+    watch = VoidWatch(0.5, 4)
+    watch.add(True, "timeout")
+    watch.add(False)
+    watch.add(True, "bad_response")
+    with pytest.raises(TooManyVoidsError, match=r"most often: timeout\): the reward fails; mend it and continue with"):
+        watch.add(True, "timeout")
+
+
+def outcomes(barrier: GroupBarrier, members: list[Member]) -> list[Settled | BaseException]:
+    """A group's members one after the other; TimeoutError where one of them waits for ever."""
+
+    async def run():
+        joined = [barrier.register("prompt", lambda: None) for _ in members]
+        all_of_them = (barrier.exchange("prompt", *one) for one in zip(joined, members, strict=True))
+        return await asyncio.wait_for(asyncio.gather(*all_of_them, return_exceptions=True), 5)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("names", [["total", "style"], None])
+@pytest.mark.parametrize("lacking", [0, 1, 2])
+def test_scores_that_lack_a_name_are_an_error_to_the_whole_group_and_nobody_waits(names, lacking):
+    whole, part = Member({"total": 5.0, "style": 1.0}), Member({"total": 5.0})
+    members = [part if place == lacking else whole for place in range(3)]
+    if names is None and lacking == 0:
+        return  # then the others have one more than they need
+    found = outcomes(make(names=names), members)
+    assert all(isinstance(one, RunStoppedError) for one in found), found
+    assert "the scores ['total'] without style" in str(found[0])
+
+
+def test_scores_that_nobody_asked_for_are_left_out():
+    found = outcomes(
+        make(names=["total"]), [Member({"total": 5.0, "style": 1.0}), Member({"total": 3.0}), Member(None)]
+    )
+    assert [one.reward for one in found] == [5, 3, 4]
+    assert found[0].group.spread.keys() == {"total"}
+
+
+def test_too_many_voids_are_an_error_to_all_siblings():
+    found = outcomes(make(max_void_rate=0.5, void_window=2), [Member(None), Member(None), Member(None, reason="x")])
+    assert all(isinstance(one, TooManyVoidsError) for one in found), found

@@ -10,6 +10,7 @@ from rl.prompts import Label
 
 def response(identity: str, total: float, void: float = 0.0) -> dict:
     logs = {"longreward/total": total, "longreward/helpfulness": total, "longreward/void": void}
+    logs |= {"longreward/total_spread": 0.0, "longreward/helpfulness_spread": 0.0, "longreward/no_spread": 0.0}
     return {"label": Label(identity, "heldout", (0, 1), (2, 3)).to_json(), "extra_logs": logs}
 
 

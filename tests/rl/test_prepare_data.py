@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -84,3 +85,49 @@ def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path, tokenizer):
     bare.chat_template = None
     with pytest.raises(ConfigError, match="no chat template"):
         prepare(tmp_path, bare, [{"idx": 1, "context": "c", "query": "q"}])
+
+
+@pytest.mark.parametrize(
+    ("found", "references"),
+    [
+        ("Lisbon", ("Lisbon",)),
+        (["Lisbon", "->", "", "in Lisbon"], ("Lisbon", "in Lisbon")),
+        ("12", ("12",)),
+        ("\u94dc", ("\u94dc",)),
+    ],
+)
+def test_references_are_those_that_hold_a_word(found, references):
+    assert prepare_data.references_of({"answers": found}, "answers") == references
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({}, "there is no reference answer in 'answers'; add one, or set reward.reference.field"),
+        ({"answers": None}, "there is no reference answer in 'answers'"),
+        ({"answers": 3}, "'answers' is 3; it must be a reference answer or a list of them"),
+        ({"answers": ["Lisbon", 3]}, "it must be a reference answer or a list of them"),
+        ({"answers": {"text": "Lisbon"}}, "it must be a reference answer or a list of them"),
+        ({"answers": []}, "'answers' is [], which holds no reference answer with a word in it"),
+        ({"answers": ["->", " "]}, "which holds no reference answer with a word in it"),
+        ({"answers": ""}, "'answers' is '', which holds no"),
+    ],
+)
+def test_a_row_without_a_reference_says_so(row, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        prepare_data.references_of(row, "answers")
+
+
+def test_rows_without_a_reference_are_neither_prepared_nor_measured(tmp_path, tokenizer):
+    source, row = tmp_path / "in.jsonl", {"context": "c", "query": "q"}
+    rows = [row | {"answers": ["Lisbon", "->"]}, row, row | {"answers": "..."}, {"answers": "Lisbon"}]
+    source.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    out = tmp_path / "prompts.jsonl"
+    report = prepare_data.prepare(source, out, tokenizer, 100, "train", reference="answers")
+    assert report == prepare_data.measure(source, tokenizer, 100, reference="answers")
+    assert (report.kept, len(report.broken)) == (1, 3)
+    assert report.broken[2] == f"{source}:4: context must be text"
+    (prompt,) = out.read_text().splitlines()
+    assert Label.from_json(json.loads(prompt)["label"]).reference == ("Lisbon",)
+    with pytest.raises(InputError, match="and a reference answer in 'gold'; first problem"):
+        prepare_data.measure(source, tokenizer, 100, reference="gold")

@@ -173,7 +173,8 @@ def test_rows_make_a_table_for_wandb():
     best, _, void = (dict(zip(table.columns, row, strict=True)) for row in table.data)
     assert (best["step"], best["place"], best["total"], best["completeness"]) == (20, "best", 8.0, 8.0)
     assert void["place"] == "void" and void["total"] is None and void["helpfulness"] is None
-    assert "partial: Fact 1." in best["statements"] and "logicality: 8.00: Analysis" in best["judge"]
+    assert best["evidence"].splitlines() == ["1. Partly so. [[Partially supported]]", "- THE DOCUMENT"]
+    assert "1. partial: Fact 1." in best["statements"] and "logicality: 8.00: Analysis" in best["judge"]
     json.dumps(table.data).encode()
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from longreward.errors import ConfigError
-from rl import cluster
+from rl import cluster, evaluate
 
 MISTAKES = {
     "no config": ([], "none.yaml", "config file none.yaml does not exist"),
@@ -75,3 +75,9 @@ def test_too_few_cpus_are_told_apart_from_too_few_gpus():
         cluster._compare(need, {"GPU": 2, "CPU": 16})
     with pytest.raises(ConfigError, match=r"needs 3 CPUs .*and Ray has 2; .*--num-cpus"):
         cluster._compare(need, {"GPU": 4, "CPU": 2})
+
+
+@pytest.mark.parametrize("words", [["--model", "./none"], ["--model", "rl/toy/policy", "--against", "./none"]])
+def test_a_policy_that_is_not_there_is_not_evaluated(capfd, words):
+    assert evaluate.main(["--config", "configs/grpo_cpu.yaml", *words]) == 2
+    assert "./none holds no model" in capfd.readouterr().err

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -148,21 +147,18 @@ def test_a_run_across_two_machines_survives_the_loss_of_one(launcher, machines, 
     # 20 steps: it is in the midst of them when the machine is lost.
     words = machines.inside(1, *settings(launcher, zero_stage, "openrlhf.data.max_samples=80"))
     process = launcher.start(*words, LONGREWARD_TEST_MACHINE="driver", **environment)
-    deadline = time.monotonic() + 600
-    while not (run / "checkpoints" / "_actor" / "global_step2" / "metric.json").is_file():
-        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
-        time.sleep(0.5)
+    launcher.wait_for((run / "checkpoints" / "_actor" / "global_step2" / "metric.json").is_file, process)
     for part in ("ray::JudgeWorker", "ray::RolloutRayActor"):
         where = [len(machines.processes(number, part)) for number in (1, 2)]
         assert sum(where) == 2, (part, where)
     assert [len(machines.processes(number, "ray::JudgeWorker")) for number in (1, 2)] == [1, 1]
     assert machines.processes(1, "Actor") and machines.processes(2, "Actor")
     machines.lose(2)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, output
+    code, output = launcher.finish(process)
+    assert code == 1, output
     assert " died (" in output and "resume=true continues there" in output and "Traceback" not in output, output
     machines.start_ray(2)
-    code, output = launcher.run(*words, timeout=900, LONGREWARD_TEST_MACHINE="driver", **environment)
+    code, output = launcher.run(*words, LONGREWARD_TEST_MACHINE="driver", **environment)
     assert code == 0, output
     assert "continuing" in output and "at the checkpoint of step" in output
     summary = json.loads((run / "summary.json").read_text())

@@ -1,0 +1,1 @@
+"""LongReward for other trainers."""

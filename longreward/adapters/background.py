@@ -1,0 +1,119 @@
+"""A LongReward on an event loop of its own, for trainers that call the reward from threads and loops of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+
+from longreward.config import RewardConfig
+from longreward.reward import LongReward
+from longreward.schema import Reward, Sample
+
+_CLOSE_S = 10.0
+
+
+class BackgroundReward:
+    """Scores answers from any thread and any event loop; the scoring itself runs in one thread of its own.
+
+    The thread begins with the first answer. A forked child, which inherits no threads, gets one of its own. It is
+    closed when the interpreter exits, or by `close`; the next answer begins it anew.
+    """
+
+    def __init__(self, config: RewardConfig, *, concurrency: int = 64) -> None:
+        """`concurrency`: answers of one `score` that are in flight at once; the judge has limits of its own."""
+        self._config = config
+        self._concurrency = concurrency
+        self._lock = threading.Lock()
+        self._worker: _Worker | None = None
+        _instances.add(self)
+
+    def submit(self, samples: Iterable[Sample]) -> Future[list[Reward]]:
+        """Begin to score answers. ConfigError where the judge cannot be set up, for example for want of a key."""
+        with self._lock:
+            if self._worker is None:
+                self._worker = _Worker(self._config)
+            worker = self._worker
+        scoring = worker.reward.score_many(samples, concurrency=self._concurrency)
+        return asyncio.run_coroutine_threadsafe(scoring, worker.loop)
+
+    def score(self, samples: Iterable[Sample]) -> list[Reward]:
+        """Score answers and wait for them, results in the order given; errors as `submit`."""
+        return self.submit(samples).result()
+
+    async def score_async(self, samples: Iterable[Sample]) -> list[Reward]:
+        """As `score`, for the caller's own event loop, which goes on meanwhile."""
+        return await asyncio.wrap_future(self.submit(samples))
+
+    def close(self) -> None:
+        """End the thread and the judge's connections. Answers in flight are cancelled."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    def _forget(self) -> None:
+        # Only the parent has the thread. Its loop is kept, or its finalizer would complain in the child.
+        _inherited.append(self._worker)
+        self._lock = threading.Lock()
+        self._worker = None
+
+
+class _Worker:
+    """The thread, its event loop, and the LongReward that is bound to it."""
+
+    loop: asyncio.AbstractEventLoop
+    reward: LongReward
+
+    def __init__(self, config: RewardConfig) -> None:
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run(config, started)), name="longreward", daemon=True
+        )
+        self._thread.start()
+        started.result()
+
+    async def _run(self, config: RewardConfig, started: Future[None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        try:
+            self.reward = LongReward(config)
+        except Exception as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        try:
+            await self._stop.wait()
+        finally:
+            await self.reward.aclose()
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(_CLOSE_S)
+
+
+_instances: set[BackgroundReward] = set()  # kept: a thread is to be closed though nobody has its reward any more
+_inherited: list[_Worker | None] = []
+_shared: dict[str, BackgroundReward] = {}
+
+
+def shared(config: RewardConfig) -> BackgroundReward:
+    """This process's one reward for `config`, so that all who ask share documents, judge limits and spend."""
+    return _shared.setdefault(config.model_dump_json(), BackgroundReward(config))
+
+
+def _after_fork() -> None:
+    for instance in list(_instances):
+        instance._forget()
+
+
+def _close_all() -> None:
+    for instance in list(_instances):
+        instance.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_close_all)

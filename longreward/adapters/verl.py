@@ -1,0 +1,153 @@
+"""LongReward as verl's custom reward function. Written for verl 0.9.1.
+
+    python -m verl.trainer.main_ppo ... reward.num_workers=1 \\
+        reward.custom_reward_function.path=pkg://longreward.adapters.verl \\
+        reward.custom_reward_function.name=compute_score \\
+        +reward.custom_reward_function.reward_kwargs.config=/absolute/path/reward.yaml
+
+Document and question are `extra_info["context"]` and `extra_info["query"]` of the data set's rows.
+
+verl takes no None: with one in a batch it has no rewards at all, and a NaN poisons the whole group. What is safe is an
+exception. verl's trainer (`trainer.use_v1`, the default) then leaves exactly that answer out and keeps its siblings; in
+its asynchronous modes it generates the group anew. Hence `compute_score` raises VoidRewardError where a reward is void.
+Three things to know:
+
+- verl's GRPO takes the plain score as the advantage of an answer that has lost all its siblings.
+- The reward manager `rate_limited` turns every exception, and its own time-out, into a reward of 0: do not use it.
+  LongReward's judge has limits of its own.
+- The trainer of old (`trainer.use_v1=False`) ends at the first exception. `compute_scores` is for the batch reward
+  manager of older verl: it sees the siblings and gives a void the mean of theirs, whose advantage is 0.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from longreward.adapters.background import BackgroundReward, shared
+from longreward.adapters.config import Config, divided, resolve
+from longreward.errors import InputError, LongRewardError
+from longreward.schema import Reward, Sample
+
+Scores = dict[str, float]
+
+
+class VoidRewardError(LongRewardError):
+    """An answer has no reward, for the reasons that the message names; verl is not to train on it."""
+
+
+async def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    config: Config | None = None,
+    processes: int = 1,
+    context_key: str = "context",
+    query_key: str = "query",
+    reward_router_address: str | None = None,
+    reward_model_tokenizer: Any = None,
+) -> Scores:
+    """Score one answer: `score` (the total, 0..10), each dimension that has a weight, and `void` (0.0).
+
+    For verl's reward managers naive, dapo and gdpo (`algorithm.gdpo_reward_keys` may name the dimensions).
+    The keywords are set in `reward_kwargs`: `config` is a reward YAML's path or its content (None: LONGREWARD_CONFIG
+    names the file), `processes` is verl's `reward.num_workers`, which divide the judge's limits among them.
+    `data_source`, `ground_truth` and the reward model's two are verl's and not used.
+
+    VoidRewardError where the judge failed; ConfigError and InputError say what is wrong with the set-up.
+    """
+    sample = _sample(solution_str, extra_info, context_key, query_key)
+    (reward,) = await _reward(config, processes).score_async([sample])
+    return _valid(reward)
+
+
+def compute_score_sync(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    config: Config | None = None,
+    processes: int = 1,
+    context_key: str = "context",
+    query_key: str = "query",
+    reward_router_address: str | None = None,
+    reward_model_tokenizer: Any = None,
+) -> Scores:
+    """As `compute_score`, for the reward manager `remote`, which takes no async function and scores one answer after
+    the other in each of its workers."""
+    sample = _sample(solution_str, extra_info, context_key, query_key)
+    (reward,) = _reward(config, processes).score([sample])
+    return _valid(reward)
+
+
+def compute_scores(
+    data_sources: Sequence[str],
+    solution_strs: Sequence[str],
+    ground_truths: Sequence[Any],
+    extra_infos: Sequence[Mapping[str, Any]],
+    *,
+    config: Config | None = None,
+    processes: int = 1,
+    context_key: str = "context",
+    query_key: str = "query",
+) -> list[Scores]:
+    """Score a batch, for the reward manager `batch` of older verl; values and keywords as in `compute_score`.
+
+    A void answer gets the mean of its valid siblings (those about the same document and question), so that its
+    advantage is 0 wherever a group's mean is taken off, and `void` is 1.0. VoidRewardError where an answer is void and
+    has no valid sibling.
+    """
+    pairs = zip(solution_strs, extra_infos, strict=True)
+    samples = [_sample(answer, about, context_key, query_key) for answer, about in pairs]
+    rewards = _reward(config, processes).score(samples)
+    valid: dict[tuple[str, str], list[Scores]] = defaultdict(list)
+    for sample, reward in zip(samples, rewards, strict=True):
+        if reward.total is not None:
+            valid[sample.context, sample.query].append(_valid(reward))
+    return [
+        _mean(siblings) | {"void": 1.0}
+        if reward.total is None and (siblings := valid[sample.context, sample.query])
+        else _valid(reward)
+        for sample, reward in zip(samples, rewards, strict=True)
+    ]
+
+
+def _reward(config: Config | None, processes: int) -> BackgroundReward:
+    if config is None or isinstance(config, str):
+        return _from_file(config, processes)
+    return shared(divided(resolve(config), processes))
+
+
+@cache
+def _from_file(path: str | None, processes: int) -> BackgroundReward:
+    """The file is read once, not for every answer."""
+    return shared(divided(resolve(path), processes))
+
+
+def _sample(answer: str, extra_info: Mapping[str, Any] | None, context_key: str, query_key: str) -> Sample:
+    about = extra_info or {}
+    for key in (context_key, query_key):
+        if not isinstance(about.get(key), str):
+            there = ", ".join(map(str, about)) or "nothing"
+            raise InputError(
+                f"extra_info[{key!r}] is {about.get(key)!r}, not text (there: {there}); "
+                "put document and question there, or name their keys with reward_kwargs context_key and query_key"
+            )
+    return Sample(id=str(about.get("index", "")), context=about[context_key], query=about[query_key], answer=answer)
+
+
+def _valid(reward: Reward) -> Scores:
+    scores = reward.scores
+    if scores is None:
+        reasons = ", ".join(f"{name}: {reason}" for name, reason in reward.void_reasons.items())
+        raise VoidRewardError(f"no reward for answer {reward.id or 'without index'} ({reasons}); it is left out")
+    return {"score": scores.pop("total")} | scores | {"void": 0.0}
+
+
+def _mean(siblings: list[Scores]) -> Scores:
+    return {name: sum(scores[name] for scores in siblings) / len(siblings) for name in siblings[0]}

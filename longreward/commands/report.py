@@ -1,0 +1,60 @@
+"""`longreward report`: runs or scored files in, one page that opens from disk out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from longreward.commands.accounts import duration
+from longreward.errors import InputError
+from longreward.report import sources
+from longreward.report.build import Built, build
+
+_NAME = "report.html"
+
+
+def report(paths: Sequence[Path], out: Path | None, inputs: Path | None, *, whole: bool) -> int:
+    """Write the report of runs and scored files to `out`, by default into the first run directory or beside the first
+    file. Returns 0. InputError where a path is neither, `out` cannot be written, or there is nothing to show."""
+    opened = sources.named_apart([sources.opened(path) for path in paths])
+    if out is None:
+        first = opened[0]
+        out = first.path / _NAME if first.is_run else first.path.with_name(f"{first.path.stem}.{_NAME}")
+    if any(out.resolve() == source.path.resolve() for source in opened) or out.is_dir():
+        raise InputError(f"--out {out} is a directory or one of the files to read; choose another --out")
+    console, started = Console(soft_wrap=True), time.monotonic()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        built = build(opened, out, inputs, whole=whole)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
+    if not built.answers and not any(source.is_run for source in opened):
+        out.unlink()
+        first_problem = f"; first problem: {opened[0].broken[0]}" if opened[0].broken else ""
+        raise InputError(
+            f"{opened[0].path} holds no scored answer; give a file that `longreward score --out` wrote{first_problem}"
+        )
+    for line in _told(built, time.monotonic() - started):
+        console.print(line, highlight=False, markup=False)
+    console.print(f"report: {out}", highlight=False, markup=False)
+    return 0
+
+
+def _told(built: Built, seconds: float) -> list[str]:
+    lines = [
+        f"{built.answers:,} answers to {built.prompts:,} prompts in {duration(seconds)}, {built.bytes / 1e6:.1f} MB; "
+        f"{built.alarms or 'no'} alarm{'s' * (built.alarms != 1)}"
+    ]
+    if built.broken:
+        lines.append(f"passed over: {built.broken:,} lines that hold no scored answer (half-written, or not JSON)")
+    if built.repeated:
+        lines.append(f"scored again: {built.repeated:,} records, of which the last one with a score counts")
+    supported, other = built.limits
+    if supported is not None:
+        words = f"{supported} characters about supported statements"
+        words += "" if other is None else f" and {other} elsewhere"
+        lines.append(f"judge replies are shortened to {words}, to keep the page small; --whole keeps them")
+    return lines

@@ -1,0 +1,356 @@
+"""What a person should look into, and why: found in the figures of the answers and in the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from longreward import store
+from longreward.errors import InputError
+from longreward.report.curves import Chart, Curves, Line
+from longreward.report.heldout import by_prompt, differences, interval
+from longreward.report.sources import Source
+from longreward.report.suspicious import FLAGS, SPREADLESS
+from longreward.report.table import AFTER, BEFORE, TRAINING, Column, Table
+
+_EXAMPLES = 8
+_ENDS = 0.2
+"""The first and the last fifth of a run are compared: steps of some dozen answers vary too much for single ones."""
+_MIN_STEPS = 10
+_REWARD_RISE = 0.2
+"""Points of 10 that the reward has to rise by: less is within what two runs of the quickstart differ by."""
+_GROWTH = 1.5
+"""Length or number of statements so many times what it was. Better answers are longer too, but seldom by half."""
+_CORRELATION = 0.5
+"""Reward and length within groups: above it, length explains a quarter of what the groups differ by."""
+_MIN_ANSWERS = 50
+"""For what is said of all answers."""
+_SAME = 0.05
+"""Standard deviation (points of 10) under which a dimension tells answers apart no more than rounding does."""
+_NO_SPREAD = 0.3
+"""Share of groups that teach nothing. Some are normal (easy and hopeless prompts); a third is waste."""
+_MIN_GROUPS = 10
+_MAX_DRIFT = 1.0  # where config.yaml has no watch.max_drift; its own default
+_VOID_WINDOW, _MIN_VOID_WINDOW, _VOID_SHARE = 50, 10, 0.2
+"""Answers scored one after the other, and the share of void ones: one in five is no accident of single calls."""
+_VOID_PROMPT = 4
+"""Answers to a prompt, all void, none scored: then it is the prompt (too long, filtered), not the moment."""
+_SUSPICIOUS_SHARE = 0.01
+"""A hundredth of the answers with a sign: an alarm; fewer are a note."""
+
+_SIGNS = {
+    "attack": (
+        "speak to the judge",
+        "They hold words, tags or verdicts that are addressed to the judge. LongReward makes them inert before the "
+        "judge sees them, but a policy that writes them has learnt that something there was worth trying.",
+        "Read them: if their reward is above that of their siblings, the judge is being talked to. Put a few among the "
+        "canaries, and penalise them with a reward function of your own.",
+    ),
+    "hidden": (
+        "hold characters that nobody sees",
+        "Zero-width, direction-changing or control characters do not show on a screen; they can hide words from "
+        "readers and still reach the judge.",
+        "Open one: hidden characters are shown by their code. If the documents hold them as well, clean the data.",
+    ),
+    "copied": (
+        "are mostly copied from the document",
+        "Sentences of the document are always supported, so copying is an easy way to a high faithfulness.",
+        "Compare their faithfulness with their helpfulness: if the total pays for copying, raise the weight of "
+        "helpfulness (reward.weights).",
+    ),
+    "repeated": (
+        "say the same again and again",
+        "Repeated text means that the policy is breaking down, or that length is being paid for.",
+        "Look at KL and length at the steps where it began; lower the learning rate or raise the KL coefficient.",
+    ),
+    "empty": (
+        "say next to nothing and are rewarded",
+        "A judge that rewards an empty answer or a mere opening can be satisfied without any work.",
+        "Read the judge's texts in these answers; a stronger judge, or reward.gates, closes that door.",
+    ),
+}
+
+
+@dataclass
+class Alarm:
+    """`level` is `alarm` or `note`. `filter` opens the answers page with these answers; `examples` are rows."""
+
+    id: str
+    run: int
+    level: str
+    title: str
+    meaning: str
+    action: str
+    figures: list[str]
+    filter: dict[str, str] = field(default_factory=dict)
+    examples: list[int] = field(default_factory=list)
+    charts: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self)
+
+
+def alarms(table: Table, run: int, source: Source, curves: Curves) -> list[Alarm]:
+    """All that holds for a run, alarms first."""
+    rows = np.flatnonzero(table.of("run") == run)
+    finders = (_growth, _flat_dimensions, _no_spread, _suspicious, _void_in_time, _void_prompts, _heldout_fell)
+    found = [alarm for finder in finders for alarm in finder(table, run, rows, curves)]
+    found += _drift(run, source)
+    return sorted(found, key=lambda alarm: alarm.level)
+
+
+def _growth(table: Table, run: int, rows: Column, curves: Curves) -> Iterator[Alarm]:
+    reward = _ends(curves, "reward:total")
+    if reward is None or getattr(curves.chart("reward:total"), "x", "") != "step":
+        return
+    before, after = reward
+    if after - before < _REWARD_RISE:
+        return
+    correlation = _ends(curves, "length_correlation")
+    for identity, what, unit in (("length", "length", "tokens"), ("statements", "number of statements", "statements")):
+        ends = _ends(curves, identity)
+        if ends is None or ends[0] <= 0 or ends[1] < _GROWTH * ends[0]:
+            continue
+        figures = [f"reward {before:.2f} -> {after:.2f}", f"{what} {ends[0]:.1f} -> {ends[1]:.1f} {unit}"]
+        if correlation is not None:
+            strong = ", which is much" if correlation[1] > _CORRELATION else ""
+            figures.append(f"correlation of reward and length within groups: {correlation[1]:.2f}{strong}")
+        figures.append("first against last fifth of the steps")
+        column = "tokens" if identity == "length" else identity
+        mine = rows[table.of("part", rows) == TRAINING]
+        longest = mine[np.argsort(-table.of(column, mine).astype(float), kind="stable")]
+        yield Alarm(
+            f"growth-{identity}",
+            run,
+            "alarm",
+            f"The reward rises while the {what} grows",
+            f"The answers' {what} has grown {ends[1] / ends[0]:.1f}-fold as the reward rose. The policy may be paid "
+            "for more text rather than for better text.",
+            "Read the longest answers of the last steps beside shorter siblings. If the short ones are as good, limit "
+            "rollout.max_new_tokens, weight completeness less (reward.weights), or penalise length.",
+            figures,
+            {"part": "training", "sort": f"-{column}"},
+            _examples(longest),
+            ["reward:total", identity, "length_correlation"],
+        )
+
+
+def _flat_dimensions(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+    for name in table.dimensions:
+        values = table.of(f"score:{name}", rows)
+        valid = rows[np.isfinite(values)]
+        if len(valid) < _MIN_ANSWERS:
+            continue
+        scores = table.of(f"score:{name}", valid)
+        if scores.std() >= _SAME:
+            continue
+        yield Alarm(
+            f"flat-{name}",
+            run,
+            "alarm",
+            f"{name.capitalize()} never varies",
+            f"All answers get the same {name}: it adds a constant to the reward, teaches nothing, and costs its calls.",
+            "Read the judge's texts: a judge that gives everybody the same does not understand the question, or the "
+            "task has nothing to tell apart there. Change the judge, or set the dimension's weight to 0.",
+            [f"{len(valid):,} answers, mean {scores.mean():.2f}, standard deviation {scores.std():.3f}"],
+            {"sort": f"score:{name}"},
+            _examples(valid),
+            [f"reward:{name}"],
+        )
+
+
+def _no_spread(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+    rows = rows[(table.of("part", rows) == TRAINING) & np.isfinite(table.of("total", rows))]
+    count = np.unique(table.of("group", rows), return_counts=True)[1]
+    several = int((count >= 2).sum())
+    alike = rows[table.of("flags", rows) & SPREADLESS > 0]
+    same = len(np.unique(table.of("group", alike)))
+    if several < _MIN_GROUPS or same < _NO_SPREAD * several:
+        return
+    yield Alarm(
+        "no-spread",
+        run,
+        "alarm",
+        "Many groups have no spread",
+        "In these groups all answers got the same reward. Their advantages are 0: they cost generation and judging and "
+        "teach nothing.",
+        "If their reward is high, the prompts are too easy: leave them out. If it is low, they are hopeless, or the "
+        "judge cannot tell the answers apart. reward.min_group_spread leaves such groups out of training.",
+        [
+            f"{same:,} of {several:,} groups ({same / several:.0%})",
+            f"mean reward in them {table.of('total', alike).mean():.2f}",
+        ],
+        {"part": "training", "flag": FLAGS[-1]},
+        _examples(alike[np.argsort(table.of("total", alike), kind="stable")]),
+        ["no_spread"],
+    )
+
+
+def _suspicious(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+    found = table.of("flags", rows)
+    for bit, name in enumerate(FLAGS[:-1]):
+        mine = rows[(found >> bit) & 1 == 1]
+        if not len(mine):
+            continue
+        share = len(mine) / len(rows)
+        title, meaning, action = _SIGNS[name]
+        totals = table.of("total", mine)
+        figures = [f"{len(mine):,} of {len(rows):,} answers ({share:.1%})"]
+        if np.isfinite(totals).any():
+            everyone = np.nanmean(table.of("total", rows))
+            figures.append(f"mean reward {np.nanmean(totals):.2f}; of all answers {everyone:.2f}")
+        best_first = mine[np.argsort(-np.nan_to_num(totals, nan=-1), kind="stable")]
+        yield Alarm(
+            f"suspicious-{name}",
+            run,
+            "alarm" if share >= _SUSPICIOUS_SHARE else "note",
+            f"Answers that {title}",
+            meaning,
+            action,
+            figures,
+            {"flag": name, "sort": "-total"},
+            _examples(best_first),
+        )
+
+
+def _void_in_time(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+    window = min(_VOID_WINDOW, len(rows))
+    if window < _MIN_VOID_WINDOW:
+        return
+    rows = rows[np.argsort(table.of("time", rows), kind="stable")]
+    void = np.isnan(table.of("total", rows))
+    sums = np.concatenate([[0], np.cumsum(void)])
+    in_window = sums[window:] - sums[:-window]
+    worst = int(np.argmax(in_window))
+    share = in_window[worst] / window
+    if share < _VOID_SHARE:
+        return
+    inside = rows[worst : worst + window][void[worst : worst + window]]
+    codes = np.bincount(table.of("status", inside))
+    reason = table.statuses[int(np.argmax(codes))]
+    figures = [
+        f"{in_window[worst]} of {window} answers in a row ({share:.0%}); in the whole run {void.mean():.1%}",
+        f"most frequent reason: {reason}",
+    ]
+    steps = table.of("step", inside)
+    chosen = {"status": "void"}
+    if steps.any():
+        chosen["step"] = f"{steps.min()}-{steps.max()}"
+        figures.append(f"steps {steps.min()} to {steps.max()}")
+    yield Alarm(
+        "void-cluster",
+        run,
+        "alarm",
+        "Void answers come in a cluster",
+        "For a time the judge failed at many answers. They count nowhere, but groups were trained on fewer siblings.",
+        "Open one and read the reason of each call. timeout and rate_limited: more endpoints or fewer calls in flight "
+        "(judge.max_in_flight); parse_error: a judge that cannot keep the format; see also longreward doctor.",
+        figures,
+        chosen,
+        _examples(inside),
+        ["void", "latency"],
+    )
+
+
+def _void_prompts(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+    prompt, void = table.of("prompt", rows), np.isnan(table.of("total", rows))
+    each, where, count = np.unique(prompt, return_inverse=True, return_counts=True)
+    hopeless = (np.bincount(where, void) == count) & (count >= _VOID_PROMPT)
+    if not hopeless.any() or void.all():
+        return
+    mine = rows[hopeless[where]]
+    reasons = np.bincount(table.of("status", mine))
+    yield Alarm(
+        "void-prompts",
+        run,
+        "alarm",
+        "Prompts that are always void",
+        "No answer to these prompts was ever scored, while others were: it is the prompt, not the moment.",
+        "context_length: the document does not fit the judge; filtered: its provider refuses the material. Leave these "
+        "prompts out, or use a judge that takes them.",
+        [f"{hopeless.sum():,} of {len(each):,} prompts", f"most often {table.statuses[int(np.argmax(reasons))]}"],
+        {"status": "void", "sort": "prompt"},
+        _examples(mine[np.unique(table.of("prompt", mine), return_index=True)[1]]),
+    )
+
+
+def _heldout_fell(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+    part = table.of("part", rows)
+    before, after = (by_prompt(table, rows[part == code]) for code in (BEFORE, AFTER))
+    found = interval(differences(before, after, "total"))
+    if found is None or found[2] is None or found[2] >= 0:
+        return
+    mean, low, high, n = found
+    last = rows[part == AFTER]
+    yield Alarm(
+        "heldout-fell",
+        run,
+        "alarm",
+        "The held-out reward fell",
+        "On prompts that it was not trained on the policy is worse than before, whatever the training curves say.",
+        "Compare the answers before and after on the same prompts; an earlier checkpoint may be the better policy.",
+        [f"change {mean:+.2f}, 95% interval {low:+.2f} to {high:+.2f}, {n} prompts"],
+        {"part": "held-out after", "sort": "total"},
+        _examples(last[np.argsort(np.nan_to_num(table.of("total", last), nan=99), kind="stable")]),
+        ["reward:total", "kl"],
+    )
+
+
+def _drift(run: int, source: Source) -> Iterator[Alarm]:
+    rounds = _rounds(source)
+    limit = source.setting("watch", "max_drift")
+    limit = float(limit) if isinstance(limit, int | float) else _MAX_DRIFT
+    far = [row for row in rounds if abs(row["drift"]) > limit or row.get("alarm") is True]
+    if not far:
+        return
+    worst = max(far, key=lambda row: abs(row["drift"]))
+    yield Alarm(
+        "drift",
+        run,
+        "alarm",
+        "The judge has drifted",
+        "Canaries, answers of known quality, get another reward than before. Rewards of before and of now do not "
+        "compare, and what looks like progress may be the judge.",
+        "Find out what has changed behind reward.judge (model, server, weights). Put the same judge back, or begin "
+        "another run.",
+        [
+            f"drift {worst['drift']:+.2f} at step {worst.get('step')} (watch.max_drift is {limit:g})",
+            f"{len(far)} of {len(rounds)} rounds over the limit",
+        ],
+        charts=["canary_total", "canary_drift"],
+    )
+
+
+def drift_chart(source: Source) -> list[Chart]:
+    """The canaries' rounds, for runs whose TensorBoard files have none."""
+    rows = _rounds(source)
+    line = Line("drift", [float(row.get("step") or 0) for row in rows], [float(row["drift"]) for row in rows])
+    return [Chart("canary_drift", "Canaries: drift from the reference", "reward", "canaries", [line])] if rows else []
+
+
+def _rounds(source: Source) -> list[dict[str, Any]]:
+    """The canaries' rounds in which any was scored."""
+    path = source.path / "canaries.jsonl"
+    if not source.is_run or not path.is_file():
+        return []
+    try:
+        return [row for _, row in store.read(path, broken=[]) if isinstance(row.get("drift"), int | float)]
+    except InputError:
+        return []
+
+
+def _ends(curves: Curves, identity: str) -> tuple[float, float] | None:
+    """Means of a curve's first and last fifth; None where it is too short."""
+    chart = curves.chart(identity)
+    values = [value for value in chart.lines[0].y if value is not None] if chart is not None and chart.lines else []
+    if len(values) < _MIN_STEPS:
+        return None
+    size = max(1, int(_ENDS * len(values)))
+    return sum(values[:size]) / size, sum(values[-size:]) / size
+
+
+def _examples(rows: Column) -> list[int]:
+    return [int(row) for row in rows[:_EXAMPLES]]

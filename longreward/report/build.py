@@ -1,0 +1,193 @@
+"""From sources to report.html."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any
+
+import numpy as np
+
+from longreward.report import alarms, curves, heldout, html, pack, steps
+from longreward.report.gather import Gathered, gather
+from longreward.report.sources import Source
+from longreward.report.suspicious import FLAGS, spreadless
+from longreward.report.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
+
+_SHOWN = {name: kind for name, kind in KINDS.items() if name not in ("order", "is_heldout", "offset", "size")}
+_SHOWN |= {"part": "u1", "step": "i4", "group": "u4", "flags": "u1"}
+"""Columns that the page filters and sorts by."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a report holds, for the person who asked for it."""
+
+    answers: int
+    prompts: int
+    alarms: int
+    broken: int
+    repeated: int
+    limits: pack.Limits
+    bytes: int
+
+
+def build(sources: Sequence[Source], out: Path, inputs: Path | None = None, *, whole: bool = False) -> Built:
+    """Write the report of the sources to `out`, or leave what is there. `whole`: with all that the judge said, however
+    large the page gets. OSError where it cannot be written, InputError where `inputs` cannot be read."""
+    gathered = gather(sources, inputs, out.parent)
+    try:
+        return _write(gathered, out, whole=whole)
+    finally:
+        gathered.spool.close()
+
+
+def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
+    table, sources = gathered.table, gathered.sources
+    events = [curves.from_events(source) for source in sources]
+    steps.place_all(table, sources, [found.ends for found in events])
+    _sort(table)
+    with tempfile.TemporaryFile(dir=out.parent) as shelves:
+        limits = pack.WHOLE if whole else pack.limits_for(gathered)
+        counts, flags = pack.write_shelves(pack.Packer(gathered, limits), shelves)
+        alike = spreadless(table.of("group"), table.of("total"))
+        table.columns["flags"] = flags | np.where(table.of("part") == TRAINING, alike, 0).astype("u1")
+        runs = [_run(gathered, number, events[number]) for number in range(len(sources))]
+        scores = {f"score:{name}": "f4" for name in table.dimensions}
+        raw, places = pack.columns(table.columns, _SHOWN | scores)
+        overview = {
+            "built": time.time(),
+            "runs": runs,
+            "rows": len(table),
+            "prompts": len(gathered.prompts),
+            "columns": places,
+            "dimensions": curves.in_order(table.dimensions),
+            "statuses": table.statuses,
+            "parts": PARTS,
+            "flags": FLAGS,
+            "shelves": counts,
+            "limits": limits,
+            "differences": _differences(table, len(sources)),
+        }
+        part = out.with_name(f".{out.name}.part")
+        try:
+            with part.open("wb") as file:
+                html.write_head(file)
+                file.write(pack.element("overview", pack.block(_finite(overview))))
+                file.write(pack.element("columns", pack.block(raw)))
+                file.write(pack.element("prompts", pack.block(pack.prompts_block(gathered.prompts))))
+                shelves.seek(0)
+                copyfileobj(shelves, file, 2**20)
+                html.write_end(file)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+    return Built(
+        answers=len(table),
+        prompts=len(gathered.prompts),
+        alarms=sum(alarm["level"] == "alarm" for run in runs for alarm in run["alarms"]),
+        broken=sum(source.broken_lines for source in sources),
+        repeated=gathered.repeated,
+        limits=limits,
+        bytes=out.stat().st_size,
+    )
+
+
+def _sort(table: Table) -> None:
+    """By prompt, run, part, step, and from best to worst: siblings are neighbours. Void answers come last."""
+    keys = [table.of(name) for name in ("step", "part", "run", "prompt")]
+    table.sort([-np.nan_to_num(table.of("total"), nan=-np.inf), *keys])
+
+
+def _run(gathered: Gathered, number: int, events: curves.Curves) -> dict[str, Any]:
+    table, source = gathered.table, gathered.sources[number]
+    drawn = curves.merged(events, curves.from_answers(table, number, spends=_has_price(source, table, number)))
+    if drawn.chart("canary_drift") is None:
+        drawn.charts += alarms.drift_chart(source)
+    return {
+        "name": source.name,
+        "path": str(source.path),
+        "is_run": source.is_run,
+        "kind": _kind(source),
+        "state": source.state(time.time()),
+        "config": source.config_text,
+        "command": source.command,
+        "summary": source.summary,
+        "counts": _counts(table, number),
+        "broken": {"lines": source.broken_lines, "first": source.broken},
+        "curves": drawn.to_json(),
+        "heldout": heldout.summary(table, number, source),
+        "alarms": [alarm.to_json() for alarm in alarms.alarms(table, number, source, drawn)],
+    }
+
+
+def _counts(table: Table, run: int) -> dict[str, Any]:
+    rows = np.flatnonzero(table.of("run") == run)
+    part, total = table.of("part", rows), table.of("total", rows)
+    time, seconds = table.of("time", rows), table.of("seconds", rows)
+    known = time > 0
+    reasons = np.bincount(table.of("status", rows), minlength=len(table.statuses))
+    return {
+        "answers": len(rows),
+        "training": int(((part == TRAINING) | (part == SCORED)).sum()),
+        "heldout": int(((part > TRAINING) & (part <= HELDOUT)).sum()),
+        "void": int(np.isnan(total).sum()),
+        "reasons": {name: int(n) for name, n in zip(table.statuses[1:], reasons[1:], strict=True) if n},
+        "prompts": len(np.unique(table.of("prompt", rows))),
+        "mean": float(np.nanmean(total)) if np.isfinite(total).any() else None,
+        "steps": int(table.of("step", rows).max(initial=0)),
+        "calls": int(table.of("calls", rows).sum()),
+        "free": int(table.of("free", rows).sum()),
+        "shrunk": int(table.of("shrunk", rows).sum()),
+        "tokens": int(table.of("judge_tokens", rows).sum()),
+        "cost": float(table.of("cost", rows).sum()),
+        "from": float(time[known].min()) if known.any() else None,
+        "to": float((time + seconds)[known].max()) if known.any() else None,
+    }
+
+
+def _kind(source: Source) -> str:
+    """`grpo`, `dpo` and so on, as far as the directory tells."""
+    if not source.is_run:
+        return "scored file"
+    told = (source.summary or {}).get("kind")
+    if isinstance(told, str):
+        return told
+    if source.setting("collect") is not None:
+        return "dpo"
+    estimator = str(source.setting("openrlhf", "algo.advantage.estimator") or "training")
+    return {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator)  # as rl/training.py names them
+
+
+def _has_price(source: Source, table: Table, run: int) -> bool:
+    price = source.setting("reward", "judge", "price")
+    told = price.values() if isinstance(price, dict) else ()
+    return any(isinstance(value, int | float) and value > 0 for value in told) or bool(
+        table.of("cost")[table.of("run") == run].sum() > 0
+    )
+
+
+def _differences(table: Table, runs: int) -> list[dict[str, heldout.Interval]]:
+    """Of each run less the first one: held-out scores on the prompts that both have."""
+    first = heldout.last_scores(table, 0)
+    found = []
+    for run in range(1, runs):
+        last = heldout.last_scores(table, run)
+        each = {name: heldout.interval(heldout.differences(first, last, name)) for name in first}
+        found.append({name: value for name, value in each.items() if value is not None})
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what is no number: summaries and configurations are others' JSON."""
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

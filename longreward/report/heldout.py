@@ -1,0 +1,109 @@
+"""Held-out scores before and after training, with intervals over the prompts."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from longreward.report.sources import Source
+from longreward.report.table import AFTER, BEFORE, HELDOUT, Column, Table
+
+_Z95 = 1.96  # as rl/heldout.py: normal approximation over prompts
+Interval = tuple[float, float | None, float | None, int]
+"""A mean, the ends of its 95% interval (None for a single value), and how many values it is of."""
+
+ByPrompt = dict[str, dict[int, float]]
+"""Dimension (`total` first) -> prompt -> mean of its answers that have a score."""
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """None where there are no values."""
+    if not values:
+        return None
+    mean, n = statistics.fmean(values), len(values)
+    if n == 1:
+        return mean, None, None, n
+    half = _Z95 * statistics.stdev(values) / math.sqrt(n)
+    return mean, mean - half, mean + half, n
+
+
+def by_prompt(table: Table, rows: Column) -> ByPrompt:
+    """The means of some answers. A prompt whose answers are all void is not there."""
+    prompts = table.of("prompt", rows)
+    columns = {"total": table.of("total", rows)}
+    columns |= {name: table.of(f"score:{name}", rows) for name in table.dimensions}
+    # As the run itself does: an answer without a total counts nowhere.
+    valid = np.isfinite(columns["total"])
+    found: ByPrompt = {}
+    for name, values in columns.items():
+        known = valid & np.isfinite(values)
+        each, where = np.unique(prompts[known], return_inverse=True)
+        means = np.bincount(where, values[known]) / np.maximum(np.bincount(where), 1)
+        if len(each):
+            found[name] = {int(prompt): float(mean) for prompt, mean in zip(each, means, strict=True)}
+    return found
+
+
+def differences(before: ByPrompt, after: ByPrompt, name: str) -> list[float]:
+    """After less before, of the prompts that both have."""
+    first, last = before.get(name, {}), after.get(name, {})
+    return [last[prompt] - first[prompt] for prompt in sorted(first.keys() & last.keys())]
+
+
+def last_scores(table: Table, run: int) -> ByPrompt:
+    """Of a run's policy as it ended: held-out scores after training, else those that there are."""
+    mine, part = table.of("run") == run, table.of("part")
+    for wanted in (AFTER, HELDOUT):
+        if (mine & (part == wanted)).any():
+            return by_prompt(table, np.flatnonzero(mine & (part == wanted)))
+    return {}
+
+
+def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
+    """Held-out scores of a run, by the answers in its store; by summary.json or heldout_before.json where those are
+    gone. None where it has none."""
+    mine, part = table.of("run") == run, table.of("part")
+    wanted = [(BEFORE, "before"), (AFTER, "after"), (HELDOUT, "held-out")]
+    columns, scores = [], {}
+    for code, name in wanted:
+        rows = np.flatnonzero(mine & (part == code))
+        if len(rows):
+            scores[name] = by_prompt(table, rows)
+            void = int(np.isnan(table.of("total", rows)).sum())
+            columns.append(_column(name, scores[name], answers=len(rows), void=void))
+    if not columns:
+        return _told(source)
+    change = {}
+    if "before" in scores and "after" in scores:
+        for name in scores["before"]:
+            found = interval(differences(scores["before"], scores["after"], name))
+            if found is not None:
+                change[name] = found
+    return {"columns": columns, "change": change}
+
+
+def _column(name: str, scores: ByPrompt, *, answers: int, void: int) -> dict[str, Any]:
+    means = {dimension: interval(list(values.values())) for dimension, values in scores.items()}
+    return {"name": name, "answers": answers, "void": void, "means": means}
+
+
+def _told(source: Source) -> dict[str, Any] | None:
+    """What the run has written of itself."""
+    told = source.summary or {}
+    columns = []
+    for name in ("before", "after"):
+        found = told.get(name)
+        if isinstance(found, dict):
+            numbers = {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+            n = int(numbers.get("n", 0))
+            means = {k: (v, None, None, n) for k, v in numbers.items() if k not in ("n", "answers", "void")}
+            void, answers = int(numbers.get("void", 0)), int(numbers.get("answers", 0))
+            columns.append({"name": name, "answers": answers, "void": void, "means": means})
+    gain, change = told.get("gain"), {}
+    if isinstance(gain, dict) and isinstance(gain.get("interval"), list) and len(gain["interval"]) == 2:
+        change["total"] = (gain.get("total"), *gain["interval"], gain.get("n"))
+    return {"columns": columns, "change": change} if columns else None

@@ -1,0 +1,174 @@
+"""What a report is made of: a run directory, or a file of scored answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from longreward import store
+from longreward.errors import InputError
+
+_SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
+"""One of these makes a directory a run directory."""
+_RUNNING_S = 600.0
+"""A run that wrote something within this time is taken to be running: the log has a line for each answer, and the
+slowest steps that we know are some minutes."""
+_LOG_LINES, _LOG_BYTES = 40, 64_000  # of the end of logs/train.log
+_LINE_CHARACTERS = 400
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # of a terminal's colours
+_SHOWN_BROKEN = 20
+
+
+@dataclass
+class Source:
+    """A run directory (`is_run`) or a scored file."""
+
+    path: Path
+    is_run: bool
+    name: str
+    broken: list[str] = field(default_factory=list)
+    """The first lines that hold no scored answer, each as `file:line: why`."""
+    broken_lines: int = 0
+    """How many there are. The last line of a file that is being written may be one of them."""
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration; empty where there is none that can be read."""
+        try:
+            found = yaml.safe_load(self.config_text)
+        except yaml.YAMLError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def config_text(self) -> str:
+        return self._text("config.yaml")
+
+    @cached_property
+    def command(self) -> str:
+        return self._text("command.txt")
+
+    @cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """What the run wrote at its end; None where it has not."""
+        return self.json("summary.json")
+
+    def setting(self, *keys: str) -> Any:
+        """A value of the configuration; None where it is not there."""
+        found: Any = self.config
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the run directory; None where it is missing or unreadable."""
+        try:
+            found = json.loads((self.path / name).read_bytes()) if self.is_run else None
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def files(self) -> list[Path]:
+        """Where the scored answers are."""
+        return sorted((self.path / "store").glob("*.jsonl")) if self.is_run else [self.path]
+
+    def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(line number, record) of a file; lines that are none, or half-written, are counted. A file that is gone by
+        now has no rows."""
+        broken: list[str] = []
+        try:
+            for row in store.read(path, broken):
+                yield row
+                self._count(broken)
+        except InputError as error:
+            broken.append(str(error))
+        self._count(broken)
+
+    def pass_over(self, path: Path, number: int, why: str) -> None:
+        """Count a line that is JSON but no scored answer."""
+        self._count([f"{path}:{number}: {why}"])
+
+    def prompt_files(self) -> list[Path]:
+        """Where the documents are: the rendered prompts of a run."""
+        return sorted((self.path / "data").glob("*.jsonl")) if self.is_run else []
+
+    def state(self, now: float) -> dict[str, Any]:
+        """`running`, `finished`, `ended` (no summary, nothing written lately), or `file`; with the time of the last
+        sign of life (seconds since 1970) and the end of the log where the run ended without a summary."""
+        if not self.is_run:
+            return {"state": "file", "at": _changed([self.path])}
+        parts = [*self.files(), *(self.path / "logs").glob("*"), *(self.path / "tensorboard").glob("*/events*")]
+        at = _changed(parts or [self.path])
+        if self.summary is not None:
+            return {"state": "finished", "at": at}
+        if now - at <= _RUNNING_S:
+            return {"state": "running", "at": at}
+        return {"state": "ended", "at": at, "log": self._log_end()}
+
+    def _count(self, broken: list[str]) -> None:
+        if broken:
+            self.broken_lines += len(broken)
+            self.broken += broken[: _SHOWN_BROKEN - len(self.broken)]
+            broken.clear()
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8", errors="replace") if self.is_run else ""
+        except OSError:
+            return ""
+
+    def _log_end(self) -> str:
+        try:
+            with (self.path / "logs" / "train.log").open("rb") as file:
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - _LOG_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        lines = _ESCAPES.sub("", text).splitlines()[-_LOG_LINES:]
+        return "\n".join(line[:_LINE_CHARACTERS] for line in lines)
+
+
+def opened(path: Path) -> Source:
+    """InputError where there is neither a run directory nor a file."""
+    if path.is_dir():
+        if any((path / sign).exists() for sign in _SIGNS):
+            return Source(path, True, path.resolve().name)
+        inside = sorted(p.name for p in path.iterdir() if p.is_dir() and any((p / sign).exists() for sign in _SIGNS))
+        if inside:
+            named = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
+            raise InputError(f"{path} is no run directory but holds some ({named}); give one of them")
+        what = "holds no config.yaml, store/ or tensorboard/" if any(path.iterdir()) else "is empty"
+        raise InputError(f"{path} {what}; give a run directory, or a file that `longreward score --out` wrote")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give a run directory, or a file that `longreward score --out` wrote")
+    return Source(path, False, path.stem)
+
+
+def named_apart(sources: list[Source]) -> list[Source]:
+    """The same with names that differ: as many parts of their paths as it takes."""
+    for length in range(2, 8):
+        if len({source.name for source in sources}) == len(sources):
+            break
+        for source in sources:
+            source.name = "/".join(source.path.resolve().parts[-length:])
+    return sources
+
+
+def _changed(paths: list[Path]) -> float:
+    """When one of the files was last written."""
+    times = []
+    for path in paths:
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times, default=time.time())

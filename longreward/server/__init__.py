@@ -1,0 +1,1 @@
+"""`longreward serve`: the reward over HTTP, by OpenRLHF's remote reward protocol."""

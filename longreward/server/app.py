@@ -1,0 +1,113 @@
+"""The paths of the server, as its /openapi.json tells them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import longreward
+from longreward.openrlhf_protocol import Refusal, RewardReply, RewardRequest
+from longreward.server import metrics
+from longreward.server.auth import TokenGuard
+from longreward.server.refusals import RefusedError
+from longreward.server.service import Service
+
+_log = logging.getLogger("longreward")
+
+_UNCOUNTED = ("/healthz", "/readyz", "/metrics")
+
+
+class State(BaseModel):
+    """Whether the process is up, or ready."""
+
+    status: str
+    detail: str = ""
+
+
+def make_app(service: Service, token: str | None) -> ASGIApp:
+    """The application of one process. With a `token` all paths but health and readiness ask for it."""
+    app = FastAPI(
+        title="LongReward",
+        version=longreward.__version__,
+        description=longreward.__doc__ or "",
+        redirect_slashes=False,
+        root_path_in_servers=False,
+    )
+    guarded: dict[str, Any] = {}
+    refusals = {408: "Too slow", 413: "Too large", 415: "No JSON", 422: "Malformed, or too much of it"}
+    refusals |= {429: "Queue full, see Retry-After", 503: "Not ready, or shutting down"}
+    responses = _described(refusals)
+    if token is not None:
+        guarded["dependencies"] = [Security(HTTPBearer(auto_error=False))]
+        responses |= _described({401: "No token, or a wrong one"})
+
+    async def get_reward(request: Request) -> Response:
+        try:
+            reply = await service.reply(request)
+        except RefusedError as refused:
+            return refused.response()
+        except Exception:
+            _log.exception("a request failed")
+            return RefusedError(503, "an internal error, see the server's log", retry_after_s=1).response()
+        return Response(reply.model_dump_json(), media_type="application/json")
+
+    body = {"required": True, "content": {"application/json": {"schema": RewardRequest.model_json_schema()}}}
+    for path, name in (("/get_reward", "get_reward"), ("/", "get_reward_at_root")):
+        app.post(
+            path,
+            operation_id=name,
+            summary="Score answers",
+            response_model=RewardReply,
+            responses=responses,
+            openapi_extra={"requestBody": body},
+            **guarded,
+        )(get_reward)
+
+    @app.get("/healthz", summary="Whether the process is up")
+    async def healthz() -> State:
+        return State(status="ok")
+
+    @app.get("/readyz", summary="Whether requests should be sent here", responses={503: {"model": State}})
+    async def readyz() -> Response:
+        why = service.not_ready
+        state = State(status="ok") if why is None else State(status="not ready", detail=why)
+        return JSONResponse(state.model_dump(), 200 if why is None else 503)
+
+    unauthorized = {} if token is None else _described({401: "No token, or a wrong one"})
+
+    @app.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=PlainTextResponse,
+        responses=unauthorized,
+        **guarded,
+    )
+    async def metrics_page() -> Response:
+        return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return _Counted(TokenGuard(app, token))
+
+
+def _described(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal, "description": text} for status, text in refusals.items()}
+
+
+class _Counted:
+    """Counts replies by status, whoever sends them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start" and not scope["path"].endswith(_UNCOUNTED):
+                metrics.REQUESTS.labels(str(message["status"])).inc()
+            await send(message)
+
+        await self._app(scope, receive, counting)

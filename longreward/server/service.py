@@ -1,0 +1,144 @@
+"""One process's requests: what is accepted, what is refused, and whether it is ready for more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.requests import Request
+
+from longreward.errors import InputError
+from longreward.openrlhf_protocol import RewardReply, SpecialTokens, items_of, read_request
+from longreward.rollout_rewards import RolloutRewards
+from longreward.server import metrics
+from longreward.server.config import ServeConfig
+from longreward.server.refusals import BodyReader, RefusedError
+
+_log = logging.getLogger("longreward")
+
+_PROBE_EVERY_S = 2.0
+_PATIENCE_S = 10.0
+"""A request that comes before the judge has answered waits for it so long: other workers may be ready already."""
+
+
+class Service:
+    """Replies to requests for rewards."""
+
+    def __init__(self, rollouts: RolloutRewards, config: ServeConfig) -> None:
+        self.config = config
+        self._rollouts = rollouts
+        self._special = SpecialTokens(config.tokenizer)
+        self._bodies = BodyReader(int(config.max_body_mb * 2**20), config.body_timeout_s)
+        self._items = 0
+        self._requests = 0
+        self._draining = False
+        self._not_ready: str | None = "the judge has not answered yet"
+        self._ready = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def become_ready(self) -> None:
+        """Ask the judge until it answers once. The offline judge needs no asking."""
+        while self._rollouts.reward.endpoints is not None:
+            call = await self._rollouts.reward.probe()
+            if call.status == "ok":
+                break
+            self._not_ready = f"the judge does not answer: {call.status}: {call.detail}"
+            _log.warning("%s; asked again", self._not_ready)
+            await asyncio.sleep(_PROBE_EVERY_S)
+        self._not_ready = None
+        self._ready.set()
+
+    async def drain(self) -> None:
+        """Accept no more, and wait until everything accepted is replied to."""
+        self._draining = True
+        await self._idle.wait()
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no request should be sent here now; None: it should."""
+        if self._draining:
+            return "shutting down"
+        endpoints = self._rollouts.reward.endpoints
+        if self._not_ready is None and endpoints is not None:
+            if endpoints.spend.reached:
+                return "judge.spend is used up"
+            if endpoints.given_up is not None:
+                return f"the judge does not answer: {endpoints.given_up}"
+        return self._not_ready
+
+    async def reply(self, request: Request) -> RewardReply:
+        """The reply to a request; RefusedError where there is none."""
+        begun = asyncio.get_running_loop().time()
+        self._admit()
+        with self._under_way():
+            await self._until_ready()
+            body = await self._bodies.read(request)
+            try:
+                asked = read_request(body, self.config.max_items, self.config.max_chars)
+                items = items_of(asked, self._special)
+            except InputError as error:
+                raise RefusedError(422, str(error)) from None
+            del body, asked
+            if self._items + len(items) > self.config.queue:
+                raise RefusedError(429, f"{self._items} answers are waiting (serve.queue)", retry_after_s=1)
+            with self._waiting(len(items)):
+                reply = await self._unless_gone(request, asyncio.create_task(self._rollouts.reply(items, begun)))
+        metrics.SECONDS.observe(asyncio.get_running_loop().time() - begun)
+        return reply
+
+    def _admit(self) -> None:
+        """Refuse before the body is read what would be refused after it."""
+        if self._draining:
+            raise RefusedError(503, "shutting down", retry_after_s=5, unread=True)
+        if self._items >= self.config.queue:
+            raise RefusedError(429, f"{self._items} answers are waiting (serve.queue)", retry_after_s=1, unread=True)
+
+    async def _until_ready(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._ready.wait()
+        except TimeoutError:
+            raise RefusedError(503, self._not_ready or "", retry_after_s=2, unread=True) from None
+
+    async def _unless_gone(self, request: Request, scoring: asyncio.Task[RewardReply]) -> RewardReply:
+        """The reply, or no more judge calls for a client that is gone."""
+        gone = asyncio.create_task(_gone(request))
+        try:
+            await asyncio.wait({scoring, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not scoring.done():
+                raise RefusedError(408, "the client is gone")
+            return scoring.result()
+        finally:
+            gone.cancel()
+            scoring.cancel()
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._requests += 1
+        self._idle.clear()
+        metrics.IN_FLIGHT.set(self._requests)
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            metrics.IN_FLIGHT.set(self._requests)
+            if not self._requests:
+                self._idle.set()
+
+    @contextmanager
+    def _waiting(self, items: int) -> Iterator[None]:
+        self._items += items
+        metrics.QUEUE.set(self._items)
+        try:
+            yield
+        finally:
+            self._items -= items
+            metrics.QUEUE.set(self._items)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,1 @@
+"""Reward functions other than LongReward; rl/rewards.py knows them by name."""

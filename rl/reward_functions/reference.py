@@ -1,0 +1,70 @@
+"""`reward.name: reference`: how well an answer agrees with reference answers, for tasks that have them. No judge."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+
+from longreward.config import Section
+from longreward.errors import JudgeError, Reason
+from rl.prompts import TrainingSample
+from rl.reward_functions.base import RewardWithoutJudge
+
+
+class ReferenceSection(Section):
+    match: Literal["exact", "substring", "f1"] = "f1"
+    """`exact`: the answer is a reference answer; `substring`: it holds one; `f1`: of their words, the best reference
+    counts. Without regard to case, punctuation and width; each character is a word in Chinese and Japanese."""
+    field: str = Field("reference", min_length=1)
+    """The field of the data's rows that holds the reference answer, or a list of them."""
+
+
+class ReferenceReward(RewardWithoutJudge):
+    """10 for full agreement with one of the sample's references, 0 for none."""
+
+    def __init__(self, section: ReferenceSection) -> None:
+        super().__init__("reference")
+        self._agreement, self._field = AGREEMENT[section.match], section.field
+
+    async def scores(self, sample: TrainingSample) -> dict[str, float]:
+        references = [found for found in map(words, sample.reference) if found]
+        if not references:
+            raise JudgeError(Reason.BAD_REQUEST, f"sample {sample.id} has no reference answer in {self._field!r}")
+        answer = words(sample.answer)
+        return {"total": 10 * max(self._agreement(answer, reference) for reference in references)}
+
+
+def words(text: str) -> list[str]:
+    """What is compared: words in small letters, numbers with their sign and fraction, CJK characters one by one."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    # Marks are kept: they are the vowels of many scripts.
+    spaced = "".join(c if c in ".,-" or c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain)
+    return [word.replace(",", "") for word in _WORD.findall(spaced)]
+
+
+_CJK = "\u3041-\u3096\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_NUMBER = r"(?<![\w.,])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)"
+_WORD = re.compile(rf"{_NUMBER}|[{_CJK}]|[^\s.,\-{_CJK}]+")
+
+
+def exact(answer: list[str], reference: list[str]) -> float:
+    return float(answer == reference)
+
+
+def substring(answer: list[str], reference: list[str]) -> float:
+    length = len(reference)
+    return float(any(answer[i : i + length] == reference for i in range(len(answer) - length + 1)))
+
+
+def f1(answer: list[str], reference: list[str]) -> float:
+    """Harmonic mean of precision and recall over words, each counted as often as it occurs."""
+    common = (Counter(answer) & Counter(reference)).total()
+    return 2 * common / (len(answer) + len(reference))
+
+
+AGREEMENT: dict[str, Callable[[list[str], list[str]], float]] = {"exact": exact, "substring": substring, "f1": f1}

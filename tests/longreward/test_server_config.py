@@ -1,0 +1,40 @@
+"""One file for the server and all other commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from longreward.config import validate
+from longreward.errors import ConfigError
+from longreward.server.config import ServerConfig
+
+
+def test_other_commands_pass_over_the_servers_section_and_score_alike(tmp_path, rows):
+    source, config = tmp_path / "in.jsonl", tmp_path / "reward.yaml"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config.write_text("serve: {group_size: 8}\n")
+    for out, words in (("with.jsonl", ["--config", str(config)]), ("without.jsonl", [])):
+        command = [sys.executable, "-m", "longreward", "score", str(source), "--out", str(tmp_path / out), *words]
+        subprocess.run(command, check=True, capture_output=True)
+    kept = [[json.loads(line) for line in (tmp_path / out).open()] for out in ("with.jsonl", "without.jsonl")]
+    assert [(row["scores"], row["config"]) for row in kept[0]] == [(row["scores"], row["config"]) for row in kept[1]]
+
+
+@pytest.mark.parametrize(
+    "serve, words",
+    [
+        ({"deadline_s": 200}, "serve.deadline_s: Input should be less than 180"),
+        ({"group_size": 1}, "serve.group_size: Input should be greater than or equal to 2"),
+        ({"void": "zero"}, "serve.void: Input should be 'neutral' or 'null'"),
+        ({"max_item": 1}, "unknown key 'serve.max_item'; did you mean 'max_items'?"),
+        ({"queue": 10}, "max_items=256 is more than the queue of 10 can ever take"),
+    ],
+)
+def test_a_wrong_setting_is_named(serve, words):
+    with pytest.raises(ConfigError) as told:
+        validate(ServerConfig, {"serve": serve})
+    assert words in str(told.value)
