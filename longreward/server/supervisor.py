@@ -70,6 +70,7 @@ class Supervisor:
 
     def _end(self) -> None:
         self._ending.set()
+        self._coordinator.end()
         self._listening.close()  # ours; the workers have theirs
         self._tell_all(signal.SIGTERM)
 

@@ -70,7 +70,7 @@ async def serve(config: ServerConfig, listening: socket.socket, parent: socket.s
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     tasks = [
         asyncio.create_task(_until_parent_is_gone(link, end)),
-        asyncio.create_task(_drain(end, service, server, listening)),
+        asyncio.create_task(_drain(end, service, link, server, listening)),
         asyncio.create_task(service.become_ready()),
         asyncio.create_task(_meter(reward)),
     ]
@@ -92,10 +92,13 @@ async def _until_parent_is_gone(link: Link, end: asyncio.Event) -> None:
     end.set()
 
 
-async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, listening: socket.socket) -> None:
+async def _drain(
+    end: asyncio.Event, service: Service, link: Link, server: uvicorn.Server, listening: socket.socket
+) -> None:
     """The door stays open in the meantime, so that who comes is told to go elsewhere."""
     await end.wait()
     await service.drain()
+    await link.leave()
     # Closing resets who is still in the backlog: let hardly anybody else in, and tell those who are.
     listening.listen(0)
     await asyncio.sleep(_LAST_CALL_S)
