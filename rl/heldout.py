@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from longreward import store
+from longreward.report.heldout import interval
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
 from rl.prompts import Label
 from rl.reward_client import scores_of
 from rl.rollout_engines import ANSWERS_AT_ONCE, Engines, in_flight
-
-_Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,10 @@ def gain(before: Scores, after: Scores, dimension: str = "total") -> dict[str, A
     """After - before over the prompts scored in both: mean and 95% interval (normal approximation)."""
     ids = before.prompts.keys() & after.prompts.keys()
     differences = [after.prompts[i][dimension] - before.prompts[i][dimension] for i in sorted(ids)]
-    if len(differences) < 2:
-        return {"n": len(differences), "total": None, "interval": None}
-    mean = statistics.fmean(differences)
-    half = _Z95 * statistics.stdev(differences) / math.sqrt(len(differences))
-    return {"n": len(differences), "total": round(mean, 4), "interval": [round(mean - half, 4), round(mean + half, 4)]}
+    mean, low, high, n = interval(differences) or (None, None, None, 0)
+    if mean is None or low is None or high is None:
+        return {"n": n, "total": None, "interval": None}
+    return {"n": n, "total": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
 
 
 def markdown(names: Sequence[str], scores: Sequence[Scores]) -> str:

@@ -90,10 +90,8 @@ class Progress:
         return View("step", self._step, self._steps, passed, left, figures, notes, over)
 
     def _watch(self) -> None:
-        last = self._before = totals(self._workers)
-        step = self._first_step
-        told = step
-        begun = last["train"]
+        self._before = totals(self._workers)
+        told, begun = self._first_step, self._before["train"]
         while not self._ended.wait(_POLL_S):
             try:
                 self._tell_of_a_pause()
@@ -104,16 +102,17 @@ class Progress:
             if reached > told:
                 told = reached
                 self._on_step(reached)
-            if (reached < step + self._every and reached < self._steps) or reached <= step:
+            if (reached < self._step + self._every and reached < self._steps) or reached <= self._step:
                 continue
-            self._step = step = reached
-            self._pace.reached(step)
-            scores = self._scores(last, now)
+            self._step = reached
+            self._pace.reached(reached)
+            scored = now.get(f"{SUM}n", 0) - self._before.get(f"{SUM}n", 0)
+            scores = self._scores(scored)
             for name, value in scores.items():
                 self._courses.setdefault(name, []).append(value)
             if not self._screen.is_live:
-                self._console.print(self._line(scores, last, now), highlight=False, soft_wrap=True)
-            last = self._before = now
+                self._console.print(self._line(scores, scored), highlight=False, soft_wrap=True)
+            self._before = now
 
     def _tell_of_a_pause(self) -> None:
         if self._workers.limits is None:
@@ -132,15 +131,15 @@ class Progress:
             self._console.print("the cap was raised: the run goes on", highlight=False)
         self._paused = state["paused"]
 
-    def _scores(self, last: dict[str, float], now: dict[str, float]) -> dict[str, float]:
-        """The mean reward and its parts, of what was scored between the two."""
-        scored = now.get(f"{SUM}n", 0) - last.get(f"{SUM}n", 0)
+    def _scores(self, scored: float) -> dict[str, float]:
+        """The mean reward and its parts, of what was scored since the last step was told of: so many valid answers."""
+        now, last = self._now, self._before
         names = [name for name in ["total", *self._dimensions] if SUM + name in now]
         return {name: (now[SUM + name] - last.get(SUM + name, 0)) / scored for name in names} if scored > 0 else {}
 
-    def _line(self, scores: dict[str, float], last: dict[str, float], now: dict[str, float]) -> str:
-        scored = now.get(f"{SUM}n", 0) - last.get(f"{SUM}n", 0)
-        void = 1 - scored / max(1.0, now["train"] - last["train"])
+    def _line(self, scores: dict[str, float], scored: float) -> str:
+        now = self._now
+        void = 1 - scored / max(1.0, now["train"] - self._before["train"])
         parts = [f"step {self._step:>{len(str(self._steps))}}/{self._steps}"]
         parts += [f"{SHORT.get(name, name)} {value:.2f}" for name, value in scores.items()]
         parts.append(f"void {max(0.0, void):.0%}")

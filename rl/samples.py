@@ -133,8 +133,8 @@ def rows(step: int, answers: Sequence[Answer], dimensions: Sequence[str]) -> lis
     for number, answer in enumerate(answers):
         scores = {verdict.about: verdict.score for verdict in answer.dimensions}
         judge = "\n".join(f"{v.about}: {_value(v)}: {v.text}" for v in answer.dimensions)
-        facts = "\n".join(f"{number}. {_support(v)}: {v.about}" for number, v in enumerate(answer.statements, 1))
-        evidence = "\n\n".join(_held_against(number, v) for number, v in enumerate(answer.statements, 1))
+        facts = "\n".join(f"{fact}. {_support(v)}: {v.about}" for fact, v in enumerate(answer.statements, 1))
+        evidence = "\n\n".join(_held_against(fact, v) for fact, v in enumerate(answer.statements, 1))
         row = [step, place(number, answers), answer.id, answer.question, answer.answer, answer.total]
         found.append([*row, *(scores.get(name) for name in dimensions), judge, facts, evidence])
     return found

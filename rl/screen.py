@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import fmean
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -118,10 +119,10 @@ class Figure:
     def cells(self) -> tuple[Text, Text, Text, Text]:
         """Its name, its mean of late, how that differs from the first ones, and its course."""
         span = window(len(self.values))
-        now = mean(self.values[-span:])
+        now = fmean(self.values[-span:])
         change = Text("")
         if len(self.values) > 1:
-            change = Text(f"{now - mean(self.values[:span]):+.2f}", style="cyan")
+            change = Text(f"{now - fmean(self.values[:span]):+.2f}", style="cyan")
         bold = "bold" if self.name == "reward" else ""
         return (
             Text(self.name, style=bold),
@@ -142,11 +143,7 @@ def spark(values: Sequence[float]) -> str:
         return ""
     width = min(_SPARK, len(values))
     ends = [round(place * len(values) / width) for place in range(width + 1)]
-    binned = [mean(values[begin:end]) for begin, end in pairwise(ends)]
+    binned = [fmean(values[begin:end]) for begin, end in pairwise(ends)]
     low, high = min(binned), max(binned)
     scale = (len(_LEVELS) - 1) / (high - low) if high > low else 0.0
     return "".join(_LEVELS[round((value - low) * scale)] for value in binned)
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -12,7 +12,7 @@ import numpy as np
 from longreward.report.sources import Source
 from longreward.report.table import AFTER, BEFORE, HELDOUT, Column, Table
 
-_Z95 = 1.96  # as rl/heldout.py: normal approximation over prompts
+_Z95 = 1.96
 Interval = tuple[float, float | None, float | None, int]
 """A mean, the ends of its 95% interval (None for a single value), and how many values it is of."""
 
@@ -21,7 +21,7 @@ ByPrompt = dict[str, dict[int, float]]
 
 
 def interval(values: Sequence[float]) -> Interval | None:
-    """None where there are no values."""
+    """Of the mean of these values, one for each prompt, by the normal approximation. None where there are none."""
     if not values:
         return None
     mean, n = statistics.fmean(values), len(values)
