@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from longreward import store
 from longreward.errors import ConfigError
 from longreward.evaluation import Item, Kind, compare, load, score, summarise, summarise_pairs
+from longreward.report.sources import POLICIES
 from rl import command
 from rl.config import RunConfig
 from rl.dpo_config import load_any
@@ -67,8 +69,12 @@ def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
     with session.open_session(config, verbose=verbose, trains=False) as run:
         models = [_absolute(model) for model in models] or [vars(run.args)["actor.model_name_or_path"]]
         names = _names(models)
-        policies = []
+        policies: list[Evaluated] = []
+        sampled: list[dict[str, Any]] = []
         for model, name in zip(models, names, strict=True):
+            # The store has the answers of all of them: those of one were scored before the next one began.
+            sampled.append({"name": name, "model": model, "begun": time.time()})
+            store.write_json(config.directory / POLICIES, {"policies": sampled})
             with training.watched(run):
                 policies.append(_sample(run, model, name, sets))
         summary: dict[str, Any] = {"kind": "evaluation", "models": dict(zip(names, models, strict=True))}
@@ -140,7 +146,7 @@ def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[Scores], pa
         return {"scores": scores[0].summary()}
     first, last = scores
     found = {"before": first.summary(), "after": last.summary(), "gain": gain(first, last)}
-    progress.print_table(run.console, first, last, found["gain"])
+    progress.print_table(run.console, first, last, found["gain"], names)
     return found
 
 

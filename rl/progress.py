@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -166,14 +166,20 @@ class _Pace:
             self.step_s = (now - self._first[0]) / (step - self._first[1])
 
 
-def print_table(console: Console, before: Scores, after: Scores | None, gain: dict[str, Any] | None) -> None:
-    """Held-out means before and after training, and the gain with its 95% interval."""
+def print_table(
+    console: Console,
+    before: Scores,
+    after: Scores | None,
+    gain: dict[str, Any] | None,
+    names: Sequence[str] = ("before", "after"),
+) -> None:
+    """Held-out means before and after training, or of two policies, and the gain with its 95% interval."""
     console.print(
         f"\nheld-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers", highlight=False
     )
     table = Table()
     table.add_column("")
-    for heading in ["before", "after", "change"] if after else ["score"]:
+    for heading in [*names, "change"] if after else ["score"]:
         table.add_column(heading, justify="right")
     old, new = before.means(), after.means() if after else {}
     for name in before.names:

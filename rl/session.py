@@ -100,18 +100,20 @@ def open_session(config: RunConfig, *, verbose: bool, trains: bool = True) -> It
     `trains`: OpenRLHF's online loop, not only rollouts. ConfigError or InputError with one sentence for everything that
     can be known to fail before.
     """
-    rewards.check(config.reward)
-    plan = _checked(config, trains=trains)
-    if config.needs_judge:
-        preflight.judge(config)
-    preflight.remote_reward(config)
+    with _waiting("checking the configuration and the judge", verbose=verbose):
+        rewards.check(config.reward)
+        plan = _checked(config, trains=trains)
+        if config.needs_judge:
+            preflight.judge(config)
+        preflight.remote_reward(config)
     os.environ.update(plan.env_vars)
     cpu_backend.apply()
     import ray
 
     try:
         # Before the run directory is made: a cluster that is too small must not move an earlier run aside.
-        cluster.connect(config, cluster.needed(plan.args, config, trains=trains), plan.device, plan.env_vars)
+        with _waiting("starting Ray, or connecting to it", verbose=verbose):
+            cluster.connect(config, cluster.needed(plan.args, config, trains=trains), plan.device, plan.env_vars)
         cluster.stop_on_sigterm()  # after Ray, which takes the signal over
         with _directory(plan, verbose=verbose) as session:
             if config.needs_judge and config.reward.judge.kind == "offline":
@@ -194,6 +196,18 @@ def _directory(plan: _Plan, *, verbose: bool) -> Iterator[Session]:
             session.say(f"the earlier run of this name is kept in {moved}")
         with nullcontext() if verbose else session.screen.live():
             yield session
+
+
+@contextmanager
+def _waiting(text: str, *, verbose: bool) -> Iterator[None]:
+    """A sign of life on a terminal, while there is no run directory yet and so no log."""
+    console = Console()
+    if verbose or not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        console.show_cursor(True)  # a run that is killed would leave the terminal without one
+        yield
 
 
 def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:

@@ -67,7 +67,8 @@ def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
     """Held-out scores of a run, by the answers in its store; by summary.json or heldout_before.json where those are
     gone. None where it has none."""
     mine, part = table.of("run") == run, table.of("part")
-    wanted = [(BEFORE, "before"), (AFTER, "after"), (HELDOUT, "held-out")]
+    first, last = _names(source)
+    wanted = [(BEFORE, first), (AFTER, last), (HELDOUT, "held-out")]
     columns, scores = [], {}
     for code, name in wanted:
         rows = np.flatnonzero(mine & (part == code))
@@ -78,12 +79,20 @@ def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
     if not columns:
         return _told(source)
     change = {}
-    if "before" in scores and "after" in scores:
-        for name in scores["before"]:
-            found = interval(differences(scores["before"], scores["after"], name))
+    if first in scores and last in scores:
+        for name in scores[first]:
+            found = interval(differences(scores[first], scores[last], name))
             if found is not None:
                 change[name] = found
     return {"columns": columns, "change": change}
+
+
+def _names(source: Source) -> tuple[str, str]:
+    """Of the scores that are compared: one policy before and after training, or two policies."""
+    if len(source.policies) > 1:
+        (first, _), (last, _), *_ = source.policies
+        return first, last
+    return "before", "after"
 
 
 def _column(name: str, scores: ByPrompt, *, answers: int, void: int) -> dict[str, Any]:
@@ -95,8 +104,8 @@ def _told(source: Source) -> dict[str, Any] | None:
     """What the run has written of itself."""
     told = source.summary or {}
     columns = []
-    for name in ("before", "after"):
-        found = told.get(name)
+    for key, name in zip(("before", "after"), _names(source), strict=True):
+        found = told.get(key)
         if isinstance(found, dict):
             numbers = {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
             n = int(numbers.get("n", 0))

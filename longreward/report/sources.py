@@ -18,6 +18,9 @@ from longreward.errors import InputError
 
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
 """One of these makes a directory a run directory."""
+POLICIES = "policies.json"
+"""Of a run directory in which several policies were evaluated, one after the other: the name of each, and when its
+first answer may have been scored."""
 _RUNNING_S = 600.0
 """A run that wrote something within this time is taken to be running: the log has a line for each answer, and the
 slowest steps that we know are some minutes."""
@@ -60,6 +63,15 @@ class Source:
     def summary(self) -> dict[str, Any] | None:
         """What the run wrote at its end; None where it has not."""
         return self.json("summary.json")
+
+    @cached_property
+    def policies(self) -> list[tuple[str, float]]:
+        """Name and begin (seconds since 1970) of each policy that was evaluated; empty where a policy was trained."""
+        found = (self.json(POLICIES) or {}).get("policies")
+        rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        return [
+            (str(row.get("name")), float(row["begun"])) for row in rows if isinstance(row.get("begun"), int | float)
+        ]
 
     def setting(self, *keys: str) -> Any:
         """A value of the configuration; None where it is not there."""

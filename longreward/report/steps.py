@@ -1,7 +1,8 @@
 """Which training step an answer belongs to, what it was scored for, and which answers are its siblings.
 
 The store tells none of that. An answer's part follows from the order in time: held-out answers before the first
-training answer are `held-out before`, those after the last one `held-out after`.
+training answer are `held-out before`, those after the last one `held-out after`. Where two policies were evaluated, the
+first one's are `held-out before`, the other's `held-out after`.
 
 Steps are told in one of two ways. With TensorBoard files of a synchronous run: the step whose figures are the first to
 be written after the answer was scored, since a step's answers are all there before it trains and the next ones are
@@ -30,7 +31,7 @@ def place_all(table: Table, sources: Sequence[Source], ends: Sequence[Sequence[t
     for run, source in enumerate(sources):
         rows = np.flatnonzero(table.of("run") == run)
         if source.is_run:
-            part[rows] = _parts(table, rows)
+            part[rows] = _parts(table, rows, source)
             training = rows[part[rows] == TRAINING]
             step[training] = _steps(table, training, source, ends[run])
     table.columns |= {"part": part, "step": step}
@@ -38,7 +39,7 @@ def place_all(table: Table, sources: Sequence[Source], ends: Sequence[Sequence[t
     table.columns["group"] = np.unique(identity, axis=1, return_inverse=True)[1].astype("u4").reshape(-1)
 
 
-def _parts(table: Table, rows: Column) -> Column:
+def _parts(table: Table, rows: Column, source: Source) -> Column:
     time, heldout = table.of("time", rows), table.of("is_heldout", rows) == 1
     found = np.where(heldout, HELDOUT, TRAINING)
     training = time[~heldout]
@@ -46,6 +47,8 @@ def _parts(table: Table, rows: Column) -> Column:
         found[heldout & (time < training.min())] = BEFORE
         found[heldout & (time >= training.min())] = DURING
         found[heldout & (time > training.max())] = AFTER
+    elif len(source.policies) > 1:
+        found = np.where(time < source.policies[1][1], BEFORE, AFTER)
     return found
 
 

@@ -187,6 +187,24 @@ def test_heldout_answers_are_told_apart_by_time_and_compared(make_run, report):
     assert n == 4 and low < mean < high and mean == pytest.approx(1.15)
 
 
+def test_two_policies_of_an_evaluation_are_told_apart_and_named(make_run, report):
+    run = make_run(openrlhf={})
+    for begin, better in ((0, 0.0), (1, 1.5)):
+        begun = run.time + 0.5
+        policies = [{"name": "base", "begun": begun}, {"name": "tuned", "begun": begun}][: begin + 1]
+        if begin:
+            policies[0]["begun"] -= 100
+        (run.path / "policies.json").write_text(json.dumps({"policies": policies}))
+        for i in range(4):
+            run.prompt(f"h{i}", DOCUMENT, split="heldout")
+            run.answer(f"h{i}", f"answer {i}", 4.0 + better + i * better / 10, split="heldout")
+    page = report(run)
+    found = page.overview["runs"][0]["heldout"]
+    assert [(column["name"], column["answers"]) for column in found["columns"]] == [("base", 4), ("tuned", 4)]
+    mean, low, high, n = found["change"]["total"]
+    assert n == 4 and low < mean < high and mean == pytest.approx(1.725)
+
+
 def test_two_runs_share_prompts_and_are_compared(make_run, report):
     first, second = make_run("first", **GRPO), make_run("second", **GRPO)
     for run, better in ((first, 0), (second, 1)):

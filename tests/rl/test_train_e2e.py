@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from longreward.report import heldout
+from longreward.report.gather import gather
+from longreward.report.sources import opened
+from longreward.report.steps import place_all
+
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 DIMENSIONS = {"helpfulness", "logicality", "faithfulness", "completeness"}
@@ -156,7 +161,7 @@ def test_the_judge_got_its_key(submitted, module_judge):
     assert set(module_judge.keys) == {f"Bearer {SECRETS[0]}"}
 
 
-def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, module_judge):
+def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, module_judge, tmp_path):
     _, _, run = submitted
     launcher, address = cluster
     words = [sys.executable, "rl/evaluate.py", "--config", "configs/grpo_cpu.yaml", "--model", str(run / "model")]
@@ -175,6 +180,12 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     assert set(summary["longbench"]["policies"]) == set(summary["models"]) == {"policy", "model"}
     assert len(list((folder / "answers").glob("longbench*.jsonl"))) == 4
     assert summary["short"]["items"] == 6
+    assert "│ policy │ model │" in output, output  # of the held-out table: who is compared with whom
+    source = opened(folder)
+    gathered = gather([source], None, tmp_path)
+    place_all(gathered.table, [source], [[]])
+    shown = heldout.summary(gathered.table, 0, source)["columns"]
+    assert [(column["name"], column["answers"]) for column in shown] == [("policy", 8), ("model", 8)]
     page = (folder / "evaluation.md").read_text()
     assert "| **average** |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
 
