@@ -180,7 +180,7 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     assert set(summary["longbench"]["policies"]) == set(summary["models"]) == {"policy", "model"}
     assert len(list((folder / "answers").glob("longbench*.jsonl"))) == 4
     assert summary["short"]["items"] == 6
-    assert "│ policy │ model │" in output, output  # of the held-out table: who is compared with whom
+    assert "┃ policy ┃ model ┃ change ┃" in output, output  # of the held-out table: who is compared with whom
     source = opened(folder)
     gathered = gather([source], None, tmp_path)
     place_all(gathered.table, [source], [[]])
