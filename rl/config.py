@@ -194,6 +194,8 @@ _MUST_STAY = (
 
 PASSED_ON = ("openrlhf", "train_dpo", "train_sft")
 """Sections whose keys are another program's own flags, nested or dotted."""
+_PROGRAMS = {**dict.fromkeys(("train_dpo", "collect", "pair", "short"), "rl/dpo.py"), "train_sft": "rl/sft.py"}
+"""Sections that only one program's configurations have."""
 
 
 class RunConfig(Section):
@@ -281,6 +283,12 @@ def load_as(model: type[C], path: Path, overrides: list[str]) -> C:
     if wrong := [word for word in overrides if word.startswith("-")]:
         raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
     data = base.load_yaml(path)
+    for name, program in _PROGRAMS.items():
+        if name in data and name not in model.model_fields:
+            raise ConfigError(
+                f"config file {path} is one of {program}'s: it has the section {name!r}; run "
+                f"`python {program} --config {path}`, with --dry-run to check it only"
+            )
     for name in PASSED_ON:
         section = data.get(name)
         if isinstance(section, dict):

@@ -154,6 +154,11 @@ def test_a_hub_model_says_what_was_not_checked(tmp_path, monkeypatch, capsys):
         (["--config", "configs/grpo_cpu.yaml", "openrlhf.actor.adam.lrr=1"], "did you mean 'actor.adam.lr'?"),
         (["--config", "configs/grpo_cpu.yaml", "--verbos"], "unrecognized arguments: --verbos"),
         (["--config", "configs/grpo_cpu.yaml", "reward.name=nice"], "reward.name 'nice' is unknown"),
+        (
+            ["--config", "configs/dpo_cpu.yaml"],
+            "run `python rl/dpo.py --config configs/dpo_cpu.yaml`, with --dry-run to",
+        ),
+        (["--config", "configs/sft_cpu.yaml"], "is one of rl/sft.py's: it has the section 'train_sft'"),
     ],
 )
 def test_a_users_error_is_one_sentence_and_exit_code_2(words, sentence, monkeypatch, capsys):
