@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from longreward.config import Section
 from longreward.server.config import ServeConfig
@@ -109,7 +108,7 @@ def default(field: FieldInfo) -> str:
     if field.is_required():
         return "**needed**"
     value = field.get_default(call_default_factory=True)
-    if value is PydanticUndefined or value in ({}, []):
+    if value in ({}, []):
         return "none"
     if isinstance(value, dict):
         return f"`{{{', '.join(f'{name}: {each:g}' for name, each in value.items())}}}`"
