@@ -261,7 +261,7 @@ def test_a_killed_run_continues_without_paying_again(agree, tmp_path, judged, ju
     judge_server.latency = 0.2
     command = [sys.executable, "-m", "longreward", "agree", source, "--out", out, *judged, "--concurrency", "2"]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 200
     while not (out.exists() and len(out.read_bytes().splitlines()) >= 5):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)

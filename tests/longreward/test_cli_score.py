@@ -65,7 +65,7 @@ def test_a_killed_run_continues_where_it_stopped(tmp_path, rows, judge_server):
     arguments = [source, "--out", out, "--judge", "openai", "--base-url", judge_server.url, "--model", "judge"]
     command = [sys.executable, "-m", "longreward", "score", *map(str, arguments), "--concurrency", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 200
     while not (out.exists() and len(out.read_bytes().splitlines()) >= 4):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)

@@ -160,7 +160,7 @@ def serve(launcher: Launcher) -> Iterator[Callable[[dict[str, Any]], str]]:
         process.terminate()
         assert process.stdout is not None
         with process.stdout:
-            assert process.wait(20) == 0, process.stdout.read()
+            assert process.wait(120) == 0, process.stdout.read()
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _kill(launcher: Launcher) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (left := launcher.descendants()) and time.monotonic() < deadline:
         for pid in left:
             try:

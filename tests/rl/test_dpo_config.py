@@ -138,7 +138,7 @@ def test_a_dry_run_writes_what_would_be_done(path, tmp_path, capfd, monkeypatch)
 def test_help_is_there_at_once(script):
     started = time.monotonic()
     words = [sys.executable, f"rl/{script}", "--help"]
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     wall = time.monotonic() - started
     assert result.returncode == 0 and "--config" in result.stdout
     assert wall < 5  # half a second where the machine is idle

@@ -65,7 +65,7 @@ def pipeline(cluster, judged):
     judge = judged
     runs = launcher.directory / "runs"
     killed = launcher.start(*words(launcher, "killed", *judge, "collect.answers_in_flight=12"), RAY_ADDRESS=address)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while sum(1 for path in (runs / "killed/store").glob("*") for _ in path.open()) < 12:
         assert killed.poll() is None, killed.stdout.read()
         assert time.monotonic() < deadline, "nothing was collected"

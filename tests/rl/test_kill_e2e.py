@@ -79,7 +79,7 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
     repeated = sum(count - 1 for count in asked.values() if count > 1)
     assert repeated <= in_flight + 6
     launcher.wait_until_gone(20)
-    code, output = launcher.train(*words, timeout=60)
+    code, output = launcher.train(*words)
     assert code == 0 and "is finished" in output
 
 

@@ -57,7 +57,7 @@ def test_a_paused_run_goes_on_when_the_cap_is_raised_and_ctrl_c_ends_it(launcher
     more = {"reward.judge.spend.max_cost": 0.1, "reward.on_spend_cap": "pause", "reward.answer_timeout_s": 5}
     process = launcher.start(*launcher.train_words(*settings(judge_server, tiny, **more)))
     run = launcher.directory / "runs" / "capped"
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 900
     while not ((run / "spend.json").exists() and spend(run)["paused"]):
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline

@@ -199,7 +199,7 @@ def test_too_few_gpus_are_told_at_once(submitted, cluster):
     assert code == 2
     assert "the run needs 5 GPUs (1 learners + 1 reference + 3 vLLM engines) and Ray has 4" in output
     assert "Traceback" not in output and len(output.strip().splitlines()) == 1, output
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 120
 
 
 def test_the_job_left_nothing_on_the_cluster(submitted, cluster):
@@ -208,7 +208,7 @@ def test_the_job_left_nothing_on_the_cluster(submitted, cluster):
     _, address = cluster
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while (free := ray.available_resources().get("GPU", 0)) != 4:
             assert time.monotonic() < deadline, f"{free} of 4 GPUs are free"
             time.sleep(0.5)

@@ -56,7 +56,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(launcher, mistake):
 def test_a_hanging_judge_is_given_up(launcher, judge_server):
     judge_server.latency = 100
     settings = ["reward.judge.kind=openai", f"reward.judge.base_url={judge_server.url}", "reward.judge.model=m"]
-    code, output = launcher.train(*settings, timeout=60)
+    code, output = launcher.train(*settings)
     assert code == 2 and "did not answer: timeout" in output
 
 

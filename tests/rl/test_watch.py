@@ -88,7 +88,7 @@ def rounds(run):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not come"
@@ -114,7 +114,7 @@ def test_samples_and_canaries_go_to_tensorboard_and_wandb(small_ray, session, ca
             due = {2: lambda: 2 in texts(run), 3: lambda: len(rounds(run)) == 2, 4: lambda: 4 in texts(run)}
             wait_for(due.get(step, lambda: True))
         begun = time.monotonic()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert not watched._thread.is_alive()
     shown = texts(run)
     assert list(shown) == [2, 4]
@@ -147,7 +147,7 @@ def test_a_drift_ends_the_run_with_a_sentence(small_ray, session, canaries_file,
             wait_for(lambda: rounds(run))
             judge_server.script |= {"helpfulness": "[[4]]", "logicality": "[[4]]"}
             watched.on_step(1)
-            time.sleep(20)
+            time.sleep(120)
     assert watched.summary()["canaries"]["alarms"] == 1
     assert "\x1b[33mthe judge has drifted" in screen(run)
     assert scalars(run)["watch/canary_drift"] == [(0, 0.0), (1, -2.0)]
