@@ -157,3 +157,8 @@ class Reward(Record):
     def void_reasons(self) -> dict[str, str]:
         """The dimensions without a score, each with its reason."""
         return {name: d.status for name, d in self.dimensions.items() if d.score is None}
+
+    @property
+    def why_void(self) -> str:
+        """The same in words, as `completeness: timeout, logicality: parse_error`; empty where none is missing."""
+        return ", ".join(f"{name}: {reason}" for name, reason in self.void_reasons.items())

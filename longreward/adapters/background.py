@@ -98,14 +98,21 @@ class _Worker:
 _instances: set[BackgroundReward] = set()  # kept: a thread is to be closed though nobody has its reward any more
 _inherited: list[_Worker | None] = []
 _shared: dict[str, BackgroundReward] = {}
+_shared_lock = threading.Lock()
 
 
 def shared(config: RewardConfig) -> BackgroundReward:
     """This process's one reward for `config`, so that all who ask share documents, judge limits and spend."""
-    return _shared.setdefault(config.model_dump_json(), BackgroundReward(config))
+    key = config.model_dump_json()
+    with _shared_lock:
+        if key not in _shared:
+            _shared[key] = BackgroundReward(config)
+        return _shared[key]
 
 
 def _after_fork() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()  # another thread of the parent may have held it
     for instance in list(_instances):
         instance._forget()
 

@@ -174,12 +174,12 @@ class _Scoring:
         if "log_extra" in about:
             for name in names:
                 about["log_extra"](f"longreward/{name}", [((r and r.scores) or {}).get(name) for r in rewards])
-            about["log_extra"]("longreward/void", [_reasons(reward) if reward else "" for reward in rewards])
+            about["log_extra"]("longreward/void", [reward.why_void if reward else "" for reward in rewards])
         self._watch(void, mine)
 
     def _watch(self, void: list[Reward], scored: list[Reward]) -> None:
         if void:
-            reasons = Counter(_reasons(reward) for reward in void).most_common()
+            reasons = Counter(reward.why_void for reward in void).most_common()
             told = ", ".join(f"{count} {reason}" for reason, count in reasons)
             logger.warning("%d of %d answers have no reward and are not trained on: %s", len(void), len(scored), told)
         self._recent.extend(reward.total is None for reward in scored)
@@ -189,11 +189,6 @@ class _Scoring:
                 f"{rate:.0%} of the last {len(self._recent)} rewards are void (max_void_rate is "
                 f"{self._max_void_rate:.0%}): the judge fails; mend it and continue from the last checkpoint"
             )
-
-
-def _reasons(reward: Reward) -> str:
-    """The dimensions without a score and why, as `completeness: timeout`; empty where none is missing."""
-    return ", ".join(f"{name}: {reason}" for name, reason in reward.void_reasons.items())
 
 
 def _column(about: dict[str, Any], name: str) -> list[Any]:

@@ -29,9 +29,8 @@ from typing import Any
 from longreward.adapters.background import BackgroundReward, shared
 from longreward.adapters.config import Config, divided, resolve
 from longreward.errors import InputError, LongRewardError
+from longreward.neutral import Scores, mean
 from longreward.schema import Reward, Sample
-
-Scores = dict[str, float]
 
 
 class VoidRewardError(LongRewardError):
@@ -110,7 +109,7 @@ def compute_scores(
         if reward.total is not None:
             valid[sample.context, sample.query].append(_valid(reward))
     return [
-        _mean(siblings) | {"void": 1.0}
+        mean(siblings) | {"void": 1.0}
         if reward.total is None and (siblings := valid[sample.context, sample.query])
         else _valid(reward)
         for sample, reward in zip(samples, rewards, strict=True)
@@ -144,10 +143,7 @@ def _sample(answer: str, extra_info: Mapping[str, Any] | None, context_key: str,
 def _valid(reward: Reward) -> Scores:
     scores = reward.scores
     if scores is None:
-        reasons = ", ".join(f"{name}: {reason}" for name, reason in reward.void_reasons.items())
-        raise VoidRewardError(f"no reward for answer {reward.id or 'without index'} ({reasons}); it is left out")
+        raise VoidRewardError(
+            f"no reward for answer {reward.id or 'without index'} ({reward.why_void}); it is left out"
+        )
     return {"score": scores.pop("total")} | scores | {"void": 0.0}
-
-
-def _mean(siblings: list[Scores]) -> Scores:
-    return {name: sum(scores[name] for scores in siblings) / len(siblings) for name in siblings[0]}
