@@ -10,7 +10,7 @@ import numpy as np
 
 from longreward import store
 from longreward.errors import InputError
-from longreward.report.curves import Chart, Curves, Line
+from longreward.report.curves import Chart, Curves, Line, known_chart
 from longreward.report.heldout import by_prompt, differences, interval
 from longreward.report.sources import Source
 from longreward.report.suspicious import FLAGS, SPREADLESS
@@ -328,7 +328,7 @@ def drift_chart(source: Source) -> list[Chart]:
     """The canaries' rounds, for runs whose TensorBoard files have none."""
     rows = _rounds(source)
     line = Line("drift", [float(row.get("step") or 0) for row in rows], [float(row["drift"]) for row in rows])
-    return [Chart("canary_drift", "Canaries: drift from the reference", "reward", "canaries", [line])] if rows else []
+    return [known_chart("canary_drift", line)] if rows else []
 
 
 def _rounds(source: Source) -> list[dict[str, Any]]:

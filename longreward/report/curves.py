@@ -130,6 +130,12 @@ def _scalars(folder: Path) -> Scalars:
     return found
 
 
+def known_chart(identity: str, line: Line) -> Chart:
+    """One of the charts that the trainer's figures make too, of a line from elsewhere."""
+    title, unit, part = next((t, u, p) for i, t, u, p, _ in _KNOWN if i == identity)
+    return Chart(identity, title, unit, part, [line])
+
+
 def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
     used = {tag for *_, tag in _KNOWN} | _USED
     spread = [tag.removesuffix("_spread") for tag in scalars if tag.startswith(_LONGREWARD) and tag.endswith("_spread")]
@@ -258,9 +264,9 @@ class _Means:
         return self._known(identity, self._line(identity, values))
 
     def _known(self, identity: str, line: Line) -> Chart:
-        title, unit, part = next((t, u, p) for i, t, u, p, _ in _KNOWN if i == identity)
-        line.name = title
-        return Chart(identity, title, unit, part, [line])
+        chart = known_chart(identity, line)
+        line.name = chart.title
+        return chart
 
     def _line(self, name: str, values: Column, *, with_spread: bool = False) -> Line:
         values = values.astype(float)
