@@ -26,7 +26,7 @@ from longreward import LongReward, Reward, RewardConfig, Sample
 from longreward.commands.rows import read_samples
 from longreward.config import apply_overrides, validate
 from longreward.judge import Judge, Verdict, make_judge
-from longreward.judge.endpoints import Endpoints
+from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.requests import JudgeRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -21,8 +21,8 @@ from typing import Any
 
 from longreward.schema import DIMENSIONS, DimensionScore, Evidence, JudgeCall, Reward, Statement, Usage
 from longreward.store import Store
-from rl.pairs import PairSection, make_pairs
-from rl.prompts import Label
+from rl.data.prompts import Label
+from rl.offline.pairs import PairSection, make_pairs
 
 MOST_SECONDS, MOST_GIB = 60, 1.0
 FILES, PER_PROMPT, PROMPT_CHARACTERS = 8, 10, 20_000

@@ -12,7 +12,10 @@ import argparse
 import os
 from pathlib import Path
 
-from rl import config, cpu_backend, openrlhf_args, openrlhf_run, preflight, prepare_data
+from rl import config
+from rl.data import prompt_files
+from rl.run import preflight
+from rl.trainer import cpu_backend, openrlhf_flags, openrlhf_run
 
 
 def main() -> None:
@@ -25,17 +28,17 @@ def main() -> None:
     run = config.load(options.config, options.overrides)
     os.environ |= {cpu_backend.DEVICE_VARIABLE: "cpu"} | cpu_backend.environment()
     argv = preflight.flags(run, "cpu")
-    flags = vars(openrlhf_args.parse(argv))
+    flags = vars(openrlhf_flags.parse(argv))
     del argv[(agent := argv.index("--train.agent_func_path")) : agent + 2]
-    tokenizer = prepare_data.load_tokenizer(flags["actor.model_name_or_path"])
+    tokenizer = prompt_files.load_tokenizer(flags["actor.model_name_or_path"])
     budget = flags["data.max_len"] - flags["rollout.max_new_tokens"]
-    prepare_data.prepare(run.data.train, run.prompts("train"), tokenizer, budget, "train")
+    prompt_files.prepare(run.data.train, run.prompts("train"), tokenizer, budget, "train")
 
     cpu_backend.apply()
     import ray
 
     env_vars = {name: os.environ[name] for name in (cpu_backend.DEVICE_VARIABLE, *cpu_backend.environment())}
-    runtime_env = {"env_vars": env_vars, "worker_process_setup_hook": "rl.cpu_backend.apply"}
+    runtime_env = {"env_vars": env_vars, "worker_process_setup_hook": "rl.trainer.cpu_backend.apply"}
     room = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 10**9}
     ray.init(address="local", include_dashboard=False, runtime_env=runtime_env, **room)
     openrlhf_run.run([*argv, "--reward.remote_url", options.remote_url])

@@ -2,7 +2,7 @@
 
     python benchmarks/reward_stage.py [--judge-latency 1] [--repeat 3] [--threads 32] [--max-in-flight 256]
 
-    ours         rl/agent.py's AgentExecutor and a judge worker
+    ours         rl/rollout/agent.py's AgentExecutor and a judge worker
     reward_func  OpenRLHF's `--reward.remote_url FILE.py`: a plain function, called for one answer at a time in one of
                  min(32, cores + 4) threads. FILE is this file; its function has the whole of LongReward behind it, one
                  instance on one event loop for all threads, so that nothing but OpenRLHF's threads holds it up
@@ -49,12 +49,15 @@ from longreward import LongReward, Sample
 from longreward.config import validate
 from longreward.pacing import rare_collections
 from longreward.schema import DIMENSIONS
-from rl import cluster, cpu_backend, judge_workers, prepare_data
 from rl.config import RunConfig
-from rl.prompts import Label
-from rl.reward_client import Settings
+from rl.data import prompt_files
+from rl.data.prompts import Label
+from rl.rollout import judge_workers
+from rl.rollout.reward_client import Settings
+from rl.run import cluster
 from rl.toy import task
 from rl.toy.vocabulary import END, ROLES
+from rl.trainer import cpu_backend
 
 Group = tuple[str, str, list[str]]
 """A prompt as OpenRLHF gets it, its label and its answers."""
@@ -157,7 +160,7 @@ class Tokenizer:
     """The toy policy's. Texts that are tokenized for the second time take no time: that work is not the reward's."""
 
     def __init__(self) -> None:
-        self._tokenizer = prepare_data.load_tokenizer(POLICY)
+        self._tokenizer = prompt_files.load_tokenizer(POLICY)
         self._known: dict[str, Any] = {}
 
     def __call__(self, text: str, **options: Any) -> Any:
@@ -196,7 +199,7 @@ class Engine:
         cpu_backend.apply()
         from openrlhf.utils.agent import SingleTurnAgentExecutor
 
-        from rl.agent import AgentExecutor
+        from rl.rollout.agent import AgentExecutor
 
         self._executor = SingleTurnAgentExecutor(remote_url) if remote_url else AgentExecutor()
         self._tokenizer = Tokenizer()
@@ -248,8 +251,8 @@ def make_groups(seed: int, folder: Path) -> list[Group]:
         answers.append([" ".join(islice(drawn, SENTENCES)) for _ in range(ANSWERS)])
     source, out = folder / f"{seed}.jsonl", folder / f"{seed}-prompts.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    report = prepare_data.prepare(
-        source, out, prepare_data.load_tokenizer(POLICY), MAX_LENGTH - MAX_NEW_TOKENS, "train"
+    report = prompt_files.prepare(
+        source, out, prompt_files.load_tokenizer(POLICY), MAX_LENGTH - MAX_NEW_TOKENS, "train"
     )
     assert report.kept == PROMPTS and not report.cut, report.sentence()
     prompts = [json.loads(line) for line in out.read_text().splitlines()]

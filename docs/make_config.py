@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from longreward.config import Section
 from longreward.server.config import ServeConfig
 from rl.config import RunConfig
-from rl.dpo_config import DpoConfig, SftConfig
+from rl.offline.config import DpoConfig, SftConfig
 
 OUT = Path(__file__).with_name("config.md")
 HEAD = """# Configuration reference

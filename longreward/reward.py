@@ -20,7 +20,7 @@ from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
 
 if TYPE_CHECKING:
-    from longreward.judge.endpoints import Endpoints
+    from longreward.judge.engine.endpoints import Endpoints
 
 _DOCUMENTS_KEPT = 256  # prepared documents; a rollout batch's worth, so that no group prepares its document twice
 

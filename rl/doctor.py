@@ -21,11 +21,14 @@ from rich.console import Console
 
 from longreward.commands.accounts import duration, in_words
 from longreward.commands.doctor import check_judge, pace, show, spend_findings, verdict
-from longreward.doctor import Finding, Level
 from longreward.errors import ConfigError, LongRewardError
-from longreward.estimate import Estimate
-from rl import cluster, disk, expected, openrlhf_args, preflight, prepare_data, rewards
+from longreward.preflight.estimate import Estimate
+from longreward.preflight.judge_checks import Finding, Level
 from rl.config import RunConfig, load
+from rl.data import prompt_files
+from rl.reward_functions import registry
+from rl.run import cluster, disk, judge_estimate, preflight
+from rl.trainer import openrlhf_flags
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,10 +52,10 @@ def check_run(config: RunConfig, out: Console) -> int:
 
     ConfigError for flags that OpenRLHF's parser does not take, or an unknown reward.
     """
-    rewards.check(config.reward)
+    registry.check(config.reward)
     # A configuration for GPUs can be looked at on a laptop.
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
-    args = openrlhf_args.parse(preflight.flags(config, device))
+    args = openrlhf_flags.parse(preflight.flags(config, device))
     flags = vars(args)
 
     missing = [Finding(Level.PROBLEM, "files", *_halves(text)) for text in preflight.paths(config, flags)]
@@ -83,7 +86,7 @@ def check_run(config: RunConfig, out: Console) -> int:
             findings += show(out, _reward_server(config))
     if prompts and config.reward.asks_judge:
         with out.status("counting what the judge will be asked"):
-            episode = expected.of_episode(config, flags)
+            episode = judge_estimate.of_episode(config, flags)
             cost = [*_cost(config, flags, episode, prompts), *_pace(config, flags, episode, prompts, latency_s)]
         findings += show(out, [finding.within("reward.") for finding in cost])
     return verdict(out, findings)
@@ -152,7 +155,7 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
     budget = flags["data.max_len"] - flags["rollout.max_new_tokens"]
     prompts: int | None = None
     try:
-        tokenizer = prepare_data.load_tokenizer(flags["actor.model_name_or_path"])
+        tokenizer = prompt_files.load_tokenizer(flags["actor.model_name_or_path"])
         if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
             sentence = f"the tokenizer of {flags['actor.model_name_or_path']} tells no character offsets"
             findings.append(Finding(Level.PROBLEM, "data", sentence, "set reward.tokenizer=words"))
@@ -161,7 +164,7 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
             ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
         ):
             if source is not None:
-                report = prepare_data.measure(source, tokenizer, budget, most, config.reward.reference_field)
+                report = prompt_files.measure(source, tokenizer, budget, most, config.reward.reference_field)
                 findings += _about_prompts(key, report, budget, flags)
                 if key == "data.train":
                     prompts = min(report.kept, flags["data.max_samples"])
@@ -173,7 +176,7 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
     return findings, prompts
 
 
-def _about_prompts(key: str, report: prepare_data.Report, budget: int, flags: Mapping[str, Any]) -> Iterator[Finding]:
+def _about_prompts(key: str, report: prompt_files.Report, budget: int, flags: Mapping[str, Any]) -> Iterator[Finding]:
     longest = f"the longest has {report.longest_uncut:,} tokens, the budget is {budget:,}"
     yield Finding(Level.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
     if report.cut:
@@ -186,7 +189,7 @@ def _about_prompts(key: str, report: prepare_data.Report, budget: int, flags: Ma
 
 
 def _batches(flags: Mapping[str, Any], prompts: int | None) -> list[Finding]:
-    batch, steps = expected.counts(flags, prompts or 0)
+    batch, steps = judge_estimate.counts(flags, prompts or 0)
     answers = f"{batch} prompts x {flags['rollout.n_samples_per_prompt']} answers"
     each = f"train.batch_size is {flags['train.batch_size']}"
     whole = f"{steps} steps of {answers}" if prompts else f"steps of {answers}"
@@ -195,7 +198,7 @@ def _batches(flags: Mapping[str, Any], prompts: int | None) -> list[Finding]:
 
 def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> Iterator[Finding]:
     yield from disk.findings(config, flags, prompts)
-    every, steps = flags["ckpt.save_steps"], expected.counts(flags, prompts)[1] if prompts else None
+    every, steps = flags["ckpt.save_steps"], judge_estimate.counts(flags, prompts)[1] if prompts else None
     if every < 0 or flags["ckpt.disable_ds"]:
         yield Finding(
             Level.NOTE, "disk", "no checkpoint is saved: a crash loses everything", "set openrlhf.ckpt.save_steps=20"
@@ -206,8 +209,8 @@ def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> I
 
 
 def _cost(config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompts: int) -> Iterator[Finding]:
-    judge, steps = config.reward.judge, expected.counts(flags, prompts)[1]
-    whole = expected.of_run(config, flags, episode)
+    judge, steps = config.reward.judge, judge_estimate.counts(flags, prompts)[1]
+    whole = judge_estimate.of_run(config, flags, episode)
     heldout = " and the held-out scores" if config.data.heldout else ""
     sentence = f"{steps} steps{heldout} take about {in_words(whole, judge.price)} of the judge, retries left out"
     yield Finding(Level.OK, "cost", sentence)
@@ -221,7 +224,7 @@ def _pace(
     if latency_s is None:
         yield Finding(Level.NOTE, "pace", "no judge call was measured: how fast a step is judged cannot be told")
         return
-    batch, samples = expected.counts(flags, prompts)[0], flags["rollout.n_samples_per_prompt"]
+    batch, samples = judge_estimate.counts(flags, prompts)[0], flags["rollout.n_samples_per_prompt"]
     step = episode.scaled(min(batch, prompts) / prompts)
     found, limit = pace(step, config.reward.judge, latency_s)
     seconds = duration(found.seconds)

@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from longreward.errors import ConfigError
-from rl import command
 from rl.config import load_as
-from rl.dpo_config import DpoConfig
+from rl.offline.config import DpoConfig
+from rl.run import command
 
 STAGES = ("collect", "pair", "train", "evaluate")
 
@@ -39,8 +39,9 @@ def main(argv: list[str] | None = None) -> int:
 def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
     """Run the stages one after the other, what they share held open: Ray, judge workers, and one start of engines for
     the first held-out scores and collecting."""
-    from rl import collect, finetune, run_directory, session
-    from rl import dpo_stages as stage
+    from rl.offline import collect, finetune
+    from rl.offline import stages as stage
+    from rl.run import run_directory, session
 
     if config.resume and stages == list(STAGES) and run_directory.finished(config):
         print(f"dpo: {config.directory} is finished, see its summary.json; begin another run with run.name")
@@ -81,14 +82,17 @@ def dpo(config: DpoConfig, stages: list[str], verbose: bool) -> int:
 
 def dry_run(config: DpoConfig) -> int:
     """Everything that needs no cluster and no judge."""
-    from rl import cluster, collect, expected, finetune, openrlhf_args, preflight, rewards, run_directory
+    from rl.offline import collect, finetune
+    from rl.reward_functions import registry
+    from rl.run import cluster, judge_estimate, preflight, run_directory
+    from rl.trainer import openrlhf_flags
 
-    rewards.check(config.reward)
+    registry.check(config.reward)
     if config.collect.responses is not None:
         collect.refuse_responses(config)
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
     argv = preflight.flags(config, device)
-    args = openrlhf_args.parse(argv)
+    args = openrlhf_flags.parse(argv)
     config.run.name += "-dry-run"
     words = finetune.argv(finetune.DPO, config, device)
     run_directory.write_plan(config, argv)
@@ -98,7 +102,7 @@ def dry_run(config: DpoConfig) -> int:
     for problem in preflight.problems(config, vars(args), trains=False):
         print(f"note: {problem}")
     if config.reward.asks_judge and config.data.train.is_file():
-        print(expected.sentence(expected.expected(config, vars(args)), config.reward.judge.price))
+        print(judge_estimate.sentence(judge_estimate.expected(config, vars(args)), config.reward.judge.price))
     print(f"needs {cluster.needed(args, config, trains=False).parts}, then the learners")
     print(f"{config.directory}: config.yaml and command.txt are written")
     return 0

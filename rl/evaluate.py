@@ -20,13 +20,13 @@ from longreward import store
 from longreward.errors import ConfigError
 from longreward.evaluation import Item, Kind, compare, load, score, summarise, summarise_pairs
 from longreward.report.sources import POLICIES
-from rl import command
 from rl.config import RunConfig
-from rl.dpo_config import load_any
+from rl.offline.config import load_any
+from rl.run import command
 
 if TYPE_CHECKING:
-    from rl.heldout import Scores
-    from rl.session import Session
+    from rl.rollout.heldout_scores import Scores
+    from rl.run.session import Session
 
 
 @dataclass
@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
     """Sample answers from one policy after the other, have them judged, and write down what came of it."""
-    from rl import evaluations, preflight, run_directory, session, training
+    from rl.rollout import evaluation_answers
+    from rl.run import online_training, preflight, run_directory, session
 
     for model in models:
         if problem := preflight.no_model("--model or --against", model):
@@ -75,10 +76,10 @@ def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
             # The store has the answers of all of them: those of one were scored before the next one began.
             sampled.append({"name": name, "model": model, "begun": time.time()})
             store.write_json(config.directory / POLICIES, {"policies": sampled})
-            with training.watched(run):
+            with online_training.watched(run):
                 policies.append(_sample(run, model, name, sets))
         summary: dict[str, Any] = {"kind": "evaluation", "models": dict(zip(names, models, strict=True))}
-        page = [f"# {' against '.join(reversed(names))}", f"Judge: {evaluations.judge_name(config)}."]
+        page = [f"# {' against '.join(reversed(names))}", f"Judge: {evaluation_answers.judge_name(config)}."]
         heldout = [policy.heldout for policy in policies if policy.heldout is not None]
         if heldout:
             summary |= _of_heldout(run, names, heldout, page)
@@ -115,9 +116,9 @@ def _load(config: RunConfig, *, two: bool) -> dict[Kind, list[Item]]:
 
 
 def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Item]]) -> Evaluated:
-    from rl import evaluations, heldout
-    from rl.prepare_data import prepare
-    from rl.rollout_engines import rollout_engines
+    from rl.data.prompt_files import prepare
+    from rl.rollout import evaluation_answers, heldout_scores
+    from rl.rollout.engines import rollout_engines
 
     config, evaluated = run.config, Evaluated(name)
     with rollout_engines(config, model, vars(run.args)) as engines:
@@ -128,17 +129,17 @@ def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Item]]
             budget = engines.max_len - engines.max_new_tokens
             most, field = config.evaluation.max_prompts, config.reward.reference_field
             prepare(config.data.heldout, prompts, engines.tokenizer, budget, "heldout", most, field)
-            evaluated.heldout = heldout.evaluate(config, engines, prompts)
+            evaluated.heldout = heldout_scores.evaluate(config, engines, prompts)
         for kind, items in sets.items():
             run.say(f"sampling {name}'s answers to {kind}")
-            evaluated.answers[kind], report = evaluations.answers(items, engines, config.evaluation.temperature)
+            evaluated.answers[kind], report = evaluation_answers.answers(items, engines, config.evaluation.temperature)
             run.say(f"{kind}: {report.sentence()}")
     return evaluated
 
 
 def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[Scores], page: list[str]) -> dict[str, Any]:
-    from rl import progress
-    from rl.heldout import gain, markdown
+    from rl.monitor import progress
+    from rl.rollout.heldout_scores import gain, markdown
 
     page.append(markdown(names, scores))
     if len(scores) == 1:
@@ -151,10 +152,10 @@ def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[Scores], pa
 
 
 async def _judged(config: RunConfig, kind: Kind, items: list[Item], policies: Sequence[Evaluated]) -> Any:
-    from rl import evaluations
+    from rl.rollout import evaluation_answers
 
-    name = evaluations.judge_name(config)
-    async with evaluations.opened_judge(config) as judge:
+    name = evaluation_answers.judge_name(config)
+    async with evaluation_answers.opened_judge(config) as judge:
         if kind == "short":
             first, last = policies
             compared = await compare(items, first.answers[kind], last.answers[kind], judge)

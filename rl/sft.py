@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from longreward import store
 from longreward.errors import InputError
-from rl import command
 from rl.config import load_as
-from rl.dpo_config import SftConfig
+from rl.offline.config import SftConfig
+from rl.run import command
 
 if TYPE_CHECKING:
-    from rl.session import Session
+    from rl.run.session import Session
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def sft(config: SftConfig, verbose: bool) -> int:
     """Prepare the examples, train, write summary.json."""
-    from rl import finetune, run_directory, session
+    from rl.offline import finetune
+    from rl.run import run_directory, session
 
     if config.resume and run_directory.finished(config):
         print(f"sft: {config.directory} is finished, see its summary.json; begin another run with run.name")
@@ -50,7 +51,8 @@ def sft(config: SftConfig, verbose: bool) -> int:
 
 def dry_run(config: SftConfig) -> int:
     """Everything that needs no GPU."""
-    from rl import finetune, preflight, run_directory
+    from rl.offline import finetune
+    from rl.run import preflight, run_directory
 
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
     argv = preflight.flags(config, device)
@@ -68,9 +70,9 @@ def dry_run(config: SftConfig) -> int:
 def prepare(run: Session, config: SftConfig) -> str:
     """Write `prompt` and `answer` of each usable row into `config.examples`. Returns what became of them; InputError
     where none is usable."""
-    from rl import published
-    from rl.pair_answers import ended
-    from rl.prepare_data import Report, load_tokenizer, renderer
+    from rl.data.prompt_files import Report, load_tokenizer, renderer
+    from rl.offline import published_files
+    from rl.offline.pair_answers import ended
 
     flags = vars(run.args)
     tokenizer, longest = load_tokenizer(flags["actor.model_name_or_path"]), flags["data.max_len"]
@@ -80,7 +82,7 @@ def prepare(run: Session, config: SftConfig) -> str:
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal too_long
-        for sample in published.sft(config.data.train, report.broken):
+        for sample in published_files.sft(config.data.train, report.broken):
             answer = ended(sample.answer, tokenizer.eos_token)
             if answer is None:
                 report.broken.append(f"{config.data.train}: answer of {sample.id} holds {tokenizer.eos_token} inside")

@@ -14,7 +14,7 @@ from typing import Any
 
 from longreward import store
 from longreward.errors import InputError, LongRewardError
-from rl.judge_limits import CAP, SPENT
+from rl.rollout.judge_limits import CAP, SPENT
 
 _NAMES = {"max_cost": "cost", "max_tokens": "tokens"}
 

@@ -12,8 +12,8 @@ import sys
 import time
 from typing import Any
 
-from rl import command
 from rl.config import RunConfig, load
+from rl.run import command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def work(config: RunConfig) -> int:
         if options.dry_run:
-            from rl.dry_run import dry_run
+            from rl.run.dry_run import dry_run
 
             return dry_run(config)
         return train(config, options.verbose)
@@ -34,17 +34,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(config: RunConfig, verbose: bool) -> int:
     """Score the held-out set, train, score it again, write summary.json."""
-    from rl import expected, progress, run_directory, session, training
-    from rl.heldout import Scores, evaluate, gain
-    from rl.rollout_engines import rollout_engines
+    from rl.monitor import progress
+    from rl.rollout.engines import rollout_engines
+    from rl.rollout.heldout_scores import Scores, evaluate, gain
+    from rl.run import judge_estimate, online_training, run_directory, session
 
     if config.resume and run_directory.finished(config):
         print(f"train: {config.directory} is finished, see its summary.json; begin another run with run.name")
         return 0
     with session.open_session(config, verbose=verbose) as run:
         flags, before, after = vars(run.args), None, None
-        if judged := expected.expected(config, flags) if config.reward.asks_judge else None:
-            run.say(expected.sentence(judged, config.reward.judge.price))
+        if judged := judge_estimate.expected(config, flags) if config.reward.asks_judge else None:
+            run.say(judge_estimate.sentence(judged, config.reward.judge.price))
         if "heldout" in run.reports:
             taken = config.directory / "heldout_before.json"
             before = Scores.read(taken)
@@ -53,7 +54,7 @@ def train(config: RunConfig, verbose: bool) -> int:
                 with rollout_engines(config, flags["actor.model_name_or_path"], flags) as engines:
                     before = evaluate(config, engines, config.prompts("heldout"))
                 before.write(taken)
-        summary: dict[str, Any] = training.fit(run)
+        summary: dict[str, Any] = online_training.fit(run)
         if judged:
             summary["expected"] = judged.model_dump(include={"calls", "prompt_tokens", "completion_tokens", "cost"})
         if before is not None:
@@ -62,7 +63,7 @@ def train(config: RunConfig, verbose: bool) -> int:
                 after = evaluate(config, engines, config.prompts("heldout"))
             summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
             progress.print_table(run.console, before, after, summary["gain"])
-        summary |= training.judged(config)
+        summary |= online_training.judged(config)
         summary["wall_s"] = round(time.monotonic() - run.started, 1)
         run_directory.write_summary(config, summary)
         run.say(

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from longreward.adapters.config import VARIABLE
 from longreward.config import load_yaml, validate
 from longreward.errors import ConfigError, InputError
-from longreward.neutral import Scores, Siblings
-from longreward.openrlhf_protocol import RewardReply, RewardRequest, SpecialTokens, items_of
 from longreward.reward import LongReward
-from longreward.rollout_rewards import RolloutRewards
 from longreward.server.config import ServerConfig
+from longreward.server.openrlhf_protocol import RewardReply, RewardRequest, SpecialTokens, items_of
+from longreward.server.rollout_rewards import RolloutRewards
 from longreward.tokenizer import token_spans
+from longreward.voids import Scores, Siblings
 
 T = TypeVar("T")
 _lock = threading.Lock()

@@ -29,8 +29,8 @@ from typing import Any
 from longreward.adapters.background import BackgroundReward, shared
 from longreward.adapters.config import Config, divided, resolve
 from longreward.errors import InputError, LongRewardError
-from longreward.neutral import Scores, mean
 from longreward.schema import Reward, Sample
+from longreward.voids import Scores, mean
 
 
 class VoidRewardError(LongRewardError):

@@ -9,13 +9,13 @@ from typing import Any
 from rich.console import Console
 
 from longreward import store
-from longreward.agreement import CONFIDENCE, Agreement, Judged, Share, agreement, preference
 from longreward.commands.accounts import duration, in_words, table
 from longreward.commands.rows import Pair, Pairs
 from longreward.commands.score import Run, fingerprint, score_samples
 from longreward.commands.score_display import print_run
 from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
+from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Share, agreement, preference
 from longreward.schema import Sample
 
 _LOST = (

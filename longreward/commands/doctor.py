@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from longreward import doctor
 from longreward.commands.accounts import duration, in_words, money, short
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
-from longreward.doctor import Finding, Level
 from longreward.errors import InputError
-from longreward.estimate import Estimate, Throughput, estimate, throughput
+from longreward.preflight import judge_checks
+from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
+from longreward.preflight.judge_checks import Finding, Level
 from longreward.schema import Sample, Usage
 
 _ABOUT = 7  # characters of the longest topic
@@ -48,8 +48,8 @@ def check_judge(out: Console, config: RewardConfig, section: str = "") -> tuple[
     `section` is where the reward's settings stand in the configuration: "reward." in a training run's.
     """
     judge = config.judge
-    with doctor.quietly(), out.status("asking the judge"):
-        check = asyncio.run(doctor.check_judge(config))
+    with judge_checks.quietly(), out.status("asking the judge"):
+        check = asyncio.run(judge_checks.check_judge(config))
     findings = list(check.findings)
     if check.usage.calls:
         findings.append(Finding(Level.OK, "judge", f"this check took {in_words(check.usage, judge.price)}"))
@@ -59,16 +59,18 @@ def check_judge(out: Console, config: RewardConfig, section: str = "") -> tuple[
 
 def _keys(judge: JudgeConfig) -> list[Finding]:
     """Which environment variables hold the judge's keys, and which of them are not set. Never a key itself."""
-    findings, urls_by_name = [], doctor.urls_by_key(judge)
+    findings, urls_by_name = [], judge_checks.urls_by_key(judge)
     for name, urls in urls_by_name.items():
-        where = doctor.listed(urls)
-        if os.environ.get(name or doctor.DEFAULT_KEY):
-            findings.append(Finding(Level.OK, "keys", f"{name or doctor.DEFAULT_KEY} is set, the key for {where}"))
+        where = judge_checks.listed(urls)
+        if os.environ.get(name or judge_checks.DEFAULT_KEY):
+            findings.append(
+                Finding(Level.OK, "keys", f"{name or judge_checks.DEFAULT_KEY} is set, the key for {where}")
+            )
         elif name:
             sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"
             findings.append(Finding(Level.PROBLEM, "keys", sentence, f"export {name}"))
         else:
-            sentence = f"{doctor.DEFAULT_KEY} is not set: no key goes to {where}"
+            sentence = f"{judge_checks.DEFAULT_KEY} is not set: no key goes to {where}"
             findings.append(Finding(Level.NOTE, "keys", sentence, "export it if one is wanted there"))
     return findings
 

@@ -14,8 +14,8 @@ from longreward.commands.rows import Rows
 from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import InputError
-from longreward.estimate import Estimate, Throughput, estimate, throughput
-from longreward.expected_calls import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
+from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
+from longreward.preflight.expected_calls import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 from longreward.schema import Sample
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import store
-from longreward.agreement import Preference
+from longreward.evaluation.agreement import Preference
 from longreward.schema import Sample
 
 _SHOWN = 10  # unreadable rows that are named

@@ -21,9 +21,9 @@ from longreward.commands.score_display import ProgressLine, judge_log, print_run
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
-from longreward.estimate import Estimate, estimate
 from longreward.judge import offline
 from longreward.pacing import rare_collections
+from longreward.preflight.estimate import Estimate, estimate
 from longreward.reward import LongReward
 from longreward.schema import Reward, Sample, Usage
 

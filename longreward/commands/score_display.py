@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from longreward.commands.accounts import Account, caps, compared, in_words, money, short, table
 from longreward.config import RewardConfig
 from longreward.errors import JudgeError, Reason
-from longreward.estimate import Estimate
+from longreward.preflight.estimate import Estimate
 
 if TYPE_CHECKING:
     from longreward.commands.score import Run

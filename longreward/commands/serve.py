@@ -21,8 +21,8 @@ def serve(config: ServerConfig, host: str, port: int, workers: int) -> int:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the server needs {', '.join(missing)}; pip install 'longreward[serve]'")
-    from longreward.openrlhf_protocol import SpecialTokens
     from longreward.server.auth import token_for
+    from longreward.server.openrlhf_protocol import SpecialTokens
     from longreward.server.supervisor import Supervisor, listen
     from longreward.tokenizer import token_spans
 

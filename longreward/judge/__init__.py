@@ -15,7 +15,7 @@ def make_judge(config: JudgeConfig, cache: Path | None = None) -> Judge:
         from longreward.judge.offline import OfflineJudge
 
         return OfflineJudge()
-    from longreward.judge.openai import OpenAIJudge
+    from longreward.judge.engine.openai_judge import OpenAIJudge
 
     return OpenAIJudge(config, cache)
 

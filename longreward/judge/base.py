@@ -9,7 +9,7 @@ from longreward.judge.requests import JudgeRequest
 from longreward.schema import OK, JudgeCall
 
 if TYPE_CHECKING:
-    from longreward.judge.endpoints import Endpoints
+    from longreward.judge.engine.endpoints import Endpoints
 
 T = TypeVar("T")
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from longreward import prompts, verdicts
+from longreward import prompts
+from longreward.judge import verdicts
 from longreward.judge.requests import JudgeRequest
-from longreward.verdicts import Preference
+from longreward.judge.verdicts import Preference
 
 T = TypeVar("T")
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import singledispatch
 
-from longreward.judge.evaluation_requests import (
-    CompareAnswers,
-    RateAgainstReference,
-    RateChat,
-    RateSummary,
-)
+from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
+from longreward.judge.verdicts import Preference
 from longreward.text.language import terms
 from longreward.text.sentences import content_words, names_and_numbers, split_sentences
-from longreward.verdicts import Preference
 
 _ALL, _SOME = 0.85, 0.4  # share of the reference's words that an answer has
 _CLOSE = 0.02  # answers whose worth differs by no more are a tie

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Self, TypeVar
 
-from longreward import prompts, verdicts
+from longreward import prompts
+from longreward.judge import verdicts
 from longreward.prompts import Language
 from longreward.text.shorten import better_half, without_middle
 

@@ -128,7 +128,7 @@ def _template(name: str, language: str) -> tuple[str, frozenset[str]]:
     known = (*NAMES, *EVALUATION_NAMES)
     if name not in known or language not in LANGUAGES:
         raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {', '.join(known)} in {', '.join(LANGUAGES)}")
-    text = resources.files(__name__).joinpath(f"{name}.{language}.txt").read_text(encoding="utf-8").strip()
+    text = resources.files(__name__).joinpath(language, f"{name}.txt").read_text(encoding="utf-8").strip()
     return text, frozenset(_PLACEHOLDER.findall(text))
 
 

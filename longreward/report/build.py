@@ -160,7 +160,7 @@ def _kind(source: Source) -> str:
     if source.setting("collect") is not None:
         return "dpo"
     estimator = str(source.setting("openrlhf", "algo.advantage.estimator") or "training")
-    return {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator)  # as rl/training.py names them
+    return {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator)  # as rl/run/online_training.py names them
 
 
 def _has_price(source: Source, table: Table, run: int) -> bool:

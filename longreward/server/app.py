@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import longreward
-from longreward.openrlhf_protocol import Refusal, RewardReply, RewardRequest
 from longreward.server import metrics
 from longreward.server.auth import TokenGuard
+from longreward.server.openrlhf_protocol import Refusal, RewardReply, RewardRequest
 from longreward.server.refusals import RefusedError
 from longreward.server.service import Service
 

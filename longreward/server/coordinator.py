@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from longreward.config import JudgeConfig
-from longreward.judge.shares import Report, Share, Shares
-from longreward.neutral import Scores, Siblings, mean
+from longreward.judge.engine.shares import Report, Share, Shares
+from longreward.voids import Scores, Siblings, mean
 
 _LONGEST_LINE = 2**20
 _REPORT, _SHARE = TypeAdapter(Report), TypeAdapter(Share)

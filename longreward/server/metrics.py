@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from longreward.openrlhf_protocol import Outcome
+from longreward.server.openrlhf_protocol import Outcome
 
 REQUESTS = Counter("longreward_requests", "Requests by status; health, readiness and metrics not counted", ["status"])
 ITEMS = Counter("longreward_items", "Answers replied to, void ones included")

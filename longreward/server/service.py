@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from starlette.requests import Request
 
 from longreward.errors import InputError
-from longreward.openrlhf_protocol import RewardReply, SpecialTokens, items_of, read_request
-from longreward.rollout_rewards import RolloutRewards
 from longreward.server import metrics
 from longreward.server.config import ServeConfig
+from longreward.server.openrlhf_protocol import RewardReply, SpecialTokens, items_of, read_request
 from longreward.server.refusals import BodyReader, RefusedError
+from longreward.server.rollout_rewards import RolloutRewards
 
 _log = logging.getLogger("longreward")
 

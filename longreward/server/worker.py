@@ -19,14 +19,14 @@ from collections.abc import Iterator
 import uvicorn
 
 from longreward.errors import LongRewardError
-from longreward.judge import shares
+from longreward.judge.engine import shares
 from longreward.pacing import rare_collections
 from longreward.reward import LongReward
-from longreward.rollout_rewards import RolloutRewards
 from longreward.server import metrics
 from longreward.server.app import make_app
 from longreward.server.config import ServerConfig
 from longreward.server.coordinator import Link
+from longreward.server.rollout_rewards import RolloutRewards
 from longreward.server.service import Service
 from longreward.tokenizer import token_spans
 

@@ -1,1 +1,1 @@
-"""Reward functions other than LongReward; rl/rewards.py knows them by name."""
+"""Reward functions other than LongReward; rl/reward_functions/registry.py knows them by name."""

@@ -13,10 +13,10 @@ from pydantic import AfterValidator
 
 from longreward.errors import JudgeError, Reason
 from longreward.schema import DimensionScore, Reward
-from rl.prompts import TrainingSample
+from rl.data.prompts import TrainingSample
 
 if TYPE_CHECKING:
-    from longreward.judge.endpoints import Endpoints
+    from longreward.judge.engine.endpoints import Endpoints
 
 
 def _ordered(scale: tuple[float, float]) -> tuple[float, float]:

@@ -11,11 +11,11 @@ from pydantic import Field, field_validator
 
 from longreward.config import Section
 from longreward.schema import DimensionScore, Reward
-from rl.prompts import TrainingSample
+from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardFunction
 
 if TYPE_CHECKING:
-    from longreward.judge.endpoints import Endpoints
+    from longreward.judge.engine.endpoints import Endpoints
 
 
 class PartSection(Section):

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from longreward.config import Section
 from longreward.errors import ConfigError, JudgeError, Reason
-from rl.prompts import TrainingSample
+from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
 
 THREADS = 32
@@ -27,7 +27,7 @@ Function = Callable[..., Any]
 
 class PythonSection(Section):
     function: str | None = None
-    """`path/to/file.py:function`. It is given a `rl.prompts.TrainingSample` and the options."""
+    """`path/to/file.py:function`. It is given a `rl.data.prompts.TrainingSample` and the options."""
     allow: bool = False
     """Must be true: the file's code runs in the judge workers, and where the run is started."""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
-from rl.prompts import TrainingSample
+from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge
 
 

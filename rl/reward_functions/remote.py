@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
-from rl.prompts import Label, TrainingSample
+from rl.data.prompts import Label, TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
 
 if TYPE_CHECKING:

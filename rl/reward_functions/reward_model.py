@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 
 from longreward.config import Section
 from longreward.errors import ConfigError, JudgeError, Reason
-from rl.cpu_backend import DEVICE_VARIABLE
-from rl.prompts import TrainingSample
+from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
+from rl.trainer.cpu_backend import DEVICE_VARIABLE
 
 
 class RewardModelSection(Section):
@@ -139,7 +139,7 @@ class RewardModel(RewardWithoutJudge):
 def problems(section: RewardModelSection, flags: Mapping[str, Any]) -> list[str]:
     """What would end the run or leave its longest answers without a reward, as far as that can be told without loading
     the model: one sentence each. `flags` are OpenRLHF's, parsed, flat."""
-    from rl.preflight import no_model  # which imports rl.config, and that this module
+    from rl.run.preflight import no_model  # which imports rl.config, and that this module
 
     found, longest, new = [], flags["data.max_len"], flags["rollout.max_new_tokens"]
     name = section.model_name_or_path
@@ -171,7 +171,7 @@ def _loaded(section: RewardModelSection, path: str, device: str) -> tuple[Any, A
     from openrlhf.models import get_llm_for_sequence_regression
     from safetensors import SafetensorError
 
-    from rl.prepare_data import load_tokenizer
+    from rl.data.prompt_files import load_tokenizer
 
     tokenizer = load_tokenizer(path)
     if tokenizer.eos_token is None:

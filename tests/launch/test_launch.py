@@ -23,7 +23,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rl import cluster, config, openrlhf_args
+from rl import config
+from rl.run import cluster
+from rl.trainer import openrlhf_flags
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
@@ -59,7 +61,7 @@ def locked(package: str) -> str:
 
 def flags(name: str, *overrides: str) -> Namespace:
     """OpenRLHF's flags for a configuration, parsed."""
-    return openrlhf_args.parse(openrlhf_args.to_argv(config.load(ROOT / name, list(overrides)).openrlhf))
+    return openrlhf_flags.parse(openrlhf_flags.to_argv(config.load(ROOT / name, list(overrides)).openrlhf))
 
 
 def executable(path: Path, text: str) -> None:

@@ -35,8 +35,8 @@ from longreward.judge.requests import (
     VerifyStatement,
     VerifyStatements,
 )
+from longreward.judge.verdicts import parse_rating, parse_statements, parse_support
 from longreward.text.sentences import split_sentences
-from longreward.verdicts import parse_rating, parse_statements, parse_support
 
 # --- the attacks ---
 
@@ -106,7 +106,7 @@ MADE = [
 
 
 def _read() -> tuple[list[Case], list[Attack]]:
-    data = tomllib.loads((Path(__file__).parent / "attacks.toml").read_text(encoding="utf-8"))
+    data = tomllib.loads((Path(__file__).parents[1] / "data" / "attacks.toml").read_text(encoding="utf-8"))
     attacks = []
     for entry in data["attack"]:
         text = entry["text"] * entry.get("repeat", 1)
@@ -164,7 +164,7 @@ PLAIN = str.maketrans({other: plain for plain, others in LOOK_ALIKES.items() for
 UNSEEN = ("M", "C")  # first letters of Unicode categories: marks, controls and formats
 BLANK = "\u115f\u1160\u2800\ufffd"
 
-TEMPLATES = [file.read_text(encoding="utf-8") for file in Path(prompts.__file__).parent.glob("*.txt")]
+TEMPLATES = [file.read_text(encoding="utf-8") for file in Path(prompts.__file__).parent.glob("*/*.txt")]
 FENCE_NAMES = sorted(set(re.findall(r"^<(\w+)>$", "\n".join(TEMPLATES), re.MULTILINE)))
 _NAME = "|".join(r"\s*".join(name) for name in (*FENCE_NAMES, "think", "thinking"))
 _OPEN = r"(?:<|&(?:lt|\#0*60|\#x0*3c);?|\\u003c|\\x3c|%3c)"

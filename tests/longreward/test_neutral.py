@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from longreward.neutral import SCALE_MIDDLE, Siblings
+from longreward.voids import SCALE_MIDDLE, Siblings
 
 
 def settle_all(siblings: Siblings, totals: list[float | None], prompt: str = "p", wait_s: float = 5) -> list[float]:

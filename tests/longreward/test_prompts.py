@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from longreward import prompts
 from longreward.errors import VerdictError
 from longreward.judge.requests import VerifyStatements
-from longreward.prompts import EVALUATION_NAMES, FENCES, LANGUAGES, NAMES, neutralise, render
-from longreward.verdicts import (
+from longreward.judge.verdicts import (
     NO_RELEVANT,
     NO_STATEMENTS,
     parse_grade,
@@ -20,6 +19,7 @@ from longreward.verdicts import (
     parse_support,
     parse_supports,
 )
+from longreward.prompts import EVALUATION_NAMES, FENCES, LANGUAGES, NAMES, neutralise, render
 
 FIELDS = {
     "helpfulness": ["query", "answer"],

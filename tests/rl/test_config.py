@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 
 from longreward.errors import ConfigError
-from rl import cluster, config, cpu_backend, dpo_config, openrlhf_args, preflight, rewards
+from rl import config
+from rl.offline import config as offline_config
+from rl.reward_functions import registry
+from rl.run import cluster, preflight
+from rl.trainer import cpu_backend, openrlhf_flags
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 CPU = ROOT / "configs" / "grpo_cpu.yaml"
-KINDS = {"dpo": dpo_config.DpoConfig, "sft": dpo_config.SftConfig}
+KINDS = {"dpo": offline_config.DpoConfig, "sft": offline_config.SftConfig}
 """By the word that a configuration's name begins with, where it is not one of rl/train.py."""
-OURS = ("rl.config", "rl.dpo_config", "rl.pairs", "rl.reward_functions", "longreward.config")
+OURS = ("rl.config", "rl.offline.config", "rl.offline.pairs", "rl.reward_functions", "longreward.config")
 
 
 def load(path: Path) -> config.RunConfig:
@@ -38,21 +42,23 @@ def argv(*overrides: str, device: str = "cpu") -> list[str]:
 
 
 def parsed(*overrides: str, **options: str):
-    return openrlhf_args.parse(argv(*overrides, **options))
+    return openrlhf_flags.parse(argv(*overrides, **options))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_good(path):
     loaded = load(path)
-    rewards.check(loaded.reward)
+    registry.check(loaded.reward)
     device = "gpu" if loaded.run.device == "gpu" else "cpu"
     trains = type(loaded) is config.RunConfig
-    assert cluster.needed(openrlhf_args.parse(preflight.flags(loaded, device)), loaded, trains=trains).gpus >= 1
+    assert cluster.needed(openrlhf_flags.parse(preflight.flags(loaded, device)), loaded, trains=trains).gpus >= 1
     assert path.read_text().startswith("# "), "a configuration opens with what it is for"
 
 
 @pytest.mark.parametrize(
-    "section", [*sections(config.RunConfig, *KINDS.values()), dpo_config.ServedPolicySection], ids=lambda s: s.__name__
+    "section",
+    [*sections(config.RunConfig, *KINDS.values()), offline_config.ServedPolicySection],
+    ids=lambda s: s.__name__,
 )
 def test_every_field_says_what_it_does(section):
     for klass in [k for k in section.__mro__ if "model_fields" in dir(k) and k.__module__.startswith(OURS)]:
@@ -63,32 +69,32 @@ def test_every_field_says_what_it_does(section):
                 assert isinstance(following, ast.Expr), f"{klass.__name__}.{this.target.id} has no docstring line"
 
 
-def openrlhf_flags() -> set[str]:
-    spec = importlib.util.find_spec(openrlhf_args.MODULE)
+def flags_in_openrlhfs_source() -> set[str]:
+    spec = importlib.util.find_spec(openrlhf_flags.MODULE)
     text = Path(spec.origin).read_text()
     return set(re.findall(r'add_argument\(\s*"--([\w.]+)"', text))
 
 
 def test_every_flag_of_openrlhf_can_be_given():
-    flags = openrlhf_flags()
+    flags = flags_in_openrlhfs_source()
     assert len(flags) > 120
-    known = {option[2:] for action in openrlhf_args.parser()._actions for option in action.option_strings}
+    known = {option[2:] for action in openrlhf_flags.parser()._actions for option in action.option_strings}
     assert flags <= known
     # The same for both models; written with a loop in OpenRLHF's source.
     assert {"actor.adam.lr", "critic.adam.lr", "actor.lr_scheduler"} <= known
 
 
 def test_every_flag_we_emit_exists_in_openrlhfs_source():
-    flags = openrlhf_flags() | {"actor.adam.lr", "actor.lr_scheduler"}
+    flags = flags_in_openrlhfs_source() | {"actor.adam.lr", "actor.lr_scheduler"}
     for path in CONFIGS:
         words = preflight.flags(load(path), "gpu") + argv()
         assert {word[2:] for word in words if word.startswith("--")} <= flags | openrlhf_known()
-    assert set(openrlhf_args.OWNED) <= openrlhf_known()
+    assert set(openrlhf_flags.OWNED) <= openrlhf_known()
     assert set(cpu_backend.UNSUPPORTED_FLAGS) <= openrlhf_known()
 
 
 def openrlhf_known() -> set[str]:
-    return {option[2:] for action in openrlhf_args.parser()._actions for option in action.option_strings}
+    return {option[2:] for action in openrlhf_flags.parser()._actions for option in action.option_strings}
 
 
 def test_flags_are_overridden_from_the_command_line_whatever_their_spelling_in_the_file():
@@ -99,7 +105,7 @@ def test_flags_are_overridden_from_the_command_line_whatever_their_spelling_in_t
 
 
 def test_lists_switches_and_nulls_become_words():
-    words = openrlhf_args.to_argv(
+    words = openrlhf_flags.to_argv(
         {"reward.clip_range": [-1, 1], "vllm.enforce_eager": True, "ds.adam_offload": False, "data.max_samples": None}
     )
     assert words == ["--reward.clip_range", "-1", "1", "--vllm.enforce_eager"]
@@ -171,7 +177,7 @@ def test_wandb_key_is_a_placeholder(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "very-secret")
     words = argv("wandb.mode=online")
     assert "very-secret" not in " ".join(words)
-    assert openrlhf_args.WANDB_KEY_PLACEHOLDER in words
+    assert openrlhf_flags.WANDB_KEY_PLACEHOLDER in words
     assert "--logger.wandb.key" not in argv()
 
 

@@ -12,8 +12,9 @@ import yaml
 
 from longreward.config import validate
 from longreward.text.chunking import word_spans
-from rl import config, rewards
-from rl.prompts import Label
+from rl import config
+from rl.data.prompts import Label
+from rl.reward_functions import registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
 
@@ -36,14 +37,14 @@ def test_your_own_reward_takes_ten_lines_and_works(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     loaded = config.load(root / words[words.index("--config") + 1], words[words.index("--config") + 2 :])
     prompt, label = Label.of_text("1", "train", "Mara sold 12 crates.", "How many?")
-    function = rewards.make(loaded.reward, word_spans)
+    function = registry.make(loaded.reward, word_spans)
     good, bad = (
         asyncio.run(function.score(label.sample(prompt, answer, tokens=tokens)))
         for answer, tokens in (("12 crates", 6), ("many crates", 60))
     )
     assert good.scores == {"total": pytest.approx(9.5), "quoted": 10.0, "brief": pytest.approx(9.0)}
     assert bad.total == 0.0
-    assert rewards.dimensions(loaded.reward) == ["quoted", "brief"]
+    assert registry.dimensions(loaded.reward) == ["quoted", "brief"]
 
 
 def test_every_command_and_configuration_of_the_page_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,12 +56,12 @@ def test_every_command_and_configuration_of_the_page_is_good(tmp_path: Path, mon
     assert len(found) == 2
     for words in found:
         loaded = config.load(root / words[words.index("--config") + 1], words[words.index("--config") + 2 :])
-        rewards.check(loaded.reward)
+        registry.check(loaded.reward)
     sections = blocks("yaml")
     assert len(sections) == 3
     for text in sections:
-        rewards.check(validate(config.RewardSection, yaml.safe_load(text)["reward"]))
+        registry.check(validate(config.RewardSection, yaml.safe_load(text)["reward"]))
 
 
 def test_the_page_names_every_function() -> None:
-    assert all(f"| `{name}` |" in PAGE for name in rewards.OURS)
+    assert all(f"| `{name}` |" in PAGE for name in registry.OURS)

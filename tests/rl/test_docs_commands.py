@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from longreward.cli import _parser
-from rl import command as command_line
-from rl.dpo_config import load_any
+from rl.offline.config import load_any
+from rl.run import command as command_line
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

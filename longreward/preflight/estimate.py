@@ -1,0 +1,255 @@
+"""What judging will cost, before anything is spent: calls, tokens, money and time for a data set and a configuration.
+
+The calls are those that the reward makes, with the real material; `expected_calls` says how long the replies may be.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from longreward.config import JudgeConfig, RewardConfig
+from longreward.document import document_key
+from longreward.judge.requests import (
+    ExtractRelevant,
+    ListStatements,
+    RateCompleteness,
+    RateHelpfulness,
+    RateLogicality,
+    VerifyStatement,
+    VerifyStatements,
+)
+from longreward.preflight.expected_calls import ASCII_BYTES_PER_TOKEN, Material, requests_about, size_in, tokens_in
+from longreward.schema import Record, Sample, Usage
+from longreward.text.sentences import says_nothing
+
+_DIMENSION_OF = {
+    RateHelpfulness.prompt: "helpfulness",
+    RateLogicality.prompt: "logicality",
+    ListStatements.prompt: "faithfulness",
+    VerifyStatement.prompt: "faithfulness",
+    VerifyStatements.prompt: "faithfulness",
+    ExtractRelevant.prompt: "completeness",
+    RateCompleteness.prompt: "completeness",
+}
+_GROWS_WITH = {ExtractRelevant.prompt: "context", VerifyStatement.prompt: "text", VerifyStatements.prompt: "text"}
+"""What the calls of a kind are in proportion to, a field of `_Size`; the others to `answers`."""
+
+
+class Estimate(Usage):
+    """What judging will take in all and per dimension. `cost` is 0 where `judge.price` is unset."""
+
+    answers: int = 0
+    """Answers that cost something; empty ones do not."""
+    documents: int = 0
+    """Documents, each with its question."""
+    sampled: int = 0
+    """Documents that were looked into; the others are taken to be like them, by their size."""
+    dimensions: dict[str, Usage] = Field(default_factory=dict)
+
+    def scaled(self, factor: float) -> Estimate:
+        """The estimate for `factor` times as much of the same: more steps, more epochs."""
+        return Estimate(
+            **_times(self, factor).model_dump(),
+            answers=round(self.answers * factor),
+            documents=round(self.documents * factor),
+            sampled=self.sampled,
+            dimensions={name: _times(usage, factor) for name, usage in self.dimensions.items()},
+        )
+
+
+class Throughput(Record):
+    """How long an estimate takes, by each setting that bounds it, and what the judge must serve for that."""
+
+    in_flight: int
+    """Calls under way at once, over all endpoints."""
+    latency_s: float
+    """Seconds that a call takes."""
+    seconds_by: dict[str, float]
+    """Setting -> seconds that it allows the work in; `judge.max_in_flight` is always there."""
+    calls_per_second: float
+    """What the judge must serve for `max_in_flight` to be all that bounds it."""
+    tokens_per_minute: float
+
+    @property
+    def binding(self) -> str:
+        """The setting that decides."""
+        return max(self.seconds_by, key=lambda name: self.seconds_by[name])
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_by[self.binding]
+
+
+def estimate(
+    items: Iterable[Sample | tuple[str, str]],
+    config: RewardConfig,
+    *,
+    answers_per_prompt: int | None = None,
+    answer_tokens: int = 300,
+    sample: int = 200,
+) -> Estimate:
+    """What scoring `items` will take: answers, or prompts (context, query) whose answers are not written yet.
+
+    A prompt gets `answers_per_prompt` answers (None: one) of `answer_tokens` tokens; if it is given, answers among the
+    items are left out and count as prompts. The same prompt twice is one. Nothing is taken to be in a cache or to be
+    retried. `items` is read once and may be long: only `sample` documents, evenly spread, are kept and looked into.
+    """
+    documents = _Documents(sample, answer_tokens)
+    for item in items:
+        context, query = (item.context, item.query) if isinstance(item, Sample) else item
+        if isinstance(item, Sample) and answers_per_prompt is None:
+            documents.add_answer(context, query, item.answer)
+        else:
+            documents.add_prompt(context, query, answers_per_prompt or 1)
+
+    tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+    for material in documents.sample:
+        for request, completion, times in requests_about(material, config, answer_tokens):
+            tally = tallies[request.prompt]
+            tally.calls += times
+            tally.prompt_tokens += times * tokens_in(request.text())
+            tally.completion_tokens += times * min(completion, config.judge.max_tokens)
+
+    dimensions = {str(name): Usage() for name in config.needed}
+    for kind, tally in tallies.items():
+        dimensions[_DIMENSION_OF[kind]] += tally.usage(documents.factor(kind), config.judge)
+    return Estimate(
+        **sum(dimensions.values(), Usage()).model_dump(),
+        answers=documents.whole.answers,
+        documents=documents.whole.documents,
+        sampled=len(documents.sample),
+        dimensions=dimensions,
+    )
+
+
+def throughput(expected: Usage, judge: JudgeConfig, latency_s: float) -> Throughput:
+    """How fast `expected` can go where a call takes `latency_s`."""
+    endpoints = judge.resolved_endpoints
+    in_flight = sum(endpoint.max_in_flight or 1 for endpoint in endpoints) or judge.max_in_flight
+    # Never under two latencies, the reward's critical path: the second calls need the replies of the first.
+    seconds = max(2.0, expected.calls / in_flight) * latency_s if expected.calls else 0.0
+    seconds_by = {"judge.max_in_flight": seconds}
+    for name, amount in (("requests_per_minute", expected.calls), ("tokens_per_minute", expected.tokens)):
+        limits = [getattr(endpoint, name) for endpoint in endpoints] or [getattr(judge, name)]
+        if None not in limits:  # an endpoint without the limit takes over what the others may not
+            seconds_by[f"judge.{name}"] = 60 * amount / sum(limits)
+    return Throughput(
+        in_flight=in_flight,
+        latency_s=latency_s,
+        seconds_by=seconds_by,
+        calls_per_second=expected.calls / seconds if seconds else 0.0,
+        tokens_per_minute=60 * expected.tokens / seconds if seconds else 0.0,
+    )
+
+
+@dataclass
+class _Tally:
+    calls: float = 0
+    prompt_tokens: float = 0
+    completion_tokens: float = 0
+
+    def usage(self, factor: float, judge: JudgeConfig) -> Usage:
+        prompt, completion = round(self.prompt_tokens * factor), round(self.completion_tokens * factor)
+        return Usage(
+            calls=round(self.calls * factor),
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cost=judge.price.cost(prompt, completion),
+        )
+
+
+@dataclass
+class _Size:
+    """How much there is, in all or in one document."""
+
+    documents: int = 0
+    context: int = 0
+    """Bytes."""
+    answers: int = 0
+    text: float = 0
+    """Bytes of the answers."""
+
+
+@dataclass
+class _Kept(Material):
+    size: _Size = field(default_factory=_Size)
+
+
+class _Documents:
+    """Counts all documents and keeps a sample: those with the smallest hashes, so that the order does not matter and
+    each is known at its first row. One that is pushed out never comes back."""
+
+    def __init__(self, most: int, answer_tokens: int) -> None:
+        self._most = max(1, most)
+        self._answer_bytes = answer_tokens * ASCII_BYTES_PER_TOKEN
+        self.whole = _Size()
+        self._seen: set[int] = set()
+        self._prompts: set[int] = set()
+        self._kept: dict[int, _Kept] = {}
+        self._largest: list[int] = []  # a heap of the kept ones' negated hashes
+
+    @property
+    def sample(self) -> list[_Kept]:
+        return list(self._kept.values())
+
+    def add_answer(self, context: str, query: str, answer: str) -> None:
+        if says_nothing(answer):
+            return  # scored without a judge
+        material = self._at(_key(context, query), context, query, 1, size_in(answer))
+        if material:
+            material.answers.append(answer)
+
+    def add_prompt(self, context: str, query: str, answers: int) -> None:
+        key = _key(context, query)
+        if key in self._prompts:
+            return
+        self._prompts.add(key)
+        material = self._at(key, context, query, answers, answers * self._answer_bytes)
+        if material:
+            material.unwritten += answers
+
+    def factor(self, kind: str) -> float:
+        """By what to multiply what the sample needs of a kind of call, to get to the whole."""
+        measure = _GROWS_WITH.get(kind, "answers")
+        sampled = sum(getattr(material.size, measure) for material in self._kept.values())
+        return getattr(self.whole, measure) / sampled if sampled else 0.0
+
+    def _at(self, key: int, context: str, query: str, answers: int, text: float) -> _Kept | None:
+        """Take the size in; the document to add to, if it is in the sample."""
+        new = key not in self._seen
+        if new:
+            self._seen.add(key)
+            if len(self._kept) < self._most or key < -self._largest[0]:
+                self._keep(key, _Kept(context, query))
+        material = self._kept.get(key)
+        for size in (self.whole, material.size if material else _Size()):
+            size.documents += new
+            size.context += size_in(context) if new else 0
+            size.answers += answers
+            size.text += text
+        return material
+
+    def _keep(self, key: int, material: _Kept) -> None:
+        self._kept[key] = material
+        heapq.heappush(self._largest, -key)
+        if len(self._kept) > self._most:
+            del self._kept[-heapq.heappop(self._largest)]
+
+
+def _times(usage: Usage, factor: float) -> Usage:
+    return Usage(
+        calls=round(usage.calls * factor),
+        prompt_tokens=round(usage.prompt_tokens * factor),
+        cached_tokens=round(usage.cached_tokens * factor),
+        completion_tokens=round(usage.completion_tokens * factor),
+        cost=usage.cost * factor,
+    )
+
+
+def _key(context: str, query: str) -> int:
+    return int(document_key(context, query)[:16], 16)

@@ -1,0 +1,244 @@
+"""Documents and questions -> the prompt files that OpenRLHF reads: rendered, cut to the budget, counted."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from longreward import store
+from longreward.errors import ConfigError, InputError
+from rl.data.prompts import SEPARATOR, Label
+from rl.reward_functions.reference import words
+
+_MARK = "\ue000longreward\ue000"  # stands for the user's turn while the template is rendered; private-use characters
+
+
+@dataclass
+class Report:
+    """What became of the rows of one file."""
+
+    kept: int = 0
+    cut: int = 0
+    """Prompts over the budget, cut in the middle of the context (head and tail kept, as in the paper's evaluation)."""
+    longest: int = 0
+    """Tokens of the longest prompt, after cutting."""
+    longest_uncut: int = 0
+    """The same before cutting."""
+    broken: list[str] = field(default_factory=list)
+    """Rows passed over, each as `file:line: why`."""
+
+    @classmethod
+    def read(cls, out: Path) -> Report | None:
+        """The report of prompts prepared before; None where there are none."""
+        path = _report_path(out)
+        if not (out.is_file() and path.is_file()):
+            return None
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, out: Path) -> None:
+        """Beside the prompts, once they are all there."""
+        _report_path(out).write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def sentence(self) -> str:
+        cut = f", {self.cut} cut in the middle of the context" if self.cut else ""
+        broken = f", {len(self.broken)} unreadable rows passed over ({self.broken[0]})" if self.broken else ""
+        return f"{self.kept} prompts, longest {self.longest} tokens{cut}{broken}"
+
+
+class Row(NamedTuple):
+    """A document, a question about it, and reference answers where they are asked for."""
+
+    id: str
+    context: str
+    query: str
+    reference: tuple[str, ...] = ()
+
+
+def rows(source: Path, broken: list[str], reference: str | None = None) -> Iterator[Row]:
+    """Each usable row; the others go to `broken`, each as `file:line: why`. `reference` is the field that reference
+    answers are in; None: they do not matter."""
+    for number, row in store.read(source, broken):
+        wrong = next(
+            (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
+        )
+        references: tuple[str, ...] = ()
+        if reference and not wrong:
+            try:
+                references = references_of(row, reference)
+            except ValueError as error:
+                wrong = str(error)
+        if wrong:
+            broken.append(f"{source}:{number}: {wrong}")
+        else:
+            identity = str(row.get("idx", row.get("id", number)))
+            yield Row(identity, row["context"], row["query"], references)
+
+
+def references_of(row: dict[str, Any], field: str) -> tuple[str, ...]:
+    """The reference answers of a row, those that hold a word: nothing agrees with another, or everything.
+
+    ValueError with a sentence where the field holds none.
+    """
+    found, action = row.get(field), "add one, or set reward.reference.field"
+    if found is None:
+        raise ValueError(f"there is no reference answer in {field!r}; {action}")
+    texts = [found] if isinstance(found, str) else found
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{field!r} is {_shown(found)}; it must be a reference answer or a list of them")
+    usable = tuple(text for text in texts if words(text))
+    if not usable:
+        raise ValueError(f"{field!r} is {_shown(found)}, which holds no reference answer with a word in it; {action}")
+    return usable
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    split: str,
+    max_rows: int | None = None,
+    reference: str | None = None,
+) -> Report:
+    """Write `out` from `source`, with reference answers out of the field `reference` if one is named. InputError for a
+    file without a usable row, ConfigError for a hopeless budget."""
+    report = Report()
+    prompts = list(_fitted(source, tokenizer, max_prompt_tokens, split, max_rows, report, reference))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    store.rewrite(out, prompts)
+    report.write(out)
+    return report
+
+
+def measure(
+    source: Path,
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    max_rows: int | None = None,
+    reference: str | None = None,
+) -> Report:
+    """What `prepare` would report, nothing written; errors as there."""
+    report = Report()
+    for _ in _fitted(source, tokenizer, max_prompt_tokens, "train", max_rows, report, reference):
+        pass
+    return report
+
+
+def renderer(
+    tokenizer: Any, max_prompt_tokens: int, split: str, report: Report
+) -> Callable[[str, str, str], dict[str, Any]]:
+    """(identity, context, query) -> `input` and `label` of a prompt, its length and cut entered into `report`. Without
+    a context or a query the other is the whole of the user's turn.
+
+    ConfigError for a tokenizer without a usable chat template; then for a question that alone exceeds the budget.
+    """
+    template = _template(tokenizer)
+
+    def render(identity: str, context: str, query: str) -> dict[str, Any]:
+        return _fit(context, query, identity, tokenizer, template, max_prompt_tokens, split, report)
+
+    return render
+
+
+def _fitted(
+    source: Path,
+    tokenizer: Any,
+    max_prompt_tokens: int,
+    split: str,
+    max_rows: int | None,
+    report: Report,
+    reference: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The prompts of a file one by one, entered into `report`."""
+    render = renderer(tokenizer, max_prompt_tokens, split, report)
+    for row in islice(rows(source, report.broken, reference), max_rows):
+        report.kept += 1
+        prompt = render(row.id, row.context, row.query)
+        if row.reference:
+            prompt["label"] = replace(Label.from_json(prompt["label"]), reference=row.reference).to_json()
+        yield prompt
+    if not report.kept:
+        first = f"; first problem: {report.broken[0]}" if report.broken else ""
+        wanted = f" and a reference answer in {reference!r}" if reference else ""
+        raise InputError(f"{source} holds no row with context and query as text{wanted}{first}")
+
+
+def _shown(value: Any) -> str:
+    return textwrap.shorten(repr(value), 60, placeholder="...")
+
+
+def _report_path(out: Path) -> Path:
+    return out.with_suffix(".report.json")
+
+
+def _template(tokenizer: Any) -> Callable[[str], str]:
+    """User turn -> rendered prompt. The template is rendered once; text is put in as it is, never stripped."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no chat template; use an instruction model")
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": _MARK}], tokenize=False, add_generation_prompt=True
+    )
+    head, mark, tail = rendered.partition(_MARK)
+    if not mark:
+        raise ConfigError(f"the chat template of {tokenizer.name_or_path} drops or changes the user's turn")
+    return lambda text: f"{head}{text}{tail}"
+
+
+def _fit(
+    context: str,
+    query: str,
+    identity: str,
+    tokenizer: Any,
+    template: Callable[[str], str],
+    budget: int,
+    split: str,
+    report: Report,
+) -> dict[str, Any]:
+    between = SEPARATOR if context and query else ""
+    prompt = template(context + between + query)
+    tokens = _count(tokenizer, prompt)
+    report.longest_uncut = max(report.longest_uncut, tokens)
+    if tokens > budget:
+        spans = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        keep = len(spans) - (tokens - budget)
+        while tokens > budget:
+            if keep < 2:
+                raise ConfigError(
+                    f"row {identity}: question and template alone take more than the {budget} tokens of the prompt; "
+                    "raise openrlhf.data.max_len or lower openrlhf.rollout.max_new_tokens"
+                )
+            head, tail = spans[: (keep + 1) // 2], spans[len(spans) - keep // 2 :]
+            cut = context[: head[-1][1]] + "\n" + context[tail[0][0] :]
+            prompt = template(cut + between + query)
+            tokens = _count(tokenizer, prompt)
+            keep -= max(1, tokens - budget)
+        context = cut
+        report.cut += 1
+    report.longest = max(report.longest, tokens)
+    start = prompt.index(context + between + query)
+    question = start + len(context) + len(between)
+    label = Label(identity, split, (start, start + len(context)), (question, question + len(query)))
+    return {"input": prompt, "label": label.to_json()}
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def load_tokenizer(model: str) -> Any:
+    """The model's fast tokenizer; ConfigError where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no tokenizer at {model}: {' '.join(str(error).split())[:300]}") from None
+    # Only the model has a longest length; preparing measures prompts before they are cut to it.
+    tokenizer.model_max_length = sys.maxsize
+    return tokenizer

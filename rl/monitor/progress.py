@@ -1,0 +1,219 @@
+"""What a person sees of training: a live view or a line per step while it goes on, a table when it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from longreward.commands.accounts import clock, money
+from rl.monitor.live_view import Figure, View, window
+from rl.reward_functions import registry
+from rl.rollout.heldout_scores import Scores
+from rl.rollout.judge_workers import Workers
+
+if TYPE_CHECKING:
+    from rl.run.session import Session
+
+SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
+SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
+SUM = "sum/"
+"""Before the names of a reward's scores in `totals`: a reward may call its parts what it likes."""
+_POLL_S = 1.0
+_LAST_STEP = "the last step, and how it differs from the first"
+_LINES_AT_MOST = 200  # a long run prints every so-manieth step
+
+
+class Progress:
+    """Tells of each training step from the judge workers' counts. Use as a context around training."""
+
+    def __init__(
+        self,
+        run: Session,
+        answers_per_step: int,
+        steps: int,
+        on_step: Callable[[int], None],
+    ) -> None:
+        """`on_step` is called with each new step's number, from this thread."""
+        self._console, self._workers, self._directory = run.console, run.workers, run.config.directory
+        self._screen, self._shown = run.screen, ExitStack()
+        self._first_step, self._on_step = run.first_step, on_step
+        self._dimensions = registry.dimensions(run.config.reward)
+        self._paused = False
+        self._answers_per_step, self._steps = answers_per_step, steps
+        self._every = 1 if run.screen.is_live else max(1, steps // _LINES_AT_MOST)
+        self._begun = time.monotonic()
+        self._step, self._pace, self._courses = self._first_step, _Pace(), dict[str, list[float]]()
+        self._before, self._now = dict[str, float](), dict[str, float]()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._thread.start()
+        self._shown.enter_context(self._screen.showing(self.view))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(timeout=5)
+        self._shown.close()
+        if self._screen.is_live and self._courses:
+            self._console.print(self.view())  # as it was at the end
+
+    def view(self) -> View:
+        """For a terminal."""
+        now, before = self._now, self._before
+        notes, seconds = [], self._pace.step_s
+        if now:
+            scored, void = now["train"] - before["train"], now["void"]
+            per_step = self._answers_per_step
+            if self._step < self._steps:
+                notes.append(f"step {self._step + 1}: {min(scored, per_step):.0f} of {per_step} answers scored")
+            notes.append(f"void {void / max(1.0, now['answers']):.1%}")
+            if now["cost"]:
+                notes.append(f"cost {money(now['cost'])}")
+        if seconds:
+            notes.append(f"{seconds:.1f} s a step")
+        figures = [Figure(SHORT.get(name, name), values) for name, values in list(self._courses.items())]
+        over = ""
+        if figures and (steps := len(figures[0].values)) > 1:
+            span = window(steps)
+            over = f"the last {span} steps, and how they differ from the first {span}" if span > 1 else _LAST_STEP
+        left = seconds * (self._steps - self._step) if seconds else None
+        passed = time.monotonic() - self._begun
+        return View("step", self._step, self._steps, passed, left, figures, notes, over)
+
+    def _watch(self) -> None:
+        self._before = totals(self._workers)
+        told, begun = self._first_step, self._before["train"]
+        while not self._ended.wait(_POLL_S):
+            try:
+                self._tell_of_a_pause()
+                now = self._now = totals(self._workers)
+            except ray.exceptions.RayError:
+                continue  # busy; it answers again
+            reached = self._first_step + int((now["train"] - begun) // self._answers_per_step)
+            if reached > told:
+                told = reached
+                self._on_step(reached)
+            if (reached < self._step + self._every and reached < self._steps) or reached <= self._step:
+                continue
+            self._step = reached
+            self._pace.reached(reached)
+            scored = now.get(f"{SUM}n", 0) - self._before.get(f"{SUM}n", 0)
+            scores = self._scores(scored)
+            for name, value in scores.items():
+                self._courses.setdefault(name, []).append(value)
+            if not self._screen.is_live:
+                self._console.print(self._line(scores, scored), highlight=False, soft_wrap=True)
+            self._before = now
+
+    def _tell_of_a_pause(self) -> None:
+        if self._workers.limits is None:
+            return
+        state = ray.get(self._workers.limits.state.remote(), timeout=30)
+        if state["paused"] and not self._paused:
+            used = f"{state['used']['cost']:,.2f} in money, {state['used']['tokens']:,} tokens"
+            self._console.print(
+                f"paused: reward.judge.spend is used up ({used}); raise it with "
+                f"`python rl/spend.py {self._directory} max_cost=... max_tokens=...`, and the run goes on",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if self._paused and not state["paused"]:
+            self._console.print("the cap was raised: the run goes on", highlight=False)
+        self._paused = state["paused"]
+
+    def _scores(self, scored: float) -> dict[str, float]:
+        """The mean reward and its parts, of what was scored since the last step was told of: so many valid answers."""
+        now, last = self._now, self._before
+        names = [name for name in ["total", *self._dimensions] if SUM + name in now]
+        return {name: (now[SUM + name] - last.get(SUM + name, 0)) / scored for name in names} if scored > 0 else {}
+
+    def _line(self, scores: dict[str, float], scored: float) -> str:
+        now = self._now
+        void = 1 - scored / max(1.0, now["train"] - self._before["train"])
+        parts = [f"step {self._step:>{len(str(self._steps))}}/{self._steps}"]
+        parts += [f"{SHORT.get(name, name)} {value:.2f}" for name, value in scores.items()]
+        parts.append(f"void {max(0.0, void):.0%}")
+        if now["cost"]:
+            parts.append(f"cost {money(now['cost'])}")
+        seconds = self._pace.step_s
+        left = f", {clock(seconds * (self._steps - self._step))} left" if seconds else ""
+        parts.append(f"{clock(time.monotonic() - self._begun)}{left}")
+        return "  ".join(parts)
+
+
+class _Pace:
+    """Seconds a step. The first one holds the engines' warm-up: the pace is taken after it."""
+
+    def __init__(self) -> None:
+        self.step_s: float | None = None
+        self._first: tuple[float, int] | None = None
+
+    def reached(self, step: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, step
+        else:
+            self.step_s = (now - self._first[0]) / (step - self._first[1])
+
+
+def print_table(
+    console: Console,
+    before: Scores,
+    after: Scores | None,
+    gain: dict[str, Any] | None,
+    names: Sequence[str] = ("before", "after"),
+) -> None:
+    """Held-out means before and after training, or of two policies, and the gain with its 95% interval."""
+    console.print(
+        f"\nheld-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers", highlight=False
+    )
+    table = Table()
+    table.add_column("")
+    for heading in [*names, "change"] if after else ["score"]:
+        table.add_column(heading, justify="right")
+    old, new = before.means(), after.means() if after else {}
+    for name in before.names:
+        if old[name] is None:
+            continue
+        cells = [f"{old[name]:.2f}"]
+        if after:
+            value = new.get(name)
+            cells += ["-", "-"] if value is None else [f"{value:.2f}", f"{value - (old[name] or 0):+.2f}"]
+        table.add_row("reward" if name == "total" else name, *cells, style="bold" if name == "total" else None)
+    console.print(table)
+    if gain and gain["interval"]:
+        low, high = gain["interval"]
+        console.print(f"gain {gain['total']:+.2f}, 95% interval {low:+.2f} to {high:+.2f}", highlight=False)
+    void = before.void + (after.void if after else 0)
+    if void:
+        console.print(f"{void} answers had no reward (judge failures) and are left out", style="yellow")
+
+
+def totals(workers: Workers) -> dict[str, float]:
+    """Over all judge workers: `answers`, `train` (answers of that split), `void`, `calls`, the judge's `tokens` and
+    `cost`; and, each after `SUM`, the train split's sums of scores (`total`, each dimension) over its `n` valid
+    answers."""
+    total: dict[str, float] = {"train": 0, "answers": 0, "void": 0, "calls": 0, "tokens": 0, "cost": 0}
+    for stats in workers.stats():
+        counts = stats["counts"]
+        for split in ("train", "heldout"):
+            total["answers"] += counts.get(split, 0)
+        for name in ("train", "void"):
+            total[name] += counts.get(name, 0)
+        usage = stats["usage"]
+        total["calls"] += usage["calls"]
+        total["tokens"] += usage["prompt_tokens"] + usage["completion_tokens"]
+        total["cost"] += usage["cost"]
+        for name, value in stats["sums"].items():
+            total[SUM + name] = total.get(SUM + name, 0) + value
+    return total

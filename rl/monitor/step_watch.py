@@ -1,0 +1,255 @@
+"""What a person looks at while a run goes on, beyond OpenRLHF's own curves: answers with their verdicts, and canaries.
+
+Both go to TensorBoard, as a run of its own beside OpenRLHF's, and to W&B likewise: OpenRLHF's W&B run lives in the
+trainer's process.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rl.config import RunConfig
+from rl.errors import JudgeDriftError
+from rl.monitor import answer_samples, canaries
+from rl.reward_functions import registry
+from rl.run.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from rl.run.session import Session
+
+_LEAVE_S = 5.0
+_UPLOAD_S = 3.0  # at the end, for what W&B has not sent yet
+_REACH_S = 30.0  # for W&B to answer; a process that ends in the meantime waits for it
+
+
+class Watch:
+    """Use as a context around training, inside `interruptible`. Whatever fails in here is told in the log and never
+    ends the run; a judge that has drifted does, where `watch.on_drift` is stop."""
+
+    def __init__(self, session: Session, interrupt: Interrupt) -> None:
+        self._session, self._config, self._interrupt = session, session.config, interrupt
+        self._flags = vars(session.args)
+        self._samples: answer_samples.Samples | None = None
+        self._canaries: canaries.Canaries | None = None
+        self._boards: list[Board] = []
+        self._told: set[tuple[str, type]] = set()
+        self._step = session.first_step
+        self._shown = self._scored = self._step
+        self._wake, self._ended, self._leaving = threading.Event(), threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        watch = self._config.watch
+        if watch.samples:
+            self._attempt("samples", self._open_samples)
+        if watch.canaries is not None:
+            self._attempt("canaries", self._open_canaries, watch.canaries)
+        if self._samples is not None or self._canaries is not None:
+            # In the main thread: two threads that import torch at once can see half of it.
+            self._attempt("TensorBoard", self._open_board, TensorBoard)
+            if self._config.wandb.mode != "disabled":
+                self._attempt("W&B", self._open_board, Wandb)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._leaving:
+            self._ended.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(_LEAVE_S)
+
+    def on_step(self, step: int) -> None:
+        """The run has reached `step`, counted from the run's first one. From any thread; returns at once."""
+        self._step = step
+        self._wake.set()
+
+    def summary(self) -> dict[str, Any]:
+        """For summary.json."""
+        return self._canaries.summary() if self._canaries is not None else {}
+
+    def _open_samples(self) -> None:
+        per_step = self._flags["rollout.batch_size"] * self._flags["rollout.n_samples_per_prompt"]
+        self._samples = answer_samples.Samples(self._config.directory / "store", per_step)
+
+    def _open_canaries(self, path: Path) -> None:
+        config = self._config
+        tokenizer = self._flags["actor.model_name_or_path"] if config.reward.tokenizer == "policy" else None
+        limits, found = self._session.workers.limits, canaries.load(path, config.reward.reference_field)
+        self._canaries = canaries.Canaries(config, found, tokenizer, limits, self._ended)
+
+    def _open_board(self, kind: type[TensorBoard] | type[Wandb]) -> None:
+        self._boards.append(kind(self._config, self._session.first_step))
+
+    def _run(self) -> None:
+        self._attempt("canaries", self._score_canaries)
+        while not self._ended.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            if not self._ended.is_set():
+                self._attempt("samples", self._show_samples)
+            if self._is_due(self._scored, self._config.watch.canaries_every):
+                self._attempt("canaries", self._score_canaries)
+        if self._canaries is not None:
+            self._attempt("canaries", self._canaries.close)
+        for board in self._boards:
+            self._attempt(board.name, board.close)
+
+    def _is_due(self, last: int, every: int) -> bool:
+        """Steps may be passed over, so it need not be a multiple."""
+        return not self._ended.is_set() and self._step // every > last // every
+
+    def _show_samples(self) -> None:
+        if self._samples is None:
+            return
+        # At each step: what is forgotten at once need not be read in one go later.
+        self._samples.read()
+        if not self._is_due(self._shown, self._config.watch.every):
+            return
+        step = self._shown = self._step
+        chosen = self._samples.choose(self._config.watch.samples)
+        if chosen:
+            self._on_boards(lambda board: board.answers(step, chosen))
+
+    def _score_canaries(self) -> None:
+        if self._canaries is None or self._ended.is_set():
+            return
+        step = self._step
+        try:
+            outcome = self._canaries.score(step)
+        finally:
+            # A round that was due in the meantime is left out.
+            self._scored = max(step, self._step)
+        if outcome is None:
+            if not self._ended.is_set():
+                limit = f"{self._config.reward.answer_timeout_s:g} s (reward.answer_timeout_s)"
+                self._session.say(f"canaries at step {step}: given up, not all were scored within {limit}")
+            return
+        found, alarm = outcome
+        self._session.say(found.sentence())
+        self._on_boards(lambda board: board.scalars(step, found.scalars()))
+        if alarm is not None:
+            self._session.console.print(alarm, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            if self._config.watch.on_drift == "stop":
+                self._stop_the_run(alarm)
+
+    def _stop_the_run(self, why: str) -> None:
+        # After the end nobody is there to be interrupted.
+        with self._leaving:
+            if not self._ended.is_set():
+                self._interrupt.raise_in_main(JudgeDriftError(why))
+
+    def _on_boards(self, write: Callable[[Board], None]) -> None:
+        for board in self._boards:
+            self._attempt(board.name, write, board)
+
+    def _attempt(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
+        try:
+            action(*arguments)
+        except Exception as error:
+            # Once: what fails now will fail at each step.
+            if (name, type(error)) not in self._told:
+                self._told.add((name, type(error)))
+                print(f"longreward: {name} failed; the run goes on, and this is not told again:", flush=True)
+                traceback.print_exc()
+
+
+class Board:
+    """Where figures and answers are shown."""
+
+    name: str
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        raise NotImplementedError
+
+    def answers(self, step: int, chosen: Sequence[answer_samples.Answer]) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class TensorBoard(Board):
+    """Event files in a folder beside OpenRLHF's own."""
+
+    name = "TensorBoard"
+
+    def __init__(self, config: RunConfig, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = config.directory / "tensorboard" / f"{config.run.name}-watch"
+        # A continued run does again what came after its checkpoint.
+        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if config.resume else None)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def answers(self, step: int, chosen: Sequence[answer_samples.Answer]) -> None:
+        self._writer.add_text("watch/samples", answer_samples.markdown(chosen), step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb(Board):
+    """A second W&B run, in the group of OpenRLHF's."""
+
+    name = "W&B"
+
+    def __init__(self, config: RunConfig, first_step: int) -> None:
+        import wandb
+
+        self._wandb, self._config = wandb, config
+        self._run: Any = None
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._log(step, values)
+
+    def answers(self, step: int, chosen: Sequence[answer_samples.Answer]) -> None:
+        names = registry.dimensions(self._config.reward)
+        table = self._wandb.Table(columns=answer_samples.columns(names), data=answer_samples.rows(step, chosen, names))
+        self._log(step, {"watch/samples": table})
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
+
+    def _log(self, step: int, values: dict[str, Any]) -> None:
+        # Begun with the first figures: it waits for the network, and is tried again with the next ones.
+        self._run = self._run or self._begin()
+        # Not W&B's own step, which can only grow: a continued run goes back to its checkpoint.
+        self._run.log({"watch/step": step, **values})
+
+    def _begin(self) -> Any:
+        config = self._config
+        run = self._wandb.init(
+            project=config.wandb.project,
+            entity=config.wandb.entity,
+            group=config.wandb.group or config.run.name,
+            name=f"{config.run.name}-watch",
+            # The environment's WANDB_RUN_ID is OpenRLHF's run.
+            id=f"{config.wandb.run_id or uuid.uuid4().hex[:8]}-watch",
+            resume="allow",
+            reinit="create_new",
+            mode=config.wandb.mode,
+            dir=str(config.directory),
+            settings=self._wandb.Settings(
+                console="off",  # what this process prints is not about the samples
+                disable_code=True,
+                disable_git=True,
+                x_disable_stats=True,
+                finish_timeout=_UPLOAD_S,
+                init_timeout=_REACH_S,
+            ),
+        )
+        run.define_metric("watch/step")
+        run.define_metric("watch/*", step_metric="watch/step")
+        return run

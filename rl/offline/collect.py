@@ -1,0 +1,285 @@
+"""Answers for offline training: generated and scored in one pass into the run's store, each exactly once.
+
+An answer is known by its prompt and its number, which also make its random seed. What the store holds is neither
+generated nor judged again; what it holds without a score is judged again as it stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import ray
+
+from longreward import store
+from longreward.commands.accounts import clock
+from longreward.errors import ConfigError
+from rl.config import RunConfig
+from rl.data.prompts import Label, rollout_id
+from rl.monitor.live_view import Figure, View
+from rl.monitor.progress import SHORT
+from rl.offline import pair_answers, published_files
+from rl.reward_functions import registry
+from rl.rollout.engines import Engines, in_flight
+from rl.rollout.group_barrier import VoidWatch
+from rl.rollout.judge_workers import Scored
+from rl.rollout.reward_client import scores_of, void_reason
+from rl.run.session import Session
+
+_TELL_S = 10  # seconds between two lines of progress
+
+
+Key = tuple[str, str]
+"""A rollout and its question: several questions about a document may share its id."""
+
+
+class _Stored(msgspec.Struct):
+    """A record of the store, without its verdicts."""
+
+    id: str
+    rollout: str
+    split: str
+    query: str
+    answer: str
+    tokens: int = 0
+    truncated: bool = False
+    total: float | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.rollout, self.query
+
+
+@dataclass
+class Collected:
+    """What the store holds of a split."""
+
+    scored: set[Key] = field(default_factory=set)
+    """Rollouts with a score."""
+    void: dict[Key, _Stored] = field(default_factory=dict)
+    """Rollouts whose judging failed, with their answers."""
+    broken: list[str] = field(default_factory=list)
+    """Lines that a kill has cut, each as `file:line: why`."""
+
+    @classmethod
+    def read(cls, folder: Path, split: str) -> Collected:
+        found = cls()
+        for path in sorted(folder.glob("answers-*.jsonl")):
+            for _, _, record in pair_answers.lines(path, _Stored, found.broken):
+                if record.split != split:
+                    continue
+                if record.total is None:
+                    found.void[record.key] = record
+                else:
+                    found.scored.add(record.key)
+        for key in found.scored & found.void.keys():
+            del found.void[key]
+        return found
+
+    def missing(self, prompt: Key, numbers: range) -> tuple[int, ...]:
+        """Those of a prompt's answers that are to be generated. `prompt` are its id and its question."""
+        identity, query = prompt
+        keys = {number: (rollout_id(identity, number), query) for number in numbers}
+        return tuple(n for n, key in keys.items() if key not in self.scored and key not in self.void)
+
+
+@dataclass
+class Outstanding:
+    """What a run's store lacks of so many scored answers to each training prompt."""
+
+    answers: int
+    """To each prompt."""
+    scored: int
+    """Those that the store holds."""
+    by_prompt: dict[Key, tuple[Label, list[_Stored]]]
+    """What to generate, as its label says it, and what to judge again. Prompts without either are not there."""
+
+    @classmethod
+    def of(cls, config: RunConfig, answers: int) -> Outstanding:
+        found = Collected.read(config.directory / "store", "train")
+        voids: dict[Key, list[_Stored]] = {}
+        for record in found.void.values():
+            voids.setdefault((record.id, record.query), []).append(record)
+        todo: dict[Key, tuple[Label, list[_Stored]]] = {}
+        for _, row in _prompts(config):
+            prompt = _prompt(row)
+            missing = found.missing(prompt, range(answers))
+            if missing or prompt in voids:
+                label = replace(Label.from_json(row["label"]), rollouts=missing)
+                todo.setdefault(prompt, (label, voids.get(prompt, [])))
+        return cls(answers, len(found.scored), todo)
+
+    @property
+    def to_generate(self) -> int:
+        return sum(len(label.rollouts or ()) for label, _ in self.by_prompt.values())
+
+    @property
+    def to_judge_again(self) -> int:
+        return sum(len(voids) for _, voids in self.by_prompt.values())
+
+
+def collect(
+    run: Session, engines: Engines | None, outstanding: Outstanding, *, temperature: float, seed: int, at_once: int
+) -> None:
+    """Generate and score what is outstanding; score again what is void.
+
+    `at_once`: answers in flight of an engine. Without `engines` only the latter. A judge that is down or too expensive
+    ends it with the error of rl/errors.py; what was scored by then is kept.
+    """
+    todo = dict(outstanding.by_prompt)
+    generated, again = outstanding.to_generate if engines else 0, outstanding.to_judge_again
+    if outstanding.scored:
+        run.say(f"{outstanding.scored:,} answers are in the store already")
+    if not generated + again:
+        return
+    what = f"{generated:,} to generate" + (f", {again:,} to judge again" if again else "")
+    run.say(f"collecting answers: {what}")
+    sampling = engines.sampling(temperature) if engines else None
+
+    def calls() -> Iterator[Callable[[], Any]]:
+        number = 0
+        for _, row in _prompts(run.config):
+            # Taken out, so that a row that stands there twice is answered once.
+            wanted = todo.pop(_prompt(row), None)
+            if wanted is None:
+                continue
+            label, voids = wanted
+            for void in voids:
+                yield partial(_score_again, run, label, row["input"], void)
+            if engines and label.rollouts:
+                seeded = row | {"label": replace(label, seed=seed).to_json()}
+                yield partial(engines.generate, number, seeded, sampling, len(label.rollouts))
+                number += 1
+
+    at_once = max(1, at_once * len(engines.actors if engines else [1]) // outstanding.answers)
+    with _progress(run, generated + again) as progress:
+        for result in in_flight(calls(), at_once):
+            progress.add(result if isinstance(result, list) else [result])
+
+
+def refuse_responses(config: RunConfig) -> None:
+    """ConfigError where `collect.responses` cannot be scored: nothing is known there of the rendered prompt, nor of
+    reference answers."""
+    if lacking := [name for name in ("reference", "remote", "openrlhf") if name in config.reward.parts]:
+        raise ConfigError(
+            f"collect.responses cannot be scored by reward {lacking[0]}, which needs the prompt or reference answers "
+            "that are not there; leave collect.responses out and generate the answers, or set reward.name=longreward"
+        )
+
+
+def score_responses(run: Session, source: Path, length: Callable[[str], int], at_once: int) -> None:
+    """Score answers that were sampled elsewhere, those that the store has no score for yet.
+
+    `length` counts the tokens of an answer. ConfigError where the reward cannot score them.
+    """
+    refuse_responses(run.config)
+    found = Collected.read(run.config.directory / "store", "train")
+    sft = run.config.data.train
+    broken: list[str] = []
+    todo = [r.rollout for r in published_files.responses(source, broken, sft) if _key(r) not in found.scored]
+    run.say(f"scoring {len(todo):,} answers of {source}; {len(found.scored):,} are scored already")
+    for problem in broken:
+        run.say(f"passed over: {problem}")
+    wanted = set(todo)
+
+    def calls() -> Iterator[Callable[[], Any]]:
+        for response in published_files.responses(source, [], sft):
+            if response.rollout in wanted:
+                sample = response.sample
+                prompt, label = Label.of_text(sample.id, "train", sample.context, sample.query)
+                about = {"rollout": response.rollout, "tokens": length(sample.answer), "truncated": False}
+                yield partial(_score, run, prompt, label, sample.answer, about)
+
+    with _progress(run, len(todo)) as progress:
+        for result in in_flight(calls(), at_once):
+            progress.add([result])
+
+
+def _score(run: Session, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Any:
+    """A reference to the score of an answer that is there already."""
+    return run.workers.for_document(label.id).score.remote(ray.put(prompt), label, answer, about)
+
+
+def _score_again(run: Session, label: Label, prompt: str, stored: _Stored) -> Any:
+    about = {"rollout": stored.rollout, "tokens": stored.tokens, "truncated": stored.truncated}
+    return _score(run, prompt, label, stored.answer, about)
+
+
+def _key(response: published_files.Response) -> Key:
+    return response.rollout, response.sample.query
+
+
+def _prompt(row: dict[str, Any]) -> Key:
+    """The id and the question of a prepared prompt."""
+    label = Label.from_json(row["label"])
+    return label.id, row["input"][slice(*label.query)]
+
+
+def _prompts(config: RunConfig) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The training prompts, as many as the run takes."""
+    return islice(store.read(config.prompts("train")), config.openrlhf.get("data.max_samples"))
+
+
+@contextmanager
+def _progress(run: Session, answers: int) -> Iterator[_Progress]:
+    progress = _Progress(run, answers)
+    with run.screen.showing(progress.view):
+        yield progress
+    progress.tell()
+
+
+class _Progress:
+    """How many answers are there, what they got, and how long it will take: live, or a line now and then."""
+
+    def __init__(self, run: Session, answers: int) -> None:
+        self._run, self._answers = run, answers
+        self._begun = self._told = time.monotonic()
+        self._done = self._void = 0
+        self._voids = VoidWatch(run.config.reward.max_void_rate, run.config.reward.void_window)
+        self._sums = dict.fromkeys(["total", *registry.dimensions(run.config.reward)], 0.0)
+
+    def add(self, results: list[Any]) -> None:
+        """Rollouts as the agent returns them, or what a worker says of an answer."""
+        for result in results:
+            if isinstance(result, Scored):
+                scores, reason = result.scores, result.reason
+            else:
+                logs = result["extra_logs"]
+                scores, reason = scores_of(logs), void_reason(logs)
+            self._done += 1
+            self._void += scores is None
+            self._voids.add(scores is None, reason)
+            for name in self._sums:
+                self._sums[name] += (scores or {}).get(name, 0.0)
+        if time.monotonic() - self._told > _TELL_S and not self._run.screen.is_live:
+            self.tell()
+
+    def view(self) -> View:
+        """For a terminal."""
+        scored = self._done - self._void
+        figures = [Figure(SHORT.get(name, name), [value / scored]) for name, value in self._sums.items() if scored]
+        passed, left = self._times()
+        void = [f"void {self._void / self._done:.0%}"] if self._done else []
+        return View("answers", self._done, self._answers, passed, left, figures, void)
+
+    def _times(self) -> tuple[float, float | None]:
+        passed = time.monotonic() - self._begun
+        return passed, passed / self._done * (self._answers - self._done) if self._done else None
+
+    def tell(self) -> None:
+        if not self._done:
+            return
+        self._told = time.monotonic()
+        passed, left = self._times()
+        scored = max(1, self._done - self._void)
+        parts = [f"answers {self._done:,}/{self._answers:,}"]
+        parts += [f"{SHORT.get(name, name)} {value / scored:.2f}" for name, value in self._sums.items()]
+        parts += [f"void {self._void / self._done:.0%}", clock(passed) + (f", {clock(left)} left" if left else "")]
+        self._run.console.print("  ".join(parts), highlight=False, soft_wrap=True)

@@ -1,0 +1,139 @@
+"""The configuration of offline DPO: an online run's, with what collecting, pairing and train_dpo need beside it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from longreward.commands.score import fingerprint
+from longreward.config import RewardConfig, Section, load_yaml
+from rl.config import RunConfig, load_as
+from rl.offline.pairs import PairSection
+
+_ROLLOUT = {
+    "rollout.n_samples_per_prompt": 10,  # paper, section 3.3
+    "rollout.temperature": 1.0,
+    "train.colocate_all": True,
+}
+
+
+class ServedPolicySection(Section):
+    base_url: str
+    """Where the policy is served: an OpenAI-compatible endpoint, such as http://host:8000/v1."""
+    model: str
+    """Its name there."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds its key; OPENAI_API_KEY when null."""
+    max_in_flight: int = Field(64, ge=1)
+    """Most requests under way at once."""
+    timeout_s: float = Field(600, gt=0)
+    """Deadline in seconds for one attempt at an answer; an endpoint that fails is tried again eight times."""
+
+
+class CollectSection(Section):
+    answers_in_flight: int = Field(512, ge=1)
+    """Answers that an engine works on or waits for; a kill loses at most these."""
+    seed: int = 42
+    """Every answer's random seed is made of this, its prompt and its number: the same run again collects the same."""
+    served: ServedPolicySection | None = None
+    """Take answers from a policy that is served elsewhere, not from engines of the run's own."""
+    stores: list[Path] = Field(default_factory=list)
+    """`store/` folders of other runs over the same prompts, online ones as well, whose answers are paired too."""
+    pairs: Path | None = None
+    """Published preference pairs (idx, context, query, win_response, lose_response) to train on as they are. Nothing is
+    generated or scored then but the held-out set."""
+    responses: Path | None = None
+    """Answers that were sampled elsewhere (the published sampled responses: idx, query, answer), to be scored; their
+    documents are those of data.train by idx. Nothing is generated then."""
+
+
+class ShortSection(Section):
+    train: Path | None = None
+    """Preference pairs of short conversations to mix in: JSON lines with prompt (or query), chosen, rejected."""
+    share: float = Field(0.25, gt=0, lt=1)
+    """The short pairs' share of all pairs trained on, as far as there are enough of them."""
+    heldout: Path | None = None
+    """Short instructions (idx, query, and reference if there is one): the trained policy's answers are compared with
+    the first policy's by the judge, both ways round."""
+
+
+class FinetuneConfig(RunConfig, ABC):
+    """A run of one of OpenRLHF's programs that are no Ray jobs: train_dpo, train_sft."""
+
+    processes: int | None = Field(None, ge=1)
+    """Learners on this machine; null: one for each GPU, or one where there is none."""
+
+    @property
+    @abstractmethod
+    def examples(self) -> Path:
+        """What is trained on: rows in the form that the program reads."""
+
+
+class DpoConfig(FinetuneConfig):
+    must_stay: ClassVar[tuple[str, ...]] = (
+        "actor.model_name_or_path",
+        "data.max_len",
+        "rollout.max_new_tokens",
+        "rollout.temperature",
+    )
+    collect: CollectSection = CollectSection()
+    """Answers: `openrlhf:` has the policy, the engines and how many answers to a prompt, as in an online run."""
+    pair: PairSection = PairSection()
+    """Which answers become pairs."""
+    short: ShortSection = ShortSection()
+    """Short conversations, so that they are not forgotten over the long ones."""
+    train_dpo: dict[str, Any] = Field(default_factory=dict)
+    """Flags of OpenRLHF's train_dpo, nested or dotted: model.beta, adam.lr, model.ipo_enable, ds.lora.rank, ..."""
+
+    @model_validator(mode="after")
+    def _rollout_defaults(self) -> DpoConfig:
+        self.openrlhf = _ROLLOUT | self.openrlhf
+        return self
+
+    def scored_by(self) -> dict[str, Any]:
+        evaluation, scoring = self.evaluation, {name: getattr(self.reward, name) for name in RewardConfig.model_fields}
+        files = {"data.heldout": self.data.heldout, "short.heldout": self.short.heldout}
+        found = super().scored_by() | {name: path and str(path.absolute()) for name, path in files.items()}
+        found["reward (its judge, model or scoring)"] = fingerprint(RewardConfig.model_construct(**scoring))
+        for name in ("temperature", "n_samples_per_prompt", "max_prompts"):
+            found[f"evaluation.{name}"] = getattr(evaluation, name)
+        return found
+
+    @property
+    def needs_judge(self) -> bool:
+        return super().needs_judge or self.short.heldout is not None
+
+    @property
+    def examples(self) -> Path:
+        """The preference pairs."""
+        return self.directory / "pairs" / "train.jsonl"
+
+
+class SftConfig(FinetuneConfig):
+    must_stay: ClassVar[tuple[str, ...]] = ()
+    train_sft: dict[str, Any] = Field(default_factory=dict)
+    """Flags of OpenRLHF's train_sft, nested or dotted: adam.lr, train.max_epochs, ds.lora.rank, ..."""
+
+    @model_validator(mode="after")
+    def _without_engines(self) -> SftConfig:
+        self.openrlhf = {"vllm.num_engines": 1} | self.openrlhf  # none is started, but its flags are checked
+        return self
+
+    def scored_by(self) -> dict[str, Any]:
+        return {}  # nothing is
+
+    @property
+    def examples(self) -> Path:
+        """Prompts with their answers."""
+        return self.directory / "data" / "sft.jsonl"
+
+
+def load_any(path: Path, overrides: list[str]) -> RunConfig:
+    """The configuration of whatever kind of run it is: online, DPO or SFT. Errors as from `rl.config.load`."""
+    sections = load_yaml(path).keys()
+    if "train_sft" in sections:
+        return load_as(SftConfig, path, overrides)
+    return load_as(DpoConfig if {"train_dpo", "collect", "pair", "short"} & sections else RunConfig, path, overrides)

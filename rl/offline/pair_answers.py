@@ -1,0 +1,214 @@
+"""The scored answers of a store, read for pairing: without their texts, judge's words and evidence, some GB in all."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from longreward.errors import ConfigError, InputError
+from longreward.schema import Dimension
+from rl.offline.pair_report import PairReport
+
+DIGITS = 9  # of a score; what is behind them depends on the order in which a mean was added up
+Row = TypeVar("Row")
+Key = TypeVar("Key", bound=Hashable)
+_SCORED = "scored"
+_Score = Annotated[float, msgspec.Meta(ge=0, le=10)]
+Weights = Mapping[Dimension, float]
+
+
+class _Dimension(msgspec.Struct):
+    score: _Score | None = None
+
+
+class _Record(msgspec.Struct):
+    """What is needed of a stored answer; the rest of it is passed over and never made into objects."""
+
+    id: str
+    split: str
+    rollout: str
+    query: str
+    answer: str
+    tokens: Annotated[int, msgspec.Meta(ge=0)]
+    truncated: bool
+    total: _Score | None = None
+    time: float = 0.0
+
+
+class _RecordWithDimensions(_Record, kw_only=True):
+    dimensions: dict[str, _Dimension]
+
+
+class _Text(msgspec.Struct):
+    answer: str
+
+
+class Answer(msgspec.Struct, gc=False, eq=False):
+    """A scored answer, and where its text stands."""
+
+    rollout: str
+    score: float | None
+    """0..10; None: void."""
+    tokens: int
+    truncated: bool
+    """Cut at max_new_tokens."""
+    writable: bool
+    """Not where the end-of-text mark stands inside: trainers would read it as the end."""
+    check: int
+    """CRC of the text as it goes into a pair."""
+    time: float
+    path: Path
+    offset: int
+
+    def text(self, eos: str) -> str:
+        """With `eos` at its end. InputError where the store is not what it was."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            line = file.readline()
+        try:
+            text = ended(_decoded(line, _TEXT).answer, eos)
+        except ValueError:
+            text = None
+        if text is None or crc(text) != self.check:
+            raise InputError(f"{self.path} was changed while it was read; start again when nothing writes there")
+        return text
+
+
+_TEXT = msgspec.json.Decoder(_Text)
+Prompt = tuple[str, int]
+"""Its id and the CRC of its question, as other data may have the same ids."""
+Groups = dict[Prompt, dict[tuple[str, int], Answer]]
+"""The answers of each prompt by rollout and CRC: another run may have the same rollouts."""
+
+
+def read(stores: Sequence[Path], weights: Weights | None, eos: str, split: str, report: PairReport) -> Groups:
+    """All answers of a split in the folders `stores`, void ones too, entered into `report`.
+
+    A rollout that was scored twice, because a worker died, is there once: a score wins over none. InputError where no
+    folder has any, ConfigError for weights of dimensions that no answer was scored for.
+    """
+    groups: Groups = {}
+    lacking: Counter[str] = Counter()
+    report.broken += [f"{folder}: no answers-*.jsonl there" for folder in stores if not _files(folder)]
+    if len(report.broken) == len(stores):
+        raise InputError(
+            f"no answers-*.jsonl in {', '.join(map(str, stores)) or 'no folder'}; give the store/ of a run"
+        )
+    for folder in stores:
+        found: dict[tuple[Prompt, str], Answer] = {}
+        for prompt, answer in _answers(folder, weights, eos, split, report.broken, lacking):
+            _enter(found, (prompt, answer.rollout), answer, report)
+        for (prompt, rollout), answer in found.items():
+            _enter(groups.setdefault(prompt, {}), (rollout, answer.check), answer, report)
+    if hopeless := [name for name in weights or () if lacking[name] and lacking[name] == lacking[_SCORED]]:
+        raise ConfigError(
+            f"pair.weights: no answer in {', '.join(map(str, stores))} was scored for {hopeless[0]}; leave it out"
+        )
+    report.count([answer for group in groups.values() for answer in group.values()])
+    return groups
+
+
+def _enter(answers: dict[Key, Answer], key: Key, answer: Answer, report: PairReport) -> None:
+    other = answers.setdefault(key, answer)
+    if other is not answer:
+        report.twice += 1
+        answers[key] = max(answer, other, key=_preference)
+
+
+def _answers(
+    folder: Path, weights: Weights | None, eos: str, split: str, broken: list[str], lacking: Counter[str]
+) -> Iterator[tuple[Prompt, Answer]]:
+    """The answers of one store; in `lacking`, how many with a total lack a dimension, and how many have a total."""
+    for path in _files(folder):
+        for number, offset, record in lines(path, _Record if weights is None else _RecordWithDimensions, broken):
+            if record.split != split:
+                continue
+            if isinstance(record, _RecordWithDimensions) and weights and record.total is not None:
+                lacking.update([_SCORED, *(weights.keys() - record.dimensions.keys())])
+            try:
+                prompt, answer = (record.id, crc(record.query)), _answer(record, weights, eos, path, offset)
+            except UnicodeEncodeError as error:
+                broken.append(f"{path}:{number}: not usable ({error})")
+            else:
+                yield prompt, answer
+
+
+def lines(path: Path, kind: type[Row], broken: list[str]) -> Iterator[tuple[int, int, Row]]:
+    """(line number from 1, offset in bytes, row) of a JSON-lines file; a line that is no `kind` goes to `broken`."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a JSON-lines file") from None
+    decoder = msgspec.json.Decoder(kind)
+    offset = 0
+    with file:
+        for number, line in enumerate(file, 1):
+            start, offset = offset, offset + len(line)
+            if line.isspace():
+                continue
+            try:
+                row = _decoded(line, decoder)
+            except (ValueError, RecursionError) as error:
+                broken.append(f"{path}:{number}: not usable ({error})")
+            else:
+                yield number, start, row
+
+
+def ended(answer: str, eos: str) -> str | None:
+    """The answer with `eos` once, at its very end; None where one stands inside and would be read as the end."""
+    # OpenRLHF's RewardDataset adds " " + eos to a text without: a space that the policy never wrote.
+    while (bare := answer.rstrip()).endswith(eos):
+        answer = bare[: -len(eos)]
+    return None if eos in answer else answer + eos
+
+
+def crc(text: str) -> int:
+    """UnicodeEncodeError for half a surrogate pair, which no tokenizer takes."""
+    return zlib.crc32(text.encode())
+
+
+def _decoded(line: bytes, decoder: msgspec.json.Decoder[Row]) -> Row:
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except ValueError:
+        # Half a surrogate pair in a judge's words, say: Python reads and writes it, msgspec does not.
+        return msgspec.convert(json.loads(line), decoder.type)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("answers-*.jsonl"))
+
+
+def _answer(record: _Record, weights: Weights | None, eos: str, path: Path, offset: int) -> Answer:
+    score = record.total
+    if isinstance(record, _RecordWithDimensions) and weights and score is not None:
+        parts = [(weight, record.dimensions.get(name, _Dimension()).score) for name, weight in weights.items()]
+        weighed = [weight * value for weight, value in parts if value is not None]
+        score = sum(weighed) / sum(weights.values()) if len(weighed) == len(parts) else None
+    text = ended(record.answer, eos)
+    return Answer(
+        rollout=record.rollout,
+        score=None if score is None else round(score, DIGITS),
+        tokens=record.tokens,
+        truncated=record.truncated,
+        writable=text is not None,
+        check=crc(text or record.answer),
+        time=record.time,
+        path=path,
+        offset=offset,
+    )
+
+
+def _preference(answer: Answer) -> tuple[float, ...]:
+    """Of two records of one rollout: a scored one, then the later, which is the one that was waited for; the rest lets
+    the order of the records make no difference."""
+    score = -1.0 if answer.score is None else answer.score
+    return answer.score is not None, answer.time, score, answer.check, answer.tokens, answer.truncated

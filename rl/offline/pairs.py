@@ -1,0 +1,180 @@
+"""Scored answers -> preference pairs, in the format that OpenRLHF's and TRL's DPO read: prompt, chosen, rejected.
+
+Of each prompt's answers the best is chosen and the worst rejected. The stores are read once without being held; the
+texts that make a pair are read again where they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import Field, field_validator
+
+from longreward import store
+from longreward.config import Section
+from longreward.errors import ConfigError
+from longreward.schema import Dimension
+from rl.data.prompts import Label
+from rl.offline import pair_answers
+from rl.offline.pair_answers import DIGITS, Answer, Groups, crc
+from rl.offline.pair_report import PairReport
+
+__all__ = ["Fits", "PairReport", "PairSection", "make_pairs"]
+
+Fits = Callable[[str, str], bool]
+"""Whether a prompt and an answer, its end-of-text token included, are within the trainer's length."""
+
+
+class PairSection(Section):
+    min_answers: int = Field(5, ge=2)
+    """Scored answers a prompt must have; void ones do not count (paper: 5)."""
+    min_margin: float = Field(0.0, ge=0, lt=10)
+    """The chosen answer's score must exceed the rejected one's by more than this (0..10)."""
+    weights: dict[Dimension, float] | None = None
+    """Pair by the weighted mean of these dimensions; one left out has the weight 0. Null: by the stored total."""
+    max_length_ratio: float | None = Field(None, ge=1)
+    """Length-matched pairs: of the answers of which the longer has at most so many times the tokens of the shorter, the
+    two furthest apart in score. Null: the best and the worst, however long."""
+    per_prompt: int = Field(1, ge=1)
+    """Pairs per prompt at most: the best against the worst, the second best against the second worst, and so on; no
+    answer twice."""
+    skip_truncated: bool = False
+    """Leave answers that were cut at max_new_tokens out altogether. False: such an answer may be rejected. It is never
+    chosen in either case: that would teach to end in the middle of a sentence."""
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_make_a_mean(cls, value: dict[Dimension, float] | None) -> dict[Dimension, float] | None:
+        if value is None:
+            return None
+        if any(not 0 <= weight < float("inf") for weight in value.values()) or not sum(value.values()) > 0:
+            raise ValueError(f"weights must be finite, not negative, and at least one above 0; got {value}")
+        return {name: weight for name, weight in value.items() if weight > 0}
+
+
+class _Prompt(msgspec.Struct):
+    input: str
+    label: str
+
+
+def make_pairs(
+    stores: Sequence[Path],
+    prompts: Path,
+    out: Path,
+    config: PairSection,
+    *,
+    eos: str,
+    fits: Fits | None,
+    split: str = "train",
+) -> PairReport:
+    """Write the pairs of `stores` (folders with answers-*.jsonl) to `out`, and the report beside it.
+
+    `prompts` is the prepared prompt file, `eos` the tokenizer's end-of-text token. What is written depends only on the
+    answers and the order of the prompts; it may be nothing at all, and the report tells why. InputError where a file
+    cannot be read, ConfigError for weights of dimensions that no answer was scored for.
+    """
+    report = PairReport()
+    groups = pair_answers.read(stores, config.weights, require(eos), split, report)
+    return write(out, _pairs(groups, prompts, config, eos, fits, report), report)
+
+
+def write(out: Path, rows: Iterable[dict[str, Any]], report: PairReport) -> PairReport:
+    """`rows` are made while they are written, and enter themselves into `report`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    PairReport.path(out).unlink(missing_ok=True)  # so that a report is always that of the pairs beside it
+    store.rewrite(out, rows)
+    report.write(out)
+    return report
+
+
+def row(identity: str, prompt: str, texts: tuple[str, str], scores: Sequence[float | None]) -> dict[str, Any]:
+    """A line of the preference format; `texts` and `scores` are the chosen answer's, then the rejected one's."""
+    content = {"id": identity, "prompt": prompt, "chosen": texts[0], "rejected": texts[1]}
+    return content | {"chosen_score": scores[0], "rejected_score": scores[1]}
+
+
+def require(eos: str) -> str:
+    """ConfigError without an end-of-text token."""
+    if not eos:
+        raise ConfigError(f"the end-of-text token is {eos!r}; set eos_token in the model's tokenizer_config.json")
+    return eos
+
+
+def choose(answers: Iterable[Answer], config: PairSection) -> tuple[list[tuple[Answer, Answer]], str]:
+    """(chosen, rejected) of one prompt's answers, those furthest apart first; or none, and the reason in REASONS."""
+    scored = [(answer.score, answer) for answer in answers if answer.score is not None]
+    if len(scored) < config.min_answers:
+        return [], "too_few_answers"
+    # The rollout's id settles ties, as neither the time nor the file in which an answer stands may matter.
+    scored.sort(key=lambda one: (-one[0], one[1].rollout, one[1].check))
+    if round(scored[0][0] - scored[-1][0], DIGITS) <= config.min_margin:
+        return [], "too_close"
+    usable = [one for one in scored if one[1].writable and not (config.skip_truncated and one[1].truncated)]
+    left = usable
+    pairs: list[tuple[Answer, Answer]] = []
+    while len(pairs) < config.per_prompt and (
+        pair := _furthest_apart(left, config.min_margin, config.max_length_ratio)
+    ):
+        pairs.append(pair)
+        left = [one for one in left if one[1] is not pair[0] and one[1] is not pair[1]]
+    if pairs:
+        return pairs, ""
+    return [], "length" if _furthest_apart(usable, config.min_margin, None) else "unusable"
+
+
+def _furthest_apart(
+    ranked: Sequence[tuple[float, Answer]], margin: float, ratio: float | None
+) -> tuple[Answer, Answer] | None:
+    """The pair with the largest margin above `margin` among those that may be made; of equals, the one with the best
+    chosen answer, then with the worst rejected one."""
+    found = None
+    for high, chosen in ranked:
+        if round(high - ranked[-1][0], DIGITS) <= margin:
+            break
+        if chosen.truncated:
+            continue
+        for low, rejected in reversed(ranked):
+            difference = round(high - low, DIGITS)
+            if difference <= margin:
+                break
+            short, long = sorted((chosen.tokens, rejected.tokens))
+            if chosen.check != rejected.check and (ratio is None or long <= ratio * short):
+                found, margin = (chosen, rejected), difference
+                break
+    return found
+
+
+def _pairs(
+    groups: Groups, prompts: Path, config: PairSection, eos: str, fits: Fits | None, report: PairReport
+) -> Iterator[dict[str, Any]]:
+    seen = set()
+    for number, _, prompt in pair_answers.lines(prompts, _Prompt, report.broken):
+        try:
+            label = Label.from_json(prompt.label)
+            key = (label.id, crc(prompt.input[slice(*label.query)]))
+        except (ValueError, KeyError, TypeError) as error:
+            report.broken.append(f"{prompts}:{number}: its label is not that of a prepared prompt ({error!r})")
+            continue
+        if key in seen:
+            report.broken.append(f"{prompts}:{number}: id {label.id!r} stands there before with the same question")
+            continue
+        seen.add(key)
+        answers = groups.pop(key, {})
+        pairs, why = choose(answers.values(), config) if answers else ([], "no_answers")
+        kept = 0
+        for chosen, rejected in pairs:
+            texts = chosen.text(eos), rejected.text(eos)
+            if fits is not None and not all(fits(prompt.input, text) for text in texts):
+                report.pairs_too_long += 1
+                why = "too_long"
+                continue
+            kept += 1
+            assert chosen.score is not None and rejected.score is not None
+            report.enter((chosen.tokens, rejected.tokens), (chosen.score, rejected.score))
+            yield row(label.id, prompt.input, texts, (chosen.score, rejected.score))
+        report.settle(kept, why)
+    for _ in groups:
+        report.settle(0, "no_prompt")

@@ -1,0 +1,162 @@
+"""The stages of rl/dpo.py. Each works on the run's directory and can be repeated: what is done is not done again."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from longreward.errors import ConfigError
+from rl.data.prompt_files import load_tokenizer
+from rl.monitor import progress
+from rl.offline import collect, finetune, pairs, published_files, short_conversations
+from rl.offline.config import DpoConfig
+from rl.offline.pair_report import PairReport
+from rl.offline.served_policy import served_policy
+from rl.rollout import judge_workers
+from rl.rollout.engines import Engines, rollout_engines
+from rl.rollout.heldout_scores import Scores, gain
+from rl.rollout.heldout_scores import evaluate as score_heldout
+from rl.run import judge_estimate, online_training, preflight
+from rl.run.session import Session
+
+
+def collect_answers(run: Session, config: DpoConfig) -> None:
+    """Into the store: the answers, each scored; and what the first policy gets on the held-out prompts."""
+    flags, wanted = vars(run.args), config.collect
+    if wanted.pairs is not None:
+        run.say(f"nothing to collect: the pairs are those of {wanted.pairs}")
+    elif wanted.responses is not None:
+        tokenizer = load_tokenizer(flags["actor.model_name_or_path"])
+        length = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+        with online_training.watched(run):
+            collect.score_responses(run, wanted.responses, length, wanted.answers_in_flight)
+    generates = wanted.pairs is None and wanted.responses is None
+    outstanding = collect.Outstanding.of(config, flags["rollout.n_samples_per_prompt"]) if generates else None
+    lacking = outstanding.to_generate if outstanding else 0
+    if lacking and config.reward.asks_judge:
+        run.say(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge.price))
+    with ExitStack() as stack:
+        source = None
+        if (lacking and wanted.served is None) or not _first_scores_taken(config):
+            run.say("starting the rollout engines")
+            policy = flags["actor.model_name_or_path"]
+            source = stack.enter_context(rollout_engines(config, policy, flags))
+            with online_training.watched(run):
+                _first_scores(run, config, source)
+        if outstanding is None:
+            return
+        if lacking and wanted.served is not None:
+            source = stack.enter_context(served_policy(wanted.served, flags, config.run.deadline_start_s))
+        with online_training.watched(run):
+            collect.collect(
+                run,
+                source if lacking else None,
+                outstanding,
+                temperature=flags["rollout.temperature"],
+                seed=wanted.seed,
+                at_once=wanted.answers_in_flight,
+            )
+
+
+def make_pairs(run: Session, config: DpoConfig) -> None:
+    """From the stores to preference pairs, and a table of what was kept. InputError where there is none."""
+    flags = vars(run.args)
+    tokenizer = load_tokenizer(flags["actor.model_name_or_path"])
+    longest, eos = flags["data.max_len"], tokenizer.eos_token
+
+    def fits(prompt: str, answer: str) -> bool:
+        return len(tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]) <= longest
+
+    long = config.examples.with_name("long.jsonl") if config.short.train else config.examples
+    if config.collect.pairs is not None:
+        budget = longest - flags["rollout.max_new_tokens"]
+        report = published_files.from_published(config.collect.pairs, long, tokenizer, budget, eos, fits)
+    else:
+        stores = [config.directory / "store", *config.collect.stores]
+        report = pairs.make_pairs(stores, config.prompts("train"), long, config.pair, eos=eos, fits=fits)
+    for what, count in report.rows():
+        if count != "0":
+            run.console.print(f"{count:>12}  {what}", highlight=False, markup=False, soft_wrap=True)
+    for problem in report.broken[:10]:
+        run.say(f"passed over: {problem}")
+    if not report.pairs:
+        raise ConfigError(f"no pair could be made ({report.sentence()}); collect more answers, or relax pair:")
+    if config.short.train is not None:
+        run.say(short_conversations.mix(long, config.short, config.examples, tokenizer, fits, config.collect.seed))
+
+
+def check(config: DpoConfig) -> None:
+    """What would end the run after hours of collecting: ConfigError for train_dpo's flags, a missing file, or answers
+    that the reward cannot score."""
+    finetune.argv(finetune.DPO, config, preflight.choose_device(config))
+    files = {"short.train": config.short.train, "short.heldout": config.short.heldout}
+    files |= {"collect.pairs": config.collect.pairs, "collect.responses": config.collect.responses}
+    for name, path in [*files.items(), *(("collect.stores", path) for path in config.collect.stores)]:
+        if path is not None and not path.exists():
+            raise ConfigError(f"{name} {path} does not exist")
+    if config.collect.responses is not None:
+        collect.refuse_responses(config)
+
+
+def train(run: Session, config: DpoConfig) -> None:
+    """OpenRLHF's train_dpo on the pairs. Its checkpoints are continued from if they are of the same pairs."""
+    finetune.train(run, finetune.DPO, config)
+
+
+def end_reward_models(run: Session, config: DpoConfig) -> None:
+    """End the judge workers where each has a GPU: train_dpo takes all there are."""
+    if config.reward.gpus and run.workers.actors:
+        run.say("the judge workers end for now: training takes their GPUs")
+        run.workers.kill()
+        run.workers = judge_workers.Workers([], None, run_id=run.workers.run_id)
+
+
+def start_reward_models(run: Session, config: DpoConfig) -> None:
+    """Start the judge workers that `end_reward_models` has ended, under the names that the engines know."""
+    if run.workers.run_id and not run.workers.actors:
+        run.workers = judge_workers.start(config, run.tokenizer, run.workers.run_id)
+
+
+def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
+    """Held-out scores and short instructions, the trained policy's against the first one's. For summary.json."""
+    flags, model = vars(run.args), config.directory / "model"
+    if not finetune.begun_and_done(config)[1]:
+        raise ConfigError(f"{model} holds no model trained on {config.examples}; run the stage train before")
+    summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
+    if report := PairReport.read(config.examples) or PairReport.read(config.examples.with_name("long.jsonl")):
+        summary["pairs"] = report.pairs
+    if not _first_scores_taken(config):
+        with rollout_engines(config, flags["actor.model_name_or_path"], flags) as engines, online_training.watched(run):
+            _first_scores(run, config, engines)
+    if config.data.heldout is None and config.short.heldout is None:
+        return summary | online_training.judged(config)
+    with rollout_engines(config, str(model), flags) as engines, online_training.watched(run):
+        if config.data.heldout is not None:
+            run.say("scoring the held-out documents after training")
+            before, after = Scores.read(_before(config)), score_heldout(config, engines, config.prompts("heldout"))
+            assert before is not None
+            summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
+            progress.print_table(run.console, before, after, summary["gain"])
+        if config.short.heldout is not None:
+            run.say("comparing answers to the short instructions")
+            summary["short"] = short_conversations.compare(run, config, engines)
+    return summary | online_training.judged(config)
+
+
+def _first_scores_taken(config: DpoConfig) -> bool:
+    heldout = config.data.heldout is None or _before(config).is_file()
+    return heldout and (config.short.heldout is None or short_conversations.first_answers_path(config).is_file())
+
+
+def _first_scores(run: Session, config: DpoConfig, engines: Engines) -> None:
+    """What the first policy gets, unless that is known."""
+    if config.data.heldout is not None and not _before(config).is_file():
+        run.say("scoring the held-out documents before training")
+        score_heldout(config, engines, config.prompts("heldout")).write(_before(config))
+    if config.short.heldout is not None and not short_conversations.first_answers_path(config).is_file():
+        short_conversations.take_first_answers(config, engines)
+
+
+def _before(config: DpoConfig) -> Path:
+    return config.directory / "heldout_before.json"

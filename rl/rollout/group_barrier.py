@@ -1,0 +1,201 @@
+"""The group barrier: what the siblings of a prompt need of one another before their rewards go to the optimizer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from longreward.voids import Scores, mean
+from rl.errors import RunStoppedError, TooManyVoidsError
+
+_NO_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Member:
+    """One answer as the barrier sees it."""
+
+    scores: Scores | None
+    """None: void."""
+    tokens: int = 0
+    """Its length."""
+    reason: str = ""
+    """Why it is void."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One answer's part in its group, once all siblings are scored."""
+
+    scores: Scores
+    """Its own, or for a void one the mean of its valid siblings'."""
+    reward: float
+    """What to train on, 0..10."""
+    left_out: bool
+    """Void, or in a skipped group: its advantage is to be 0 (rl/trainer/masking.py)."""
+    group: Group
+    """The whole group's figures."""
+
+
+@dataclass
+class Group:
+    """The answers sampled for one prompt. Members register before any of them finishes generating."""
+
+    document: Any
+    """What the group shares; set by the caller when the first member registers."""
+    size: int = 0
+    members: list[Member] = field(default_factory=list)
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+    final: list[Scores] = field(default_factory=list)
+    permutation: list[int] = field(default_factory=list)
+    spread: Scores = field(default_factory=dict)
+    """Standard deviation of the valid members' `total` and dimensions; 0 for fewer than two."""
+    length_correlation: float = 0.0
+    """Pearson's correlation of `total` and length among valid members; 0 where one of them does not vary."""
+    skipped: bool = False
+    """No valid member, or a spread below `min_spread`: nothing here to learn from."""
+    error: Exception | None = None
+    """Why the group could not be settled, for all its members."""
+
+    def deliver(self, member: Member) -> int:
+        """Take one member's outcome and return its place in the group."""
+        self.members.append(member)
+        return len(self.members) - 1
+
+    @property
+    def without_spread(self) -> bool:
+        """Whether all valid members have the same total, so that no group estimator can tell them apart."""
+        return self.spread.get("total", 0.0) < _NO_SPREAD
+
+
+class VoidWatch:
+    """Whether the reward fails: too many of the last answers are void."""
+
+    def __init__(self, max_rate: float, window: int, then: str = "continue with resume=true") -> None:
+        """`then`: what to do once the reward is mended."""
+        self._max_rate, self._then = max_rate, then
+        self._recent: deque[str | None] = deque(maxlen=window)
+
+    def add(self, void: bool, reason: str = "") -> None:
+        """`reason`: why it is void, where that is known.
+
+        TooManyVoidsError when the window is full and its share of void answers above the highest allowed.
+        """
+        self._recent.append((reason or "unknown") if void else None)
+        reasons = Counter(reason for reason in self._recent if reason is not None)
+        rate = reasons.total() / len(self._recent)
+        if len(self._recent) == self._recent.maxlen and rate > self._max_rate:
+            commonest, _ = reasons.most_common(1)[0]
+            raise TooManyVoidsError(
+                f"{rate:.0%} of the last {len(self._recent)} rewards are void (reward.max_void_rate is "
+                f"{self._max_rate:.0%}; most often: {commonest}): the reward fails; mend it and {self._then}"
+            )
+
+
+class GroupBarrier:
+    """Keeps the groups in flight of one engine, fills void rewards, and watches the void rate.
+
+    A void reward becomes the mean of its valid siblings, so that it does not move any group's mean (DESIGN, section 5);
+    a group without a valid member gets the mean of the latest valid rewards, all alike. Neither is trained on.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_void_rate: float,
+        void_window: int,
+        min_spread: float = 0.0,
+        shuffle: bool = False,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """`min_spread`: groups whose totals deviate less than that (0..10) are skipped; 0 skips none.
+
+        `names`: what scores consist of, `total` among it; None: what the first valid ones of a group consist of.
+        """
+        self._names = None if names is None else list(names)
+        self._groups: dict[int, Group] = {}
+        self._voids = VoidWatch(max_void_rate, void_window, "continue with resume=true from the last checkpoint")
+        self._min_spread = min_spread
+        self._valid: deque[Scores] = deque(maxlen=256)
+        self._shuffle = random.Random(0) if shuffle else None
+
+    def register(self, prompt: object, make_document: Callable[[], Any]) -> Group:
+        """Join the group of `prompt`, told by identity: one call's siblings share the very object, no one else does.
+
+        `make_document` is called for the first member only; its result is the group's `document`.
+        """
+        group = self._groups.get(id(prompt))
+        if group is None:
+            group = self._groups[id(prompt)] = Group(make_document())
+        group.size += 1
+        return group
+
+    async def exchange(self, prompt: object, group: Group, member: Member) -> Settled:
+        """Deliver one member's outcome and wait for its siblings'.
+
+        TooManyVoidsError when too many of the last answers are void; RunStoppedError where a sibling's scores lack a
+        name. Whatever the error, no sibling is left waiting: all of them raise it.
+        """
+        place = group.deliver(member)
+        try:
+            self._voids.add(member.scores is None, member.reason)
+            if len(group.members) == group.size and group.error is None:
+                self._settle(group)
+        except Exception as error:
+            group.error = group.error or error
+        finally:
+            if len(group.members) == group.size or group.error is not None:
+                if self._groups.get(id(prompt)) is group:
+                    del self._groups[id(prompt)]
+                group.complete.set()
+        await group.complete.wait()
+        if group.error is not None:
+            raise group.error
+        return Settled(
+            scores=group.final[place],
+            reward=group.final[group.permutation[place]]["total"],
+            left_out=group.skipped or member.scores is None,
+            group=group,
+        )
+
+    def _settle(self, group: Group) -> None:
+        valid = [member.scores for member in group.members if member.scores is not None]
+        names = self._names or list(valid[0] if valid else ())
+        for scores in valid:
+            if missing := [name for name in names if name not in scores]:
+                raise RunStoppedError(
+                    f"the reward gave an answer the scores {sorted(scores)} without {', '.join(missing)}, which it "
+                    "gives others: make it give the same names for every answer (docs/rewards.md), and continue with "
+                    "resume=true"
+                )
+        valid = [{name: scores[name] for name in names} for scores in valid]
+        self._valid.extend(valid)
+        filler = mean(valid or list(self._valid))
+        group.final = [filler if member.scores is None else member.scores for member in group.members]
+        group.spread = {name: _deviation([scores[name] for scores in valid]) for name in names if valid}
+        group.length_correlation = _correlation(
+            [(m.scores["total"], float(m.tokens)) for m in group.members if m.scores is not None]
+        )
+        # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
+        group.skipped = not valid or (group.size > 1 and group.spread["total"] < self._min_spread)
+        group.permutation = list(range(group.size))
+        if self._shuffle is not None:
+            self._shuffle.shuffle(group.permutation)
+
+
+def _deviation(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _correlation(pairs: list[tuple[float, float]]) -> float:
+    if len(pairs) < 2:
+        return 0.0
+    try:
+        return statistics.correlation(*zip(*pairs, strict=True))
+    except statistics.StatisticsError:  # one of the two is constant
+        return 0.0

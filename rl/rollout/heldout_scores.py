@@ -1,0 +1,112 @@
+"""Scores of a policy on held-out prompts, through the same engines, agent and judge workers as training."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from longreward import store
+from longreward.report.heldout import interval
+from longreward.schema import DIMENSIONS
+from rl.config import RunConfig
+from rl.data.prompts import Label
+from rl.rollout.engines import ANSWERS_AT_ONCE, Engines, in_flight
+from rl.rollout.reward_client import scores_of
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Held-out scores of one policy: per prompt, the mean over its answers that are not void."""
+
+    prompts: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Prompt id -> total and dimensions, 0..10. A prompt whose answers are all void is not in it."""
+    answers: int = 0
+    void: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """`total` and what it consists of: for LongReward all four, asked for or not."""
+        found, usual = list(next(iter(self.prompts.values()), ())), ["total", *DIMENSIONS]
+        return usual if set(found) <= set(usual) else found
+
+    def means(self) -> dict[str, float | None]:
+        """`total` and each dimension over the prompts; None where nothing was scored."""
+        return {n: _mean([s[n] for s in self.prompts.values() if n in s]) for n in self.names}
+
+    @classmethod
+    def read(cls, path: Path) -> Scores | None:
+        """What `write` wrote; None where there is nothing."""
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, path: Path) -> None:
+        """For a run that is continued: the scores before training are taken once."""
+        store.write_json(path, asdict(self))
+
+    def summary(self) -> dict[str, Any]:
+        rounded = {name: None if value is None else round(value, 4) for name, value in self.means().items()}
+        return {"n": len(self.prompts), "answers": self.answers, "void": self.void, **rounded}
+
+
+def gain(before: Scores, after: Scores, dimension: str = "total") -> dict[str, Any]:
+    """After - before over the prompts scored in both: mean and 95% interval (normal approximation)."""
+    ids = before.prompts.keys() & after.prompts.keys()
+    differences = [after.prompts[i][dimension] - before.prompts[i][dimension] for i in sorted(ids)]
+    mean, low, high, n = interval(differences) or (None, None, None, 0)
+    if mean is None or low is None or high is None:
+        return {"n": n, "total": None, "interval": None}
+    return {"n": n, "total": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
+
+
+def markdown(names: Sequence[str], scores: Sequence[Scores]) -> str:
+    """A table of one policy's scores, or of two policies' with the change and its 95% interval."""
+    lines = [f"| held-out reward, 0-10 | {' | '.join(names)} |" + " change |" * (len(scores) > 1)]
+    lines.append("| --- |" + " ---: |" * (len(lines[0].split("|")) - 3))
+    for dimension in scores[0].names:
+        means = [one.means().get(dimension) for one in scores]
+        if None in means:
+            continue
+        cells = [f"{mean:.2f}" for mean in means if mean is not None]
+        if len(scores) > 1:
+            change = gain(scores[0], scores[1], dimension)
+            low, high = change["interval"] or (float("nan"), float("nan"))
+            cells.append(f"{change['total']:+.2f} ({low:+.2f} to {high:+.2f})" if change["interval"] else "-")
+        lines.append(f"| {dimension} | {' | '.join(cells)} |")
+    counts = ", ".join(
+        f"{name}: {one.answers} answers, {one.void} void" for name, one in zip(names, scores, strict=True)
+    )
+    return "\n".join(lines) + f"\n\n{counts}. In brackets: 95% interval over documents."
+
+
+def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> Scores:
+    """Sample `evaluation.n_samples_per_prompt` answers per prompt from the engines' policy and score them."""
+    sampling, answers = engines.sampling(config.evaluation.temperature), config.evaluation.n_samples_per_prompt
+    calls = (
+        partial(engines.generate, number, row, sampling, answers) for number, (_, row) in enumerate(store.read(prompts))
+    )
+    at_once = max(1, ANSWERS_AT_ONCE * len(engines.actors) // answers)
+    # Only what is asked of them is kept: their tokens are some MB each for long documents.
+    kept = ("label", "extra_logs")
+    return collect([{name: one[name] for name in kept} for group in in_flight(calls, at_once) for one in group])
+
+
+def collect(responses: list[dict[str, Any]]) -> Scores:
+    """Scores of rollouts as the agent returns them. Void ones are counted, never averaged in."""
+    by_prompt: dict[str, list[dict[str, float]]] = {}
+    void = 0
+    for response in responses:
+        scores = scores_of(response["extra_logs"])
+        if scores is None:
+            void += 1
+            continue
+        by_prompt.setdefault(Label.from_json(response["label"]).id, []).append(scores)
+    means = {i: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for i, scores in by_prompt.items()}
+    return Scores(means, len(responses), void)
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None

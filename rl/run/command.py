@@ -1,0 +1,66 @@
+"""What the commands of rl/ have in common: options, overrides, and errors as sentences with an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from longreward.errors import LongRewardError
+from rl.config import RunConfig
+from rl.errors import RunFailedError
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """With --config and --verbose. Overrides may stand between the options, where argparse would not look for a list
+    of positionals: use `parse_known_args`."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    made.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
+    made.add_argument("--verbose", action="store_true", help="show the logs of engines and learners on the screen too")
+    return made
+
+
+def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int:
+    """Load a configuration and work on it. Returns what `work` does; 1 if the run failed; 2 for a user's error; 130 if
+    it was stopped. Each with one sentence on the screen, which begins with `name`."""
+    config = None
+    try:
+        config = load()
+        return work(config)
+    except KeyboardInterrupt:
+        _tell(name, "stopped; everything it started is gone")
+        return 130
+    except Exception as error:
+        # Ray's form of an error that was raised in a worker has a cause: the run failed, not the user.
+        users = isinstance(error, LongRewardError) and not isinstance(error, RunFailedError)
+        if users and not hasattr(error, "cause"):
+            _tell(name, str(error))
+            return 2
+        if config is None:
+            raise
+        return _failed(name, error, config)
+
+
+def _failed(name: str, error: Exception, config: RunConfig) -> int:
+    """The run ended in an exception: its root in one line on the screen, all of it in the log."""
+    import traceback
+
+    from rl.run.cluster import what_happened
+
+    log = config.log
+    if not log.parent.is_dir():
+        raise error
+    with log.open("a", encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    _tell(name, f"failed: {what_happened(error)}\n{name}: the whole log is in {log}")
+    return 1
+
+
+def _tell(name: str, sentence: str) -> None:
+    print(f"{name}: {sentence}", file=sys.__stderr__, flush=True)

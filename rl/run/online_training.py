@@ -1,0 +1,95 @@
+"""The part of a run that OpenRLHF does: watched while it goes on, kept as far as it got when it is broken off."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rl.config import RunConfig
+from rl.errors import PartDiedError, RunFailedError
+from rl.monitor import store_totals
+from rl.monitor.progress import Progress
+from rl.monitor.step_watch import Watch
+from rl.run import run_directory
+from rl.run.cluster import dead_part, in_rollout
+from rl.run.interrupt import Interrupt, interruptible
+from rl.run.session import Session
+from rl.run.watchdog import Watchdog
+from rl.trainer import openrlhf_run
+
+
+@contextmanager
+def watched(run: Session) -> Iterator[Interrupt]:
+    """Around whatever waits for Ray: it is ended, with the reason, where Ray's head is gone or nothing moves."""
+
+    def last_words(error: Exception) -> None:
+        print(f"{run.command}: failed: {error}", file=sys.__stderr__, flush=True)
+        run.say(f"failed: {error}")
+        run.tell_last_checkpoint()
+
+    with (
+        interruptible() as interrupt,
+        Watchdog(
+            run.workers,
+            interrupt,
+            run.config.log,
+            start_s=run.config.run.deadline_start_s,
+            stall_s=run.config.run.stall_s,
+            last_words=last_words,
+        ),
+    ):
+        yield interrupt
+
+
+def fit(run: Session) -> dict[str, Any]:
+    """Train to the end. Returns what summary.json says of it.
+
+    Whatever breaks it off goes on upwards, after a checkpoint was saved where that can be done.
+    """
+    config, flags = run.config, vars(run.args)
+    batch, samples = flags["rollout.batch_size"], flags["rollout.n_samples_per_prompt"]
+    steps = math.ceil(run.prompts / batch) * flags["train.num_episodes"]
+    run.say(f"training: {steps} steps of {batch} prompts x {samples} answers")
+    begun, begun_at = time.monotonic(), time.time()
+
+    try:
+        with (
+            watched(run) as interrupt,
+            Watch(run, interrupt) as watch,
+            Progress(run, batch * samples, steps, watch.on_step),
+        ):
+            openrlhf_run.run(run.argv)
+    except BaseException as error:
+        part = None if isinstance(error, RunFailedError | KeyboardInterrupt) else dead_part(error, begun_at)
+        # In async mode the learners are at work on another batch when a rollout ends in an error.
+        if in_rollout(error) and not flags["train.async_enable"]:
+            run.keep_what_was_learned(error)
+        run.tell_last_checkpoint()
+        if part:
+            raise PartDiedError(f"{part}; see the log for what it said last") from error
+        raise
+    train_s = time.monotonic() - begun
+    openrlhf_run.release()
+    estimator = flags["algo.advantage.estimator"]
+    return {
+        "kind": {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator),
+        "steps": run_directory.steps_done(config),
+        "train_s": round(train_s, 1),
+        **watch.summary(),
+    }
+
+
+def judged(config: RunConfig) -> dict[str, Any]:
+    """What summary.json says of the judge, over all parts of a run that was continued."""
+    found = store_totals.of_store(config.directory / "store")
+    return {
+        "judge_calls": found.usage.calls,
+        "judge_tokens": found.usage.tokens,
+        "cost": round(found.usage.cost, 4) if config.reward.judge.price.known else None,
+        "void_rate": round(found.void_rate, 4),
+        "void_reasons": dict(found.void),
+    }

@@ -1,0 +1,141 @@
+"""A run's directory: what is written there at the start, while it trains, and at the end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from rich.console import Console
+
+from longreward import config as base
+from longreward import store
+from longreward.errors import ConfigError
+from rl.config import RunConfig
+from rl.trainer.openrlhf_flags import MODULE
+
+C = TypeVar("C", bound=RunConfig)
+_LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
+
+
+def make_room(config: RunConfig) -> Path | None:
+    """Move an earlier run of that name aside. Returns where it is now, if there was one."""
+    directory = config.directory
+    return move_aside(directory) if directory.is_dir() and any(directory.iterdir()) else None
+
+
+def move_aside(directory: Path) -> Path:
+    """Give a folder the time of its last change as a part of its name. Returns where it is now."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(directory.stat().st_mtime))
+    aside = directory.with_name(f"{directory.name}.{stamp}")
+    for number in itertools.count(2):
+        if not aside.exists():
+            break
+        aside = directory.with_name(f"{directory.name}.{stamp}-{number}")
+    return directory.rename(aside)
+
+
+def earlier(config: C) -> C | None:
+    """The configuration that the run of this name was last started with; None where there is no such run."""
+    path = config.directory / "config.yaml"
+    return base.validate(type(config), base.load_yaml(path), str(path)) if path.is_file() else None
+
+
+def check_same_run(before: RunConfig, config: RunConfig) -> None:
+    """ConfigError where `resume` would continue a run with settings that its checkpoint or its data do not fit."""
+    pairs = {f"openrlhf.{flag}": (before.openrlhf.get(flag), config.openrlhf.get(flag)) for flag in config.must_stay}
+    pairs["data.train"] = (str(before.data.train.absolute()), str(config.data.train.absolute()))
+    then, now = before.scored_by(), config.scored_by()
+    # What was left out before is not there yet, and what is left out now is not needed.
+    pairs |= {name: (old, now[name]) for name, old in then.items() if old is not None and now[name] is not None}
+    for name, (old, new) in pairs.items():
+        if old != new:
+            raise ConfigError(
+                f"resume=true: {name} is {new!r} and was {old!r} when {config.directory} began, and what is "
+                "there does not fit that; set it back, or begin another run (run.name)"
+            )
+
+
+def finished(config: RunConfig) -> bool:
+    """Whether the run has ended, its summary written."""
+    return (config.directory / "summary.json").is_file()
+
+
+def write_plan(config: RunConfig, argv: list[str]) -> None:
+    """`config.yaml` (resolved) and `command.txt`: what the run will do."""
+    config.directory.mkdir(parents=True, exist_ok=True)
+    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (config.directory / "config.yaml").write_text(resolved, encoding="utf-8")
+    write_command(config, ["python", "-m", MODULE, *argv])
+
+
+def write_command(config: RunConfig, words: list[str]) -> None:
+    """`command.txt`: what OpenRLHF is started with."""
+    (config.directory / "command.txt").write_text(shlex.join(words) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def logs_to(path: Path, *, verbose: bool) -> Iterator[Console]:
+    """Send all that engines, learners, this process and its children print to `path`; to the screen too if `verbose`.
+
+    Yields the console for what a person is to see.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The descriptors, not sys.stdout: compilers and other children of this process write past Python.
+    screen = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    errors = os.dup(2)
+    tee = None
+    if verbose:
+        # In a session of its own: Ctrl-C must not end it before the last words are written.
+        words = ["tee", "-a", str(path)]
+        tee = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=errors, start_new_session=True)
+    log = tee.stdin if tee and tee.stdin else path.open("ab")
+    try:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        yield Console(file=screen)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(screen.fileno(), 1)
+        os.dup2(errors, 2)
+        log.close()
+        if tee:
+            try:
+                tee.wait(_LAST_WORDS_S)
+            except subprocess.TimeoutExpired:
+                # A helper process of Python's that lives as long as this one may hold the pipe: tee has had its time.
+                tee.terminate()
+                tee.wait()
+        os.close(errors)
+        screen.close()
+
+
+def steps_done(config: RunConfig) -> int:
+    """Training steps in the run's TensorBoard files, OpenRLHF's own record."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = config.directory / "tensorboard" / config.run.name
+    if not folder.is_dir():
+        return 0
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 1})
+    events.Reload()
+    return max(
+        (events.Scalars(tag)[-1].step for tag in events.Tags()["scalars"] if tag.startswith("train/")), default=0
+    )
+
+
+def write_summary(config: RunConfig, summary: dict[str, Any]) -> Path:
+    path = config.directory / "summary.json"
+    store.write_json(path, summary)
+    return path

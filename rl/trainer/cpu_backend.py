@@ -1,0 +1,160 @@
+"""What OpenRLHF, vLLM and DeepSpeed need on a machine without CUDA. On one with CUDA this module does nothing.
+
+A few places in these packages take CUDA for granted. cpu_seams.py has a seam for each, seams.py puts them in place;
+here is when.
+
+It has to be applied in three kinds of processes:
+  driver              apply(), before anything of openrlhf is imported
+  every Ray worker    ray.init(runtime_env={"worker_process_setup_hook": "rl.trainer.ray_worker.set_up", ...})
+  vLLM's subprocesses entry point `longreward_cpu` of the group `vllm.general_plugins`: apply_in_vllm()
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+
+from rl.trainer import seams
+from rl.trainer.cpu_seams import FLASH_ATTN_USER, SEAMS, flash_attn_stub
+from rl.trainer.seams import WRITTEN_FOR, installed_version
+
+DEVICE_VARIABLE = "LONGREWARD_DEVICE"
+
+UNSUPPORTED_FLAGS = {
+    "ds.packing_samples": "unpadding is a flash attention kernel",
+    "train.dynamic_batch_enable": "it switches ds.packing_samples on",
+    "ds.ring_attn_size": "it is built on flash attention: leave it at 1",
+    "ds.adam_offload": "DeepSpeed takes only its own compiled Adam for it, and nothing is on a GPU anyway",
+    "ds.use_liger_kernel": "its kernels are Triton",
+    "vllm.enable_sleep": "vLLM refuses it on CPU",
+    "vllm.sync_with_ray": "only the direct process group is replaced",
+}
+"""OpenRLHF's flags that cannot work here whatever is replaced, with the reason."""
+
+logger = logging.getLogger(__name__)
+_installed = False
+
+
+def is_needed() -> bool:
+    """Whether this process has no CUDA device. `LONGREWARD_DEVICE=cpu` or `=gpu` decides without importing torch.
+
+    Ask on the driver, and hand the answer to the workers with `environment()`: Ray hides the GPUs of a machine from
+    actors that reserved none, so a worker cannot tell. On a head node without a GPU, set `LONGREWARD_DEVICE=gpu`.
+    Raises ValueError for any other value.
+    """
+    requested = _requested_device()
+    if requested:
+        return requested == "cpu"
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def apply() -> None:
+    """Make this process ready to run without CUDA; nothing at all where `is_needed()` is false. Safe to repeat.
+
+    Raises RuntimeError if openrlhf was imported before, and SeamError if an installed package does not have the shape
+    this was written for: at once for what is already imported, otherwise when it is.
+    """
+    if not is_needed():
+        return
+    if os.environ.get(DEVICE_VARIABLE) != "cpu":  # the first process of a run: those it starts inherit the decision
+        os.environ[DEVICE_VARIABLE] = "cpu"
+        for line in version_differences():
+            logger.warning(line)
+    _install()
+
+
+def apply_in_vllm() -> None:
+    """Entry point of the group `vllm.general_plugins`: vLLM calls it in each of its processes, for everyone who has us.
+
+    So it acts only where `LONGREWARD_DEVICE=cpu` is set, by the user or by `apply()` in the process that started the
+    engine, and otherwise returns without importing anything.
+    """
+    if _requested_device() == "cpu":
+        _install()
+        _end_with_parent()
+
+
+def environment() -> dict[str, str]:
+    """Variables for every process of a run without CUDA: Ray's `runtime_env["env_vars"]`, and the driver's own."""
+    return {
+        # The driver's decision, so that no worker imports torch to repeat it. It also switches the vLLM plugin on.
+        DEVICE_VARIABLE: "cpu",
+        # GiB of KV cache per engine. Without it vLLM takes gpu_memory_utilization as a share of the host's memory.
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        # One subprocess per engine instead of two: EngineCore runs the worker itself, and vLLM is imported once less.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        # For the case of two: by default each engine binds a thread to every core, whatever else runs there.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # Learners, engines and reference share the cores, and idle OpenMP threads spin. Colocated they take turns: on
+        # two cores a step of the quickstart took 5.8 s with two threads and 8.2 s with one. Export it to change it.
+        "OMP_NUM_THREADS": "2",
+        # vLLM's sampler compiles C++ at the first request, enforce_eager or not: 20 to 40 s, and it needs a compiler.
+        "TORCH_COMPILE_DISABLE": "1",
+        # DeepSpeed otherwise tries one accelerator after the other and takes what it finds, such as XPU.
+        "DS_ACCELERATOR": "cpu",
+        # Ray's logical GPUs: keep its hands off CUDA_VISIBLE_DEVICES in actors without one, and its warning away.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+
+
+def openrlhf_defaults() -> dict[str, object]:
+    """OpenRLHF flags, dotted as its parser spells them, that a run without CUDA needs."""
+    return {
+        "ds.attn_implementation": "sdpa",  # the default is flash_attention_2
+        "vllm.enforce_eager": True,  # nothing to capture, and compiling takes minutes
+        "vllm.sync_backend": "gloo",  # with nccl, colocate_all would hand over weights by CUDA IPC
+        "vllm.gpu_memory_utilization": 0.05,  # share of the host's memory that must be free when an engine starts
+    }
+
+
+def version_differences() -> list[str]:
+    """A sentence for each package whose installed version is not the one the seams were written for."""
+    pairs = [(package, wanted, installed_version(package)) for package, wanted in WRITTEN_FOR.items()]
+    return [
+        f"{package} {found or '(none)'} is installed; rl/trainer/cpu_backend.py was written for {wanted}."
+        for package, wanted, found in pairs
+        if found != wanted
+    ]
+
+
+def _requested_device() -> str:
+    value = os.environ.get(DEVICE_VARIABLE, "")
+    if value not in ("", "cpu", "gpu"):
+        raise ValueError(f"{DEVICE_VARIABLE}={value!r} is not known: set it to cpu or gpu, or unset it to detect.")
+    return value
+
+
+def _install() -> None:
+    global _installed
+    if _installed:
+        return
+    modules = {FLASH_ATTN_USER, *(seam.module for seam in SEAMS)}
+    early = sorted(name for name in modules & sys.modules.keys() if name.startswith("openrlhf."))
+    if early:  # other modules may already hold copies of what would be replaced
+        raise RuntimeError(
+            f"{', '.join(early)} came before rl.trainer.cpu_backend.apply(): call apply() before that import."
+        )
+    seams.install(SEAMS, {FLASH_ATTN_USER: flash_attn_stub})
+    _installed = True
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone; only where multiprocessing started it.
+
+    vLLM's EngineCore does not notice that its parent was killed. Ray ends it along with an actor that Ray itself kills,
+    but after an actor was killed from outside, such as for want of memory, it would stay for good.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()  # waits for a pipe to close, so it returns at once even when the parent was killed
+        os._exit(1)
+
+    threading.Thread(target=wait, name="longreward-end-with-parent", daemon=True).start()

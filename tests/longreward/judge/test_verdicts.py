@@ -1,0 +1,311 @@
+import pickle
+
+import pytest
+
+from longreward.errors import ConfigError, InputError, JudgeError, LongRewardError, Reason, VerdictError
+from longreward.judge.verdicts import (
+    NO_RELEVANT,
+    NO_STATEMENTS,
+    parse_extraction,
+    parse_rating,
+    parse_statements,
+    parse_support,
+    parse_supports,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [
+        ("[[7]]", 7),
+        ("[[7.5]]", 7.5),
+        ("[[ 8 ]]", 8),
+        ("[[8/10]]", 8),
+        ("[[ 8 / 10 ]]", 8),
+        ("[[0]]", 0),
+        ("[[10]]", 10),
+        ("[[10.0]]", 10),
+        ("[[0.0]]", 0),
+        ("[[\n9\n]]", 9),
+        ("分析……\n【【8】】", 8),
+        ("［［８．５］］", 8.5),
+        ("[[８／１０]]", 8),
+        ("[[[6]]]", 6),
+        ("**[[6]]**", 6),
+        ("First I thought [[3]], but on balance\n[[7]]\n", 7),
+        ("[[excellent]] is too much.\n[[7]]", 7),
+        ("<think>maybe [[2]]</think>\nGood.\n[[9]]", 9),
+        ("\n <THINK>[[2]]</THINK>[[9]]", 9),
+        ("the template opened it: [[2]]</think>[[9]]", 9),
+    ],
+)
+def test_rating_is_read(text: str, rating: float) -> None:
+    assert parse_rating(text) == rating
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "7",
+        "[7]",
+        "8/10",
+        "[ [10] ]",
+        "[[]]",
+        "[[100]]",
+        "[[11]]",
+        "[[10.5]]",
+        "[[-1]]",
+        "[[+7]]",
+        "[[NaN]]",
+        "[[inf]]",
+        "[[1e1]]",
+        "[[8/5]]",
+        "[[8/100]]",
+        "[[11/10]]",
+        "[[excellent]]",
+        "[[7 8]]",
+        "[[7²]]",
+        "[[7,5]]",
+        "[[7",
+        "[[7]",
+        "[[7]]\nor rather [[",
+        "[[7]] and [[11]]",
+        "[[7]] but [[nan]]",
+        "[[7]] then [[-3]]",
+        "[[7]] then [[good]]",
+        "<think>[[7]]",
+        "<think>hm</think>",
+        "<think>[[7]]</think> no idea",
+    ],
+)
+def test_anything_else_is_no_rating(text: str) -> None:
+    with pytest.raises(VerdictError) as caught:
+        parse_rating(text)
+    assert caught.value.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "support"),
+    [
+        ("[[Fully supported]]", 1.0),
+        ("[[Partially supported]]", 0.5),
+        ("[[No support]]", 0.0),
+        ("[[ fully   SUPPORTED ]]", 1.0),
+        ("[[Full support]]", 1.0),
+        ("[[Fully-supported.]]", 1.0),
+        ("[[Partial support]]", 0.5),
+        ("[[Not supported]]", 0.0),
+        ("[[Unsupported]]", 0.0),
+        ("【【完全支持】】", 1.0),
+        ("[[部分支持]]", 0.5),
+        ("[[不支持]]", 0.0),
+        ("[[无支持]]", 0.0),
+        ("[[Fully supported]]? No: a date differs.\n[[No support]]", 0.0),
+        ("<think>[[No support]]</think>[[Partially supported]]", 0.5),
+    ],
+)
+def test_support_is_read(text: str, support: float) -> None:
+    assert parse_support(text) == support
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Fully supported",
+        "[[Not fully supported]]",
+        "[[No, fully supported]]",
+        "[[Fully or partially supported]]",
+        "[[不完全支持]]",
+        "[[Supported]]",
+        "[[1]]",
+        "[[]]",
+        "[[Fully supported]] ... [[Unclear]]",
+        "[[Fully supported]] [[Partially",
+        "<think>[[Fully supported]]",
+    ],
+)
+def test_unknown_support_is_an_error(text: str) -> None:
+    with pytest.raises(VerdictError):
+        parse_support(text)
+
+
+def test_statements_keep_their_order_and_count_once() -> None:
+    reply = """Here they are:
+    <statement> The tower is 32 m high. </statement>
+    <Statement>It was
+ built in 1871.</Statement><statement></statement>
+    <statement>the  tower is 32 M high.</statement>＜statement＞灯塔高32米。＜/statement＞"""
+    assert parse_statements(reply) == ["The tower is 32 m high.", "It was\n built in 1871.", "灯塔高32米。"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NO_STATEMENTS,
+        "no statements.",
+        '"No statements"',
+        "The answer only refuses.\n\nNo statements\n",
+        "<think>no <statement> here</think>No statements",
+        "<statement>No statements</statement>",
+    ],
+)
+def test_an_answer_without_statements_is_no_failure(text: str) -> None:
+    assert parse_statements(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "The tower is 32 m high.",
+        "There were no statements about the tower that I could find.",
+        "<statement>A.</statement><statement>B is",
+        "<statement>A.<statement>B.</statement>",
+        "A.</statement>",
+        "<statement> </statement>",
+        "<think>No statements",
+    ],
+)
+def test_statements_cut_short_or_absent_are_errors(text: str) -> None:
+    with pytest.raises(VerdictError):
+        parse_statements(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*NO_RELEVANT.values(), "no relevant information.", " “No relevant\nInformation” ", "**没有相关信息。**"],
+)
+def test_no_relevant_information_is_none(text: str) -> None:
+    assert parse_extraction(text) is None
+    assert parse_extraction(f"<think>let me see</think>\n{text}") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["The fee is 5 euros. No relevant information on the date is given.", "没有相关信息说明日期，但费用为5欧元。", "7"],
+)
+def test_an_extraction_that_mentions_the_sentence_is_kept(text: str) -> None:
+    assert parse_extraction(f"\n{text}\n") == text
+
+
+@pytest.mark.parametrize("text", ["", " \n", '""', "...", "<think>The fee", "<think>x</think> "])
+def test_an_empty_extraction_is_an_error(text: str) -> None:
+    with pytest.raises(VerdictError):
+        parse_extraction(text)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "1. says so [[Fully supported]]\n2. another buyer [[No support]]",
+        "1) a [[Fully supported]]\n2) b [[No support]]",
+        "(1) a [[Fully supported]]\n(2) b [[No support]]",
+        "1: a [[Fully supported]]\n2: b [[No support]]",
+        "1 - a [[Fully supported]]\n2 – b [[No support]]",
+        "**1**: a [[Fully supported]]\n**2.** b **[[No support]]**",
+        "- 1. a [[Fully supported]]\n- 2. b [[No support]]",
+        "Statement 1: a [[Fully supported]]\nStatement 2: b [[No support]]",
+        "**Statement 1:** a\n[[Fully supported]]\n\n**Statement (2)**\nIt is another buyer.\n\n[[No support]]",
+        "### Statement 1\n[[Fully supported]]\n### Statement 2\n[[No support]]",
+        "[1] a [[Fully supported]]\n[2] b [[No support]]",
+        "1 [[Fully supported]]\n2 [[No support]]",
+        "| # | why | verdict |\n|---|---|---|\n| 1 | a | [[Fully supported]] |\n| 2 | b | [[No support]] |",
+        "陈述1：相同。[[Fully supported]]\n陈述 2：不同。[[No support]]",
+        "【1】相同。【【完全支持】】\n【2】不同。【【不支持】】",
+        "①相同。[[Fully supported]]\n②不同。[[No support]]",
+        "1、相同。[[Fully supported]]\n２．不同。［［No support］］",
+        "第1条：相同。[[Fully supported]]\n第2条：不同。[[No support]]",
+        "<think>1. [[No support]] 3. [[No support]]</think>\n1. a [[Fully supported]]\n2. b [[No support]]",
+        "2. b [[No support]]\n1. a [[Fully supported]]",
+        "Here are the verdicts:\n1. a [[Fully supported]]\n2. b [[No support]]\nAll statements are judged.",
+        "1. 3.5 tons at 12:30 [[Fully supported]]\n2. b\n12:30 is wrong, 3.5 too\n[[No support]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\nSo:\n1. [[Fully supported]]\n2. [[Not supported]]",
+    ],
+)
+def test_numbered_verdicts_are_read(reply: str) -> None:
+    assert parse_supports(reply, 2) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "[[Fully supported]]",
+        "[[Fully supported]]\n[[No support]]",
+        "1. a [[Fully supported]]",
+        "1. a [[Fully supported]]\n2. b",
+        "1. a [[Fully supported]]\n2. b Fully supported",
+        "1. a [[Fully supported]]\n2. b [[Not fully supported]]",
+        "1. a [[Fully supported]]\n2. b [[No support",
+        "1. a [[Fully supported]]\n2. b [[No support]]\n3. c [[No support]]",
+        "0. a [[Fully supported]]\n1. b [[No support]]\n2. c [[No support]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\n99999. c [[No support]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\n1. on reflection [[No support]]",
+        "1. not [[Fully supported]] but [[No support]]\n2. b [[No support]]",
+        "1. a [[Fully supported]] 2. b [[Fully supported]]",
+        "1. a [[Fully supported]]\n1. b [[Fully supported]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]\nOverall [[No support]]",
+        "Overall [[No support]]\n1. a [[Fully supported]]\n2. b [[No support]]",
+        "Statement one: a [[Fully supported]]\nStatement two: b [[No support]]",
+        "First, 1 is right [[Fully supported]]\nThen 2 is wrong [[No support]]",
+        "<think>1. a [[Fully supported]]\n2. b [[No support]]",
+        "<think>1. a [[Fully supported]]</think>2. b [[No support]]",
+        "1. [[7]]\n2. [[8]]",
+        "9" * 5000 + ". a [[Fully supported]]\n2. b [[No support]]",
+    ],
+)
+def test_numbered_verdicts_are_never_guessed(reply: str) -> None:
+    with pytest.raises(VerdictError) as caught:
+        parse_supports(reply, 2)
+    assert caught.value.text == reply
+
+
+def test_hostile_replies_are_read_in_linear_time() -> None:
+    for text in ("<" + " " * 50_000, "[" * 50_000, "[[" + " " * 50_000 + "7", "</" * 50_000):
+        for parse in (parse_rating, parse_support, parse_statements, lambda reply: parse_supports(reply, 3)):
+            with pytest.raises(VerdictError):
+                parse(text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LongRewardError("root"),
+        ConfigError("judge.model is not set"),
+        InputError("row 3"),
+        VerdictError("no verdict", "the reply"),
+        JudgeError("rate_limited", "429", retry_after=1.5),
+        JudgeError(Reason.TIMEOUT),
+    ],
+)
+def test_errors_survive_pickling(error: LongRewardError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.args, vars(copy)) == (type(error), str(error), error.args, vars(error))
+
+
+def test_errors_are_what_their_users_catch() -> None:
+    assert isinstance(ConfigError("x"), ValueError) and isinstance(InputError("x"), ValueError)
+    assert f"{JudgeError('timeout').reason}" == "timeout"
+    with pytest.raises(ValueError, match="lazy"):
+        JudgeError("lazy")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>a</think>[[3]]\n<think>b [[10]]</think>",
+        "<think>a</think>[[3]]\n<think>b [[10]]",
+        "[[3]]\n<think>maybe [[10]]",
+        "<think>it says </think> and [[10]], so</think>I cannot judge this.",
+        "◁think▷perhaps [[10]]◁/think▷",
+    ],
+)
+def test_what_a_judge_thinks_is_never_its_verdict(reply: str) -> None:
+    with pytest.raises(VerdictError):
+        parse_rating(reply)
+
+
+def test_the_verdict_after_several_thoughts_counts() -> None:
+    assert parse_rating("<think>[[1]]</think>Hm.<think>[[2]]</think>\n[[7]]") == 7

@@ -1,0 +1,249 @@
+"""The real loop: Ray, vLLM, DeepSpeed and OpenRLHF as installed, started the way a user starts them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from longreward.report import heldout
+from longreward.report.gather import gather
+from longreward.report.sources import opened
+from longreward.report.steps import place_all
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).parents[3]
+DIMENSIONS = {"helpfulness", "logicality", "faithfulness", "completeness"}
+SECRETS = ("sk-very-secret", "wandb-very-secret")  # set where the cluster is started
+
+
+def records(run: Path) -> list[dict]:
+    return [json.loads(line) for path in (run / "store").glob("*.jsonl") for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def submitted(cluster, tiny, module_judge):
+    """`ray job submit -- python rl/train.py`, W&B offline, two judge workers, a judge that fails now and then."""
+    launcher, _ = cluster
+    module_judge.script = {
+        # Every seventh rating is unreadable: void, and the run goes on.
+        "helpfulness": lambda _, number: "no verdict" if number % 7 == 0 else f"[[{number % 5 + 3}]]",
+    }
+    overrides = [
+        f"run.dir={launcher.directory}/runs",
+        "run.name=submitted",
+        "wandb.mode=offline",
+        "reward.judge.kind=openai",
+        f"reward.judge.base_url={module_judge.url}",
+        "reward.judge.model=judge",
+        "reward.judge.max_attempts=1",
+        "reward.workers=2",
+        *tiny,
+    ]
+    ray = str(Path(sys.executable).with_name("ray"))
+    # The job runs in the head node's environment, where `python` may be another one.
+    train = [sys.executable, "rl/train.py", "--config", "configs/grpo_cpu.yaml", *overrides]
+    code, output = launcher.run(*[ray, "job", "submit", f"--address={launcher.dashboard}", "--", *train])
+    return code, output, launcher.directory / "runs" / "submitted"
+
+
+def test_a_submitted_job_trains_to_the_end(submitted):
+    code, output, run = submitted
+    assert code == 0, output
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["kind"], summary["steps"]) == ("grpo", 2)
+    assert {"n", "total", *DIMENSIONS} <= summary["before"].keys() == summary["after"].keys()
+    assert summary["before"]["n"] == 4
+    assert len(summary["gain"]["interval"]) == 2
+    assert "held-out reward" in output and str(run) in output
+
+
+def test_the_policy_was_really_trained_and_can_be_loaded(submitted):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _, _, run = submitted
+    before = AutoModelForCausalLM.from_pretrained(ROOT / "rl/toy/policy").state_dict()
+    after = AutoModelForCausalLM.from_pretrained(run / "model").state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.isfinite(weights).all() for weights in after.values())
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert AutoTokenizer.from_pretrained(run / "model").chat_template
+
+
+def test_every_answer_is_in_the_store_with_its_verdicts(submitted):
+    _, _, run = submitted
+    stored = records(run)
+    train = [record for record in stored if record["split"] == "train"]
+    # Two steps of 4 prompts x 4 answers; 4 held-out prompts x 2 answers, before and after.
+    assert (len(train), len(stored) - len(train)) == (32, 16)
+    per_prompt = {record["id"]: 0 for record in train}
+    for record in train:
+        per_prompt[record["id"]] += 1
+    assert set(per_prompt.values()) == {4}
+    void = [record for record in stored if record.get("total") is None]
+    assert void and all(record["dimensions"]["helpfulness"]["status"] == "parse_error" for record in void)
+    assert any("no verdict" in record["dimensions"]["helpfulness"]["calls"][0]["text"] for record in void)
+    assert json.loads((run / "summary.json").read_text())["void_rate"] == pytest.approx(len(void) / 48, abs=1e-3)
+
+
+def test_the_judge_saw_the_documents_and_the_questions(submitted, module_judge):
+    rows = [json.loads(line) for line in (ROOT / "rl/toy/data/train.jsonl").read_text().splitlines()]
+    queries = {row["query"] for row in rows}
+    asked = [prompt for kind, prompt in module_judge.prompts if kind == "extract"]
+    assert asked and any(query in prompt for prompt in asked for query in queries)
+    assert all("<|user|>" not in prompt and "<|assistant|>" not in prompt for _, prompt in module_judge.prompts)
+
+
+def test_tensorboard_has_each_dimension_void_rate_and_judge_latency(submitted):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, _, run = submitted
+    folder = run / "tensorboard" / run.name
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    for name in ["total", *DIMENSIONS, "void", "judge_seconds", "statements"]:
+        values = events.Scalars(f"train/longreward/{name}")
+        assert [value.step for value in values] == [1, 2], name
+    by_step = [value.value for value in events.Scalars("train/longreward/void")]
+    stored = [record for record in records(run) if record["split"] == "train"]
+    voids = sum(record.get("total") is None for record in stored)
+    assert sum(by_step) * 16 == pytest.approx(voids, abs=0.1)
+    assert {value.value for value in events.Scalars("train/longreward/faithfulness")} == {10}
+
+
+def wandb_records(path: Path):
+    """The records of an offline run file: W&B's header, then LevelDB's log format (blocks of 32 KiB).
+
+    wandb itself reads the file only in order to upload it.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, parts = path.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        room = 32768 - at % 32768
+        if room < 7:
+            at += room
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield Record.FromString(parts)
+            parts = b""
+
+
+def test_wandb_offline_has_the_same_metrics(submitted):
+    _, _, run = submitted
+    (path,) = run.glob("wandb/offline-run-*/*.wandb")
+    seen: dict[str, list] = {}
+    for record in wandb_records(path):
+        for item in record.history.item:
+            seen.setdefault(item.key or "/".join(item.nested_key), []).append(json.loads(item.value_json))
+    for name in ["total", *DIMENSIONS, "void", "judge_seconds"]:
+        assert len(seen[f"train/longreward/{name}"]) == 2, sorted(seen)
+
+
+def test_no_key_is_in_any_file_of_the_run_or_of_ray(submitted, cluster):
+    _, output, run = submitted
+    launcher, _ = cluster
+    files = [path for folder in (run, launcher.ray_folder) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for secret in SECRETS:
+        assert secret not in output
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_the_judge_got_its_key(submitted, module_judge):
+    assert set(module_judge.keys) == {f"Bearer {SECRETS[0]}"}
+
+
+def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, module_judge, tmp_path):
+    _, _, run = submitted
+    launcher, address = cluster
+    words = [sys.executable, "rl/evaluate.py", "--config", "configs/grpo_cpu.yaml", "--model", str(run / "model")]
+    words += ["--against", "rl/toy/policy", f"run.dir={launcher.directory}/runs", "run.name=submitted", *tiny]
+    words += ["reward.judge.kind=openai", f"reward.judge.base_url={module_judge.url}", "reward.judge.model=judge"]
+    sets = ROOT / "tests/data/evaluation"
+    words += [f"evaluation.{name}={sets}/{name}.json" for name in ("longbench", "longbench_chat")]
+    words += [f"evaluation.short={sets}/short.jsonl"]
+    code, output = launcher.run(*words, RAY_ADDRESS=address)
+    assert code == 0, output
+    assert (run / "model" / "config.json").is_file(), "the training run's directory must stay where it is"
+    folder = run.with_name("submitted-evaluation")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["before"]["n"] == summary["after"]["n"] == summary["gain"]["n"] == 4
+    # This judge gives everything that is no gibberish the same: 2 of 3, 4 of 5, 8 of 10, neither of two.
+    assert set(summary["longbench"]["policies"]) == set(summary["models"]) == {"policy", "model"}
+    assert len(list((folder / "answers").glob("longbench*.jsonl"))) == 4
+    assert summary["short"]["items"] == 6
+    assert "┃ policy ┃ model ┃ change ┃" in output, output  # of the held-out table: who is compared with whom
+    source = opened(folder)
+    gathered = gather([source], None, tmp_path)
+    place_all(gathered.table, [source], [[]])
+    shown = heldout.summary(gathered.table, 0, source)["columns"]
+    assert [(column["name"], column["answers"]) for column in shown] == [("policy", 8), ("model", 8)]
+    page = (folder / "evaluation.md").read_text()
+    assert "| **average** |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
+
+
+def test_too_few_gpus_are_told_at_once(submitted, cluster):
+    launcher, address = cluster
+    started = time.monotonic()
+    code, output = launcher.train(
+        *["openrlhf.train.colocate_all=false", "openrlhf.vllm.num_engines=3"], timeout=90, RAY_ADDRESS=address
+    )
+    assert code == 2
+    assert "the run needs 5 GPUs (1 learners + 1 reference + 3 vLLM engines) and Ray has 4" in output
+    assert "Traceback" not in output and len(output.strip().splitlines()) == 1, output
+    assert time.monotonic() - started < 120
+
+
+def test_the_job_left_nothing_on_the_cluster(submitted, cluster):
+    import ray
+
+    _, address = cluster
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    try:
+        deadline = time.monotonic() + 120
+        while (free := ray.available_resources().get("GPU", 0)) != 4:
+            assert time.monotonic() < deadline, f"{free} of 4 GPUs are free"
+            time.sleep(0.5)
+        from ray.util.placement_group import placement_group_table
+
+        assert {group["state"] for group in placement_group_table().values()} <= {"REMOVED"}
+    finally:
+        ray.shutdown()
+
+
+PROGRAMS = {
+    "dpo": ("dpo.py", " --module rl.trainer.learner openrlhf.cli.train_dpo "),
+    "sft": ("sft.py", " --module rl.trainer.learner openrlhf.cli.train_sft "),
+}
+
+
+def test_dry_run_passes_openrlhfs_own_validation_and_writes_the_plan(launcher):
+    # All in one process: OpenRLHF's imports take ten seconds.
+    paths = sorted((ROOT / "configs").glob("*.yaml"))
+    calls = []
+    for path in paths:
+        script = PROGRAMS.get(path.name.split("_")[0], ("train.py", ""))[0]
+        words = ["--config", f"configs/{path.name}", f"run.dir={launcher.directory}/runs", "--dry-run"]
+        calls.append(f"assert rl.{script.removesuffix('.py')}.main({words}) == 0, {path.name!r}")
+    code, output = launcher.run(sys.executable, "-c", "\n".join(["import rl.dpo, rl.sft, rl.train", *calls]))
+    assert code == 0, output
+    for path in paths:
+        run = launcher.directory / "runs" / f"{path.stem}-dry-run"
+        assert {file.name for file in run.iterdir()} == {"config.yaml", "command.txt"}
+        program = PROGRAMS.get(path.name.split("_")[0], ("", "python -m openrlhf.cli.train_ppo_ray "))[1]
+        assert program in (run / "command.txt").read_text()
+
+
+def test_dry_run_shows_what_openrlhf_rejects(launcher):
+    code, output = launcher.train("--dry-run", "openrlhf.rollout.n_samples_per_prompt=1")
+    assert code == 2
+    assert "group_norm requires n_samples_per_prompt > 1" in output
+    assert "Traceback" not in output

@@ -1,0 +1,241 @@
+"""What is shown while a run goes on, as the run sees it: on each step, in TensorBoard and W&B, and never in its way."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import ray
+from rich.console import Console
+
+from longreward.store import Store
+from rl.config import RunConfig
+from rl.errors import JudgeDriftError
+from rl.monitor import step_watch
+from rl.monitor.step_watch import Watch
+from rl.rollout import judge_workers
+from rl.run.interrupt import Interrupt, interruptible
+from rl.run.session import Session
+
+STEP = 4  # answers
+
+
+@pytest.fixture(scope="module")
+def small_ray():
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=80_000_000)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def session(tmp_path):
+    def make(watched, **sections):
+        base = {"run": {"name": "watched", "dir": str(tmp_path)}, "data": {"train": "train.jsonl"}, "watch": watched}
+        config = RunConfig.model_validate(base | {"reward": {"tokenizer": "words"}} | sections)
+        config.directory.mkdir(exist_ok=True)
+        args = Namespace(**{"rollout.batch_size": 2, "rollout.n_samples_per_prompt": 2})
+        console = Console(file=io.StringIO(), force_terminal=True, width=1000)
+        return Session(config, console, [], args, time.monotonic(), judge_workers.Workers([], None))
+
+    return make
+
+
+@pytest.fixture
+def canaries_file(tmp_path, rows):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def score_a_step(run, step):
+    """What the judge workers leave behind when a step's answers are scored."""
+    with Store(run.config.directory / "store" / "answers-0.jsonl") as store:
+        for number in range(STEP):
+            dimensions = {name: {"score": number * 2.0, "calls": []} for name in run.config.reward.needed}
+            record = {"id": f"s{step}-{number}", "split": "train", "rollout": f"{step}-{number}", "time": 10.0 * step}
+            store.append(record | {"query": "?", "answer": "!", "total": number * 2.0, "dimensions": dimensions})
+
+
+def events(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run.config.directory / "tensorboard" / "watched-watch"))
+    found.Reload()
+    return found
+
+
+def scalars(run):
+    found = events(run)
+    return {tag: [(e.step, round(e.value, 3)) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def texts(run):
+    found = events(run)
+    tags = [tag for tag in found.Tags()["tensors"] if tag.startswith("watch/samples")]
+    return {e.step: e.tensor_proto.string_val[0].decode() for tag in tags for e in found.Tensors(tag)}
+
+
+def screen(run):
+    return run.console.file.getvalue()
+
+
+def rounds(run):
+    path = run.config.directory / "canaries.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def wait_for(condition, seconds=120.0):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.05)
+    return found
+
+
+def test_samples_and_canaries_go_to_tensorboard_and_wandb(small_ray, session, canaries_file, monkeypatch):
+    # OpenRLHF's W&B run, whose id the environment holds, is not to be written to.
+    monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    monkeypatch.setenv("WANDB_RESUME", "allow")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = session(
+        {"every": 2, "samples": 3, "canaries": str(canaries_file), "canaries_every": 3},
+        wandb={"mode": "offline", "run_id": "abc"},
+    )
+    score_a_step(run, 0)
+    with Watch(run, Interrupt()) as watched:
+        wait_for(lambda: rounds(run))
+        for step in range(1, 5):
+            score_a_step(run, step)
+            watched.on_step(step)
+            due = {2: lambda: 2 in texts(run), 3: lambda: len(rounds(run)) == 2, 4: lambda: 4 in texts(run)}
+            wait_for(due.get(step, lambda: True))
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 30
+    assert not watched._thread.is_alive()
+    shown = texts(run)
+    assert list(shown) == [2, 4]
+    assert [mark in shown[4] for mark in ("s4&#45;3", "s4&#45;0", "s3&#45;", "best: 6.00", "worst: 0.00")] == [
+        True, True, False, True, True,
+    ]  # fmt: skip
+    found = scalars(run)
+    assert found["watch/canary_drift"] == [(0, 0.0), (3, 0.0)] and found["watch/canary_void"] == [(0, 0), (3, 0)]
+    assert {"watch/canary_total", "watch/canary_faithfulness"} < set(found)
+    assert [row["step"] for row in rounds(run)] == [0, 3]
+    assert "canaries at step 3: reward" in screen(run) and "drift +0.00" in screen(run)
+    (offline,) = (run.config.directory / "wandb").glob("offline-run-*")
+    assert offline.name.endswith("-abc-watch")
+    (binary,) = offline.glob("*.wandb")
+    for name in (b"watch/canary_total", b"watch/samples"):
+        wait_for(lambda name=name: name in binary.read_bytes())  # W&B's own process writes it
+    summary = watched.summary()["canaries"]
+    assert summary["n"] == 3 and summary["drift"] == 0.0 and summary["alarms"] == 0
+    assert summary["last"] == summary["reference"] > 0
+
+
+def test_a_drift_ends_the_run_with_a_sentence(small_ray, session, canaries_file, judge_server):
+    judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge"}
+    run = session(
+        {"canaries": str(canaries_file), "canaries_every": 1, "on_drift": "stop", "samples": 0},
+        reward={"tokenizer": "words", "judge": judge},
+    )
+    with pytest.raises(JudgeDriftError, match=r"was 8\.50 and is 6\.50.*moved most.*resume=true"):  # noqa: SIM117
+        with interruptible() as interrupt, Watch(run, interrupt) as watched:
+            wait_for(lambda: rounds(run))
+            judge_server.script |= {"helpfulness": "[[4]]", "logicality": "[[4]]"}
+            watched.on_step(1)
+            time.sleep(120)
+    assert watched.summary()["canaries"]["alarms"] == 1
+    assert "\x1b[33mthe judge has drifted" in screen(run)
+    assert scalars(run)["watch/canary_drift"] == [(0, 0.0), (1, -2.0)]
+
+
+def test_a_round_that_is_due_while_another_goes_on_is_left_out(small_ray, session, canaries_file, judge_server):
+    judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge"}
+    run = session(
+        {"canaries": str(canaries_file), "canaries_every": 1, "samples": 0},
+        reward={"tokenizer": "words", "judge": judge},
+    )
+    judge_server.latency = 0.5
+    with Watch(run, Interrupt()) as watched:
+        wait_for(lambda: judge_server.calls)
+        for step in range(1, 6):
+            watched.on_step(step)
+        wait_for(lambda: rounds(run))
+        time.sleep(1)
+        assert [row["step"] for row in rounds(run)] == [0]
+        watched.on_step(6)
+        wait_for(lambda: len(rounds(run)) == 2)
+    assert [row["step"] for row in rounds(run)] == [0, 6]
+
+
+def test_canaries_that_are_gone_and_no_place_to_write_do_not_end_the_run(session, capfd):
+    run = session({"every": 1, "canaries": "gone.jsonl"}, wandb={"mode": "offline"})
+    (run.config.directory / "tensorboard").write_text("a file where TensorBoard wants a folder")
+    with interruptible() as interrupt, Watch(run, interrupt) as watched:
+        for step in range(1, 4):
+            score_a_step(run, step)
+            watched.on_step(step)
+        wait_for(lambda: list((run.config.directory / "wandb").glob("*/*.wandb")))
+    assert interrupt.error is None and watched.summary() == {}
+    printed = capfd.readouterr()
+    assert printed.err.count("gone.jsonl cannot be read") == 1
+    assert printed.out.count("canaries failed") == printed.out.count("TensorBoard failed") == 1
+
+
+def test_a_board_that_fails_is_told_once_and_the_others_are_written_to(session, capfd):
+    class Broken(step_watch.Board):
+        name = "Broken"
+
+        def answers(self, step, chosen):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    run = session({"every": 1})
+    with Watch(run, Interrupt()) as watched:
+        watched._boards.insert(0, Broken())
+        for step in range(1, 4):
+            score_a_step(run, step)
+            watched.on_step(step)
+            wait_for(lambda step=step: step in texts(run))
+    printed = capfd.readouterr()
+    assert printed.out.count("Broken failed") == 1 and printed.err.count("OSError: [Errno 28]") == 1
+
+
+def test_steps_that_are_passed_over_do_not_lose_a_turn(session):
+    run = session({"every": 10, "samples": 1})
+    with Watch(run, Interrupt()) as watched:
+        for step in (3, 9, 13, 18, 21):
+            score_a_step(run, step)
+            watched.on_step(step)
+            wait_for(lambda step=step: step not in (13, 21) or step in texts(run))
+            time.sleep(0.1)
+    assert list(texts(run)) == [13, 21]
+
+
+def test_a_continued_run_shows_its_steps_once(session):
+    run = session({"every": 1, "samples": 1})
+    for resume, steps in ((False, (1, 2, 3)), (True, (3,))):
+        run.config.resume, run.first_step = resume, 2 * resume
+        with Watch(run, Interrupt()) as watched:
+            for step in steps:
+                score_a_step(run, step + 10 * resume)
+                watched.on_step(step)
+                mark = f"s{step + 10 * resume}&#45;3"
+                wait_for(lambda step=step, mark=mark: mark in texts(run).get(step, ""))
+    assert list(texts(run)) == [1, 2, 3]
+
+
+def test_nothing_to_watch_starts_nothing(session):
+    run = session({"samples": 0})
+    with Watch(run, Interrupt()) as watched:
+        watched.on_step(10)
+        assert "watch" not in [thread.name for thread in threading.enumerate()]
+    assert watched.summary() == {}
+    assert not Path(run.config.directory / "tensorboard").exists()

@@ -1,0 +1,261 @@
+"""Configurations of offline DPO and of the supervised start, and what their commands do without a cluster."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from longreward.errors import ConfigError
+from rl import config, dpo, sft
+from rl.offline import stages
+from rl.offline.config import DpoConfig, SftConfig, load_any
+from rl.run import preflight, run_directory
+from rl.trainer import openrlhf_flags
+
+ROOT = Path(__file__).parents[3]
+DPO = ROOT / "configs" / "dpo_cpu.yaml"
+SFT = ROOT / "configs" / "sft_cpu.yaml"
+
+
+def load(*overrides: str) -> DpoConfig:
+    return config.load_as(DpoConfig, DPO, list(overrides))
+
+
+def bare(folder: Path, kind: type[config.RunConfig], *overrides: str) -> config.RunConfig:
+    """The least that can be written."""
+    path = folder / "bare.yaml"
+    content = {"run": {"name": "x"}, "data": {"train": "x.jsonl"}, "openrlhf": {"actor.model_name_or_path": "o/m"}}
+    content["openrlhf"]["rollout.max_new_tokens"] = 64  # type: ignore[assignment]
+    path.write_text(yaml.safe_dump(content))
+    return config.load_as(kind, path, list(overrides))
+
+
+def test_ten_answers_at_temperature_one_unless_told_otherwise(tmp_path):
+    def flags(*overrides: str) -> dict:
+        found = bare(tmp_path, DpoConfig, "openrlhf.vllm.num_engines=1", *overrides)
+        return vars(openrlhf_flags.parse(preflight.flags(found, "cpu")))
+
+    assert [flags()[f"rollout.{name}"] for name in ("n_samples_per_prompt", "temperature")] == [10, 1.0]
+    told = flags("openrlhf.rollout.n_samples_per_prompt=4", "openrlhf.rollout.temperature=0.7")
+    assert [told[f"rollout.{name}"] for name in ("n_samples_per_prompt", "temperature")] == [4, 0.7]
+
+
+def test_what_may_be_left_out(tmp_path):
+    found = bare(tmp_path, DpoConfig)
+    assert isinstance(found, DpoConfig)
+    assert (found.pair.min_answers, found.processes, found.train_dpo) == (5, None, {})
+    assert (found.collect.served, found.collect.pairs, found.short.train) == (None, None, None)
+    assert found.examples == found.directory / "pairs" / "train.jsonl"
+    start = bare(tmp_path, SftConfig)
+    preflight.flags(start, "cpu")  # no engine has to be thought of
+
+
+def test_flags_of_the_trainer_are_overridden_whatever_their_spelling(tmp_path):
+    content = yaml.safe_load(DPO.read_text())
+    content["train_dpo"] = {"model": {"beta": 0.2}, "adam.lr": 1.0}
+    path = tmp_path / "dpo.yaml"
+    path.write_text(yaml.safe_dump(content))
+    assert config.load_as(DpoConfig, path, []).train_dpo == {"model.beta": 0.2, "adam.lr": 1.0}
+    assert config.load_as(DpoConfig, path, ["train_dpo.model.beta=0.3"]).train_dpo["model.beta"] == 0.3
+    for override in ("train_dpo.adam.lr=2.0e-6", "train_dpo.adam={lr: 2.0e-6}"):
+        assert config.load_as(DpoConfig, path, [override]).train_dpo == {"model.beta": 0.2, "adam.lr": 2e-6}
+
+
+def test_flags_of_the_supervised_start_too():
+    found = config.load_as(SftConfig, SFT, ["train_sft.train.max_epochs=3", "openrlhf.data.max_len=700"])
+    assert found.train_sft["train.max_epochs"] == 3 and found.openrlhf["data.max_len"] == 700
+
+
+def test_a_written_configuration_is_read_back_as_it_was(tmp_path):
+    found = load("collect.served={base_url: 'http://h/v1', model: m}", "pair.weights={faithfulness: 1}", "processes=2")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(found.model_dump(mode="json")))
+    assert config.load_as(DpoConfig, path, []) == found
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("pairs.min_answers=3", "unknown key 'pairs'; did you mean 'pair'?"),
+        ("pair.min_answer=3", "unknown key 'pair.min_answer'; did you mean 'min_answers'?"),
+        ("collect.sed=1", "unknown key 'collect.sed'; did you mean 'seed'?"),
+        ("collect.served={base_url: 'http://h/v1', modl: m}", "unknown key 'collect.served.modl'"),
+        ("collect.answers_in_flight=0", "collect.answers_in_flight"),
+        ("short.share=1", "short.share"),
+        ("pair.min_answers=1", "pair.min_answers"),
+        ("processes=0", "processes"),
+        ("train_sft.adam.lr=1", "unknown key 'train_sft'; did you mean 'train_dpo'?"),
+        ("--stages", "unrecognized arguments: --stages"),
+    ],
+)
+def test_a_mistake_is_one_sentence(override, sentence):
+    with pytest.raises(ConfigError) as caught:
+        load(override)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", ["pair", "train"])
+def test_a_stage_without_a_run_is_one_sentence_and_exit_code_2(stage, tmp_path, capfd):
+    code = dpo.main(["--config", str(DPO), f"run.dir={tmp_path}", "--stage", stage])
+    assert code == 2
+    sentence = capfd.readouterr().err
+    assert sentence == f"dpo: there is no run in {tmp_path}/dpo_cpu yet; collect answers first, or set run.name\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_stage_lists_the_known_ones(tmp_path, capfd):
+    with pytest.raises(SystemExit) as caught:
+        dpo.main(["--config", str(DPO), "--stage", "pairs"])
+    assert caught.value.code == 2
+    assert "collect" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("main", "path"), [(dpo.main, DPO), (sft.main, SFT)])
+def test_a_mistake_is_exit_code_2(main, path, tmp_path, capfd):
+    assert main(["--config", str(path), f"run.dir={tmp_path}", "run.nam=x", "--dry-run"]) == 2
+    assert "unknown key 'run.nam'; did you mean 'name'?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", [*sorted((ROOT / "configs").glob("dpo_*")), *sorted((ROOT / "configs").glob("sft_*"))])
+def test_a_dry_run_writes_what_would_be_done(path, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("LONGREWARD_DEVICE", "cpu")  # what a configuration says goes first; restored in the end
+    kind, script = ("dpo", dpo) if path.name.startswith("dpo_") else ("sft", sft)
+    assert script.main(["--config", str(path), f"run.dir={tmp_path}", "--dry-run", f"train_{kind}.adam.lr=3.0e-6"]) == 0
+    assert "config.yaml and command.txt are written" in capfd.readouterr().out
+    folder = tmp_path / f"{path.stem}-dry-run"
+    assert [one.name for one in tmp_path.iterdir()] == [folder.name]
+    assert {one.name for one in folder.iterdir()} == {"config.yaml", "command.txt"}
+    resolved = yaml.safe_load((folder / "config.yaml").read_text())
+    assert resolved[f"train_{kind}"]["adam.lr"] == 3e-6
+    command = (folder / "command.txt").read_text()
+    assert f" --module rl.trainer.learner openrlhf.cli.train_{kind} " in command and " --adam.lr 3e-06 " in command
+
+
+@pytest.mark.parametrize("script", ["dpo.py", "sft.py", "evaluate.py"])
+def test_help_is_there_at_once(script):
+    started = time.monotonic()
+    words = [sys.executable, f"rl/{script}", "--help"]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    wall = time.monotonic() - started
+    assert result.returncode == 0 and "--config" in result.stdout
+    assert wall < 5  # half a second where the machine is idle
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("grpo_cpu", config.RunConfig), ("dpo_cpu", DpoConfig), ("sft_cpu", SftConfig)],
+    ids=lambda x: str(x),
+)
+def test_a_policy_can_be_evaluated_with_any_kind_of_configuration(name, kind):
+    assert type(load_any(ROOT / "configs" / f"{name}.yaml", ["run.name=x"])) is kind
+
+
+def test_scores_of_two_reward_functions_are_not_compared(tmp_path):
+    def continued(*overrides):
+        before = load(f"run.dir={tmp_path}", "reward.name=reference", "reward.reference.field=context")
+        run_directory.check_same_run(before, load(f"run.dir={tmp_path}", *overrides))
+
+    continued("reward.name=reference", "reward.reference.field=context", "reward.python.function=unused.py:f")
+    with pytest.raises(ConfigError, match=r"reward.name is 'longreward' and was 'reference'"):
+        continued()
+    with pytest.raises(ConfigError, match=r"reward.reference is .*'field': 'answers'"):
+        continued("reward.name=reference", "reward.reference.field=answers")
+
+
+ONLINE = ROOT / "configs" / "grpo_cpu.yaml"
+
+
+def online(folder: Path, *overrides: str) -> config.RunConfig:
+    return config.load(ONLINE, [f"run.dir={folder}", *overrides])
+
+
+PARTS = "reward.composite.parts={longreward: {weight: 2}, reference: {weight: 1, gate: 3}}"
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "sentence"),
+    [
+        (["name=python", "python.function=a.py:f"], ["python.function=b.py:f"], "reward.python is"),
+        (["name=python", "python.function=a.py:f"], ["python.allow=true"], None),
+        (["name=reference"], ["reference.match=exact"], "reward.reference is"),
+        (["name=reference"], ["reference.field=gold"], "'field': 'gold'"),
+        (["name=remote", "remote.url=http://a/x"], ["remote.url=http://b/x"], "reward.remote is"),
+        (
+            ["name=remote", "remote.url=http://a/x"],
+            ["remote.timeout_s=9", "remote.max_in_flight=3", "remote.token_env=T"],
+            None,
+        ),
+        (["name=openrlhf", "openrlhf.model_name_or_path=o/m"], ["openrlhf.max_len=9"], "reward.openrlhf is"),
+        (["name=openrlhf", "openrlhf.model_name_or_path=o/m"], ["openrlhf.gpus=1", "openrlhf.batch_size=2"], None),
+        (["name=longreward"], ["weights={helpfulness: 1}"], "reward.weights is"),
+        (["name=longreward"], ["gates={faithfulness: 5}"], "reward.gates is"),
+        (["name=longreward"], ["reference.field=gold", "python.function=a.py:f", "options={a: 1}"], None),
+        (["name=of_a_package", "options={a: 1}"], ["options={a: 2}"], "reward.options is {'a': 2} and was {'a': 1}"),
+        (["name=reference"], ["name=of_a_package"], "reward.name is 'of_a_package' and was 'reference'"),
+    ],
+)
+def test_an_online_run_does_not_go_on_with_another_reward(tmp_path, then, now, sentence):
+    before = online(tmp_path, *(f"reward.{word}" for word in then))
+    after = online(tmp_path, *(f"reward.{word}" for word in [*then, *now]))
+    run_directory.check_same_run(before, online(tmp_path, *(f"reward.{word}" for word in then)))
+    if sentence is None:
+        run_directory.check_same_run(before, after)
+    else:
+        with pytest.raises(ConfigError, match=re.escape(sentence)):
+            run_directory.check_same_run(before, after)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("weight: 2", "weight: 3"), ("gate: 3", "gate: 4"), ("reference", "python"), (", gate: 3", "")]
+)
+def test_nor_with_other_parts_weights_or_gates(tmp_path, old, new):
+    before = online(tmp_path, "reward.name=composite", PARTS)
+    run_directory.check_same_run(before, online(tmp_path, "reward.name=composite", PARTS))
+    with pytest.raises(ConfigError, match=r"reward\.(composite|weights|python)"):
+        run_directory.check_same_run(before, online(tmp_path, "reward.name=composite", PARTS.replace(old, new)))
+
+
+def test_references_that_were_not_prepared_are_not_there_later(tmp_path):
+    found = [online(tmp_path, f"reward.name={name}").scored_by() for name in ("longreward", "reference")]
+    assert [one["reward.reference.field"] for one in found] == ["", "reference"]
+
+
+def test_a_run_of_before_there_were_these_sections_goes_on(tmp_path):
+    made = online(tmp_path)
+    dumped = made.model_dump(mode="json")
+    for name in ("reference", "remote", "python", "openrlhf", "composite", "options", "gates"):
+        del dumped["reward"][name]
+    made.directory.mkdir(parents=True)
+    (made.directory / "config.yaml").write_text(yaml.safe_dump(dumped))
+    before = run_directory.earlier(made)
+    assert before is not None
+    run_directory.check_same_run(before, made)
+
+
+def test_the_supervised_start_does_not_ask_what_scores(tmp_path):
+    before, now = (config.load_as(SftConfig, SFT, [f"run.dir={tmp_path}", *more]) for more in ([], ["reward.name=x"]))
+    run_directory.check_same_run(before, now)
+
+
+def test_a_judge_is_needed_where_something_asks_it(tmp_path):
+    assert online(tmp_path).needs_judge and online(tmp_path, "reward.name=composite", PARTS).needs_judge
+    assert not online(tmp_path, "reward.name=reference").needs_judge
+    for name in ("longbench", "longbench_chat", "short"):
+        assert online(tmp_path, "reward.name=reference", f"evaluation.{name}=x.json").needs_judge
+    assert not load("reward.name=reference", "short.heldout=null").needs_judge
+    assert load("reward.name=reference", "short.heldout=x.jsonl").needs_judge
+
+
+def test_sampled_responses_are_refused_where_the_reward_cannot_score_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("LONGREWARD_DEVICE", "cpu")
+    responses = tmp_path / "responses.jsonl"
+    responses.write_text("")
+    stages.check(load(f"collect.responses={responses}", "reward.name=longreward"))
+    with pytest.raises(ConfigError, match=r"collect.responses cannot be scored by reward reference"):
+        stages.check(load(f"collect.responses={responses}", "reward.name=reference"))

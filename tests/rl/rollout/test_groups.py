@@ -1,0 +1,159 @@
+"""The group barrier: a void reward is never a number that its siblings' advantages can feel."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from longreward.voids import SCALE_MIDDLE
+from rl.errors import RunStoppedError, TooManyVoidsError
+from rl.rollout.group_barrier import GroupBarrier, Member, Settled, VoidWatch
+
+
+def scores(total: float) -> dict[str, float]:
+    return {"total": total, "helpfulness": total, "faithfulness": total / 2}
+
+
+def exchange(barrier: GroupBarrier, *groups: list[float | None], tokens=lambda value: 10) -> list[list[Settled]]:
+    """Run groups concurrently through the barrier, as the engine does: all join, then finish in any order."""
+
+    async def member(prompt, group, value, delay):
+        await asyncio.sleep(delay)
+        return await barrier.exchange(prompt, group, Member(None if value is None else scores(value), tokens(value)))
+
+    async def run():
+        prompts = [f"prompt {i}" for i in range(len(groups))]
+        joined = [[barrier.register(p, lambda p=p: p) for _ in g] for p, g in zip(prompts, groups, strict=True)]
+        return [
+            await asyncio.gather(
+                *(member(p, j, v, 0.01 * (len(g) - i)) for i, (j, v) in enumerate(zip(js, g, strict=True)))
+            )
+            for p, g, js in zip(prompts, groups, joined, strict=True)
+        ]
+
+    return asyncio.run(run())
+
+
+def make(**settings) -> GroupBarrier:
+    return GroupBarrier(**{"max_void_rate": 1.0, "void_window": 100, **settings})
+
+
+def rewards(results) -> list[float]:
+    return [settled.reward for settled in results]
+
+
+def test_valid_rewards_go_through_as_they_are():
+    (results,) = exchange(make(), [7, 8, 6])
+    assert rewards(results) == [7, 8, 6]
+
+
+def test_a_void_reward_becomes_the_mean_of_its_valid_siblings():
+    (results,) = exchange(make(), [7, 8, None, 6])
+    assert rewards(results) == [7, 8, 7, 6]
+    assert results[2].scores == scores(7)
+    assert [settled.left_out for settled in results] == [False, False, True, False]
+
+
+def test_a_group_knows_its_spread_and_how_length_goes_with_reward():
+    (results,) = exchange(make(), [7, 8, None, 6], tokens=lambda value: 10 * (value or 0))
+    group = results[0].group
+    assert group.spread == {"total": 1, "helpfulness": 1, "faithfulness": 0.5}
+    assert group.length_correlation == pytest.approx(1)
+    assert not group.without_spread
+    (even,) = exchange(make(), [5, 5, None])
+    assert even[0].group.without_spread and even[0].group.length_correlation == 0
+
+
+def test_a_group_within_the_judges_noise_is_skipped_where_that_is_asked_for():
+    near, far = exchange(make(min_spread=0.5), [7.0, 7.1, 7.2], [3, 7, 9])
+    assert all(settled.left_out for settled in near) and not any(settled.left_out for settled in far)
+    assert rewards(near) == [7.0, 7.1, 7.2]
+    (off,) = exchange(make(), [7.0, 7.0])
+    assert not any(settled.left_out for settled in off)
+
+
+def test_an_answer_without_siblings_is_not_skipped_for_want_of_spread():
+    (results,) = exchange(make(min_spread=0.5), [7.0])
+    assert not results[0].left_out
+
+
+def test_a_group_without_a_valid_reward_is_even_and_near_what_was_seen():
+    first, second = exchange(make(), [2, 4], [None, None, None])
+    assert rewards(first) == [2, 4]
+    assert rewards(second) == [3, 3, 3]
+    assert all(settled.left_out for settled in second)
+
+
+def test_before_any_valid_reward_the_middle_of_the_scale_is_used():
+    (results,) = exchange(make(), [None, None])
+    assert rewards(results) == [SCALE_MIDDLE, SCALE_MIDDLE]
+    assert results[0].scores["faithfulness"] == SCALE_MIDDLE
+
+
+def test_groups_do_not_mix():
+    first, second = exchange(make(), [1, None], [9, None])
+    assert (rewards(first), rewards(second)) == ([1, 1], [9, 9])
+
+
+def test_too_many_voids_stop_the_run_and_say_what_to_do():
+    with pytest.raises(
+        TooManyVoidsError, match=r"75% of the last 4 rewards are void .*max_void_rate is 50%.*checkpoint"
+    ):
+        exchange(make(max_void_rate=0.5, void_window=4), [1, None, None, None])
+
+
+def test_voids_below_the_limit_do_not_stop_the_run():
+    exchange(make(max_void_rate=0.5, void_window=4), [1, 2, None, None])
+
+
+def test_the_shuffled_control_permutes_rewards_and_keeps_the_scores():
+    (results,) = exchange(make(shuffle=True), [float(i) for i in range(32)])
+    assert sorted(rewards(results)) == [float(i) for i in range(32)]
+    assert rewards(results) != [float(i) for i in range(32)]
+    assert [settled.scores["total"] for settled in results] == [float(i) for i in range(32)]
+
+
+def test_too_many_voids_name_what_is_behind_most_of_them():
+    watch = VoidWatch(0.5, 4)
+    watch.add(True, "timeout")
+    watch.add(False)
+    watch.add(True, "bad_response")
+    with pytest.raises(TooManyVoidsError, match=r"most often: timeout\): the reward fails; mend it and continue with"):
+        watch.add(True, "timeout")
+
+
+def outcomes(barrier: GroupBarrier, members: list[Member]) -> list[Settled | BaseException]:
+    """A group's members one after the other; TimeoutError where one of them waits for ever."""
+
+    async def run():
+        joined = [barrier.register("prompt", lambda: None) for _ in members]
+        all_of_them = (barrier.exchange("prompt", *one) for one in zip(joined, members, strict=True))
+        return await asyncio.wait_for(asyncio.gather(*all_of_them, return_exceptions=True), 5)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("names", [["total", "style"], None])
+@pytest.mark.parametrize("lacking", [0, 1, 2])
+def test_scores_that_lack_a_name_are_an_error_to_the_whole_group_and_nobody_waits(names, lacking):
+    whole, part = Member({"total": 5.0, "style": 1.0}), Member({"total": 5.0})
+    members = [part if place == lacking else whole for place in range(3)]
+    if names is None and lacking == 0:
+        return  # then the others have one more than they need
+    found = outcomes(make(names=names), members)
+    assert all(isinstance(one, RunStoppedError) for one in found), found
+    assert "the scores ['total'] without style" in str(found[0])
+
+
+def test_scores_that_nobody_asked_for_are_left_out():
+    found = outcomes(
+        make(names=["total"]), [Member({"total": 5.0, "style": 1.0}), Member({"total": 3.0}), Member(None)]
+    )
+    assert [one.reward for one in found] == [5, 3, 4]
+    assert found[0].group.spread.keys() == {"total"}
+
+
+def test_too_many_voids_are_an_error_to_all_siblings():
+    found = outcomes(make(max_void_rate=0.5, void_window=2), [Member(None), Member(None), Member(None, reason="x")])
+    assert all(isinstance(one, TooManyVoidsError) for one in found), found

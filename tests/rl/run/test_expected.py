@@ -1,0 +1,47 @@
+"""What a run is expected to ask of its judge."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from longreward.config import PriceConfig
+from rl.config import load
+from rl.run import judge_estimate
+
+CONFIG = Path(__file__).parents[3] / "configs" / "grpo_cpu.yaml"
+
+
+def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
+    rows = [{"idx": i, "context": f"Mara {i} sold copper. " * 50, "query": "What did Mara do?"} for i in range(20)]
+    rows.insert(3, {"idx": "no question", "context": "Mara"})  # which is no prompt
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = load(CONFIG, [f"data.train={data}", f"data.heldout={data}", "evaluation.max_prompts=5"])
+    flags = {
+        "rollout.max_new_tokens": 64,
+        "data.max_samples": 10,
+        "rollout.n_samples_per_prompt": 4,
+        "train.num_episodes": 3,
+    }
+    found = judge_estimate.expected(config, flags)
+    # Ten prompts of four answers, three times over; five held-out prompts of four answers, twice.
+    assert found.answers == 10 * 4 * 3 + 5 * 4 * 2
+    assert found.calls >= found.answers * 4
+    assert f"{found.calls:,} calls" in judge_estimate.sentence(found, PriceConfig())
+    assert "cost" not in judge_estimate.sentence(found, PriceConfig())
+
+
+def test_rows_without_a_reference_are_not_counted_where_one_is_needed(tmp_path):
+    rows = [{"context": "Mara sold copper.", "query": f"What {word}?", "gold": word} for word in ("copper", "?", 3)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    flags = {"data.max_samples": 10, "rollout.max_new_tokens": 64, "rollout.n_samples_per_prompt": 4}
+
+    def counted(*overrides):
+        config = load(CONFIG, [f"data.train={data}", "reward.reference.field=gold", *overrides])
+        return judge_estimate.count_prompts(config, flags), judge_estimate.of_episode(config, flags).answers
+
+    assert counted() == (3, 12)
+    parts = "reward.composite.parts={longreward: {weight: 1}, reference: {weight: 1}}"
+    assert counted("reward.name=composite", parts) == (1, 4)

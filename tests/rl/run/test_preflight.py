@@ -1,0 +1,329 @@
+"""What would end a run is told before it begins, in one sentence with what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from aiohttp import web
+
+from longreward.errors import ConfigError
+from longreward.preflight import judge_checks
+from longreward.preflight.judge_checks import KINDS
+from rl import config
+from rl.reward_functions import reward_model
+from rl.run import cluster, disk, preflight, session
+from rl.trainer import openrlhf_flags
+
+ROOT = Path(__file__).parents[3]
+AWAY = SimpleNamespace(url="http://127.0.0.1:9/v1")
+SIX = {"helpfulness", "logicality", "statements", "verify", "extract", "completeness"}
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """The quickstart's configuration with changes."""
+    monkeypatch.chdir(ROOT)
+    return lambda *overrides: config.load(
+        ROOT / "configs/grpo_cpu.yaml", [f"run.dir={tmp_path}", "run.device=cpu", *overrides]
+    )
+
+
+@pytest.fixture
+def judge(module_judge, monkeypatch):
+    monkeypatch.setattr(judge_checks, "_MOMENT_S", 0.02)
+    monkeypatch.setattr(judge_checks, "_WHEN_BUSY_S", 0.02)
+    module_judge.script, module_judge.latency, module_judge.most_in_flight = {}, 0.0, 0
+    module_judge.calls.clear()
+    module_judge.keys.clear()
+    return module_judge
+
+
+@pytest.fixture
+def asking(load):
+    """A configuration that asks these judges."""
+
+    def make(*servers, **judge):
+        made = load("reward.judge.kind=openai", f"reward.judge.base_url={servers[0].url}", "reward.judge.model=m")
+        endpoints = [{"base_url": server.url} for server in servers]
+        data = made.reward.judge.model_dump() | {"base_url": None, "endpoints": endpoints} | judge
+        made.reward.judge = type(made.reward.judge).model_validate(data)
+        return made
+
+    return make
+
+
+def sentence(made) -> str:
+    with pytest.raises(ConfigError) as caught:
+        preflight.judge(made)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_each_endpoint_is_asked_each_kind_of_question_once_and_all_at_once(asking, judge, start_judge):
+    judge.latency = 1.0
+    with start_judge() as other:
+        other.latency = 1.0
+        started = time.monotonic()
+        preflight.judge(asking(judge, other))
+        assert time.monotonic() - started < 6 * 1.0
+        assert dict(judge.calls) == dict(other.calls) == dict.fromkeys(SIX, 1)
+        assert judge.most_in_flight == other.most_in_flight == 6
+
+
+@pytest.mark.parametrize("kind", sorted(SIX - {"extract"}))
+def test_a_kind_that_cannot_be_read_is_named_with_its_endpoint_and_reply(asking, judge, start_judge, kind):
+    with start_judge() as good:
+        judge.script = {kind: "I would rather not say"}
+        text = sentence(asking(good, judge))
+    assert f"the judge m at {judge.url} did not answer: parse_error ({KINDS[kind]}: " in text
+    assert "'I would rather not say'" in text and good.url not in text
+    assert judge.calls[kind] == 2, "a reply that cannot be read is asked for again"
+
+
+def test_a_judge_that_is_away_is_told_within_a_second_or_two(asking):
+    started = time.monotonic()
+    text = sentence(asking(AWAY, max_outage_s=600.0))
+    assert "did not answer: unreachable (every kind of question: " in text
+    assert time.monotonic() - started < 5
+
+
+def test_a_judge_that_hangs_is_given_up(asking, judge, monkeypatch):
+    monkeypatch.setattr(preflight, "_JUDGE_CHECK_S", 3)
+    judge.latency = 30
+    assert "did not answer: timeout (every kind of question: no complete reply" in sentence(asking(judge))
+
+
+def test_a_passing_fault_is_no_reason_not_to_begin(asking, judge):
+    judge.script = {"verify": lambda _, n: web.Response(status=503) if n == 1 else "[[No support]]"}
+    preflight.judge(asking(judge))
+    assert judge.calls["verify"] == 2
+
+
+def test_questions_that_limits_hold_back_are_no_reason_not_to_begin(asking, judge, monkeypatch):
+    monkeypatch.setattr(preflight, "_JUDGE_CHECK_S", 2)
+    preflight.judge(asking(judge, requests_per_minute=10))
+    assert judge.calls.total() == 1
+    refused = web.json_response
+    judge.script = {"logicality": lambda *_: refused({"error": {"message": "slow down"}}, status=429)}
+    preflight.judge(asking(judge))
+
+
+def test_a_refused_key_is_told_but_not_shown(asking, judge, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    refusal = {"error": {"message": "wrong key sk-very-secret"}}
+    judge.script = dict.fromkeys(SIX, lambda *_: web.json_response(refusal, status=401))
+    text = sentence(asking(judge))
+    assert "unauthorized" in text and "secret" not in text
+    assert judge.calls.total() <= 6
+
+
+# 3 steps of 8 prompts x 8 answers: 16 batches of 4 for 8 learners.
+MANY = {
+    "train.colocate_all": True,
+    "train.batch_size": 64,
+    "train.micro_batch_size": 2,
+    "actor.num_gpus_per_node": 8,
+    "ref.num_gpus_per_node": 8,
+    "vllm.num_engines": 8,
+    "rollout.batch_size": 8,
+    "rollout.n_samples_per_prompt": 8,
+    "rollout.micro_batch_size": 4,
+    "data.max_samples": 24,
+}
+
+
+def flags(load, **changes):
+    words = {**MANY, **{name.replace("__", "."): value for name, value in changes.items()}}
+    made = load(*(f"openrlhf.{name}={value}" for name, value in words.items()))
+    return made, vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+
+
+def test_a_run_on_eight_learners_that_fits_has_no_problem(load):
+    assert preflight.problems(*flags(load)) == []
+
+
+PROBLEMS = {
+    "tiny train batch": ({"train__batch_size": 8}, "train.batch_size=8 is no multiple of train.micro_batch_size=2 x 8"),
+    "train batch": ({"train__batch_size": 40}, "train.batch_size=40 is no multiple of train.micro_batch_size=2 x 8"),
+    "too few answers": (
+        {"rollout__micro_batch_size": 16},
+        "are too few batches of rollout.micro_batch_size=16 for 8 learners",
+    ),
+    "uneven": ({"rollout__micro_batch_size": 6}, "unevenly, 12 to one and 0 to another"),
+    "never trained on": ({"train__micro_batch_size": 16, "train__batch_size": 128}, "it drops them all"),
+    "one answer": ({"rollout__n_samples_per_prompt": 1}, "group_norm requires n_samples_per_prompt > 1"),
+    "last step too short": (
+        {"data__max_samples": 25},
+        "the last step of an episode: 1 prompts x 8 answers are too few",
+    ),
+    "engines": ({"vllm__num_engines": 4}, "engines on the actor's 8 GPUs, but they take 4"),
+    "reference": ({"ref__num_gpus_per_node": 4}, "puts ref on the actor's GPUs, but their num_nodes"),
+    "groups": ({"ds__tensor_parallel_size": 3}, "8 GPUs of openrlhf.actor cannot be divided into groups of 3"),
+    "division": ({"logger__logging_steps": 0}, "openrlhf.logger.logging_steps is 0"),
+    "asynchronous": ({"rollout__vllm_generate_batch_size": 16}, "works only in asynchronous training"),
+    "heads": ({"vllm__tensor_parallel_size": 8, "vllm__num_engines": 1}, "4 attention heads, which vllm.tensor"),
+    "length": ({"data__max_len": 2000}, "reads 1,024 tokens at most and openrlhf.data.max_len is 2,000"),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_what_would_break_a_run_is_told(load, name):
+    changes, words = PROBLEMS[name]
+    problems = preflight.problems(*flags(load, **changes))
+    assert words in problems[0] and "\n" not in problems[0]
+
+
+def test_a_count_of_none_is_a_users_error(load):
+    with pytest.raises(ConfigError, match=r"openrlhf.rollout.micro_batch_size is 0; set it to 1 at least"):
+        flags(load, rollout__micro_batch_size=0)
+
+
+def test_a_short_last_step_is_fine_where_all_learners_get_the_same(load):
+    assert preflight.problems(*flags(load, data__max_samples=26, rollout__micro_batch_size=1)) == []
+
+
+def test_a_last_step_that_would_hang_is_found_by_counting_the_prompts(load, tmp_path):
+    """3 prompts x 8 answers in pieces of 2 are 12 for 8 learners: six would get two and two none."""
+    rows = [{"idx": i, "context": "c", "query": "q"} for i in range(19)]
+    data = tmp_path / "train.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no row\n")
+    made, found = flags(load, rollout__micro_batch_size=2)
+    made.data.train = data
+    (problem,) = preflight.problems(made, found)
+    assert "the last step of an episode: 3 prompts x 8 answers are dealt to 8 learners (actor) unevenly" in problem
+    assert "openrlhf.data.max_samples" in problem
+    found["data.max_samples"] = 16
+    assert preflight.problems(made, found) == []
+
+
+def test_answers_that_are_dropped_are_noted_and_no_problem(load):
+    made, found = flags(load, train__micro_batch_size=3, train__batch_size=48)
+    (note,) = [finding for finding in preflight.steps(found) if "never trained on" in finding.sentence]
+    # 64 answers, 8 to a learner, two batches of 3 each.
+    assert note.level == "note" and "16 of the answers" in note.sentence
+    assert preflight.problems(made, found) == []
+
+
+def test_an_evaluation_is_not_held_up_by_what_only_training_needs(load):
+    made, found = flags(load, train__batch_size=40)
+    assert preflight.problems(made, found, trains=False) == []
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Sets the free disk space."""
+    return lambda number: monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**15, 0, number))
+
+
+def test_too_small_a_disk_is_told_with_the_arithmetic(load, free):
+    made = load("openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=2")
+    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    # Two checkpoints of 14 bytes a parameter and the model of 2.
+    free(30 * 519_040 - 1)
+    (problem,) = preflight.problems(made, found)
+    assert "too little room for 2 checkpoints of 7.27 MB" in problem and "and the model, 1.04 MB" in problem
+    free(30 * 519_040)
+    assert preflight.problems(made, found) == []
+
+
+def test_a_short_run_needs_no_room_for_checkpoints_that_it_never_saves(load, free):
+    made = load("openrlhf.ckpt.save_steps=20", "openrlhf.data.max_samples=8")
+    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    free(2 * 519_040)
+    assert preflight.problems(made, found) == []
+    free(2 * 519_040 - 1)
+    assert len(preflight.problems(made, found)) == 1
+
+
+def test_a_resumed_run_counts_its_own_checkpoints_as_room(load, free):
+    made = load("resume=true", "openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=2")
+    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    made.checkpoints.joinpath("_actor").mkdir(parents=True)
+    free(24 * 519_040)
+    assert preflight.problems(made, found)
+    made.checkpoints.joinpath("_actor", "state").write_bytes(bytes(6 * 519_040))
+    assert preflight.problems(made, found) == []
+
+
+def test_a_single_checkpoint_is_refused_because_it_is_deleted_before_the_next_is_written(load):
+    made = load("openrlhf.ckpt.max_num=1")
+    (problem,) = preflight.problems(made, vars(openrlhf_flags.parse(preflight.flags(made, "cpu"))))
+    assert "openrlhf.ckpt.max_num=1" in problem and "set it to 2 at least" in problem
+
+
+def test_parameters_are_counted_with_and_without_weights(tmp_path):
+    policy = ROOT / "rl/toy/policy"
+    exact = disk.count_parameters(policy)
+    assert exact == 519_040
+    shutil.copy(policy / "config.json", tmp_path)
+    assert disk.count_parameters(tmp_path) == pytest.approx(exact, rel=0.01)
+    assert disk.count_parameters(Path("meta-llama/Llama-3.1-8B-Instruct")) is None
+    llama = {"hidden_size": 4096, "num_hidden_layers": 32, "vocab_size": 128256, "num_attention_heads": 32}
+    llama |= {"num_key_value_heads": 8, "intermediate_size": 14336}
+    (tmp_path / "config.json").write_text(json.dumps(llama))
+    assert disk.count_parameters(tmp_path) == 8_030_261_248
+
+
+def test_the_sizes_that_are_told_are_short():
+    assert [disk.size(n) for n in (900, 7_266_560, 112e9, 1.12e12)] == ["0.9 kB", "7.27 MB", "112 GB", "1.12 TB"]
+    assert re.fullmatch(r"[\d.]+ GB", disk.size(5e10))
+
+
+def test_what_the_reward_cannot_do_in_this_run_is_told(load, monkeypatch, tmp_path):
+    canary = tmp_path / "canaries.jsonl"
+    canary.write_text(json.dumps({"idx": 1, "context": "c", "query": "q", "answer": "a"}))
+    model = ["reward.openrlhf.model_name_or_path=rl/toy/policy", "reward.openrlhf.gpus=1"]
+    made = load("reward.name=openrlhf", *model, f"watch.canaries={canary}")
+    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    monkeypatch.setattr(
+        reward_model, "problems", lambda section, flags: [f"{section.gpus:g} of {flags['data.max_len']}"]
+    )
+    about_model, about_canaries = preflight.problems(made, found, trains=False)
+    assert about_model == f"1 of {found['data.max_len']}" and about_canaries.startswith("watch.canaries has no GPU")
+    assert preflight.reward(load(*model), found) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [([], True), (["reward.name=reference"], False), (["reward.name=reference", "evaluation.short=x.jsonl"], True)],
+)
+def test_the_judge_is_asked_before_a_run_that_needs_one(load, monkeypatch, settings, asked):
+    class AskedError(Exception):
+        pass
+
+    def ask(config):
+        raise AskedError
+
+    def go_on():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "_checked", lambda config, trains: SimpleNamespace(env_vars={}))
+    monkeypatch.setattr(preflight, "judge", ask)
+    monkeypatch.setattr(session.cpu_backend, "apply", go_on)
+    with (
+        pytest.raises(AskedError if asked else KeyboardInterrupt),
+        session.open_session(load(*settings), verbose=False),
+    ):
+        pass
+
+
+def test_ray_that_does_not_start_is_told_in_one_sentence(asking, judge, monkeypatch):
+    import ray
+
+    def fails(**_: object) -> None:
+        raise Exception("Traceback of Ray's\nThe current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ConfigError, match=r"Ray did not start on this machine: The current node timed out .* again"):
+        cluster.connect(asking(judge), cluster.Resources(1, 1, ""), "cpu", {})
