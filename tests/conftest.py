@@ -19,7 +19,7 @@ Reply = str | Callable[[str, int], Any]
 
 @dataclass
 class JudgeServer:
-    """Speaks /v1/chat/completions. What kind of question it was asked is read from the prompt's own words."""
+    """Speaks /v1/chat/completions. The request's header tells what kind of question it is."""
 
     latency: float = 0.0
     statements: int = 3
@@ -41,7 +41,7 @@ class JudgeServer:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = body["messages"][-1]["content"]
-        kind = _kind(prompt)
+        kind = request.headers.get("X-LongReward-Request", "")
         self.calls[kind] += 1
         number = self.calls[kind]
         self.prompts.append((kind, prompt))
@@ -92,27 +92,6 @@ def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
 def numbered(prompt: str) -> dict[str, str]:
     """The statements of a prompt that asks for several verdicts, by their numbers."""
     return dict(re.findall(r"^(\d+)\. (.*)$", prompt.rpartition("<statements>")[2], re.MULTILINE))
-
-
-def _kind(prompt: str) -> str:
-    fences = re.findall(r"^<(\w+)>$", prompt, re.MULTILINE)
-    if "reference" in fences:
-        if fences.count("answer") == 2:
-            return "evaluate_pair"
-        if "examples" in fences:
-            return "evaluate_chat"
-        return "evaluate_qa" if "question" in fences else "evaluate_summary"
-    if "extractions" in fences:
-        return "completeness"
-    if "passage" in fences:
-        return "extract"
-    if "statements" in fences:
-        return "verify_many"
-    if "evidence" in fences:
-        return "verify"
-    if "<statement>" in prompt:
-        return "statements"
-    return "logicality" if re.search(r"contradict|矛盾", prompt.split("<answer>")[0][:600]) else "helpfulness"
 
 
 @contextmanager

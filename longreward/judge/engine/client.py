@@ -26,6 +26,10 @@ _IDLE_CONNECTION_S = 4.0  # below the 5 s after which uvicorn (and so vLLM) clos
 _SPARE_FILES = 256  # descriptors left for everything but connections
 
 
+KIND_HEADER = "X-LongReward-Request"
+"""Header of every request: the kind of question, for a gateway's logs and costs by kind. Servers ignore it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the endpoint said, and its token counts."""
@@ -53,14 +57,16 @@ class EndpointClient:
         self._timeout = aiohttp.ClientTimeout(total=attempt_timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
-    async def complete(self, body: dict[str, Any]) -> Reply:
-        """Ask once. JudgeError with the reason for everything an endpoint can do wrong; cancellation ends the request.
+    async def complete(self, body: dict[str, Any], kind: str) -> Reply:
+        """Ask one question of this kind (`verify`, ...). Cancellation ends the request.
 
+        JudgeError with the reason for everything an endpoint can do wrong.
         `JudgeError.usage` holds the tokens where the endpoint counted some for a reply that is no good.
         """
         await pacer().turn(Level.NETWORK)
+        headers = {**self._headers, KIND_HEADER: kind}
         try:
-            async with self._open().post(self._url, data=json.dumps(body).encode(), headers=self._headers) as response:
+            async with self._open().post(self._url, data=json.dumps(body).encode(), headers=headers) as response:
                 raw = await self._read(response)
         except Exception as error:
             raise _as_judge_error(error) from error

@@ -236,7 +236,7 @@ class OpenAIJudge:
         used, usage, heard = spend.amount(self._tokens.prompt(size), self._tokens.completion(kind)), None, False
         try:
             async with asyncio.timeout(min(config.attempt_timeout_s, left_s)):
-                reply = await permit.endpoint.client.complete(body)
+                reply = await permit.endpoint.client.complete(body, kind)
             usage, heard = reply.usage, True
             self._latencies.append(asyncio.get_running_loop().time() - now)
             return reply
