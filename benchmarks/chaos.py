@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import judge_server
 
-from longreward import store
+from longreward import jsonlines
 
 ROOT = Path(__file__).parents[1]
 _MARK = "LONGREWARD_CHAOS"
@@ -124,7 +124,7 @@ class Run:
     def rollouts(self) -> list[str]:
         """The training answers in the store, one for each record."""
         files = (self.directory / "store").glob("*.jsonl")
-        records = (record for path in files for _, record in store.read(path, broken=[]))
+        records = (record for path in files for _, record in jsonlines.read(path, broken=[]))
         return [record["rollout"] for record in records if record["split"] == "train"]
 
     def curves(self) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import ConfigError
 from longreward.evaluation import Item, Kind, compare, load, score, summarise, summarise_pairs
 from longreward.report.sources import POLICIES
@@ -75,7 +75,7 @@ def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
         for model, name in zip(models, names, strict=True):
             # The store has the answers of all of them: those of one were scored before the next one began.
             sampled.append({"name": name, "model": model, "begun": time.time()})
-            store.write_json(config.directory / POLICIES, {"policies": sampled})
+            jsonlines.write_json(config.directory / POLICIES, {"policies": sampled})
             with online_training.watched(run):
                 policies.append(_sample(run, model, name, sets))
         summary: dict[str, Any] = {"kind": "evaluation", "models": dict(zip(names, models, strict=True))}
@@ -171,7 +171,7 @@ async def _judged(config: RunConfig, kind: Kind, items: list[Item], policies: Se
 def _keep(config: RunConfig, kind: Kind, name: str, records: list[dict[str, Any]]) -> None:
     folder = config.directory / "answers"
     folder.mkdir(exist_ok=True)
-    store.rewrite(folder / f"{kind}-{name}.jsonl", records)
+    jsonlines.rewrite(folder / f"{kind}-{name}.jsonl", records)
 
 
 def _absolute(model: str) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import InputError
 from rl.config import load_as
 from rl.offline.config import SftConfig
@@ -95,7 +95,7 @@ def prepare(run: Session, config: SftConfig) -> str:
             yield {"prompt": prompt, "answer": answer}
 
     config.examples.parent.mkdir(parents=True, exist_ok=True)
-    store.rewrite(config.examples, rows())
+    jsonlines.rewrite(config.examples, rows())
     if not report.kept:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
         raise InputError(f"{config.data.train} holds no row with context, query and answer that fits{first}")

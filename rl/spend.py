@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import InputError, LongRewardError
 from rl.rollout.judge_limits import CAP, SPENT
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         state = _state(options.run)
         if options.caps:
             state["cap"] |= dict(_cap(text, state) for text in options.caps)
-            store.write_json(options.run / CAP, state["cap"])
+            jsonlines.write_json(options.run / CAP, state["cap"])
         print(_sentence(options.run, state))
     except LongRewardError as error:
         print(f"spend: {error}", file=sys.stderr)

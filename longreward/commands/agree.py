@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from longreward import store
+from longreward import jsonlines
 from longreward.commands.accounts import duration, in_words, table
 from longreward.commands.rows import Pair, Pairs
 from longreward.commands.score import Run, fingerprint, score_samples
@@ -52,7 +52,7 @@ async def agree_file(
     run = await score_samples(samples, out, config, concurrency, screen)
     if out is not None:
         # Other pairs may have been scored into the same file: what they cost is not thrown away.
-        store.rewrite(out, [*run.rows.values(), *run.others.values()])
+        jsonlines.rewrite(out, [*run.rows.values(), *run.others.values()])
     names = [*map(str, config.needed), "total"]
     found = {name: agreement(_judged(pair, name, run) for pair in pairs) for name in names}
     console = Console()
@@ -64,7 +64,7 @@ async def agree_file(
             "judge": {"kind": config.judge.kind, "model": config.judge.model},
             "config": fingerprint(config),
         }
-        store.rewrite(summary, [about | _as_json(found, pairs, run)])
+        jsonlines.rewrite(summary, [about | _as_json(found, pairs, run)])
     for file, what in ((out, "scores"), (summary, "agreement as JSON")):
         if file is not None:
             console.print(f"{what}: {file}", highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from longreward import store
+from longreward import jsonlines
 from longreward.commands.accounts import Account, caps, duration, money, short, table
 from longreward.commands.rows import Rows
 from longreward.commands.score import fingerprint
@@ -71,10 +71,10 @@ def _account(scored: Path, config: RewardConfig) -> tuple[Account, bool]:
     account, configurations = Account(config.judge.price), set()
     broken: list[str] = []
     # Of an answer that was asked again the last row counts: it knows what the earlier ones have used.
-    last = {row.get("key", number): number for number, row in store.read(scored, broken)}
+    last = {row.get("key", number): number for number, row in jsonlines.read(scored, broken)}
     if not last:
         raise InputError(f"{scored} holds no scores" + (f"; first problem: {broken[0]}" if broken else ""))
-    for number, row in store.read(scored, []):
+    for number, row in jsonlines.read(scored, []):
         if last[row.get("key", number)] != number:
             continue
         try:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from rich.console import Console
 
-from longreward import store
+from longreward import jsonlines
 from longreward.evaluation.agreement import Preference
 from longreward.schema import Sample
 
@@ -56,7 +56,7 @@ class Rows(_Source):
         """Yield (key, sample, whether it has an answer). A row without an answer is one more broken row, unless
         `unanswered`."""
         seen: set[str] = set()
-        for number, row in store.read(self.source, self.broken):
+        for number, row in jsonlines.read(self.source, self.broken):
             fields = {name: row.get(name) for name in ("context", "query", "answer")}
             answered = fields["answer"] is not None
             if unanswered and not answered:
@@ -96,7 +96,7 @@ class Pairs(_Source):
 
     def pairs(self) -> Iterator[tuple[Pair, Sample, Sample]]:
         """Yield each pair with its two answers, whose ids are "IDX/win" and "IDX/lose", or "IDX/a" and "IDX/b"."""
-        for number, row in store.read(self.source, self.broken):
+        for number, row in jsonlines.read(self.source, self.broken):
             try:
                 pair = _pair(number, row)
             except ValidationError as error:

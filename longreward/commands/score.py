@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from longreward import prompts, store
+from longreward import jsonlines, prompts, store
 from longreward.commands.accounts import Account, caps, in_words, used_for
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import ProgressLine, judge_log, print_run, print_summary, warning_of_cap
@@ -44,7 +44,7 @@ async def score_file(source: Path, out: Path, config: RewardConfig, concurrency:
         raise InputError(f"{source} holds no readable row with context, query and answer{rows.first_problem}")
     run = await score_samples(samples, out, config, concurrency, console)
     scored = list(run.rows.values())
-    store.rewrite(out, scored)  # in the order of the input
+    jsonlines.rewrite(out, scored)  # in the order of the input
     print_summary(scored, run.account, config.judge.price.known, run.seconds, out)
     print_run(console, run)
     rows.report(console)
@@ -163,7 +163,7 @@ class _Earlier:
         if not out.exists():
             return earlier
         ours = fingerprint(config)
-        for number, row in store.read(out, broken=[]):
+        for number, row in jsonlines.read(out, broken=[]):
             if row.get("config") != ours or "key" not in row:
                 raise InputError(
                     f"{out}:{number} was written with another reward configuration, judge or prompt version; "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import InputError
 from longreward.text.sentences import says_nothing
 
@@ -180,7 +180,7 @@ def _rows(path: Path, kind: Kind, broken: list[str]) -> Iterator[tuple[str, dict
             raise InputError(f"{path} is a folder without files of {kind}; give the path of a file")
     for file in files:
         if not _is_list(file):
-            yield from ((f"{file}:{number}", row) for number, row in store.read(file, broken))
+            yield from ((f"{file}:{number}", row) for number, row in jsonlines.read(file, broken))
             continue
         for number, row in enumerate(_read_list(file), 1):
             if isinstance(row, dict):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import InputError
 from longreward.report.curves import Chart, Curves, Line, known_chart
 from longreward.report.heldout import by_prompt, differences, interval
@@ -337,7 +337,7 @@ def _rounds(source: Source) -> list[dict[str, Any]]:
     if not source.is_run or not path.is_file():
         return []
     try:
-        return [row for _, row in store.read(path, broken=[]) if isinstance(row.get("drift"), int | float)]
+        return [row for _, row in jsonlines.read(path, broken=[]) if isinstance(row.get("drift"), int | float)]
     except InputError:
         return []
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import InputError
 
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
@@ -97,7 +97,7 @@ class Source:
         now has no rows."""
         broken: list[str] = []
         try:
-            for row in store.read(path, broken):
+            for row in jsonlines.read(path, broken):
                 yield row
                 self._count(broken)
         except InputError as error:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import ConfigError, InputError
 from rl.data.prompts import SEPARATOR, Label
 from rl.reward_functions.reference import words
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 def rows(source: Path, broken: list[str], reference: str | None = None) -> Iterator[Row]:
     """Each usable row; the others go to `broken`, each as `file:line: why`. `reference` is the field that reference
     answers are in; None: they do not matter."""
-    for number, row in store.read(source, broken):
+    for number, row in jsonlines.read(source, broken):
         wrong = next(
             (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
         )
@@ -111,7 +111,7 @@ def prepare(
     report = Report()
     prompts = list(_fitted(source, tokenizer, max_prompt_tokens, split, max_rows, report, reference))
     out.parent.mkdir(parents=True, exist_ok=True)
-    store.rewrite(out, prompts)
+    jsonlines.rewrite(out, prompts)
     report.write(out)
     return report
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from longreward import store
+from longreward import jsonlines
 from longreward.config import CacheConfig
 from longreward.errors import InputError
 from longreward.schema import Sample
@@ -76,7 +76,7 @@ def load(path: Path, reference: str | None = None) -> list[Canary]:
     InputError says what is wrong with it.
     """
     found: dict[str, Canary] = {}
-    for number, row in store.read(path):
+    for number, row in jsonlines.read(path):
         identity = row.get("idx", row.get("id"))
         fields = {name: row.get(name) for name in ("context", "query", "answer")}
         try:
@@ -170,7 +170,7 @@ class History:
         self._alarms = 0
         self._too_far = False
         if path.is_file():
-            for _, row in store.read(path, broken=[]):
+            for _, row in jsonlines.read(path, broken=[]):
                 self._take_in(row)
 
     def add(self, step: int, scores: Sequence[Scores | None]) -> tuple[Round, str | None]:
@@ -197,7 +197,7 @@ class History:
         row["scores"] = {c.id: _kept(c, found) for c, found in zip(self._canaries, scores, strict=True)}
         self._take_in(row)
         try:
-            with store.Store(self._path) as file:
+            with jsonlines.Appender(self._path) as file:
                 file.append(row)
         except OSError as error:  # an alarm must not be lost with it
             print(f"longreward: {self._path} cannot be written: {error}", flush=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from longreward import store
+from longreward import jsonlines
 from longreward.schema import Usage
 
 
@@ -32,7 +32,7 @@ def of_store(folder: Path) -> Totals:
     totals = Totals()
     reasons: dict[tuple[str | None, str | None], str] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        for _, record in store.read(path, broken=[]):
+        for _, record in jsonlines.read(path, broken=[]):
             totals.usage += _usage(record)
             void = (d["status"] for d in record["dimensions"].values() if d.get("score") is None)
             reason = next(void, "unknown") if record.get("total") is None else ""

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import ray
 
-from longreward import store
+from longreward import jsonlines
 from longreward.commands.accounts import clock
 from longreward.errors import ConfigError
 from rl.config import RunConfig
@@ -224,7 +224,7 @@ def _prompt(row: dict[str, Any]) -> Key:
 
 def _prompts(config: RunConfig) -> Iterator[tuple[int, dict[str, Any]]]:
     """The training prompts, as many as the run takes."""
-    return islice(store.read(config.prompts("train")), config.openrlhf.get("data.max_samples"))
+    return islice(jsonlines.read(config.prompts("train")), config.openrlhf.get("data.max_samples"))
 
 
 @contextmanager

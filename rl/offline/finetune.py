@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.text import Text
 
-from longreward import store
+from longreward import jsonlines
 from longreward.commands.accounts import clock
 from longreward.errors import ConfigError
 from rl.config import RunConfig
@@ -192,7 +192,7 @@ def train(run: Session, program: Program, config: FinetuneConfig) -> None:
         run.say(f"training begins at the start: the checkpoints in {aside} are of other data or settings")
     done.unlink(missing_ok=True)
     config.checkpoints.mkdir(parents=True, exist_ok=True)
-    store.write_json(begun, this)
+    jsonlines.write_json(begun, this)
     command_line = command(program, words + ["--ckpt.load_enable"] * bool(step), learners)
     run_directory.write_command(config, command_line)
     at = f", from the checkpoint of step {step}" if step else ""
@@ -211,7 +211,7 @@ def train(run: Session, program: Program, config: FinetuneConfig) -> None:
         start(command_line, config.log, tell, config.run.stall_s)
     if flags["ds.lora.rank"]:
         _merge(config, flags["model.model_name_or_path"], flags["ds.param_dtype"])
-    store.write_json(done, {"of": this, "steps": steps})
+    jsonlines.write_json(done, {"of": this, "steps": steps})
     run.say(f"trained in {time.monotonic() - begun_at:.0f} s; the model is in {config.directory / 'model'}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from pydantic import Field, field_validator
 
-from longreward import store
+from longreward import jsonlines
 from longreward.config import Section
 from longreward.errors import ConfigError
 from longreward.schema import Dimension
@@ -85,7 +85,7 @@ def write(out: Path, rows: Iterable[dict[str, Any]], report: PairReport) -> Pair
     """`rows` are made while they are written, and enter themselves into `report`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     PairReport.path(out).unlink(missing_ok=True)  # so that a report is always that of the pairs beside it
-    store.rewrite(out, rows)
+    jsonlines.rewrite(out, rows)
     report.write(out)
     return report
 

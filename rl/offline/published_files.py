@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import ConfigError, InputError
 from longreward.schema import Sample
 from rl.data.prompt_files import Report, renderer
@@ -194,7 +194,7 @@ def _listed_contexts(source: Path, broken: list[str]) -> Iterator[tuple[int, str
 def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, row)."""
     if not _is_list(source):
-        yield from store.read(source, broken)
+        yield from jsonlines.read(source, broken)
         return
     try:
         text = source.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
@@ -36,10 +36,10 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
     if not short:
         first = f"; first problem: {broken[0]}" if broken else ""
         raise InputError(f"short.train {section.train} holds no pair that can be used{first}")
-    count = sum(1 for _ in store.read(long))
+    count = sum(1 for _ in jsonlines.read(long))
     wanted = round(count * section.share / (1 - section.share))
     taken = random.Random(seed).sample(short, min(wanted, len(short)))
-    store.rewrite(out, chain((row for _, row in store.read(long)), taken))
+    jsonlines.rewrite(out, chain((row for _, row in jsonlines.read(long)), taken))
     unread = f"; {len(broken)} unreadable rows passed over ({broken[0]})" if broken else ""
     few = f" (short.share wants {wanted})" if wanted > len(taken) else ""
     return f"{count} long and {len(taken)} short pairs{few} in {out}{unread}"
@@ -48,7 +48,7 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
 def pairs(source: Path, tokenizer: Any, broken: list[str]) -> Iterator[dict[str, Any]]:
     """Preference pairs without a document: prompt (or query), chosen and rejected as text or as chat messages."""
     render = _turn(tokenizer)
-    for number, row in store.read(source, broken):
+    for number, row in jsonlines.read(source, broken):
         try:
             prompt = row["prompt"] if "prompt" in row else row.get("query")
             texts = {name: _said(row.get(name), name) for name in ("chosen", "rejected")}
@@ -88,7 +88,7 @@ def take_first_answers(config: DpoConfig, engines: Engines) -> None:
     found, _ = evaluation_answers.answers(
         load(config.short.heldout, "short", []), engines, config.evaluation.temperature
     )
-    store.write_json(first_answers_path(config), found)
+    jsonlines.write_json(first_answers_path(config), found)
 
 
 def first_answers_path(config: DpoConfig) -> Path:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from longreward import store
+from longreward import jsonlines
 from longreward.report.heldout import interval
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
@@ -45,7 +45,7 @@ class Scores:
 
     def write(self, path: Path) -> None:
         """For a run that is continued: the scores before training are taken once."""
-        store.write_json(path, asdict(self))
+        jsonlines.write_json(path, asdict(self))
 
     def summary(self) -> dict[str, Any]:
         rounded = {name: None if value is None else round(value, 4) for name, value in self.means().items()}
@@ -86,7 +86,8 @@ def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> Scores:
     """Sample `evaluation.n_samples_per_prompt` answers per prompt from the engines' policy and score them."""
     sampling, answers = engines.sampling(config.evaluation.temperature), config.evaluation.n_samples_per_prompt
     calls = (
-        partial(engines.generate, number, row, sampling, answers) for number, (_, row) in enumerate(store.read(prompts))
+        partial(engines.generate, number, row, sampling, answers)
+        for number, (_, row) in enumerate(jsonlines.read(prompts))
     )
     at_once = max(1, ANSWERS_AT_ONCE * len(engines.actors) // answers)
     # Only what is asked of them is kept: their tokens are some MB each for long documents.

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from longreward import store
+from longreward import jsonlines
 from longreward.config import JudgeConfig
 from longreward.judge.engine import shares
 from longreward.judge.engine.shares import Report, Share, Shares
@@ -76,7 +76,7 @@ class JudgeLimits:
     async def _mind_files_once(self) -> None:
         state = await self.state()
         if state != self._written:
-            await asyncio.to_thread(store.write_json, self._spent, state)
+            await asyncio.to_thread(jsonlines.write_json, self._spent, state)
             self._written = state
         raised = await asyncio.to_thread(_read, self._cap)
         if raised:

@@ -17,7 +17,7 @@ import yaml
 from rich.console import Console
 
 from longreward import config as base
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import ConfigError
 from rl.config import RunConfig
 from rl.trainer.openrlhf_flags import MODULE
@@ -137,5 +137,5 @@ def steps_done(config: RunConfig) -> int:
 
 def write_summary(config: RunConfig, summary: dict[str, Any]) -> Path:
     path = config.directory / "summary.json"
-    store.write_json(path, summary)
+    jsonlines.write_json(path, summary)
     return path

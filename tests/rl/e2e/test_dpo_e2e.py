@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from longreward import DIMENSIONS, LongReward, RewardConfig, Sample, store
+from longreward import DIMENSIONS, LongReward, RewardConfig, Sample, jsonlines
 from longreward.adapters.trl import longreward_rewards
 
 pytestmark = pytest.mark.e2e
@@ -41,7 +41,7 @@ def words(launcher, name: str, *more: str) -> list[str]:
 
 
 def training_answers(run: Path) -> dict[str, str]:
-    records = [record for path in (run / "store").glob("*.jsonl") for _, record in store.read(path, broken=[])]
+    records = [record for path in (run / "store").glob("*.jsonl") for _, record in jsonlines.read(path, broken=[])]
     mine = [record for record in records if record["split"] == "train"]
     assert len({record["rollout"] for record in mine}) == len(mine), "an answer was scored twice"
     return {record["rollout"]: record["answer"] for record in mine}
@@ -114,7 +114,7 @@ def test_a_kill_while_collecting_changes_nothing(pipeline):
 
 def test_long_and_short_pairs_are_mixed(pipeline):
     _, _, run, _ = pipeline
-    rows = [row for _, row in store.read(run / "pairs" / "train.jsonl")]
+    rows = [row for _, row in jsonlines.read(run / "pairs" / "train.jsonl")]
     short = [row for row in rows if row["id"].startswith("short-")]
     assert len(short) == round((len(rows) - len(short)) / 3), "a quarter of all"
     assert all(row["chosen_score"] > row["rejected_score"] for row in rows if row not in short)
@@ -122,9 +122,9 @@ def test_long_and_short_pairs_are_mixed(pipeline):
 
 def test_library_server_and_adapters_give_the_agents_scores_to_the_same_answers(pipeline, serve, launcher, monkeypatch):
     _, _, run, _ = pipeline
-    rows = [row for _, row in store.read(run / "data" / "train.jsonl")]
+    rows = [row for _, row in jsonlines.read(run / "data" / "train.jsonl")]
     prompts = {json.loads(row["label"])["id"]: (row["input"], row["label"]) for row in rows}
-    records = [record for path in (run / "store").glob("*.jsonl") for _, record in store.read(path, broken=[])]
+    records = [record for path in (run / "store").glob("*.jsonl") for _, record in jsonlines.read(path, broken=[])]
     records = [record for record in records if record["split"] == "train"]
     asked = [prompts[record["id"]] for record in records]
     spans = [json.loads(label) for _, label in asked]
@@ -187,7 +187,7 @@ def test_a_stage_alone_works_on_what_is_there(pipeline, cluster, judged):
     started = time.monotonic()
     code, output = launcher.run(*words(launcher, "killed", *judged, "--stage", "pair", "pair.min_margin=2"))
     assert code == 0, output
-    rows = [row for _, row in store.read(run / "pairs" / "long.jsonl")]
+    rows = [row for _, row in jsonlines.read(run / "pairs" / "long.jsonl")]
     assert all(row["chosen_score"] - row["rejected_score"] > 2 for row in rows)
     assert training_answers(run) == before
     assert time.monotonic() - started < 60, "pairing needs neither Ray nor an engine"

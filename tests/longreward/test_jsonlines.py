@@ -1,29 +1,30 @@
-"""Scored answers survive kills, torn lines and odd text."""
+"""JSON-lines files survive kills, torn lines and odd text."""
 
 from __future__ import annotations
 
 import pytest
 
-from longreward import store
+from longreward import jsonlines
 from longreward.errors import InputError
 
 
 def test_what_was_appended_is_read_back(tmp_path):
     path = tmp_path / "deep" / "answers.jsonl"
-    with store.Store(path) as answers:
+    with jsonlines.Appender(path) as answers:
         answers.append({"text": "zwei\nZeilen, 中文, \x00"})
-    with store.Store(path) as answers:
+    with jsonlines.Appender(path) as answers:
         answers.append({"text": "lone surrogate \ud800"})
-    assert [record["text"] for _, record in store.read(path)] == ["zwei\nZeilen, 中文, \x00", "lone surrogate \ud800"]
+    texts = [record["text"] for _, record in jsonlines.read(path)]
+    assert texts == ["zwei\nZeilen, 中文, \x00", "lone surrogate \ud800"]
 
 
 def test_a_line_cut_by_a_kill_does_not_swallow_the_next(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_bytes(b'{"n": 1}\n{"n": 2, "te')
-    with store.Store(path) as answers:
+    with jsonlines.Appender(path) as answers:
         answers.append({"n": 3})
     broken: list[str] = []
-    assert [record["n"] for _, record in store.read(path, broken)] == [1, 3]
+    assert [record["n"] for _, record in jsonlines.read(path, broken)] == [1, 3]
     assert len(broken) == 1 and f"{path}:2" in broken[0]
 
 
@@ -31,9 +32,9 @@ def test_broken_lines_are_errors_where_no_one_collects_them(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_bytes(b"\xff\xfe\n")
     with pytest.raises(InputError, match=r"answers.jsonl:1: not a JSON object"):
-        list(store.read(path))
+        list(jsonlines.read(path))
     with pytest.raises(InputError, match="cannot be read"):
-        list(store.read(tmp_path / "none.jsonl"))
+        list(jsonlines.read(tmp_path / "none.jsonl"))
 
 
 def test_rewriting_replaces_the_file_in_one_step(tmp_path):
@@ -45,8 +46,8 @@ def test_rewriting_replaces_the_file_in_one_step(tmp_path):
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError):
-        store.rewrite(path, fails())
+        jsonlines.rewrite(path, fails())
     assert path.read_text() == '{"n": 1}\n'
-    store.rewrite(path, [{"n": 3}])
+    jsonlines.rewrite(path, [{"n": 3}])
     assert path.read_text() == '{"n": 3}\n'
     assert [file.name for file in tmp_path.iterdir()] == ["answers.jsonl"]

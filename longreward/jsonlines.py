@@ -1,0 +1,103 @@
+"""JSON-lines files: read with bad lines passed over, appended line by line, or replaced as a whole.
+
+A kill at any moment leaves a file that can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from longreward.errors import InputError
+
+
+class Appender:
+    """Appends rows to a JSON-lines file. One process writes a file; any number may read it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` for appending and make its folder. A last line that a kill cut is ended, so that the next row
+        stands on a line of its own."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        if path.stat().st_size and not _ends_with_newline(path):
+            self._file.write(b"\n")
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Write one row and hand it to the operating system, so that killing this process does not lose it."""
+        self._file.write(_line(row))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, row). A line that is not a JSON object goes to `broken` as `file:line: why`.
+
+    InputError where the file cannot be read, and for such a line where `broken` is None. Empty lines are passed over.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a JSON-lines file") from None
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"expected an object, found {type(row).__name__}")
+            except ValueError as error:  # JSON and UTF-8 errors are ValueErrors too
+                problem = f"{path}:{number}: not a JSON object ({error})"
+                if broken is None:
+                    raise InputError(problem) from None
+                broken.append(problem)
+            else:
+                yield number, row
+
+
+def rewrite(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Replace the file by `rows` in one step: a kill leaves the old or the new file, never half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.writelines(_line(row) for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file as a whole: a reader sees the old or the new one."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    # A lone surrogate in a policy's text has no UTF-8 form; JSON's own escape keeps it readable.
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(row).encode() + b"\n"
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
