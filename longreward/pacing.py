@@ -24,7 +24,7 @@ _SLICE_S = 0.002
 _PATIENCE = 20  # passes after which background work gets a slice, however busy the loop is
 
 
-class Level(IntEnum):
+class Priority(IntEnum):
     NETWORK = 0
     """Sending a request, reading a reply."""
     ARRIVAL = 1
@@ -39,19 +39,19 @@ class Pacer:
     """Lets a few tasks at a time through in each pass of its event loop, the urgent ones first."""
 
     def __init__(self) -> None:
-        self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Level)
+        self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Priority)
         self._used = 0
         self._passes_without_background = 0
         self._scheduled = False
 
-    async def turn(self, level: Level) -> None:
+    async def turn(self, priority: Priority) -> None:
         """Wait for a turn."""
-        if level < Level.BACKGROUND and self._used < _TURNS_PER_PASS and not any(self._waiting[: level + 1]):
+        if priority < Priority.BACKGROUND and self._used < _TURNS_PER_PASS and not any(self._waiting[: priority + 1]):
             self._used += 1
             self._schedule()
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[level].append(turn)
+        self._waiting[priority].append(turn)
         self._schedule()
         await turn
 
@@ -63,18 +63,18 @@ class Pacer:
     def _next_pass(self) -> None:
         was_busy = self._used > 0
         self._scheduled, self._used = False, 0
-        for level in (Level.NETWORK, Level.ARRIVAL, Level.ANSWER):
-            while self._used < _TURNS_PER_PASS and self._grant(level):
+        for priority in (Priority.NETWORK, Priority.ARRIVAL, Priority.ANSWER):
+            while self._used < _TURNS_PER_PASS and self._grant(priority):
                 self._used += 1
         self._passes_without_background += 1
         if not (was_busy or self._used) or self._passes_without_background >= _PATIENCE:
             self._passes_without_background = 0
-            self._grant(Level.BACKGROUND)
+            self._grant(Priority.BACKGROUND)
         if self._used or any(self._waiting):
             self._schedule()
 
-    def _grant(self, level: Level) -> bool:
-        waiting = self._waiting[level]
+    def _grant(self, priority: Priority) -> bool:
+        waiting = self._waiting[priority]
         while waiting:
             turn = waiting.popleft()
             if not turn.done():  # a cancelled task needs no turn
@@ -107,7 +107,7 @@ async def in_slices(steps: Steps[T]) -> T:
     """Do it on the event loop in the background, 2 ms at a time."""
     background = pacer()
     while True:
-        await background.turn(Level.BACKGROUND)
+        await background.turn(Priority.BACKGROUND)
         until = time.perf_counter() + _SLICE_S
         while time.perf_counter() < until:
             try:

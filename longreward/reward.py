@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from longreward.config import RewardConfig, validate
 from longreward.dimensions import SCORE
-from longreward.document import Document, TokenSpans
+from longreward.dimensions.document import Document
 from longreward.judge import Judge, make_judge
 from longreward.judge.requests import RateHelpfulness
-from longreward.pacing import Level, pacer
+from longreward.pacing import Priority, pacer
 from longreward.schema import OK, DimensionScore, JudgeCall, Reward, Sample
-from longreward.text.chunking import word_cut_points, word_spans
+from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
 
@@ -62,7 +62,7 @@ class LongReward:
             dimensions = {name: _floor() for name in self.config.needed}
         else:
             # In a crowd the first answers' calls go out before the last answers are looked at.
-            await pacer().turn(Level.ANSWER)
+            await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
             scores = await asyncio.gather(

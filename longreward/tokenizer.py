@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from longreward.document import TokenSpans
 from longreward.errors import ConfigError
-from longreward.text.chunking import word_spans
+from longreward.text.chunking import TokenSpans, word_spans
 
 
 def token_spans(folder: Path | None, setting: str) -> TokenSpans:

@@ -23,7 +23,7 @@ from longreward.commands.accounts import duration, in_words
 from longreward.commands.doctor import check_judge, pace, show, spend_findings, verdict
 from longreward.errors import ConfigError, LongRewardError
 from longreward.preflight.estimate import Estimate
-from longreward.preflight.judge_checks import Finding, Level
+from longreward.preflight.finding import Finding, Severity
 from rl.config import RunConfig, load
 from rl.data import prompt_files
 from rl.reward_functions import registry
@@ -58,10 +58,10 @@ def check_run(config: RunConfig, out: Console) -> int:
     args = openrlhf_flags.parse(preflight.flags(config, device))
     flags = vars(args)
 
-    missing = [Finding(Level.PROBLEM, "files", *_halves(text)) for text in preflight.paths(config, flags)]
-    findings = show(out, missing or [Finding(Level.OK, "files", "data and model are there")])
+    missing = [Finding(Severity.PROBLEM, "files", *_halves(text)) for text in preflight.paths(config, flags)]
+    findings = show(out, missing or [Finding(Severity.OK, "files", "data and model are there")])
     findings += show(
-        out, [Finding(Level.PROBLEM, "reward", *_halves(text)) for text in preflight.reward(config, flags)]
+        out, [Finding(Severity.PROBLEM, "reward", *_halves(text)) for text in preflight.reward(config, flags)]
     )
     findings += show(out, [*_tracking(config), *preflight.placement(flags)])
     with out.status("looking for GPUs"):
@@ -80,7 +80,7 @@ def check_run(config: RunConfig, out: Console) -> int:
         found, latency_s = check_judge(out, config.reward, "reward.")
         findings += found
     else:
-        findings += show(out, [Finding(Level.OK, "judge", "no judge is asked")])
+        findings += show(out, [Finding(Severity.OK, "judge", "no judge is asked")])
     if "remote" in config.reward.parts:
         with out.status("asking the reward server"):
             findings += show(out, _reward_server(config))
@@ -96,15 +96,15 @@ def _tracking(config: RunConfig) -> Iterator[Finding]:
     try:
         preflight.tracking(config)
     except ConfigError as error:
-        yield Finding(Level.PROBLEM, "keys", *_halves(str(error)))
+        yield Finding(Severity.PROBLEM, "keys", *_halves(str(error)))
 
 
 def _reward_server(config: RunConfig) -> list[Finding]:
     try:
         preflight.remote_reward(config)
     except ConfigError as error:
-        return [Finding(Level.PROBLEM, "reward", *_halves(str(error)))]
-    return [Finding(Level.OK, "reward", "the reward server scores an answer")]
+        return [Finding(Severity.PROBLEM, "reward", *_halves(str(error)))]
+    return [Finding(Severity.OK, "reward", "the reward server scores an answer")]
 
 
 def _gpus(config: RunConfig, args: Namespace, device: str) -> Iterator[Finding]:
@@ -115,19 +115,21 @@ def _gpus(config: RunConfig, args: Namespace, device: str) -> Iterator[Finding]:
         yield from _on_cluster(config, needed, device, need)
     elif device == "cpu":
         here = f"without a GPU they are logical ones, of a Ray of its own on this machine's {os.cpu_count()} cores"
-        yield Finding(Level.OK, "GPUs", f"{need}; {here}")
+        yield Finding(Severity.OK, "GPUs", f"{need}; {here}")
     else:
         import torch
 
         there = torch.cuda.device_count()
         if there >= needed.gpus:
-            yield Finding(Level.OK, "GPUs", f"{need}; this machine has {there} GPUs and {os.cpu_count()} CPUs")
+            yield Finding(Severity.OK, "GPUs", f"{need}; this machine has {there} GPUs and {os.cpu_count()} CPUs")
         elif there:
             action = "start it on a cluster (ray.address), or need fewer (openrlhf.train.colocate_all)"
-            yield Finding(Level.PROBLEM, "GPUs", f"{need}, and this machine has {there} GPUs", action)
+            yield Finding(Severity.PROBLEM, "GPUs", f"{need}, and this machine has {there} GPUs", action)
         else:
             action = "run the doctor there, or with ray.address=HOST:PORT"
-            yield Finding(Level.NOTE, "GPUs", f"{need}; the machine or cluster that has them was not looked at", action)
+            yield Finding(
+                Severity.NOTE, "GPUs", f"{need}; the machine or cluster that has them was not looked at", action
+            )
 
 
 def _on_cluster(config: RunConfig, needed: cluster.Resources, device: str, need: str) -> Iterator[Finding]:
@@ -138,15 +140,15 @@ def _on_cluster(config: RunConfig, needed: cluster.Resources, device: str, need:
         cluster.connect(config, needed, device, {})
         there, free = ray.cluster_resources(), ray.available_resources()
     except ConfigError as error:
-        yield Finding(Level.PROBLEM, "GPUs", *_halves(str(error)))
+        yield Finding(Severity.PROBLEM, "GPUs", *_halves(str(error)))
         return
     finally:
         ray.shutdown()
     gpus, cpus, idle = (int(number) for number in (there.get("GPU", 0), there.get("CPU", 0), free.get("GPU", 0)))
-    yield Finding(Level.OK, "GPUs", f"{need}; Ray at {address} has {gpus} GPUs and {cpus} CPUs")
+    yield Finding(Severity.OK, "GPUs", f"{need}; Ray at {address} has {gpus} GPUs and {cpus} CPUs")
     if idle < needed.gpus:
         sentence = f"only {idle} of Ray's {gpus} GPUs are free now: the run would wait for others to end"
-        yield Finding(Level.NOTE, "GPUs", sentence, "see `ray status`")
+        yield Finding(Severity.NOTE, "GPUs", sentence, "see `ray status`")
 
 
 def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], int | None]:
@@ -158,7 +160,7 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
         tokenizer = prompt_files.load_tokenizer(flags["actor.model_name_or_path"])
         if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
             sentence = f"the tokenizer of {flags['actor.model_name_or_path']} tells no character offsets"
-            findings.append(Finding(Level.PROBLEM, "data", sentence, "set reward.tokenizer=words"))
+            findings.append(Finding(Severity.PROBLEM, "data", sentence, "set reward.tokenizer=words"))
         for key, source, most in (
             ("data.train", config.data.train, None),
             ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
@@ -170,22 +172,22 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
                     prompts = min(report.kept, flags["data.max_samples"])
                     if prompts < report.kept:
                         sentence = f"the first {prompts:,} of {report.kept:,} prompts are trained on"
-                        findings.append(Finding(Level.NOTE, "data", sentence, "that is openrlhf.data.max_samples"))
+                        findings.append(Finding(Severity.NOTE, "data", sentence, "that is openrlhf.data.max_samples"))
     except LongRewardError as error:
-        findings.append(Finding(Level.PROBLEM, "data", *_halves(str(error))))
+        findings.append(Finding(Severity.PROBLEM, "data", *_halves(str(error))))
     return findings, prompts
 
 
 def _about_prompts(key: str, report: prompt_files.Report, budget: int, flags: Mapping[str, Any]) -> Iterator[Finding]:
     longest = f"the longest has {report.longest_uncut:,} tokens, the budget is {budget:,}"
-    yield Finding(Level.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
+    yield Finding(Severity.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
     if report.cut:
         whole = report.longest_uncut + flags["rollout.max_new_tokens"]
         sentence = f"{key}: {report.cut:,} prompts over the budget are cut in the middle of the document"
-        yield Finding(Level.NOTE, "data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
+        yield Finding(Severity.NOTE, "data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
     if report.broken:
         sentence = f"{key}: {len(report.broken):,} unreadable rows are passed over; the first: {report.broken[0]}"
-        yield Finding(Level.NOTE, "data", sentence, "mend them if they matter")
+        yield Finding(Severity.NOTE, "data", sentence, "mend them if they matter")
 
 
 def _batches(flags: Mapping[str, Any], prompts: int | None) -> list[Finding]:
@@ -193,7 +195,7 @@ def _batches(flags: Mapping[str, Any], prompts: int | None) -> list[Finding]:
     answers = f"{batch} prompts x {flags['rollout.n_samples_per_prompt']} answers"
     each = f"train.batch_size is {flags['train.batch_size']}"
     whole = f"{steps} steps of {answers}" if prompts else f"steps of {answers}"
-    return preflight.steps(flags, prompts) or [Finding(Level.OK, "batches", f"{whole}; {each}")]
+    return preflight.steps(flags, prompts) or [Finding(Severity.OK, "batches", f"{whole}; {each}")]
 
 
 def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> Iterator[Finding]:
@@ -201,11 +203,11 @@ def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> I
     every, steps = flags["ckpt.save_steps"], judge_estimate.counts(flags, prompts)[1] if prompts else None
     if every < 0 or flags["ckpt.disable_ds"]:
         yield Finding(
-            Level.NOTE, "disk", "no checkpoint is saved: a crash loses everything", "set openrlhf.ckpt.save_steps=20"
+            Severity.NOTE, "disk", "no checkpoint is saved: a crash loses everything", "set openrlhf.ckpt.save_steps=20"
         )
     elif steps is not None and every > steps:
         sentence = f"a checkpoint is saved every {every} steps and the run has {steps}: a crash loses everything"
-        yield Finding(Level.NOTE, "disk", sentence, "lower openrlhf.ckpt.save_steps")
+        yield Finding(Severity.NOTE, "disk", sentence, "lower openrlhf.ckpt.save_steps")
 
 
 def _cost(config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompts: int) -> Iterator[Finding]:
@@ -213,7 +215,7 @@ def _cost(config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompt
     whole = judge_estimate.of_run(config, flags, episode)
     heldout = " and the held-out scores" if config.data.heldout else ""
     sentence = f"{steps} steps{heldout} take about {in_words(whole, judge.price)} of the judge, retries left out"
-    yield Finding(Level.OK, "cost", sentence)
+    yield Finding(Severity.OK, "cost", sentence)
     yield from spend_findings(whole, judge)
 
 
@@ -222,14 +224,14 @@ def _pace(
 ) -> Iterator[Finding]:
     """Whether the judge can keep up. How long generation takes nobody knows before; so the other way round."""
     if latency_s is None:
-        yield Finding(Level.NOTE, "pace", "no judge call was measured: how fast a step is judged cannot be told")
+        yield Finding(Severity.NOTE, "pace", "no judge call was measured: how fast a step is judged cannot be told")
         return
     batch, samples = judge_estimate.counts(flags, prompts)[0], flags["rollout.n_samples_per_prompt"]
     step = episode.scaled(min(batch, prompts) / prompts)
     found, limit = pace(step, config.reward.judge, latency_s)
     seconds = duration(found.seconds)
     yield Finding(
-        Level.OK,
+        Severity.OK,
         "pace",
         f"a step of {batch} prompts x {samples} answers asks {in_words(step, config.reward.judge.price)}: at "
         f"{latency_s:.2g} s a call at least {seconds} of judging, by {limit}. Answers are judged while others are "
@@ -239,7 +241,7 @@ def _pace(
     if found.seconds > config.reward.answer_timeout_s:
         sentence = f"answers that wait longer than reward.answer_timeout_s={config.reward.answer_timeout_s:g} are void"
         action = f"raise it over {seconds}, or the limit that decides"
-        yield Finding(Level.NOTE, "pace", sentence, action)
+        yield Finding(Severity.NOTE, "pace", sentence, action)
 
 
 def _halves(text: str) -> Iterable[str]:

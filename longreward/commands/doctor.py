@@ -17,11 +17,11 @@ from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.preflight import judge_checks
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
-from longreward.preflight.judge_checks import Finding, Level
+from longreward.preflight.finding import Finding, Severity
 from longreward.schema import Sample, Usage
 
 _ABOUT = 7  # characters of the longest topic
-_STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.PROBLEM: "bold red"}
+_STYLES = {Severity.OK: "green", Severity.NOTE: "yellow", Severity.PROBLEM: "bold red"}
 
 
 def check_reward(config: RewardConfig, source: Path | None) -> int:
@@ -52,7 +52,7 @@ def check_judge(out: Console, config: RewardConfig, section: str = "") -> tuple[
         check = asyncio.run(judge_checks.check_judge(config))
     findings = list(check.findings)
     if check.usage.calls:
-        findings.append(Finding(Level.OK, "judge", f"this check took {in_words(check.usage, judge.price)}"))
+        findings.append(Finding(Severity.OK, "judge", f"this check took {in_words(check.usage, judge.price)}"))
     findings += [*_keys(judge), *_limits(judge)]
     return show(out, [finding.within(section) for finding in findings]), check.latency_s
 
@@ -64,14 +64,14 @@ def _keys(judge: JudgeConfig) -> list[Finding]:
         where = judge_checks.listed(urls)
         if os.environ.get(name or judge_checks.DEFAULT_KEY):
             findings.append(
-                Finding(Level.OK, "keys", f"{name or judge_checks.DEFAULT_KEY} is set, the key for {where}")
+                Finding(Severity.OK, "keys", f"{name or judge_checks.DEFAULT_KEY} is set, the key for {where}")
             )
         elif name:
             sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"
-            findings.append(Finding(Level.PROBLEM, "keys", sentence, f"export {name}"))
+            findings.append(Finding(Severity.PROBLEM, "keys", sentence, f"export {name}"))
         else:
             sentence = f"{judge_checks.DEFAULT_KEY} is not set: no key goes to {where}"
-            findings.append(Finding(Level.NOTE, "keys", sentence, "export it if one is wanted there"))
+            findings.append(Finding(Severity.NOTE, "keys", sentence, "export it if one is wanted there"))
     return findings
 
 
@@ -91,11 +91,11 @@ def _limits(judge: JudgeConfig) -> list[Finding]:
                 set_.append(f"{value:,.0f} {name.partition('_')[0]} a minute")
         sentence = f"{endpoint.base_url}: {', '.join(set_)}"
         if not unset:
-            findings.append(Finding(Level.OK, "limits", sentence))
+            findings.append(Finding(Severity.OK, "limits", sentence))
             continue
         sentence += f"; {' and '.join(unset)} not set: what the endpoint refuses (429) is asked again later"
         action = "set what your provider allows; a server of your own needs none"
-        findings.append(Finding(Level.NOTE, "limits", sentence, action))
+        findings.append(Finding(Severity.NOTE, "limits", sentence, action))
     return findings + list(_caps(judge))
 
 
@@ -103,13 +103,13 @@ def _caps(judge: JudgeConfig) -> Iterator[Finding]:
     caps = {"max_cost": judge.spend.max_cost, "max_tokens": judge.spend.max_tokens}
     given = [f"judge.spend.{name}={value:.12g}" for name, value in caps.items() if value is not None]
     if given:
-        yield Finding(Level.OK, "limits", f"no call is begun that could go past {' or '.join(given)}")
+        yield Finding(Severity.OK, "limits", f"no call is begun that could go past {' or '.join(given)}")
     else:
         action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
-        yield Finding(Level.NOTE, "limits", "no spend cap: nothing ends a run that costs more than expected", action)
+        yield Finding(Severity.NOTE, "limits", "no spend cap: nothing ends a run that costs more than expected", action)
     if not judge.price.known:
         action = "set judge.price.prompt_per_million and judge.price.completion_per_million if tokens cost money"
-        yield Finding(Level.NOTE, "limits", "judge.price is not set: costs are not counted", action)
+        yield Finding(Severity.NOTE, "limits", "judge.price is not set: costs are not counted", action)
 
 
 def pace(expected: Usage, judge: JudgeConfig, latency_s: float) -> tuple[Throughput, str]:
@@ -133,37 +133,38 @@ def spend_findings(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
     ):
         if cap is not None and amount > cap:
             sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"
-            yield Finding(Level.NOTE, "cost", sentence, f"raise judge.spend.{name}, or go on later")
+            yield Finding(Severity.NOTE, "cost", sentence, f"raise judge.spend.{name}, or go on later")
         elif cap is not None:
-            yield Finding(Level.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")
+            yield Finding(Severity.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")
 
 
 def show(out: Console, findings: Sequence[Finding]) -> list[Finding]:
     """Print findings as a table on a terminal, one line each elsewhere, and return them."""
     if out.is_terminal:
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(width=len(Level.PROBLEM))
+        table.add_column(width=len(Severity.PROBLEM))
         table.add_column(no_wrap=True, min_width=_ABOUT)
         table.add_column(overflow="fold")
         for finding in findings:
             text = Text(finding.sentence)
             if finding.action:
                 text.append(f"\n-> {finding.action}", style="dim")
-            table.add_row(Text(finding.level, style=_STYLES[finding.level]), Text(finding.about), text)
+            table.add_row(Text(finding.severity, style=_STYLES[finding.severity]), Text(finding.about), text)
         out.print(table)
     else:
         for finding in findings:
             action = f" -> {finding.action}" if finding.action else ""
-            line = f"{finding.level:<{len(Level.PROBLEM)}}  {finding.about:<{_ABOUT}}  {finding.sentence}{action}"
+            line = f"{finding.severity:<{len(Severity.PROBLEM)}}  {finding.about:<{_ABOUT}}  {finding.sentence}{action}"
             out.print(line, highlight=False, markup=False, soft_wrap=True)
     return list(findings)
 
 
 def verdict(out: Console, findings: Sequence[Finding]) -> int:
     """Print the sum of it. Returns 0, or 1 where there is a problem."""
-    problems, notes = (sum(finding.level is level for finding in findings) for level in (Level.PROBLEM, Level.NOTE))
+    found = [finding.severity for finding in findings]
+    problems, notes = found.count(Severity.PROBLEM), found.count(Severity.NOTE)
     counted = f"{problems or 'no'} problem{'s' * (problems != 1)}, {notes or 'no'} note{'s' * (notes != 1)}"
-    out.print(counted, style=_STYLES[Level.PROBLEM if problems else Level.OK], highlight=False)
+    out.print(counted, style=_STYLES[Severity.PROBLEM if problems else Severity.OK], highlight=False)
     return 1 if problems else 0
 
 
@@ -175,16 +176,18 @@ def _items(rows: Rows) -> Iterator[Sample | tuple[str, str]]:
 def _about_input(rows: Rows) -> Iterator[Finding]:
     if rows.broken:
         sentence = f"{len(rows.broken):,} of its rows cannot be read; the first: {rows.broken[0]}"
-        yield Finding(Level.NOTE, "input", sentence, "mend them, or they are passed over")
+        yield Finding(Severity.NOTE, "input", sentence, "mend them, or they are passed over")
     prompts = f", {rows.prompts:,} prompts without an answer" if rows.prompts else ""
-    yield Finding(Level.OK, "input", f"{rows.source}: {rows.answers:,} answers{prompts}")
+    yield Finding(Severity.OK, "input", f"{rows.source}: {rows.answers:,} answers{prompts}")
 
 
 def _about_scoring(expected: Estimate, judge: JudgeConfig, latency_s: float | None) -> Iterator[Finding]:
     if judge.kind == "offline":
         return
-    yield Finding(Level.OK, "cost", f"scoring them takes about {in_words(expected, judge.price)}")
+    yield Finding(Severity.OK, "cost", f"scoring them takes about {in_words(expected, judge.price)}")
     yield from spend_findings(expected, judge)
     if latency_s is not None:
         found, limit = pace(expected, judge, latency_s)
-        yield Finding(Level.OK, "pace", f"at {latency_s:.2g} s a call at least {duration(found.seconds)}, by {limit}")
+        yield Finding(
+            Severity.OK, "pace", f"at {latency_s:.2g} s a call at least {duration(found.seconds)}, by {limit}"
+        )

@@ -19,7 +19,7 @@ from longreward.commands.accounts import Account, caps, in_words, used_for
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import ProgressLine, judge_log, print_run, print_summary, warning_of_cap
 from longreward.config import JudgeConfig, RewardConfig
-from longreward.document import document_key
+from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
 from longreward.judge import offline
 from longreward.pacing import rare_collections

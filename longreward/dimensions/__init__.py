@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from longreward.config import RewardConfig
 from longreward.dimensions import completeness, faithfulness, helpfulness, logicality
-from longreward.document import Document
+from longreward.dimensions.document import Document
 from longreward.schema import Dimension, DimensionScore
 
 Score = Callable[[str, Document, RewardConfig], Awaitable[DimensionScore]]

@@ -1,7 +1,7 @@
 """Completeness: does the answer cover what the document holds on the question? (paper, section 3.4)."""
 
 from longreward.config import RewardConfig
-from longreward.document import Document
+from longreward.dimensions.document import Document
 from longreward.judge.requests import RateCompleteness
 from longreward.schema import DimensionScore
 

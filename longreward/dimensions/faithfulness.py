@@ -1,7 +1,7 @@
 """Faithfulness: is each fact of the answer in the document? Break down, retrieve, verify (paper, section 3.3)."""
 
 from longreward.config import RewardConfig
-from longreward.document import Document
+from longreward.dimensions.document import Document
 from longreward.judge.requests import ListStatements
 from longreward.schema import DimensionScore
 

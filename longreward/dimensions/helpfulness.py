@@ -1,7 +1,7 @@
 """Helpfulness: does the answer serve the question? One judge call, without the document (paper, section 3.1)."""
 
 from longreward.config import RewardConfig
-from longreward.document import Document
+from longreward.dimensions.document import Document
 from longreward.judge.requests import RateHelpfulness
 from longreward.schema import DimensionScore
 

@@ -1,7 +1,7 @@
 """Logicality: does the answer hold together? One judge call, without the document (paper, section 3.2)."""
 
 from longreward.config import RewardConfig
-from longreward.document import Document
+from longreward.dimensions.document import Document
 from longreward.judge.requests import RateLogicality
 from longreward.schema import DimensionScore
 

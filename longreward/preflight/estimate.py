@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from longreward.config import JudgeConfig, RewardConfig
-from longreward.document import document_key
+from longreward.dimensions.document import document_key
 from longreward.judge.requests import (
     ExtractRelevant,
     ListStatements,

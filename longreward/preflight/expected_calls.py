@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from longreward.config import RewardConfig
-from longreward.document import document_language
+from longreward.dimensions.document import document_language
+from longreward.dimensions.verification import balanced
 from longreward.judge.requests import (
     ExtractRelevant,
     JudgeRequest,
@@ -28,7 +29,6 @@ from longreward.judge.requests import (
 from longreward.text.chunking import chunk
 from longreward.text.sentences import split_sentences
 from longreward.text.verbatim import normal_form, stated_sentences
-from longreward.verification import balanced
 
 ASCII_BYTES_PER_TOKEN = 4.2
 """English prose with its markup, in the vocabularies of 100k to 200k tokens that judges have."""

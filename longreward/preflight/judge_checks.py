@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, field
 from typing import Any
 
 from longreward.config import EndpointConfig, JudgeConfig, RewardConfig
@@ -33,6 +31,7 @@ from longreward.judge.requests import (
     VerifyStatement,
     VerifyStatements,
 )
+from longreward.preflight.finding import Finding, Severity
 from longreward.prompts import Language
 from longreward.schema import Dimension, JudgeCall, Usage
 
@@ -48,42 +47,11 @@ KINDS = {
 """A request's `prompt` -> what people call that kind of question."""
 
 DEFAULT_KEY = "OPENAI_API_KEY"
-_SETTING = re.compile(r"(?<![\w./])judge\.(?=[a-z])")
 _LONGEST_CHECK_S = 120  # seconds: where our own limits let only a few questions a minute through, not all are asked
 _MOMENT_S = 0.5
 _WHEN_BUSY_S = 2.0
 _SHOWN = 160  # characters of a reply
 _SLOW = 0.5  # of the time an attempt may take
-
-
-class Level(StrEnum):
-    """`problem`: it will not work, or not for long. `note`: it works, and there is something to know."""
-
-    OK = "ok"
-    NOTE = "note"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found out. `action` says what to do about it, empty where there is nothing to do."""
-
-    level: Level
-    about: str
-    """What was looked at, in a word: judge, keys, limits, ..."""
-    sentence: str
-    action: str = ""
-
-    @property
-    def text(self) -> str:
-        """Sentence and action as one."""
-        return f"{self.sentence}; {self.action}" if self.action else self.sentence
-
-    def within(self, section: str) -> Finding:
-        """The same with the judge's settings named as they are where it is part of a larger configuration, in the
-        section `section` ("reward.", or "" for none)."""
-        sentence, action = (_SETTING.sub(f"{section}judge.", text) for text in (self.sentence, self.action))
-        return replace(self, sentence=sentence, action=action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +252,7 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
     """
     judge, check = config.judge, JudgeCheck()
     if judge.kind == "offline":
-        check.findings.append(Finding(Level.NOTE, "judge", offline.NOTICE.removeprefix("judge: "), _REAL_JUDGE))
+        check.findings.append(Finding(Severity.NOTE, "judge", offline.NOTICE.removeprefix("judge: "), _REAL_JUDGE))
         return check
     usable = [endpoint for endpoint in one_by_one(judge) if not _missing_key(endpoint.resolved_endpoints[0])]
     latencies: list[float] = []
@@ -323,13 +291,13 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
     reasons = {one.call.status for one in failed}
     if len(reasons) == 1 and not good:
         sentence = f"{judge.model} at {url} answers no question: {_why(judge, failed[0])}"
-        yield Finding(Level.PROBLEM, "judge", sentence, _action(failed[0]))
+        yield Finding(Severity.PROBLEM, "judge", sentence, _action(failed[0]))
     else:
         for one in failed:
-            yield Finding(Level.PROBLEM, "judge", f"{url}, {one.kind}: {_why(judge, one)}", _action(one))
+            yield Finding(Severity.PROBLEM, "judge", f"{url}, {one.kind}: {_why(judge, one)}", _action(one))
     if held := [one.kind for one in asked if one.verdict is None]:
         sentence = f"{url}: not asked within {_LONGEST_CHECK_S} s because of judge's own limits: {listed(held)}"
-        yield Finding(Level.NOTE, "judge", sentence, "see `limits` below")
+        yield Finding(Severity.NOTE, "judge", sentence, "see `limits` below")
     if good:
         yield from _pace_findings(judge, url, good, len(asked))
     english = {one.request.prompt: one for one in good}
@@ -341,7 +309,7 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
         if unusable := [one for one in more if one.request.language == language and one.failed]:
             kinds = listed(one.kind for one in unusable)
             sentence = f"{url}: no usable reply about {about} for {kinds}: {_why(judge, unusable[0])}"
-            yield Finding(Level.NOTE, "judge", sentence, action)
+            yield Finding(Severity.NOTE, "judge", sentence, action)
 
 
 def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: int) -> Iterator[Finding]:
@@ -352,7 +320,7 @@ def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: i
     slowest = max(seconds, key=lambda kind: seconds[kind])
     kinds = f"all {total} kinds" if len(good) == total else f"{len(good)} of {total} kinds"
     yield Finding(
-        Level.OK,
+        Severity.OK,
         "judge",
         f"{judge.model} at {url} answers {kinds} of question readably, {statistics.median(seconds.values()):.2g} s a "
         f"call with {total} at once (slowest: {slowest}, {seconds[slowest]:.2g} s)",
@@ -360,10 +328,12 @@ def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: i
     again = [kind for kind, call in calls.items() if call.attempts > 1]
     if again:
         sentence = f"{url}: a second attempt was needed for {listed(again)}"
-        yield Finding(Level.NOTE, "judge", sentence, "each such attempt costs tokens and time; see the endpoint's log")
+        yield Finding(
+            Severity.NOTE, "judge", sentence, "each such attempt costs tokens and time; see the endpoint's log"
+        )
     if seconds[slowest] > _SLOW * judge.attempt_timeout_s:
         sentence = f"{url}: {seconds[slowest]:.2g} s are much of the {judge.attempt_timeout_s:g} s an attempt may take"
-        yield Finding(Level.NOTE, "judge", sentence, "under load it will be slower: raise judge.attempt_timeout_s")
+        yield Finding(Severity.NOTE, "judge", sentence, "under load it will be slower: raise judge.attempt_timeout_s")
 
 
 def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Sequence[Asked]) -> Iterator[Finding]:
@@ -378,7 +348,7 @@ def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Seque
             fooled.append(f"{one.kind} ({bad:g}, the right one {good:g})")
     if fooled:
         sentence = f"{url}: {judge.model} rates a blatantly wrong answer no lower than a right one in {listed(fooled)}"
-        yield Finding(Level.NOTE, "judge", sentence, "a policy learns what its judge rewards: use a stronger judge")
+        yield Finding(Severity.NOTE, "judge", sentence, "a policy learns what its judge rewards: use a stronger judge")
 
 
 _FINAL = frozenset(

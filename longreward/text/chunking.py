@@ -20,6 +20,9 @@ from longreward.text.steps import Steps, at_once
 Spans = Sequence[tuple[int, int]]
 """Token spans as (start, end) in characters, as fast tokenizers return for `return_offsets_mapping`."""
 
+TokenSpans = Callable[[str], Spans]
+"""Text -> character spans of its tokens. Use the policy's tokenizer, so that chunk sizes mean what they say."""
+
 # Words and numbers are cut at 16 characters, so that a "word" of a megabyte (base64, a genome) is many tokens.
 _TOKEN = re.compile(rf"[^\W\d_{CJK}]{{1,16}}|\d{{1,16}}|[{CJK}]|[^\w\s]|_")
 _STEP = 1000  # tokens, well below a millisecond
@@ -41,12 +44,12 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _TOKEN.finditer(text)]
 
 
-def count_tokens(text: str, token_spans: Callable[[str], Spans] = word_spans) -> int:
+def count_tokens(text: str, token_spans: TokenSpans = word_spans) -> int:
     """Number of tokens in a text."""
     return len(token_spans(text))
 
 
-def chunk(document: str, max_tokens: int, token_spans: Callable[[str], Spans] = word_spans) -> list[Chunk]:
+def chunk(document: str, max_tokens: int, token_spans: TokenSpans = word_spans) -> list[Chunk]:
     """Cut a document into contiguous chunks of at most `max_tokens` tokens (the paper: 128 and 4096).
 
     The chunks cover the whole text without gap or overlap and each but the first starts at a token's start. Spans may

@@ -12,8 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from longreward import LongReward
-from longreward.document import TokenSpans
 from longreward.errors import ConfigError, Reason
+from longreward.text.chunking import TokenSpans
 from rl.config import RewardSection
 from rl.reward_functions import python
 from rl.reward_functions.base import RewardFunction

@@ -18,12 +18,11 @@ from typing import Any
 import ray
 
 from longreward.config import CacheConfig
-from longreward.document import TokenSpans
 from longreward.errors import ConfigError, Reason
 from longreward.pacing import rare_collections
 from longreward.schema import Reward, Usage
 from longreward.store import Store
-from longreward.text.chunking import word_spans
+from longreward.text.chunking import TokenSpans, word_spans
 from longreward.tokenizer import token_spans as spans_by_file
 from rl.config import RewardSection, RunConfig
 from rl.data.prompts import Label

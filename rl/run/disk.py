@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from longreward.preflight.judge_checks import Finding, Level
+from longreward.preflight.finding import Finding, Severity
 from rl.config import RunConfig
 from rl.run import judge_estimate
 
@@ -21,13 +21,13 @@ def findings(config: RunConfig, flags: Mapping[str, Any], prompts: int | None = 
     """
     if flags["ckpt.max_num"] < 2 and flags["ckpt.save_steps"] > 0 and not flags["ckpt.disable_ds"]:
         why = "openrlhf.ckpt.max_num=1: OpenRLHF deletes the only checkpoint before it writes the next"
-        return [Finding(Level.PROBLEM, "disk", why, "set it to 2 at least, or a kill at that moment leaves nothing")]
+        return [Finding(Severity.PROBLEM, "disk", why, "set it to 2 at least, or a kill at that moment leaves nothing")]
     model, folder = flags["actor.model_name_or_path"], _existing(config.directory)
     parameters = count_parameters(Path(model))
     if parameters is None:
         sentence = f"disk space was not checked: {model} is no local folder"
         action = "have 14 bytes per parameter free for each checkpoint (112 GB for 8 billion), and 2 for the model"
-        return [Finding(Level.NOTE, "disk", sentence, action)]
+        return [Finding(Severity.NOTE, "disk", sentence, action)]
     free = shutil.disk_usage(folder).free
     if config.resume and config.checkpoints.is_dir():
         free += sum(path.stat().st_size for path in config.checkpoints.rglob("*") if path.is_file())
@@ -43,8 +43,8 @@ def findings(config: RunConfig, flags: Mapping[str, Any], prompts: int | None = 
     )
     if needed > free:
         action = "free some, set run.dir to another disk, or lower openrlhf.ckpt.max_num"
-        return [Finding(Level.PROBLEM, "disk", f"too little room for {sentence}", action)]
-    return [Finding(Level.OK, "disk", sentence)]
+        return [Finding(Severity.PROBLEM, "disk", f"too little room for {sentence}", action)]
+    return [Finding(Severity.OK, "disk", sentence)]
 
 
 def _needed(flags: Mapping[str, Any], parameters: int, in_steps: float) -> tuple[int, float, tuple[float, float]]:

@@ -15,7 +15,7 @@ from typing import Any
 from longreward.config import RewardConfig
 from longreward.errors import ConfigError, InputError
 from longreward.preflight import judge_checks
-from longreward.preflight.judge_checks import Finding, Level
+from longreward.preflight.finding import Finding, Severity
 from rl.config import RunConfig
 from rl.monitor import canaries
 from rl.reward_functions import remote, reward_model
@@ -94,7 +94,7 @@ def problems(config: RunConfig, parsed: Mapping[str, Any], *, trains: bool = Tru
     if not found_so_far and trains:
         found = [*placement(parsed), *steps(parsed, _prompts_if_they_matter(config, parsed))]
         found += disk.findings(config, parsed)
-        found_so_far = [finding.text for finding in found if finding.level is Level.PROBLEM]
+        found_so_far = [finding.text for finding in found if finding.severity is Severity.PROBLEM]
     return found_so_far
 
 
@@ -288,22 +288,24 @@ def _step(flags: Mapping[str, Any], prompts: int, which: str) -> Iterator[Findin
         dropped = answers - sum(rounds) * micro
         if dropped == answers:
             sentence = f"{what} give a learner {got[0]}, less than train.micro_batch_size={micro}: it drops them all"
-            level = Level.PROBLEM if which == "a step" else Level.NOTE
-            yield Finding(level, "batches", sentence, "lower openrlhf.train.micro_batch_size")
+            severity = Severity.PROBLEM if which == "a step" else Severity.NOTE
+            yield Finding(severity, "batches", sentence, "lower openrlhf.train.micro_batch_size")
             return
         if dropped:
             sentence = (
                 f"{what} are generated and judged, and {dropped} of the answers never trained on: a learner gets "
                 f"{got[0]} and drops what is no whole batch of train.micro_batch_size={micro}"
             )
-            yield Finding(Level.NOTE, "batches", sentence, "make train.micro_batch_size a divisor of that")
+            yield Finding(Severity.NOTE, "batches", sentence, "make train.micro_batch_size a divisor of that")
         accumulated = flags["train.batch_size"] // (micro * ranks)
         if which == "a step" and rounds[0] % accumulated:
             sentence = (
                 f"{what} are no multiple of train.batch_size={flags['train.batch_size']}: optimizer steps mix answers "
                 "of two rollouts" + (", and not every step changes the policy" if rounds[0] < accumulated else "")
             )
-            yield Finding(Level.NOTE, "batches", sentence, "make rollout.batch_size x n_samples_per_prompt a multiple")
+            yield Finding(
+                Severity.NOTE, "batches", sentence, "make rollout.batch_size x n_samples_per_prompt a multiple"
+            )
 
 
 def _engines(flags: Mapping[str, Any]) -> Iterator[Finding]:
@@ -328,7 +330,7 @@ def _prompts_if_they_matter(config: RunConfig, flags: Mapping[str, Any]) -> int 
     if list(_accumulation(flags)):
         return None
     batch, _ = judge_estimate.counts(flags, 0)
-    if any(f.level is Level.PROBLEM for left in range(1, batch) for f in _step(flags, left, "the last step")):
+    if any(f.severity is Severity.PROBLEM for left in range(1, batch) for f in _step(flags, left, "the last step")):
         return judge_estimate.count_prompts(config, flags)
     return None
 
@@ -354,4 +356,4 @@ def _ranks(flags: Mapping[str, Any], model: str) -> int:
 
 
 def _problem(about: str, sentence: str, action: str) -> Finding:
-    return Finding(Level.PROBLEM, about, sentence, action)
+    return Finding(Severity.PROBLEM, about, sentence, action)

@@ -18,7 +18,7 @@ import openai
 
 from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
-from longreward.pacing import Level, pacer
+from longreward.pacing import Priority, pacer
 from longreward.schema import Usage
 
 _MAX_BODY = 4 * 2**20  # bytes of a reply; a judge's is a few kilobytes
@@ -63,7 +63,7 @@ class EndpointClient:
         JudgeError with the reason for everything an endpoint can do wrong.
         `JudgeError.usage` holds the tokens where the endpoint counted some for a reply that is no good.
         """
-        await pacer().turn(Level.NETWORK)
+        await pacer().turn(Priority.NETWORK)
         headers = {**self._headers, KIND_HEADER: kind}
         try:
             async with self._open().post(self._url, data=json.dumps(body).encode(), headers=headers) as response:
@@ -89,7 +89,7 @@ class EndpointClient:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is compressed ({encoding}) though not asked for")
-        await pacer().turn(Level.NETWORK)
+        await pacer().turn(Priority.NETWORK)
         body = bytearray()
         async for part in response.content.iter_any():
             body += part

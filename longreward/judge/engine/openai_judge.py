@@ -18,7 +18,7 @@ from longreward.judge.engine.endpoints import Endpoint, Endpoints, Permit, Stand
 from longreward.judge.engine.retries import Retries
 from longreward.judge.engine.spend_cap import Amount, Spend, TokenEstimate
 from longreward.judge.requests import JudgeRequest
-from longreward.pacing import Level, pacer
+from longreward.pacing import Priority, pacer
 from longreward.schema import JudgeCall
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class OpenAIJudge:
         self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
-        await pacer().turn(Level.ARRIVAL)
+        await pacer().turn(Priority.ARRIVAL)
         prompt = request.text()
         key = self._key(prompt, request.version)
         flight = self._flights.get(key)

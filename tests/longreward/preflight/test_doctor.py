@@ -15,7 +15,8 @@ from longreward.cli import main
 from longreward.commands.doctor import show
 from longreward.config import RewardConfig, validate
 from longreward.preflight import judge_checks
-from longreward.preflight.judge_checks import KINDS, Finding, Level
+from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.judge_checks import KINDS
 
 SIX = {"helpfulness", "logicality", "statements", "verify", "extract", "completeness"}
 RIGHT, WRONG = "Mara sold 40 crates of copper", ("Rain is water", "never sold anything", "Karl bought 12 ships")
@@ -224,7 +225,7 @@ def test_an_outage_is_not_waited_out(monkeypatch):
     judge = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m", "max_outage_s": 600}
     config = validate(RewardConfig, {"judge": judge})
     check = asyncio.run(asyncio.wait_for(judge_checks.check_judge(config), 10))
-    assert [finding.level for finding in check.findings] == [Level.PROBLEM]
+    assert [finding.severity for finding in check.findings] == [Severity.PROBLEM]
     assert check.latency_s is None
 
 
@@ -232,7 +233,7 @@ def test_on_a_terminal_long_findings_are_wrapped_beside_their_level():
     file = io.StringIO()
     show(
         Console(file=file, force_terminal=True, width=60, no_color=True),
-        [Finding(Level.NOTE, "judge", "so " * 40, "do")],
+        [Finding(Severity.NOTE, "judge", "so " * 40, "do")],
     )
     lines = [re.sub(r"\x1b\[[\d;]*m", "", line).rstrip() for line in file.getvalue().splitlines()]
     assert lines[0].startswith("note     judge    so so")
@@ -241,7 +242,7 @@ def test_on_a_terminal_long_findings_are_wrapped_beside_their_level():
 
 
 def test_settings_are_named_as_in_the_configuration_they_stand_in():
-    finding = Finding(Level.NOTE, "judge", "http://judge.example/v1: judge.price is not set", "set judge.price.x")
+    finding = Finding(Severity.NOTE, "judge", "http://judge.example/v1: judge.price is not set", "set judge.price.x")
     moved = finding.within("reward.")
     assert moved.sentence == "http://judge.example/v1: reward.judge.price is not set"
     assert moved.action == "set reward.judge.price.x"

@@ -207,7 +207,7 @@ def test_answers_that_are_dropped_are_noted_and_no_problem(load):
     made, found = flags(load, train__micro_batch_size=3, train__batch_size=48)
     (note,) = [finding for finding in preflight.steps(found) if "never trained on" in finding.sentence]
     # 64 answers, 8 to a learner, two batches of 3 each.
-    assert note.level == "note" and "16 of the answers" in note.sentence
+    assert note.severity == "note" and "16 of the answers" in note.sentence
     assert preflight.problems(made, found) == []
 
 

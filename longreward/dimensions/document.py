@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar
 
 from longreward.config import RewardConfig
+from longreward.dimensions.verification import Verification
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import ExtractRelevant, JudgeRequest
-from longreward.pacing import Level, in_slices, pacer
+from longreward.pacing import Priority, in_slices, pacer
 from longreward.prompts import Language
 from longreward.schema import Evidence, JudgeCall, Statement
 from longreward.text.chunking import (
     Chunk,
     CutPoints,
-    Spans,
+    TokenSpans,
     chunks_between,
     cut_points_in_steps,
     word_cut_points,
@@ -26,12 +26,8 @@ from longreward.text.chunking import (
 )
 from longreward.text.language import detect
 from longreward.text.retrieval import BM25Index
-from longreward.verification import Verification
 
 T = TypeVar("T")
-
-TokenSpans = Callable[[str], Spans]
-"""Text -> character spans of its tokens. The policy's tokenizer, so that chunk sizes mean what they say."""
 
 _LANGUAGE_SAMPLE = 4000  # characters; the head of a document tells its language
 
@@ -73,7 +69,7 @@ class Document:
         self._parts: list[Chunk] | None = None
         self._extracted: dict[int, Verdict[str | None]] = {}
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
-        self._verification = Verification(config.faithfulness)
+        self._verification = Verification(self, config.faithfulness)
 
     @cached_property
     def key(self) -> str:
@@ -105,7 +101,7 @@ class Document:
         A statement is verified once, whoever makes it. Each call is counted in the answer that caused it; the others
         get its verdict with `source="shared"`. A failed call is not kept: the next answer tries again.
         """
-        return await self._verification.verify(self, statements)
+        return await self._verification.verify(statements)
 
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
         """One verdict per extraction chunk in document order, and whether no one was told of them before.
@@ -138,7 +134,7 @@ class Document:
     async def _find_cut_points(self) -> CutPoints:
         async with self._preparing:
             if self._token_spans is word_spans:
-                await pacer().turn(Level.BACKGROUND)
+                await pacer().turn(Priority.BACKGROUND)
                 return word_cut_points(self.context)
             # Tokenizers compute without the interpreter lock, for 0.1 s at 64k tokens.
             spans = await asyncio.to_thread(self._token_spans, self.context)

@@ -7,15 +7,29 @@ import math
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from longreward.config import FaithfulnessConfig
-from longreward.judge.requests import VerifyStatement, VerifyStatements
-from longreward.schema import JudgeCall, Statement
+from longreward.judge import Verdict
+from longreward.judge.requests import JudgeRequest, VerifyStatement, VerifyStatements
+from longreward.prompts import Language
+from longreward.schema import Evidence, JudgeCall, Statement
 from longreward.text.verbatim import normal_form, stated_sentences
 
-if TYPE_CHECKING:
-    from longreward.document import Document
+T = TypeVar("T")
+
+
+class SearchableDocument(Protocol):
+    """What verification needs of a document; see `Document`."""
+
+    context: str
+
+    @property
+    def language(self) -> Language: ...
+
+    async def evidence(self, statement: str) -> list[Evidence]: ...
+
+    async def ask(self, request: JudgeRequest[T]) -> Verdict[T]: ...
 
 
 @dataclass(frozen=True)
@@ -39,22 +53,23 @@ class Verification:
     counts: were "Polish" and "polish" one, an answer's score would depend on which answer came first.
     """
 
-    def __init__(self, config: FaithfulnessConfig) -> None:
+    def __init__(self, document: SearchableDocument, config: FaithfulnessConfig) -> None:
+        self._document = document
         self._config = config
         self._known: dict[str, tuple[_Work, int]] = {}
         self._stated: asyncio.Task[frozenset[str]] | None = None
 
-    async def verify(self, document: Document, texts: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
+    async def verify(self, texts: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
         """See `Document.verify`."""
-        stated = await self._stated_sentences(document)
+        stated = await self._stated_sentences()
         # No waiting from here to the last `_begin`: another answer with the same statement must find it begun.
         keys = [" ".join(text.split()) for text in texts]
         new = list(dict.fromkeys(key for key in keys if key not in self._known))
         verbatim = [key for key in new if normal_form(key) in stated] if stated else []
         for key in verbatim:
-            self._begin([key], _read_off(document, key))
+            self._begin([key], self._read_off(key))
         for batch in balanced([key for key in new if key not in verbatim], self._config.statements_per_call):
-            self._begin(batch, _ask_one(document, batch[0]) if len(batch) == 1 else _ask_many(document, batch))
+            self._begin(batch, self._ask_one(batch[0]) if len(batch) == 1 else self._ask_many(batch))
         calls: list[JudgeCall] = []
         waiting = (self._result(text, *self._known[key], calls) for text, key in zip(texts, keys, strict=True))
         return list(await asyncio.gather(*waiting)), calls
@@ -65,11 +80,11 @@ class Verification:
         for work, _ in self._known.values():
             work.task.cancel()
 
-    async def _stated_sentences(self, document: Document) -> frozenset[str]:
+    async def _stated_sentences(self) -> frozenset[str]:
         if not self._config.skip_verbatim:
             return frozenset()
         if self._stated is None:
-            self._stated = asyncio.create_task(asyncio.to_thread(stated_sentences, document.context))
+            self._stated = asyncio.create_task(asyncio.to_thread(stated_sentences, self._document.context))
         return await asyncio.shield(self._stated)
 
     def _begin(self, keys: list[str], job: Coroutine[Any, Any, _Verified]) -> None:
@@ -92,34 +107,31 @@ class Verification:
         call = found.call if first or found.call.source == "document" else found.call.without_cost("shared")
         return Statement(text=text, support=found.support, evidence=found.evidence, call=call)
 
+    async def _read_off(self, text: str) -> _Verified:
+        call = JudgeCall(kind=VerifyStatement.prompt, source="document", detail="a sentence of the document")
+        return _Verified([Statement(text=text, support=1.0, evidence=await self._document.evidence(text), call=call)])
+
+    async def _ask_one(self, text: str) -> _Verified:
+        evidence = await self._document.evidence(text)
+        verdict = await self._document.ask(VerifyStatement(self._document.language, text, [e.text for e in evidence]))
+        return _Verified([Statement(text=text, support=verdict.value, evidence=evidence, call=verdict.call)])
+
+    async def _ask_many(self, texts: list[str]) -> _Verified:
+        evidence = [await self._document.evidence(text) for text in texts]
+        union = {e.index: e.text for found in evidence for e in found}
+        passages = [union[index] for index in sorted(union)]
+        verdict = await self._document.ask(VerifyStatements(self._document.language, texts, passages))
+        support = verdict.value if verdict.ok and verdict.value is not None else [None] * len(texts)
+        call = verdict.call.without_cost("shared")
+        statements = [
+            Statement(text=text, support=value, evidence=found, call=call)
+            for text, value, found in zip(texts, support, evidence, strict=True)
+        ]
+        return _Verified(statements, verdict.call)
+
 
 def balanced(items: list[str], most: int) -> list[list[str]]:
     """Consecutive batches of at most `most` items, as few and as even as possible: 10 by 3 is 3, 2, 3, 2."""
     count = math.ceil(len(items) / most)
     edges = [math.ceil(len(items) * i / count) for i in range(count + 1)] if count else []
     return [items[start:end] for start, end in pairwise(edges)]
-
-
-async def _read_off(document: Document, text: str) -> _Verified:
-    call = JudgeCall(kind=VerifyStatement.prompt, source="document", detail="a sentence of the document")
-    return _Verified([Statement(text=text, support=1.0, evidence=await document.evidence(text), call=call)])
-
-
-async def _ask_one(document: Document, text: str) -> _Verified:
-    evidence = await document.evidence(text)
-    verdict = await document.ask(VerifyStatement(document.language, text, [e.text for e in evidence]))
-    return _Verified([Statement(text=text, support=verdict.value, evidence=evidence, call=verdict.call)])
-
-
-async def _ask_many(document: Document, texts: list[str]) -> _Verified:
-    evidence = [await document.evidence(text) for text in texts]
-    union = {e.index: e.text for found in evidence for e in found}
-    passages = [union[index] for index in sorted(union)]
-    verdict = await document.ask(VerifyStatements(document.language, texts, passages))
-    support = verdict.value if verdict.ok and verdict.value is not None else [None] * len(texts)
-    call = verdict.call.without_cost("shared")
-    statements = [
-        Statement(text=text, support=value, evidence=found, call=call)
-        for text, value, found in zip(texts, support, evidence, strict=True)
-    ]
-    return _Verified(statements, verdict.call)

@@ -1,0 +1,43 @@
+"""What a check found out: one fact, how bad it is, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+_JUDGE_SETTING = re.compile(r"(?<![\w./])judge\.(?=[a-z])")
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    """Checked, and as it should be."""
+    NOTE = "note"
+    """It works, and there is something to know."""
+    PROBLEM = "problem"
+    """It will not work, or not for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found out."""
+
+    severity: Severity
+    about: str
+    """What was looked at, in a word: judge, keys, limits, ..."""
+    sentence: str
+    action: str = ""
+    """What to do about it; empty where there is nothing to do."""
+
+    @property
+    def text(self) -> str:
+        """Sentence and action as one."""
+        return f"{self.sentence}; {self.action}" if self.action else self.sentence
+
+    def within(self, section: str) -> Finding:
+        """The same finding, with the judge's settings named as in a configuration that holds them in `section`
+        ("reward." in a training run's, "" where the judge's section is at the top)."""
+        sentence, action = (_JUDGE_SETTING.sub(f"{section}judge.", text) for text in (self.sentence, self.action))
+        return replace(self, sentence=sentence, action=action)
