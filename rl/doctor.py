@@ -19,11 +19,11 @@ from typing import Any
 
 from rich.console import Console
 
-from longreward.commands.accounts import duration, in_words
 from longreward.commands.doctor import check_judge, pace, show, spend_findings, verdict
 from longreward.errors import ConfigError, LongRewardError
 from longreward.preflight.estimate import Estimate
 from longreward.preflight.finding import Finding, Severity
+from longreward.text.amounts import duration, in_words
 from rl.config import RunConfig, load
 from rl.data import prompt_files
 from rl.reward_functions import registry

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from longreward import jsonlines
-from longreward.commands.accounts import duration, in_words, table
+from longreward.commands.accounts import table
 from longreward.commands.rows import Pair, Pairs
 from longreward.commands.score import Run, fingerprint, score_samples
 from longreward.commands.score_display import print_run
@@ -17,6 +17,7 @@ from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Share, agreement, preference
 from longreward.schema import Sample
+from longreward.text.amounts import duration, in_words
 
 _LOST = (
     "without --out nothing is kept: a run that ends early is paid again from the start; give --out SCORED.jsonl, or "

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from longreward.commands.accounts import duration, in_words, money, short
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
@@ -19,6 +18,7 @@ from longreward.preflight import judge_checks
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
 from longreward.preflight.finding import Finding, Severity
 from longreward.schema import Sample, Usage
+from longreward.text.amounts import duration, in_words, money, rounded
 
 _ABOUT = 7  # characters of the longest topic
 _STYLES = {Severity.OK: "green", Severity.NOTE: "yellow", Severity.PROBLEM: "bold red"}
@@ -129,7 +129,7 @@ def spend_findings(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
     """Whether `expected` fits under the spend cap."""
     for name, cap, amount, words in (
         ("max_cost", judge.spend.max_cost, expected.cost, money),
-        ("max_tokens", judge.spend.max_tokens, expected.tokens, short),
+        ("max_tokens", judge.spend.max_tokens, expected.tokens, rounded),
     ):
         if cap is not None and amount > cap:
             sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"

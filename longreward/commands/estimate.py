@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import jsonlines
-from longreward.commands.accounts import Account, caps, duration, money, short, table
+from longreward.commands.accounts import Account, caps, table
 from longreward.commands.rows import Rows
 from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
@@ -17,6 +17,7 @@ from longreward.errors import InputError
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
 from longreward.preflight.expected_calls import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 from longreward.schema import Sample
+from longreward.text.amounts import duration, money, rounded
 
 
 def estimate_file(
@@ -89,7 +90,7 @@ def _print_costs(console: Console, expected: Estimate, judge: JudgeConfig) -> No
     title = f"{expected.answers:,} answers about {expected.documents:,} documents, judge {judge.model or judge.kind}"
     costs = table(title, "dimension", ["calls", "prompt tokens", "completion tokens", "cost"])
     for name, usage in (*expected.dimensions.items(), ("total", expected)):
-        tokens = (short(usage.prompt_tokens), short(usage.completion_tokens))
+        tokens = (rounded(usage.prompt_tokens), rounded(usage.completion_tokens))
         cost = money(usage.cost) if judge.price.known else "-"
         costs.add_row(name, f"{usage.calls:,}", *tokens, cost, style="bold" if name == "total" else None)
     console.print(costs)
@@ -103,7 +104,7 @@ def _pace(pace: Throughput) -> Iterator[str]:
         if name == "judge.max_in_flight":
             line += (
                 f" ({pace.in_flight:,} calls at once, {pace.latency_s:g} s each), for which the judge must serve "
-                f"{short(pace.calls_per_second)} calls/s, {short(pace.tokens_per_minute)} tokens/min"
+                f"{rounded(pace.calls_per_second)} calls/s, {rounded(pace.tokens_per_minute)} tokens/min"
             )
         yield line + (" <- this decides" if name == pace.binding and len(pace.seconds_by) > 1 else "")
 
@@ -124,9 +125,9 @@ def _print_comparison(console: Console, expected: Estimate, account: Account, pr
         *((name, account.dimensions[name], usage) for name, usage in expected.dimensions.items()),
         ("total", account.usage + account.earlier, expected),
     ):
-        cells = [short(was.calls), _ratio(was.calls, estimated.calls)]
-        cells += [short(was.prompt_tokens), _ratio(was.prompt_tokens, estimated.prompt_tokens)]
-        cells += [short(was.completion_tokens), _ratio(was.completion_tokens, estimated.completion_tokens)]
+        cells = [rounded(was.calls), _ratio(was.calls, estimated.calls)]
+        cells += [rounded(was.prompt_tokens), _ratio(was.prompt_tokens, estimated.prompt_tokens)]
+        cells += [rounded(was.completion_tokens), _ratio(was.completion_tokens, estimated.completion_tokens)]
         cells += [money(was.cost), _ratio(was.cost, estimated.cost)] if price.known else []
         costs.add_row(name, *cells, style="bold" if name == "total" else None)
     console.print(costs)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from longreward.commands.accounts import duration
 from longreward.errors import InputError
 from longreward.report import sources
 from longreward.report.build import Built, build
+from longreward.text.amounts import duration, file_size
 
 _NAME = "report.html"
 
@@ -45,7 +45,7 @@ def report(paths: Sequence[Path], out: Path | None, inputs: Path | None, *, whol
 
 def _told(built: Built, seconds: float) -> list[str]:
     lines = [
-        f"{built.answers:,} answers to {built.prompts:,} prompts in {duration(seconds)}, {built.bytes / 1e6:.1f} MB; "
+        f"{built.answers:,} answers to {built.prompts:,} prompts in {duration(seconds)}, {file_size(built.bytes)}; "
         f"{built.alarms or 'no'} alarm{'s' * (built.alarms != 1)}"
     ]
     if built.broken:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from longreward import jsonlines, prompts, store
-from longreward.commands.accounts import Account, caps, in_words, used_for
+from longreward.commands.accounts import Account, caps, used_for
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import ProgressLine, judge_log, print_run, print_summary, warning_of_cap
 from longreward.config import JudgeConfig, RewardConfig
@@ -26,6 +26,7 @@ from longreward.pacing import rare_collections
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.reward import LongReward
 from longreward.schema import Reward, Sample, Usage
+from longreward.text.amounts import in_words
 
 _HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
 _LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are long

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from longreward.commands.accounts import Account, caps, compared, in_words, money, short, table
-from longreward.config import RewardConfig
+from longreward.commands.accounts import Account, caps, table
+from longreward.config import PriceConfig, RewardConfig
 from longreward.errors import JudgeError, Reason
 from longreward.preflight.estimate import Estimate
+from longreward.schema import Usage
+from longreward.text.amounts import in_words, money, rounded
 
 if TYPE_CHECKING:
     from longreward.commands.score import Run
@@ -88,7 +90,7 @@ def print_summary(rows: list[dict[str, Any]], account: Account, priced: bool, se
         reasons = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
         usage = account.usage if name == "total" else account.dimensions[name]
         cells = [f"{sum(values) / len(values):.2f}" if values else "-", str(len(rows) - len(values))]
-        cells += [f"{usage.calls:,}", short(usage.tokens), money(usage.cost)][: len(headings) - 2]
+        cells += [f"{usage.calls:,}", rounded(usage.tokens), money(usage.cost)][: len(headings) - 2]
         summary.add_row(name, *cells, reasons, style="bold" if name == "total" else None)
     console.print(summary)
     if account.free:
@@ -117,7 +119,7 @@ def print_run(console: Console, run: Run) -> None:
     elif run.expected is not None:
         cached = run.account.sources["cache"]
         why = f"; {cached:,} verdicts were in the cache" if cached else ""
-        console.print(f"against the estimate: {compared(run.account.usage, run.expected, price)}{why}")
+        console.print(f"against the estimate: {_compared(run.account.usage, run.expected, price)}{why}")
 
 
 def _stopped(run: Run) -> str:
@@ -130,3 +132,17 @@ def _stopped(run: Run) -> str:
         f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
         f"call could go past it; raise judge.spend.{name} and run {again}"
     )
+
+
+def _compared(usage: Usage, expected: Usage, price: PriceConfig) -> str:
+    """As `in_words`, each with how far it is from what was expected."""
+    parts = [f"{usage.calls:,} calls ({_off_by(usage.calls, expected.calls)})"]
+    if usage.calls and not usage.tokens:
+        return f"{parts[0]}; the endpoint reports no tokens"
+    parts += [f"{rounded(usage.tokens)} tokens ({_off_by(usage.tokens, expected.tokens)})"]
+    parts += [f"cost {money(usage.cost)} ({_off_by(usage.cost, expected.cost)})"] if price.known else []
+    return ", ".join(parts)
+
+
+def _off_by(actual: float, expected: float) -> str:
+    return f"{100 * (actual / expected - 1):+.0f}%" if expected else "nothing expected"

@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from longreward.commands.accounts import clock
+from longreward.text.amounts import clock
 
 _REFRESHES_PER_S = 4
 _BAR, _SPARK = 32, 24  # characters

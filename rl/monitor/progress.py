@@ -12,7 +12,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from longreward.commands.accounts import clock, money
+from longreward.text.amounts import clock, money
 from rl.monitor.live_view import Figure, View, window
 from rl.reward_functions import registry
 from rl.rollout.heldout_scores import Scores

@@ -19,8 +19,8 @@ import msgspec
 import ray
 
 from longreward import jsonlines
-from longreward.commands.accounts import clock
 from longreward.errors import ConfigError
+from longreward.text.amounts import clock
 from rl.config import RunConfig
 from rl.data.prompts import Label, rollout_id
 from rl.monitor.live_view import Figure, View

@@ -21,8 +21,8 @@ from typing import Any
 from rich.text import Text
 
 from longreward import jsonlines
-from longreward.commands.accounts import clock
 from longreward.errors import ConfigError
+from longreward.text.amounts import clock
 from rl.config import RunConfig
 from rl.errors import PartDiedError, StalledError
 from rl.offline.config import FinetuneConfig

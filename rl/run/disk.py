@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longreward.preflight.finding import Finding, Severity
+from longreward.text.amounts import file_size
 from rl.config import RunConfig
 from rl.run import judge_estimate
 
@@ -36,10 +37,10 @@ def findings(config: RunConfig, flags: Mapping[str, Any], prompts: int | None = 
         prompts = judge_estimate.count_prompts(config, flags)
     if prompts is not None:
         kept, needed, sizes = _needed(flags, parameters, judge_estimate.counts(flags, prompts)[1])
+    one, model_size, in_all, there = map(file_size, (*sizes, needed, free))
     sentence = (
-        f"{kept} checkpoint{'s' * (kept != 1)} of {size(sizes[0])} ({parameters:,} parameters: weights 2 bytes each, "
-        f"their fp32 copy and Adam's two moments 12) and the model, {size(sizes[1])}: {size(needed)} of {size(free)} "
-        f"free in {folder}"
+        f"{kept} checkpoint{'s' * (kept != 1)} of {one} ({parameters:,} parameters: weights 2 bytes each, "
+        f"their fp32 copy and Adam's two moments 12) and the model, {model_size}: {in_all} of {there} free in {folder}"
     )
     if needed > free:
         action = "free some, set run.dir to another disk, or lower openrlhf.ckpt.max_num"
@@ -93,14 +94,6 @@ def _parameters_in(path: Path) -> int:
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-
-
-def size(number: float) -> str:
-    """7.3 MB, 112 GB."""
-    for unit, bytes_ in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if number >= bytes_:
-            return f"{number / bytes_:.3g} {unit}"
-    return f"{number / 1e3:.3g} kB"
 
 
 def model_config(model: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from longreward.commands.accounts import in_words
 from longreward.config import PriceConfig
 from longreward.preflight.estimate import Estimate, estimate
+from longreward.text.amounts import in_words
 from rl.config import RunConfig
 from rl.data import prompt_files
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from longreward.commands.accounts import clock
 from longreward.errors import ConfigError
 from longreward.judge import offline
+from longreward.text.amounts import clock
 from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.monitor.live_view import Screen

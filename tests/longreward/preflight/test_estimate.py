@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, RewardConfig, Sample
-from longreward.commands.accounts import clock, duration, money, short
 from longreward.config import validate
 from longreward.preflight.estimate import Estimate, estimate, throughput
 from longreward.preflight.expected_calls import tokens_in
+from longreward.text.amounts import clock, duration, money, rounded
 from longreward.text.sentences import split_sentences
 
 QUERY = "What did the merchants sell?"
@@ -194,7 +194,7 @@ def test_what_decides_how_long_it_takes():
 
 
 def test_amounts_in_words():
-    assert [short(n) for n in (0, 9999, 10_000, 999_499, 999_500, 2.14e6, 3.5e9)] == (
+    assert [rounded(n) for n in (0, 9999, 10_000, 999_499, 999_500, 2.14e6, 3.5e9)] == (
         ["0", "9,999", "10k", "999k", "1M", "2.14M", "3.5B"]
     )
     assert [money(x) for x in (0, 1234.5, 0.5, 0.047, 0.003, 1e-6)] == (

@@ -16,6 +16,7 @@ from aiohttp import web
 from longreward.errors import ConfigError
 from longreward.preflight import judge_checks
 from longreward.preflight.judge_checks import KINDS
+from longreward.text.amounts import file_size
 from rl import config
 from rl.reward_functions import reward_model
 from rl.run import cluster, disk, preflight, session
@@ -275,8 +276,8 @@ def test_parameters_are_counted_with_and_without_weights(tmp_path):
 
 
 def test_the_sizes_that_are_told_are_short():
-    assert [disk.size(n) for n in (900, 7_266_560, 112e9, 1.12e12)] == ["0.9 kB", "7.27 MB", "112 GB", "1.12 TB"]
-    assert re.fullmatch(r"[\d.]+ GB", disk.size(5e10))
+    assert [file_size(n) for n in (900, 7_266_560, 112e9, 1.12e12)] == ["0.9 kB", "7.27 MB", "112 GB", "1.12 TB"]
+    assert re.fullmatch(r"[\d.]+ GB", file_size(5e10))
 
 
 def test_what_the_reward_cannot_do_in_this_run_is_told(load, monkeypatch, tmp_path):
