@@ -27,6 +27,10 @@ PY
 # What OpenRLHF imports without a GPU; flash-attn, bitsandbytes and pynvml need CUDA.
 openrlhf=(accelerate datasets einops jsonlines optree peft pylatexenc tensorboard torchdata torchmetrics wandb)
 DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[@]}" ".[dev,serve]"
+# verl's reward loop is tested with the real package. Without its dependencies: it wants another transformers, and what
+# the reward loop imports is named here. tensordict 0.10 is the newest that verl 0.9.1 takes.
+"${pip[@]}" install --no-deps "verl==0.9.1" "tensordict==0.10.0" "pyvers<0.2"
+"${pip[@]}" install codetiming hydra-core orjson
 {
   echo "# Every package of the CPU environment. Written by launch/lock.sh; change the pins there, not here."
   # triton is a gigabyte of GPU compiler that xgrammar names and that nothing here can use.

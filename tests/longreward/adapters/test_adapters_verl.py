@@ -11,9 +11,6 @@ import pytest
 from longreward import DIMENSIONS, ConfigError, InputError
 from longreward.adapters.verl import VoidRewardError, compute_score, compute_score_sync, compute_scores
 
-NOT_INSTALLED = "verl is not installed; pip install --no-deps verl==0.9.1 tensordict==0.10.0 hydra-core omegaconf "
-NOT_INSTALLED += "antlr4-python3-runtime==4.9.3 codetiming pyvers orjson"
-
 
 def arguments(row, **more):
     """As verl 0.9.1's reward managers call: keywords, and further entries in extra_info."""
@@ -85,13 +82,8 @@ def test_a_row_without_document_names_what_is_missing(rows):
     assert renamed == compute_score_sync(**arguments(rows[0]))
 
 
-@pytest.fixture(scope="module")
-def verl():
-    return pytest.importorskip("verl", reason=NOT_INSTALLED, exc_type=ImportError)
-
-
 @pytest.fixture
-def manager(verl):
+def manager():
     """verl's reward manager of that name, with the function of that name, by verl's own loader."""
     from omegaconf import OmegaConf
     from verl.trainer.ppo.reward import load_reward_manager
@@ -162,7 +154,7 @@ def test_verls_rate_limited_manager_makes_a_void_zero_as_we_warn(manager, failin
     assert void["reward_score"] == 0.0
 
 
-def test_verls_batch_manager_and_advantage_leave_a_void_out(verl, failing, rows):
+def test_verls_batch_manager_and_advantage_leave_a_void_out(failing, rows):
     import numpy as np
     import torch
     from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
@@ -181,7 +173,7 @@ def test_verls_batch_manager_and_advantage_leave_a_void_out(verl, failing, rows)
         assert advantages[0, 0] > 0 > advantages[2, 0] and torch.isfinite(advantages).all()
 
 
-def test_verls_advantage_of_an_answer_without_siblings_is_its_plain_score_as_we_warn(verl):
+def test_verls_advantage_of_an_answer_without_siblings_is_its_plain_score_as_we_warn():
     import numpy as np
     import torch
     from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage
@@ -190,7 +182,7 @@ def test_verls_advantage_of_an_answer_without_siblings_is_its_plain_score_as_we_
     assert left.tolist() == [[pytest.approx(7.0), pytest.approx(7.0)]]
 
 
-def test_verl_takes_the_documented_command_line(verl, tmp_path, rows):
+def test_verl_takes_the_documented_command_line(tmp_path, rows):
     from hydra import compose, initialize_config_module
     from verl.trainer.ppo.reward import get_custom_reward_fn
 
