@@ -1,4 +1,4 @@
-"""What the tutorial and the how-to pages tell to type works.
+"""What the tutorial, the guides and the how-to pages tell to type works.
 
 Commands of the library run here, one after the other as a reader would type them. Those that train are read here, with
 their configurations, and run whole by the end-to-end tests. What is marked as needing a cluster or a judge of one's own
@@ -24,9 +24,10 @@ from rl.run import command as command_line
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md"))]
+GUIDES = ("tutorial", "score", "judge", "train", "offline", "evaluate")
+PAGES = [*(DOCS / f"{name}.md" for name in GUIDES), *sorted((DOCS / "how-to").glob("*.md"))]
 MARKS = ("cluster", "judge")
-PROGRAMS = {"longreward", "python", "ray", "tail", "export"}
+PROGRAMS = {"longreward", "python", "ray", "tail", "export", "sbatch", "kubectl"}
 RUN_BY_E2E_TESTS = {"rl/train.py", "rl/dpo.py", "rl/sft.py", "rl/evaluate.py", "rl/doctor.py"}
 
 
@@ -42,7 +43,8 @@ class Command:
 
 def commands(page: Path) -> list[Command]:
     found = []
-    for block in re.findall(r"^ {4,6}(\S[^\n]*(?:\\\n[^\n]*)*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for block in re.findall(r"^ {4,6}(\S[^\n]*(?:\\\n[^\n]*)*)$", text, re.MULTILINE):
         line, _, comment = block.replace("\\\n", " ").partition(" # ")
         mark = comment.strip()
         assert mark in (*MARKS, ""), f"{page.name}: {block}: marked as {mark!r}"
@@ -128,11 +130,30 @@ def _as_a_runs_store(scored: Path, store: Path) -> None:
             file.write(json.dumps(about | total) + "\n")
 
 
+def test_the_example_in_python_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "score.md").read_text(encoding="utf-8"), re.DOTALL)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    total, score, status = done.stdout.split()
+    assert 0 <= float(total) <= 10 and 0 <= float(score) <= 10 and status == "ok"
+
+
 def test_every_picture_and_link_of_the_pages_is_there() -> None:
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            if link.startswith("http"):
+                continue
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page may end in, as GitHub makes it of the heading."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def test_the_configuration_reference_is_up_to_date() -> None:
