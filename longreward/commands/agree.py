@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from rich.console import Console
 
 from longreward import jsonlines
 from longreward.commands.accounts import table
+from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Pair, Pairs
 from longreward.commands.score import Run, fingerprint, score_samples
 from longreward.commands.score_display import print_run
@@ -23,6 +26,28 @@ _LOST = (
     "without --out nothing is kept: a run that ends early is paid again from the start; give --out SCORED.jsonl, or "
     "cache.path=..., to go on where it stopped"
 )
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Score both answers of each pair and tell how often the judge gives more to the answer that the human prefers, "
+        "per dimension and in total, with 95% intervals. Equal scores count half. A pair counts only where both "
+        "answers have a score; pairs that the human calls a tie do not count."
+    )
+    command.epilog = f"With --out a run that is started again continues where it stopped. {SETTINGS}"
+    pairs = "rows with idx (or id), context, query, and win_response, lose_response (the human prefers the first), or "
+    pairs += 'answer_a, answer_b, preference ("a", "b" or "tie")'
+    command.add_argument("input", type=Path, metavar="PAIRS.jsonl", help=pairs)
+    where = "where the scores go; without it they are not kept"
+    command.add_argument("--out", type=Path, metavar="SCORED.jsonl", help=where)
+    command.add_argument("--json", type=Path, metavar="FILE", help="the agreement, and each pair's scores, as JSON")
+    add_judge(command)
+    add_concurrency(command)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    config = reward_config(options, overrides)
+    return asyncio.run(agree_file(options.input, options.out, options.json, config, options.concurrency))
 
 
 async def agree_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from longreward.commands.options import SETTINGS, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
@@ -22,6 +24,22 @@ from longreward.text.amounts import duration, in_words, money, rounded
 
 _ABOUT = 7  # characters of the longest topic
 _STYLES = {Severity.OK: "green", Severity.NOTE: "yellow", Severity.PROBLEM: "bold red"}
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Ask every endpoint of the judge each kind of question, about right and wrong answers, and look at keys and "
+        "limits: some 16 short calls per endpoint. Exit code 1 where there is a problem. A training configuration has "
+        "a doctor of its own: python rl/doctor.py."
+    )
+    command.epilog = SETTINGS
+    add_judge(command)
+    about = "rows to be scored: are they readable, what will they take, and how long at the judge's measured pace"
+    command.add_argument("--input", type=Path, metavar="IN.jsonl", help=about)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    return check_reward(reward_config(options, overrides), options.input)
 
 
 def check_reward(config: RewardConfig, source: Path | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from longreward import jsonlines
 from longreward.commands.accounts import Account, caps, table
+from longreward.commands.options import add_judge, positive, reward_config
 from longreward.commands.rows import Rows
 from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
@@ -18,6 +20,47 @@ from longreward.preflight.estimate import Estimate, Throughput, estimate, throug
 from longreward.preflight.expected_calls import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 from longreward.schema import Sample
 from longreward.text.amounts import duration, money, rounded
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Tell the judge calls, tokens, cost and time that scoring a file will take. The judge is not asked. Rows "
+        "without an answer are prompts whose answers are yet to be written, as in training."
+    )
+    command.epilog = (
+        "Prices are judge.price.prompt_per_million=... and judge.price.completion_per_million=...; any other "
+        "setting can be given as section.key=value too."
+    )
+    command.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
+    add_judge(command)
+    answers = "answers to each prompt (default 1); answers in the file then do not count"
+    command.add_argument("--answers", type=positive, metavar="N", help=answers)
+    tokens = "length of an answer that is not written yet (default 300)"
+    command.add_argument("--answer-tokens", type=positive, default=300, metavar="T", help=tokens)
+    command.add_argument("--latency", type=_seconds, default=2.0, metavar="S", help="seconds per call (default 2)")
+    against = "scores of these answers: tell what they really took"
+    command.add_argument("--against", type=Path, metavar="OUT.jsonl", help=against)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    return estimate_file(
+        options.input,
+        reward_config(options, overrides),
+        answers_per_prompt=options.answers,
+        answer_tokens=options.answer_tokens,
+        latency_s=options.latency,
+        scored=options.against,
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 def estimate_file(

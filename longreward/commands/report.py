@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from longreward.errors import InputError
+from longreward.errors import ConfigError, InputError
 from longreward.report import sources
 from longreward.report.build import Built, build
 from longreward.text.amounts import duration, file_size
 
 _NAME = "report.html"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Write one self-contained page, which opens from disk: curves, every answer with the verdicts and evidence "
+        "behind its reward, alarms; several runs stand side by side. A run need not have ended."
+    )
+    command.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="run directories, or files of scores")
+    where = "the page (default report.html in the first RUN, or beside it)"
+    command.add_argument("--out", type=Path, metavar="FILE", help=where)
+    kept = "keep all that the judge said; else its replies are shortened where the page would pass 100 MB"
+    command.add_argument("--whole", action="store_true", help=kept)
+    rows = "the rows that a file of scores is about, which has no documents, questions and answers itself"
+    command.add_argument("--input", type=Path, metavar="IN.jsonl", help=rows)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    if overrides:
+        raise ConfigError(f"report takes no settings, found {' '.join(overrides)}; leave them out")
+    return report(options.paths, options.out, options.input, whole=options.whole)
 
 
 def report(paths: Sequence[Path], out: Path | None, inputs: Path | None, *, whole: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import json
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from longreward import jsonlines, prompts, store
 from longreward.commands.accounts import Account, caps, used_for
+from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import ProgressLine, judge_log, print_run, print_summary, warning_of_cap
 from longreward.config import JudgeConfig, RewardConfig
@@ -30,6 +32,23 @@ from longreward.text.amounts import in_words
 
 _HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
 _LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are long
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Score each answer on helpfulness, logicality, faithfulness and completeness (0-10). A run that is started "
+        "again continues where it stopped and asks again for what was void."
+    )
+    command.epilog = SETTINGS
+    command.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
+    command.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="where the scores go")
+    add_judge(command)
+    add_concurrency(command)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    config = reward_config(options, overrides)
+    return asyncio.run(score_file(options.input, options.out, config, options.concurrency))
 
 
 async def score_file(source: Path, out: Path, config: RewardConfig, concurrency: int) -> int:

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import importlib.util
 import sys
 
+from longreward.commands.options import add_judge, positive, server_config
 from longreward.errors import ConfigError
 from longreward.judge import offline
 from longreward.server.config import ServerConfig
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Serve the reward to OpenRLHF (--reward.remote_url http://HOST:PORT/get_reward) and others. Off loopback it "
+        "asks for the token in the environment variable LONGREWARD_SERVER_TOKEN. See docs/serve.md."
+    )
+    command.epilog = (
+        "Settings of the server stand under serve: in the YAML file. Any setting can be given as section.key=value, "
+        "for example serve.group_size=8."
+    )
+    add_judge(command)
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
+    command.add_argument("--port", type=_port, default=8400, metavar="N", help="default 8400; 0: any that is free")
+    workers = "processes (default 1, which is enough for some 1000 judge calls a second)"
+    command.add_argument("--workers", type=positive, default=1, metavar="N", help=workers)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    return serve(server_config(options, overrides), options.host, options.port, options.workers)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
+    return int(text)
 
 
 def serve(config: ServerConfig, host: str, port: int, workers: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from longreward.cli import _parser
+from longreward import cli
 from longreward.server.config import ServeConfig
 
 UNIT = Path(__file__).parents[2] / "launch" / "longreward-serve.service"
@@ -27,7 +27,7 @@ def service() -> configparser.SectionProxy:
 def test_the_command_is_one_that_the_cli_takes(service):
     python, *words = shlex.split(service["ExecStart"])
     assert python.endswith("/python") and words[:2] == ["-m", "longreward"]
-    assert _parser().parse_args(words[2:]).command == "serve"
+    assert cli.parser("serve").parse_args(words[2:]).command == "serve"
 
 
 def test_it_waits_for_everything_accepted_and_signals_the_parent_alone(service):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from longreward.cli import _parser
+from longreward import cli
 from rl.offline.config import load_any
 from rl.run import command as command_line
 
@@ -86,7 +86,7 @@ def test_options_and_configuration_are_understood(command: Command, monkeypatch:
     monkeypatch.chdir(ROOT)
     words = list(command.words[command.words.index("longreward") + 1 :]) if "longreward" in command.words else None
     if words is not None:
-        options, overrides = _parser().parse_known_args(words)
+        options, overrides = cli.parser(words[0]).parse_known_args(words)
         assert options.config.is_file() and not overrides
         return
     words = list(command.words[[word.startswith("rl/") for word in command.words].index(True) + 1 :])

@@ -1,0 +1,50 @@
+"""Options that several commands share, and the configuration that they give."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from longreward import config
+from longreward.config import RewardConfig
+from longreward.errors import ConfigError
+from longreward.server.config import ServerConfig
+
+SETTINGS = "Any setting can be given as section.key=value, for example judge.max_in_flight=64."
+
+
+def add_judge(command: argparse.ArgumentParser) -> None:
+    """The options that say which judge is asked, and how."""
+    command.add_argument("--config", type=Path, metavar="YAML", help="the reward's configuration")
+    command.add_argument("--judge", choices=["offline", "openai"], help="short for judge.kind=...")
+    command.add_argument("--base-url", metavar="URL", help="short for judge.base_url=...")
+    command.add_argument("--model", metavar="NAME", help="short for judge.model=...")
+
+
+def add_concurrency(command: argparse.ArgumentParser) -> None:
+    how_many = "answers in flight (default 64)"
+    command.add_argument("--concurrency", type=positive, default=64, metavar="N", help=how_many)
+
+
+def reward_config(options: argparse.Namespace, overrides: list[str]) -> RewardConfig:
+    """The reward's configuration from --config, the judge's options and `overrides`. ConfigError where it is wrong."""
+    return server_config(options, overrides).reward
+
+
+def server_config(options: argparse.Namespace, overrides: list[str]) -> ServerConfig:
+    """As `reward_config`, with the section `serve:`. All commands read one file, so all check what it says there."""
+    data = config.load_yaml(options.config) if options.config else {}
+    judge = data.setdefault("judge", {})
+    if not isinstance(judge, dict):
+        raise ConfigError(f"{options.config}: judge holds {judge!r}, not a section")
+    for key, value in (("kind", options.judge), ("base_url", options.base_url), ("model", options.model)):
+        if value is not None:
+            judge[key] = value
+    config.apply_overrides(data, overrides)
+    return config.validate(ServerConfig, data, str(options.config or "arguments"))
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
