@@ -46,7 +46,7 @@ def test_scoring_offline_uses_no_framework(tmp_path):
 def test_judge_workers_use_no_framework_of_training():
     pytest.importorskip("ray")
     code = (
-        "import sys; from rl import judge_workers\n"
+        "import sys; from rl.rollout import judge_workers\n"
         "print(judge_workers.token_spans('rl/toy/policy')('Ada met Bob')[0])\n"
         f"print([m for m in {(HEAVY[0], *HEAVY[2:6])} if m in sys.modules])"
     )
