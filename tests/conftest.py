@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -32,6 +33,9 @@ class JudgeServer:
     """The Authorization header of each request."""
     in_flight: int = 0
     most_in_flight: int = 0
+    waves: list[int] = field(default_factory=list)
+    """Requests that must have arrived before the first of them is answered, then before the first after these, ..."""
+    arrived: int = 0
     port: int = 0
 
     @property
@@ -51,6 +55,11 @@ class JudgeServer:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.latency)
+            if self.waves:
+                self.arrived += 1
+                goal = next(total for total in accumulate(self.waves) if total >= self.arrived)
+                while self.arrived < goal:
+                    await asyncio.sleep(0.01)
         finally:
             self.in_flight -= 1
         reply = self.script.get(kind, self._default(kind, prompt))

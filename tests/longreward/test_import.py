@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -23,10 +22,13 @@ def test_adapters_do_not_bring_the_trainers_that_they_are_for():
 
 
 def test_help_answers_at_once():
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-m", "longreward", "score", "--help"], check=True, capture_output=True)
-    # Generous against a loaded machine: what it must not do is import a framework, which takes many seconds.
-    assert time.monotonic() - started < 5
+    code = (
+        "import sys; from longreward import cli\n"
+        "try: cli.main(['score', '--help'])\n"
+        f"except SystemExit: print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    help_text, modules = subprocess.check_output([sys.executable, "-c", code], text=True).rsplit("\n", 2)[:2]
+    assert "--judge" in help_text and modules == "[]"
 
 
 def test_scoring_offline_uses_no_framework(tmp_path):

@@ -184,13 +184,12 @@ def test_a_stage_alone_works_on_what_is_there(pipeline, cluster, judged):
     launcher, _ = cluster
     _, _, run, _ = pipeline
     before = training_answers(run)
-    started = time.monotonic()
-    code, output = launcher.run(*words(launcher, "killed", *judged, "--stage", "pair", "pair.min_margin=2"))
+    nowhere = "ray.address=127.0.0.1:1"  # pairing needs neither Ray nor an engine
+    code, output = launcher.run(*words(launcher, "killed", *judged, "--stage", "pair", "pair.min_margin=2", nowhere))
     assert code == 0, output
     rows = [row for _, row in jsonlines.read(run / "pairs" / "long.jsonl")]
     assert all(row["chosen_score"] - row["rejected_score"] > 2 for row in rows)
     assert training_answers(run) == before
-    assert time.monotonic() - started < 60, "pairing needs neither Ray nor an engine"
 
 
 def test_it_left_nothing_on_the_cluster(pipeline, cluster):

@@ -192,14 +192,12 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
 
 def test_too_few_gpus_are_told_at_once(submitted, cluster):
     launcher, address = cluster
-    started = time.monotonic()
     code, output = launcher.train(
         *["openrlhf.train.colocate_all=false", "openrlhf.vllm.num_engines=3"], timeout=90, RAY_ADDRESS=address
     )
     assert code == 2
     assert "the run needs 5 GPUs (1 learners + 1 reference + 3 vLLM engines) and Ray has 4" in output
     assert "Traceback" not in output and len(output.strip().splitlines()) == 1, output
-    assert time.monotonic() - started < 120
 
 
 def test_the_job_left_nothing_on_the_cluster(submitted, cluster):

