@@ -36,6 +36,7 @@ class JudgeServer:
     waves: list[int] = field(default_factory=list)
     """Requests that must have arrived before the first of them is answered, then before the first after these, ..."""
     arrived: int = 0
+    arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
     port: int = 0
 
     @property
@@ -56,10 +57,7 @@ class JudgeServer:
         try:
             await asyncio.sleep(self.latency)
             if self.waves:
-                self.arrived += 1
-                goal = next(total for total in accumulate(self.waves) if total >= self.arrived)
-                while self.arrived < goal:
-                    await asyncio.sleep(0.01)
+                await self._wave()
         finally:
             self.in_flight -= 1
         reply = self.script.get(kind, self._default(kind, prompt))
@@ -70,6 +68,13 @@ class JudgeServer:
         if isinstance(reply, web.StreamResponse):
             return reply
         return web.json_response(completion(reply))
+
+    async def _wave(self) -> None:
+        async with self.arrival:
+            self.arrived += 1
+            goal = next(total for total in accumulate(self.waves) if total >= self.arrived)
+            self.arrival.notify_all()
+            await self.arrival.wait_for(lambda: self.arrived >= goal)
 
     def _default(self, kind: str, prompt: str) -> str:
         if kind == "statements":

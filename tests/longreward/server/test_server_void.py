@@ -22,8 +22,7 @@ def config(judge, **serve):
 
 @pytest.fixture
 def judge(judge_server):
-    """Rates an answer by the number in it; one with `broken` gets no verdict, one with `slow` gets it when nobody waits any
-    more."""
+    """Rates an answer by the number in it. One with `broken` gets no verdict, one with `slow` gets it far too late."""
 
     def rate(prompt: str, number: int) -> object:
         answer = prompt.rpartition("<answer>")[2]
