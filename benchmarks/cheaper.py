@@ -58,7 +58,7 @@ class Counting:
         self.characters = 0
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
-        self.calls[request.prompt] += 1
+        self.calls[request.kind] += 1
         self.characters += len(request.text())
         return await self._judge.ask(request, document=document)
 

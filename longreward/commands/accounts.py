@@ -35,10 +35,10 @@ class Account:
         for name, detail in row["detail"].items():
             calls = detail.get("calls", [])
             # A verdict of the answer's own call about several statements is not one that others paid for.
-            own = {call.get("text") for call in calls if call["kind"] == VerifyStatements.prompt}
+            own = {call.get("text") for call in calls if call["kind"] == VerifyStatements.kind}
             for call in [*calls, *(statement["call"] for statement in detail.get("statements", []))]:
                 self.dimensions[name] += _usage(call, "usage", self._price)
-                in_own_call = call["kind"] == VerifyStatements.prompt and call.get("text") in own
+                in_own_call = call["kind"] == VerifyStatements.kind and call.get("text") in own
                 if "status" not in call and not (call.get("source") == "shared" and in_own_call):
                     self.sources[call.get("source", "judge")] += 1
 

@@ -17,9 +17,9 @@ from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
-from longreward.preflight.expected_calls import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 from longreward.schema import Sample
 from longreward.text.amounts import duration, money, rounded
+from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

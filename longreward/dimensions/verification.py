@@ -108,7 +108,7 @@ class Verification:
         return Statement(text=text, support=found.support, evidence=found.evidence, call=call)
 
     async def _read_off(self, text: str) -> _Verified:
-        call = JudgeCall(kind=VerifyStatement.prompt, source="document", detail="a sentence of the document")
+        call = JudgeCall(kind=VerifyStatement.kind, source="document", detail="a sentence of the document")
         return _Verified([Statement(text=text, support=1.0, evidence=await self._document.evidence(text), call=call)])
 
     async def _ask_one(self, text: str) -> _Verified:

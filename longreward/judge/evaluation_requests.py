@@ -38,7 +38,7 @@ class GradeRequest(EvaluationRequest[float]):
 class RateAgainstReference(GradeRequest):
     """Does the answer say what the reference says on the question? 1, 2 or 3."""
 
-    prompt: ClassVar[str] = "evaluate_qa"
+    kind: ClassVar[str] = "evaluate_qa"
     highest: ClassVar[int] = 3
     query: str
 
@@ -53,7 +53,7 @@ class RateAgainstReference(GradeRequest):
 class RateSummary(GradeRequest):
     """How good is the summary beside a reference summary? 1, 2, 3, 4 or 5. The judge does not see the question."""
 
-    prompt: ClassVar[str] = "evaluate_summary"
+    kind: ClassVar[str] = "evaluate_summary"
     highest: ClassVar[int] = 5
 
     def fields(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ class RateSummary(GradeRequest):
 class RateChat(GradeRequest):
     """How good is the answer beside the reference and other answers with their scores? 1..10, decimals allowed."""
 
-    prompt: ClassVar[str] = "evaluate_chat"
+    kind: ClassVar[str] = "evaluate_chat"
     highest: ClassVar[int] = 10
     query: str
     examples: Sequence[tuple[str, float]]
@@ -92,7 +92,7 @@ class RateChat(GradeRequest):
 class CompareAnswers(EvaluationRequest[Preference]):
     """Which of two answers serves the user better, the first ("A"), the second ("B") or neither ("tie")?"""
 
-    prompt: ClassVar[str] = "evaluate_pair"
+    kind: ClassVar[str] = "evaluate_pair"
     query: str
     first: str
     second: str

@@ -47,7 +47,7 @@ class OfflineJudge:
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         value: Any = self._answer(request)
-        return Verdict(value, JudgeCall(kind=request.prompt, attempts=1))
+        return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
 
     def stats(self) -> dict[str, float]:
         return {}

@@ -1,34 +1,44 @@
-"""The questions LongReward asks a judge (paper, section 3), each with its material and the parser of its reply."""
+"""The questions LongReward asks a judge (paper, section 3): each knows its material, its parser and its own facts.
+
+`REQUESTS` lists them all. What a person, an estimate or a check needs to know of a kind of question is in its class.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from longreward import prompts
 from longreward.judge import verdicts
 from longreward.prompts import Language
+from longreward.schema import Dimension
+from longreward.text.sentences import split_sentences
 from longreward.text.shorten import better_half, without_middle
+from longreward.text.tokens import text_of, tokens_in
 
 T = TypeVar("T")
+
+Measure = Literal["answers", "answer_text", "document_text"]
+"""What the number of calls grows with: the number of answers, their length, or the documents' length."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest(ABC, Generic[T]):
     """A question to the judge. Subclasses name their prompt, fill its fields and read the reply."""
 
-    prompt: ClassVar[str]
+    kind: ClassVar[str]
+    """The prompt's name. Rows, logs and the header `X-LongReward-Request` show it."""
     version: ClassVar[str] = prompts.VERSION
-    """That of the group of prompts which `prompt` belongs to; part of the cache key."""
+    """The version of the group of prompts which this prompt belongs to; part of the cache key."""
     goes_first: ClassVar[bool] = False
     """Other questions wait for the reply, so this one goes before those that nothing waits for."""
     language: Language
 
     @abstractmethod
     def fields(self) -> dict[str, str]:
-        """The prompt's placeholders."""
+        """The prompt's placeholders, each with its material."""
 
     @abstractmethod
     def parse(self, text: str) -> T:
@@ -36,7 +46,7 @@ class JudgeRequest(ABC, Generic[T]):
 
     def text(self) -> str:
         """The whole user message."""
-        return prompts.render(self.prompt, self.language, **self.fields())
+        return prompts.render(self.kind, self.language, **self.fields())
 
     def shrunk(self) -> Self | None:
         """The same question with about half its material, for a judge whose context is too short; None where nothing
@@ -45,10 +55,29 @@ class JudgeRequest(ABC, Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class RateHelpfulness(JudgeRequest[float]):
-    """Does the answer serve the question? 0..10. The judge does not see the document."""
+class RewardRequest(JudgeRequest[T]):
+    """A question that the reward depends on. What a reply is like is known only afterwards: the typical ones stand for
+    judges that do not reason first."""
 
-    prompt: ClassVar[str] = "helpfulness"
+    dimension: ClassVar[Dimension]
+    label: ClassVar[str]
+    """What people call this kind of question."""
+    grows_with: ClassVar[Measure] = "answers"
+
+    @abstractmethod
+    def typical_value(self) -> T:
+        """A value such as judges give, for an estimate of what will be asked."""
+
+    @abstractmethod
+    def typical_tokens(self) -> float:
+        """The length of a typical reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateAnswer(RewardRequest[float]):
+    """A rating of an answer, 0..10."""
+
+    reply_tokens: ClassVar[float]
     query: str
     answer: str
 
@@ -58,19 +87,40 @@ class RateHelpfulness(JudgeRequest[float]):
     def parse(self, text: str) -> float:
         return verdicts.parse_rating(text)
 
+    def typical_value(self) -> float:
+        return 7.0
+
+    def typical_tokens(self) -> float:
+        return self.reply_tokens
+
 
 @dataclass(frozen=True, slots=True)
-class RateLogicality(RateHelpfulness):
+class RateHelpfulness(RateAnswer):
+    """Does the answer serve the question? 0..10. The judge does not see the document."""
+
+    kind: ClassVar[str] = "helpfulness"
+    dimension: ClassVar[Dimension] = "helpfulness"
+    label: ClassVar[str] = "helpfulness"
+    reply_tokens: ClassVar[float] = 90  # two to four sentences and a number
+
+
+@dataclass(frozen=True, slots=True)
+class RateLogicality(RateAnswer):
     """Does the answer contradict itself or derive wrongly? 0..10. The judge does not see the document."""
 
-    prompt: ClassVar[str] = "logicality"
+    kind: ClassVar[str] = "logicality"
+    dimension: ClassVar[Dimension] = "logicality"
+    label: ClassVar[str] = "logicality"
+    reply_tokens: ClassVar[float] = 90
 
 
 @dataclass(frozen=True, slots=True)
-class ListStatements(JudgeRequest[list[str]]):
+class ListStatements(RewardRequest[list[str]]):
     """The factual statements of the answer, possibly none."""
 
-    prompt: ClassVar[str] = "statements"
+    kind: ClassVar[str] = "statements"
+    dimension: ClassVar[Dimension] = "faithfulness"
+    label: ClassVar[str] = "statements"
     goes_first: ClassVar[bool] = True
     query: str
     answer: str
@@ -81,12 +131,26 @@ class ListStatements(JudgeRequest[list[str]]):
     def parse(self, text: str) -> list[str]:
         return verdicts.parse_statements(text)
 
+    def typical_value(self) -> list[str]:
+        """Each sentence, once: what `parse` drops is not counted either."""
+        sentences: dict[str, str] = {}
+        for sentence in split_sentences(self.answer):
+            sentences.setdefault(" ".join(sentence.casefold().split()), sentence)
+        return list(sentences.values())
+
+    def typical_tokens(self) -> float:
+        # A statement is its sentence with names in place of pronouns, between two tags of 8 tokens together.
+        return 1.1 * tokens_in(self.answer) + 8 * len(split_sentences(self.answer))
+
 
 @dataclass(frozen=True, slots=True)
-class VerifyStatement(JudgeRequest[float]):
+class VerifyStatement(RewardRequest[float]):
     """Does the evidence support the statement? 1, 0.5 or 0."""
 
-    prompt: ClassVar[str] = "verify"
+    kind: ClassVar[str] = "verify"
+    dimension: ClassVar[Dimension] = "faithfulness"
+    label: ClassVar[str] = "verification"
+    grows_with: ClassVar[Measure] = "answer_text"
     statement: str
     evidence: Sequence[str]
 
@@ -96,16 +160,25 @@ class VerifyStatement(JudgeRequest[float]):
     def parse(self, text: str) -> float:
         return verdicts.parse_support(text)
 
+    def typical_value(self) -> float:
+        return 1.0
+
+    def typical_tokens(self) -> float:
+        return 60  # one to three sentences and a verdict
+
     def shrunk(self) -> VerifyStatement | None:
         evidence = _half_of_evidence(self.evidence, [self.statement])
         return replace(self, evidence=evidence) if evidence else None
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyStatements(JudgeRequest[list[float]]):
+class VerifyStatements(RewardRequest[list[float]]):
     """Does the evidence support each of the statements? 1, 0.5 or 0 for each, in their order."""
 
-    prompt: ClassVar[str] = "verify_many"
+    kind: ClassVar[str] = "verify_many"
+    dimension: ClassVar[Dimension] = "faithfulness"
+    label: ClassVar[str] = "verification of several statements"
+    grows_with: ClassVar[Measure] = "answer_text"
     statements: Sequence[str]
     evidence: Sequence[str]
 
@@ -117,16 +190,25 @@ class VerifyStatements(JudgeRequest[list[float]]):
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_supports(text, len(self.statements))
 
+    def typical_value(self) -> list[float]:
+        return [1.0] * len(self.statements)
+
+    def typical_tokens(self) -> float:
+        return 35 * len(self.statements)  # a line for each
+
     def shrunk(self) -> VerifyStatements | None:
         evidence = _half_of_evidence(self.evidence, self.statements)
         return replace(self, evidence=evidence) if evidence else None
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractRelevant(JudgeRequest[str | None]):
+class ExtractRelevant(RewardRequest[str | None]):
     """What in one chunk of the document bears on the question; None where nothing does."""
 
-    prompt: ClassVar[str] = "extract"
+    kind: ClassVar[str] = "extract"
+    dimension: ClassVar[Dimension] = "completeness"
+    label: ClassVar[str] = "extraction"
+    grows_with: ClassVar[Measure] = "document_text"
     goes_first: ClassVar[bool] = True
     query: str
     chunk: str
@@ -137,29 +219,46 @@ class ExtractRelevant(JudgeRequest[str | None]):
     def parse(self, text: str) -> str | None:
         return verdicts.parse_extraction(text)
 
+    def typical_value(self) -> str | None:
+        return text_of(self.typical_tokens(), like=self.chunk)
+
+    def typical_tokens(self) -> float:
+        # A few sentences: nothing in most chunks, a page in some.
+        return min(150, tokens_in(self.chunk))
+
     def shrunk(self) -> ExtractRelevant | None:
         chunk = without_middle(self.chunk)
         return replace(self, chunk=chunk) if len(chunk) < len(self.chunk) else None
 
 
 @dataclass(frozen=True, slots=True)
-class RateCompleteness(JudgeRequest[float]):
+class RateCompleteness(RateAnswer):
     """Does the answer cover what the document holds on the question? 0..10, judged against the extractions."""
 
-    prompt: ClassVar[str] = "completeness"
-    query: str
-    answer: str
+    kind: ClassVar[str] = "completeness"
+    dimension: ClassVar[Dimension] = "completeness"
+    label: ClassVar[str] = "completeness"
+    reply_tokens: ClassVar[float] = 150  # longer than other ratings: it names the points covered and missing
     extractions: Sequence[str]
 
     def fields(self) -> dict[str, str]:
         return {"extractions": _passages(self.extractions), "query": self.query, "answer": self.answer}
 
-    def parse(self, text: str) -> float:
-        return verdicts.parse_rating(text)
-
     def shrunk(self) -> RateCompleteness | None:
         extractions = [without_middle(text) for text in self.extractions]
         return replace(self, extractions=extractions) if extractions != list(self.extractions) else None
+
+
+REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
+    RateHelpfulness,
+    RateLogicality,
+    ListStatements,
+    VerifyStatement,
+    VerifyStatements,
+    ExtractRelevant,
+    RateCompleteness,
+)
+"""Every kind of question that a reward asks."""
 
 
 def _half_of_evidence(evidence: Sequence[str], statements: Sequence[str]) -> list[str]:

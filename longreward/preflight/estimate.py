@@ -14,30 +14,13 @@ from pydantic import Field
 
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
-from longreward.judge.requests import (
-    ExtractRelevant,
-    ListStatements,
-    RateCompleteness,
-    RateHelpfulness,
-    RateLogicality,
-    VerifyStatement,
-    VerifyStatements,
-)
-from longreward.preflight.expected_calls import ASCII_BYTES_PER_TOKEN, Material, requests_about, size_in, tokens_in
+from longreward.judge.requests import REQUESTS
+from longreward.preflight.expected_calls import Material, requests_about
 from longreward.schema import Record, Sample, Usage
 from longreward.text.sentences import says_nothing
+from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, size_in, tokens_in
 
-_DIMENSION_OF = {
-    RateHelpfulness.prompt: "helpfulness",
-    RateLogicality.prompt: "logicality",
-    ListStatements.prompt: "faithfulness",
-    VerifyStatement.prompt: "faithfulness",
-    VerifyStatements.prompt: "faithfulness",
-    ExtractRelevant.prompt: "completeness",
-    RateCompleteness.prompt: "completeness",
-}
-_GROWS_WITH = {ExtractRelevant.prompt: "context", VerifyStatement.prompt: "text", VerifyStatements.prompt: "text"}
-"""What the calls of a kind are in proportion to, a field of `_Size`; the others to `answers`."""
+_BY_KIND = {request.kind: request for request in REQUESTS}
 
 
 class Estimate(Usage):
@@ -110,14 +93,14 @@ def estimate(
     tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
     for material in documents.sample:
         for request, completion, times in requests_about(material, config, answer_tokens):
-            tally = tallies[request.prompt]
+            tally = tallies[request.kind]
             tally.calls += times
             tally.prompt_tokens += times * tokens_in(request.text())
             tally.completion_tokens += times * min(completion, config.judge.max_tokens)
 
     dimensions = {str(name): Usage() for name in config.needed}
     for kind, tally in tallies.items():
-        dimensions[_DIMENSION_OF[kind]] += tally.usage(documents.factor(kind), config.judge)
+        dimensions[_BY_KIND[kind].dimension] += tally.usage(documents.factor(kind), config.judge)
     return Estimate(
         **sum(dimensions.values(), Usage()).model_dump(),
         answers=documents.whole.answers,
@@ -168,11 +151,11 @@ class _Size:
     """How much there is, in all or in one document."""
 
     documents: int = 0
-    context: int = 0
+    document_text: int = 0
     """Bytes."""
     answers: int = 0
-    text: float = 0
-    """Bytes of the answers."""
+    answer_text: float = 0
+    """Bytes."""
 
 
 @dataclass
@@ -215,7 +198,7 @@ class _Documents:
 
     def factor(self, kind: str) -> float:
         """By what to multiply what the sample needs of a kind of call, to get to the whole."""
-        measure = _GROWS_WITH.get(kind, "answers")
+        measure = _BY_KIND[kind].grows_with
         sampled = sum(getattr(material.size, measure) for material in self._kept.values())
         return getattr(self.whole, measure) / sampled if sampled else 0.0
 
@@ -229,9 +212,9 @@ class _Documents:
         material = self._kept.get(key)
         for size in (self.whole, material.size if material else _Size()):
             size.documents += new
-            size.context += size_in(context) if new else 0
+            size.document_text += size_in(context) if new else 0
             size.answers += answers
-            size.text += text
+            size.answer_text += text
         return material
 
     def _keep(self, key: int, material: _Kept) -> None:

@@ -28,12 +28,8 @@ from longreward.judge.requests import (
 )
 from longreward.text.chunking import chunk
 from longreward.text.sentences import split_sentences
+from longreward.text.tokens import tokens_in
 from longreward.text.verbatim import normal_form, stated_sentences
-
-ASCII_BYTES_PER_TOKEN = 4.2
-"""English prose with its markup, in the vocabularies of 100k to 200k tokens that judges have."""
-OTHER_BYTES_PER_TOKEN = 3.0
-"""Chinese: one character of three bytes. Newer vocabularies need fewer tokens: this is on the safe side."""
 
 RATING_TOKENS = 90
 """A reply to helpfulness or logicality: two to four sentences and a number."""
@@ -81,17 +77,6 @@ def requests_about(material: Material, config: RewardConfig, answer_tokens: int)
     An answer that is not written yet is taken to have `answer_tokens` tokens.
     """
     return _Graph(material, config, answer_tokens).requests()
-
-
-def tokens_in(text: str) -> float:
-    """About how many tokens a judge counts in a text."""
-    plain = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
-    return plain / ASCII_BYTES_PER_TOKEN + (size_in(text) - plain) / OTHER_BYTES_PER_TOKEN
-
-
-def size_in(text: str) -> int:
-    """Bytes in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 class _Graph:

@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from longreward.config import EndpointConfig, JudgeConfig, RewardConfig
@@ -22,29 +22,17 @@ from longreward.errors import Reason
 from longreward.judge import Verdict, make_judge, offline
 from longreward.judge.engine.limits import REFUSES_US
 from longreward.judge.requests import (
-    ExtractRelevant,
-    JudgeRequest,
-    ListStatements,
+    REQUESTS,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
+    RewardRequest,
     VerifyStatement,
     VerifyStatements,
 )
 from longreward.preflight.finding import Finding, Severity
 from longreward.prompts import Language
-from longreward.schema import Dimension, JudgeCall, Usage
-
-KINDS = {
-    RateHelpfulness.prompt: "helpfulness",
-    RateLogicality.prompt: "logicality",
-    ListStatements.prompt: "statements",
-    VerifyStatement.prompt: "verification",
-    VerifyStatements.prompt: "verification of several statements",
-    ExtractRelevant.prompt: "extraction",
-    RateCompleteness.prompt: "completeness",
-}
-"""A request's `prompt` -> what people call that kind of question."""
+from longreward.schema import JudgeCall, Usage
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 _LONGEST_CHECK_S = 120  # seconds: where our own limits let only a few questions a minute through, not all are asked
@@ -58,12 +46,12 @@ _SLOW = 0.5  # of the time an attempt may take
 class Asked:
     """A question of the check and what came of it; None where the time ended before it was asked or answered."""
 
-    request: JudgeRequest[Any]
+    request: RewardRequest[Any]
     verdict: Verdict[Any] | None
 
     @property
     def kind(self) -> str:
-        return KINDS[self.request.prompt]
+        return self.request.label
 
     @property
     def call(self) -> JudgeCall:
@@ -93,7 +81,7 @@ class JudgeCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class _Material:
+class _Example:
     """A document so short that every judge can tell a right answer about it from a wrong one."""
 
     passage: str
@@ -102,14 +90,14 @@ class _Material:
     wrong: str
 
 
-_MATERIAL: dict[Language, _Material] = {
-    "en": _Material(
+_EXAMPLES: dict[Language, _Example] = {
+    "en": _Example(
         "Mara sold 40 crates of copper to Otto in Lisbon. It rained all day. Lena bought apples from Karl in Rome.",
         "What did Mara sell to Otto, and where?",
         "Mara sold 40 crates of copper to Otto in Lisbon.",
         "Karl bought 12 ships from Lena in Oslo.",
     ),
-    "zh": _Material(
+    "zh": _Example(
         "玛拉在里斯本把40箱铜卖给了奥托。那天一直下雨。莉娜在罗马向卡尔买了苹果。",
         "玛拉卖给奥托什么？在哪里？",
         "玛拉在里斯本把40箱铜卖给了奥托。",
@@ -123,36 +111,41 @@ _CONTRADICTORY = (
 )
 
 
-def questions(config: RewardConfig, language: Language = "en") -> list[JudgeRequest[Any]]:
+def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
     """One short question of each kind that this reward asks: six, if every dimension has a weight, and one more where
     several statements are verified in a call."""
-    m = _MATERIAL[language]
-    rating = (language, m.query, m.right)
-    faithfulness: list[JudgeRequest[Any]] = [ListStatements(*rating), VerifyStatement(language, m.right, [m.passage])]
-    if config.faithfulness.statements_per_call > 1:
-        faithfulness.append(VerifyStatements(language, [m.right, m.wrong], [m.passage]))
-    by_dimension: dict[Dimension, list[JudgeRequest[Any]]] = {
-        "helpfulness": [RateHelpfulness(*rating)],
-        "logicality": [RateLogicality(*rating)],
-        "faithfulness": faithfulness,
-        "completeness": [
-            ExtractRelevant(language, m.query, m.passage),
-            RateCompleteness(*rating, [m.right]),
-        ],
-    }
-    return [request for name in config.needed for request in by_dimension[name]]
+    asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
+    if config.faithfulness.statements_per_call == 1:
+        asked = [kind for kind in asked if kind is not VerifyStatements]
+    return [_about_example(kind, language) for kind in asked]
 
 
-def _wrong_answers(config: RewardConfig) -> list[JudgeRequest[Any]]:
+def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
     """Questions as in `questions`, about answers that are blatantly wrong in just what the question is about."""
-    m = _MATERIAL["en"]
-    by_dimension: dict[Dimension, JudgeRequest[Any]] = {
-        "helpfulness": RateHelpfulness("en", m.query, _BESIDE_THE_POINT),
-        "logicality": RateLogicality("en", m.query, _CONTRADICTORY),
-        "faithfulness": VerifyStatement("en", m.wrong, [m.passage]),
-        "completeness": RateCompleteness("en", m.query, m.wrong, [m.right]),
+    wrong = _EXAMPLES["en"].wrong
+    changes: dict[type[RewardRequest[Any]], dict[str, str]] = {
+        RateHelpfulness: {"answer": _BESIDE_THE_POINT},
+        RateLogicality: {"answer": _CONTRADICTORY},
+        VerifyStatement: {"statement": wrong},
+        RateCompleteness: {"answer": wrong},
     }
-    return [by_dimension[name] for name in config.needed]
+    return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind.dimension in config.needed]
+
+
+def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes: str) -> RewardRequest[Any]:
+    """A question of this kind about the example's right answer, with `changes` to its material."""
+    example = _EXAMPLES[language]
+    material: dict[str, Any] = {
+        "language": language,
+        "query": example.query,
+        "answer": example.right,
+        "statement": example.right,
+        "statements": [example.right, example.wrong],
+        "evidence": [example.passage],
+        "chunk": example.passage,
+        "extractions": [example.right],
+    } | changes
+    return kind(**{field.name: material[field.name] for field in fields(kind)})
 
 
 def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:
@@ -162,7 +155,7 @@ def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:
 
 
 async def ask(
-    judge: JudgeConfig, requests: Sequence[JudgeRequest[Any]], call_s: float, within_s: float | None = None
+    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float | None = None
 ) -> list[Asked]:
     """Ask all at once, within the judge's own limits: replies are waited for `call_s` seconds at most, and what those
     limits still hold back after `within_s` (`call_s` if None) is not asked.
@@ -190,7 +183,7 @@ async def ask(
 
 
 async def _ask_once(
-    judge: JudgeConfig, requests: Sequence[JudgeRequest[Any]], call_s: float, within_s: float
+    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float
 ) -> list[Asked]:
     """A single attempt each, by a judge of its own: its next ones would wait until an endpoint that failed is tried
     again, ever later, one call at a time."""
@@ -275,9 +268,9 @@ async def _check_endpoint(config: RewardConfig, judge: JudgeConfig) -> tuple[lis
     more: list[Asked] = []
     if any(one.ok for one in asked):
         # After the first round, whose seconds are measured with only a handful of calls under way.
-        kinds = {one.request.prompt for one in asked if one.ok}
-        further = [*_wrong_answers(config), *questions(config, "zh")]
-        more = await ask(judge, [request for request in further if request.prompt in kinds], call_s, within_s)
+        kinds = {one.request.kind for one in asked if one.ok}
+        further = [*wrong_answers(config), *questions(config, "zh")]
+        more = await ask(judge, [request for request in further if request.kind in kinds], call_s, within_s)
     usage = sum((one.call.usage for one in (*asked, *more) if one.verdict is not None), Usage())
     first = [one.call for one in asked if one.ok]
     seconds = [call.seconds for call in first if call.attempts == 1]
@@ -300,7 +293,7 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
         yield Finding(Severity.NOTE, "judge", sentence, "see `limits` below")
     if good:
         yield from _pace_findings(judge, url, good, len(asked))
-    english = {one.request.prompt: one for one in good}
+    english = {one.request.kind: one for one in good}
     yield from _weak(judge, url, english, [one for one in more if one.request.language == "en"])
     for language, about, action in (
         ("en", "a wrong answer", "such answers would be void now and then; see `void` in the run"),
@@ -340,7 +333,7 @@ def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Seque
     """Where an answer that is blatantly wrong fares no worse than a right one."""
     fooled = []
     for one in wrong:
-        other = right.get(one.request.prompt)
+        other = right.get(one.request.kind)
         if other is None or not one.ok:
             continue
         bad, good = _value(one), _value(other)

@@ -240,7 +240,7 @@ def test_every_prompt_is_attacked_and_read_rightly() -> None:
     for case in CASES:
         asked = requests(case, case.good, case.document)
         names = {*prompts.NAMES, *prompts.EVALUATION_NAMES}
-        assert {request.prompt for request in asked} == names, "attack the new prompt in `requests` too"
+        assert {request.kind for request in asked} == names, "attack the new prompt in `requests` too"
         for request in asked:
             assert read(request.text()).material == [value.strip("\n") for value in request.fields().values()]
 

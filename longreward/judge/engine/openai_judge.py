@@ -122,18 +122,18 @@ class OpenAIJudge:
                     pass  # the parser has become stricter since: ask again
                 else:
                     call = JudgeCall(
-                        kind=request.prompt, text=kept["text"], source="cache", shrunk=bool(kept.get("shrunk"))
+                        kind=request.kind, text=kept["text"], source="cache", shrunk=bool(kept.get("shrunk"))
                     )
                     return Verdict(value, call)
         verdict = await self._judge(request, prompt, document)
         if verdict.ok and self._cache is not None:
-            self._cache.put(key, {"kind": request.prompt, "text": verdict.call.text, "shrunk": verdict.call.shrunk})
+            self._cache.put(key, {"kind": request.kind, "text": verdict.call.text, "shrunk": verdict.call.shrunk})
         return verdict
 
     async def _judge(self, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
         """Attempts until there is a verdict or no hope for one within the call's deadline."""
         loop = asyncio.get_running_loop()
-        call = JudgeCall(kind=request.prompt)
+        call = JudgeCall(kind=request.kind)
         retries = Retries(self._config)
         clock: _Clock | None = None
         value: T | None = None
@@ -153,7 +153,7 @@ class OpenAIJudge:
             sent = loop.time()
             failed_at = permit.endpoint
             try:
-                reply = await self._attempt(permit, request.prompt, prompt, retries, call, clock.left)
+                reply = await self._attempt(permit, request.kind, prompt, retries, call, clock.left)
                 call.text = reply.text
                 value = request.parse(reply.text)
                 call.status, call.detail = "ok", ""
@@ -207,7 +207,7 @@ class OpenAIJudge:
         self, request: JudgeRequest[Any], prompt: str, document: str, retries: Retries, failed_at: Endpoint | None
     ) -> Permit:
         size = len(prompt.encode())
-        completion = min(self._tokens.completion(request.prompt), retries.max_tokens)
+        completion = min(self._tokens.completion(request.kind), retries.max_tokens)
 
         def most() -> Amount:
             return self.endpoints.spend.amount(self._tokens.most_for_prompt(size), retries.max_tokens)

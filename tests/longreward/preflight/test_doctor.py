@@ -14,10 +14,11 @@ from rich.console import Console
 from longreward.cli import main
 from longreward.commands.doctor import show
 from longreward.config import RewardConfig, validate
+from longreward.judge.requests import REQUESTS
 from longreward.preflight import judge_checks
 from longreward.preflight.finding import Finding, Severity
-from longreward.preflight.judge_checks import KINDS
 
+LABELS = {request.kind: request.label for request in REQUESTS}
 SIX = {"helpfulness", "logicality", "statements", "verify", "extract", "completeness"}
 RIGHT, WRONG = "Mara sold 40 crates of copper", ("Rain is water", "never sold anything", "Karl bought 12 ships")
 
@@ -82,7 +83,7 @@ def test_a_reply_that_cannot_be_read_is_shown_with_its_kind_and_endpoint(examine
     code, lines = examine(good_judge)
     assert code == 1 and lines[-1].startswith("1 problem, ")
     (line,) = told(lines, "problem", "judge")
-    assert good_judge.url in line and KINDS[kind] in line
+    assert good_judge.url in line and LABELS[kind] in line
     if kind != "extract":
         assert "I would say" in line and "no verdict at all" in line and len(line) < 600
 
@@ -214,7 +215,7 @@ def test_the_questions_have_answers_that_rules_can_find(language):
 def test_the_wrong_answers_are_wrong_by_rules_too():
     config = RewardConfig()
     right = {one.kind: one for one in asyncio.run(judge_checks.ask(config.judge, judge_checks.questions(config), 5))}
-    wrong = asyncio.run(judge_checks.ask(config.judge, judge_checks._wrong_answers(config), 5))
+    wrong = asyncio.run(judge_checks.ask(config.judge, judge_checks.wrong_answers(config), 5))
     assert len(wrong) == 4
     for one in wrong:
         assert one.verdict.value < right[one.kind].verdict.value, one.kind

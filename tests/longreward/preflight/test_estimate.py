@@ -16,9 +16,9 @@ import pytest
 from longreward import LongReward, RewardConfig, Sample
 from longreward.config import validate
 from longreward.preflight.estimate import Estimate, estimate, throughput
-from longreward.preflight.expected_calls import tokens_in
 from longreward.text.amounts import clock, duration, money, rounded
 from longreward.text.sentences import split_sentences
+from longreward.text.tokens import tokens_in
 
 QUERY = "What did the merchants sell?"
 GOODS = "copper silver apples wool salt amber tin linen pepper ink barley honey".split()

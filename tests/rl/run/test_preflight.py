@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from longreward.errors import ConfigError
+from longreward.judge.requests import REQUESTS
 from longreward.preflight import judge_checks
-from longreward.preflight.judge_checks import KINDS
 from longreward.text.amounts import file_size
 from rl import config
 from rl.reward_functions import reward_model
@@ -23,6 +23,7 @@ from rl.trainer import openrlhf_flags
 
 ROOT = Path(__file__).parents[3]
 AWAY = SimpleNamespace(url="http://127.0.0.1:9/v1")
+LABELS = {request.kind: request.label for request in REQUESTS}
 SIX = {"helpfulness", "logicality", "statements", "verify", "extract", "completeness"}
 
 
@@ -80,7 +81,7 @@ def test_a_kind_that_cannot_be_read_is_named_with_its_endpoint_and_reply(asking,
     with start_judge() as good:
         judge.script = {kind: "I would rather not say"}
         text = sentence(asking(good, judge))
-    assert f"the judge m at {judge.url} did not answer: parse_error ({KINDS[kind]}: " in text
+    assert f"the judge m at {judge.url} did not answer: parse_error ({LABELS[kind]}: " in text
     assert "'I would rather not say'" in text and good.url not in text
     assert judge.calls[kind] == 2, "a reply that cannot be read is asked for again"
 

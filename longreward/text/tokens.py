@@ -1,0 +1,31 @@
+"""About how many tokens a judge counts in a text, where the judge's own tokenizer is not known."""
+
+from __future__ import annotations
+
+import math
+
+ASCII_BYTES_PER_TOKEN = 4.2
+"""English prose with its markup, in the vocabularies of 100k to 200k tokens that judges have."""
+OTHER_BYTES_PER_TOKEN = 3.0
+"""Chinese: one character of three bytes. Newer vocabularies need fewer tokens: this is on the safe side."""
+
+_MOST_CHARACTERS = 17  # of a token: no word token is longer, with the space before it
+
+
+def tokens_in(text: str) -> float:
+    """About how many tokens a judge counts in a text."""
+    plain = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
+    return plain / ASCII_BYTES_PER_TOKEN + (size_in(text) - plain) / OTHER_BYTES_PER_TOKEN
+
+
+def size_in(text: str) -> int:
+    """Bytes in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def text_of(tokens: float, like: str) -> str:
+    """A text of about so many tokens: the beginning of `like`, or `like` several times over where it is shorter."""
+    like = like or "word "
+    head = like[: math.ceil(tokens) * _MOST_CHARACTERS]
+    length = max(1, round(tokens * len(head) / tokens_in(head)))
+    return (head * (length // len(head) + 1))[:length]
