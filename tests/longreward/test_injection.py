@@ -79,7 +79,7 @@ def said_again(answer: str, times: int, change: Callable[[str, int], str] = lamb
 
 
 def instructions(case: Case, _: str) -> str:
-    text = resources.files(prompts).joinpath(f"helpfulness.{case.language}.txt").read_text(encoding="utf-8")
+    text = resources.files(prompts).joinpath(case.language, "helpfulness.txt").read_text(encoding="utf-8")
     return text.split("\n<question>\n")[0]
 
 
