@@ -1,4 +1,7 @@
-"""The reward's configuration. Every field says what it does; an unknown key is an error, not a default."""
+"""The reward's configuration: one model per section of the YAML file. An unknown key is an error.
+
+The docstring under a field is its text in docs/config.md (written by docs/make_config.py).
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,26 @@ from longreward.schema import DIMENSIONS, Dimension
 
 
 class Section(BaseModel):
+    """A section of a configuration file."""
+
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class PriceConfig(Section):
     prompt_per_million: float = Field(0.0, ge=0)
-    """Price of a million prompt tokens, in whatever currency `spend.max_cost` is meant."""
+    """Price of a million prompt tokens, in the same currency as `spend.max_cost`."""
     cached_prompt_per_million: float | None = Field(None, ge=0)
-    """Price of a million prompt tokens that the endpoint reports as cached; that of the others when null."""
+    """Price of a million prompt tokens that the endpoint reports as cached. Null: the same as `prompt_per_million`."""
     completion_per_million: float = Field(0.0, ge=0)
-    """Price of a million completion tokens, reasoning included."""
+    """Price of a million completion tokens; tokens of the judge's reasoning count as well."""
 
     @property
     def known(self) -> bool:
+        """Whether any price is set, so that costs can be counted."""
         return self.prompt_per_million > 0 or self.completion_per_million > 0
 
     def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
-        """The price of so many tokens; `cached_tokens` are among `prompt_tokens`."""
+        """The price of these tokens, in the currency of the prices. `cached_tokens` are a part of `prompt_tokens`."""
         cached = self.prompt_per_million if self.cached_prompt_per_million is None else self.cached_prompt_per_million
         fresh = (prompt_tokens - cached_tokens) * self.prompt_per_million
         return (fresh + cached_tokens * cached + completion_tokens * self.completion_per_million) / 1e6
@@ -39,83 +45,84 @@ class PriceConfig(Section):
 
 class SpendConfig(Section):
     max_cost: float | None = Field(None, gt=0)
-    """Most money to spend, by `judge.price`; no call is begun that could exceed it."""
+    """The most money to spend, by `judge.price`. No call begins that could exceed it. Null: no cap."""
     max_tokens: int | None = Field(None, gt=0)
-    """Most prompt and completion tokens together; no call is begun that could exceed it."""
+    """The most prompt and completion tokens to use, together. No call begins that could exceed it. Null: no cap."""
 
 
 class EndpointConfig(Section):
     base_url: str
-    """The endpoint, such as http://host:8000/v1."""
+    """URL of the endpoint, such as http://host:8000/v1."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds its key; `judge.api_key_env` when null."""
+    """Name of the environment variable that holds the endpoint's key. Null: `judge.api_key_env`."""
     max_in_flight: int | None = Field(None, ge=1)
-    """Most requests under way here at once; `judge.max_in_flight` when null."""
+    """The most requests at once at this endpoint. Null: `judge.max_in_flight`."""
     requests_per_minute: float | None = Field(None, gt=0)
-    """Most requests a minute here; `judge.requests_per_minute` when null."""
+    """The most requests per minute at this endpoint. Null: `judge.requests_per_minute`."""
     tokens_per_minute: float | None = Field(None, gt=0)
-    """Most tokens a minute here, prompt and completion; `judge.tokens_per_minute` when null."""
+    """The most prompt and completion tokens per minute at this endpoint. Null: `judge.tokens_per_minute`."""
 
     @field_validator("base_url")
     @classmethod
     def _url_is_http(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is no URL; write it as http://host:port/v1")
+            raise ValueError(f"{value!r} is not a URL; write it as http://host:port/v1")
         return value.rstrip("/")
 
 
 class JudgeConfig(Section):
     kind: Literal["openai", "offline"] = "offline"
-    """`openai`: OpenAI-compatible endpoints. `offline`: rules without a network, a stand-in to try things out."""
+    """`openai`: a model behind OpenAI-compatible endpoints. `offline`: rules that need no network, for trying things
+    out; their scores do not measure quality."""
     base_url: str | None = None
-    """The endpoint, such as http://host:8000/v1. Short for `endpoints` with this one entry."""
+    """URL of the endpoint, such as http://host:8000/v1. Short for `endpoints` with one entry."""
     endpoints: list[EndpointConfig] = Field(default_factory=list)
-    """Several endpoints that serve the same model. All calls on one document prefer the same one."""
+    """Several endpoints that serve the same model. All calls about one document prefer the same endpoint."""
     model: str | None = None
-    """The judge model's name at the endpoints. Needed for `openai`."""
+    """Name of the judge model at the endpoints. `openai` needs it."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds the key; OPENAI_API_KEY, if set, when this is null."""
+    """Name of the environment variable that holds the key. Null: OPENAI_API_KEY, if it is set."""
     temperature: float = Field(0.01, ge=0, le=2)
-    """Sampling temperature of the first try; a reply that cannot be parsed is asked again at `retry_temperature`."""
+    """Sampling temperature of the first attempt. After a reply without a valid verdict: `retry_temperature`."""
     retry_temperature: float = Field(0.7, ge=0, le=2)
-    """Sampling temperature after a reply that could not be parsed."""
+    """Sampling temperature after a reply without a valid verdict."""
     max_tokens: int = Field(2048, ge=1)
-    """Longest reply in tokens; doubled once for a reply that was cut."""
+    """Longest reply in tokens. A reply that was cut is asked for once more with twice as many."""
     attempt_timeout_s: float = Field(60, gt=0)
-    """Deadline of one attempt in seconds, from connecting to the last byte."""
+    """Deadline of one attempt in seconds, from connecting to the last byte of the reply."""
     call_timeout_s: float = Field(180, gt=0)
-    """Deadline of a judge call in seconds, all attempts and waits together; waiting for a free place in front of a
-    working endpoint does not count."""
+    """Deadline of a judge call in seconds, with all its attempts and the waits between them. Waiting for a free place
+    at a working endpoint does not count."""
     max_outage_s: float | None = Field(None, gt=0)
-    """How long calls wait, beyond their own deadlines, while no endpoint works at all; in training the run stops after
-    it. Null: not beyond their deadlines (in training: 600)."""
+    """While no endpoint works at all, calls wait this many seconds beyond their own deadlines; then a training run
+    stops. Null: not beyond their deadlines (in training: 600)."""
     max_attempts: int | None = Field(None, ge=1)
-    """Attempts per judge call, the first included. Null: passing faults of the endpoint (rate limits, 5xx, broken
-    connections, time-outs) are retried until `call_timeout_s`."""
+    """The most attempts per judge call, the first included. Null: temporary faults of the endpoint (rate limits, 5xx,
+    broken connections, time-outs) are retried until `call_timeout_s`."""
     parse_attempts: int = Field(3, ge=1)
-    """Attempts at a reply that holds a valid verdict; they cost tokens."""
+    """The most attempts to get a valid verdict. Each costs tokens."""
     retry_base_s: float = Field(0.5, ge=0)
-    """First back-off in seconds; it doubles with each attempt, up to 20 s, and is jittered."""
+    """Wait before the second attempt, in seconds. It doubles with each attempt, up to 20 s, and varies at random."""
     max_in_flight: int = Field(256, ge=1)
-    """Most requests under way at once, per endpoint; in training the judge workers share it. Cut when the endpoint
-    refuses or times out, and grown back."""
+    """The most requests at once, per endpoint. Fewer are sent while the endpoint refuses or times out; the number grows
+    back when it works."""
     requests_per_minute: float | None = Field(None, gt=0)
-    """Most requests a minute, per endpoint; in training the judge workers share it."""
+    """The most requests per minute, per endpoint. Null: no limit."""
     tokens_per_minute: float | None = Field(None, gt=0)
-    """Most tokens a minute, prompt and completion, per endpoint; in training the judge workers share it."""
+    """The most prompt and completion tokens per minute, per endpoint. Null: no limit."""
     price: PriceConfig = PriceConfig()
-    """What tokens cost."""
+    """What the judge's tokens cost."""
     spend: SpendConfig = SpendConfig()
-    """What may be spent; in training by the whole run."""
+    """What may be spent: by one command, or by a whole training run."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request body, passed as they are (for example chat_template_kwargs of vLLM)."""
+    """Further fields of the request body, sent as they are (for example chat_template_kwargs of vLLM)."""
 
     @model_validator(mode="after")
     def _endpoint_is_named(self) -> JudgeConfig:
         if self.base_url is not None:
             if self.endpoints:
                 raise ValueError("give judge.base_url or judge.endpoints, not both")
-            # Checked and tidied as an entry of `endpoints`.
+            # An entry of `endpoints` checks the URL and removes a slash at its end.
             self.base_url = EndpointConfig(base_url=self.base_url).base_url
         missing = [] if self.base_url or self.endpoints else ["judge.base_url"]
         missing += [] if self.model else ["judge.model"]
@@ -125,12 +132,12 @@ class JudgeConfig(Section):
         if len(set(urls)) < len(urls):
             raise ValueError(f"judge.endpoints names the same base_url twice: {', '.join(urls)}")
         if self.spend.max_cost is not None and not self.price.known:
-            raise ValueError("judge.spend.max_cost needs judge.price, or nothing would ever count")
+            raise ValueError("judge.spend.max_cost needs judge.price; without prices no cost is counted")
         return self
 
     @property
     def resolved_endpoints(self) -> list[EndpointConfig]:
-        """The endpoints with the judge's own settings filled in where they have none."""
+        """All endpoints. A setting that an endpoint does not have is taken from the judge."""
         given = self.endpoints or ([EndpointConfig(base_url=self.base_url)] if self.base_url else [])
         names = ("api_key_env", "max_in_flight", "requests_per_minute", "tokens_per_minute")
         return [
@@ -141,50 +148,50 @@ class JudgeConfig(Section):
 
 class CacheConfig(Section):
     path: Path | None = None
-    """SQLite file that keeps good verdicts between runs, shared by all processes of a machine; off when null. Not on a
-    network file system, and another file when the model behind `judge.model` changes."""
+    """SQLite file that keeps good verdicts between runs. All processes of a machine may share it; it must not be on a
+    network file system. Use another file when the model behind `judge.model` changes. Null: no cache."""
 
 
 class RetrievalConfig(Section):
     kind: Literal["bm25"] = "bm25"
-    """How evidence for a statement is found."""
+    """How the evidence for a statement is found."""
     top_k: int = Field(5, ge=1)
-    """Chunks shown to the judge per statement (paper, section 3.3: 5)."""
+    """Number of chunks that the judge is shown for a statement (paper, section 3.3: 5)."""
 
 
 class ChunkingConfig(Section):
     evidence_tokens: int = Field(128, ge=8)
-    """Size of the chunks that are retrieved as evidence, in tokens (paper: 128)."""
+    """Size in tokens of the chunks that are retrieved as evidence (paper: 128)."""
     extraction_tokens: int = Field(4096, ge=8)
-    """Size of the chunks from which relevant passages are extracted, in tokens (paper: 4096)."""
+    """Size in tokens of the chunks from which relevant passages are extracted (paper: 4096)."""
 
 
 class FaithfulnessConfig(Section):
     without_statements: float = Field(5.0, ge=0, le=10)
-    """Faithfulness of an answer that states no fact (a refusal, say): nothing false was said, nothing shown either."""
+    """Faithfulness of an answer without any statement, such as a refusal: it says nothing false, and nothing true."""
     statements_per_call: int = Field(1, ge=1, le=20)
-    """Statements verified in one judge call. The paper asks one by one; 3 to 5 cost far fewer calls."""
+    """Statements verified in one judge call. The paper asks about one at a time; 3 to 5 need far fewer calls."""
     skip_verbatim: bool = False
-    """A statement that is word for word a sentence of the document counts as supported without asking the judge."""
+    """Take a statement that is word for word a sentence of the document as supported, without asking the judge."""
 
 
 class RewardConfig(Section):
     judge: JudgeConfig = JudgeConfig()
-    """Who judges."""
+    """The judge and its limits."""
     cache: CacheConfig = CacheConfig()
-    """Verdicts kept between runs."""
+    """The cache of verdicts."""
     retrieval: RetrievalConfig = RetrievalConfig()
     """How evidence is found in the document."""
     chunking: ChunkingConfig = ChunkingConfig()
-    """How the document is cut."""
+    """How the document is cut into chunks."""
     faithfulness: FaithfulnessConfig = FaithfulnessConfig()
     """How statements are verified."""
     weights: dict[Dimension, float] = Field(default_factory=lambda: dict.fromkeys(DIMENSIONS, 1.0))
-    """Weight of each dimension in the mean; a dimension left out or at 0 is not asked for. Paper: all equal."""
-
+    """Weight of each dimension in the mean. The judge is not asked about a dimension that is missing or 0, unless it
+    has a gate. Paper: all equal."""
     gates: dict[Dimension, float] = Field(default_factory=dict)
-    """An answer with less than this in a dimension gets a total of 0, whatever the others say: `logicality: 3` for one
-    that contradicts itself, `faithfulness: 5` for one that goes against the document."""
+    """The lowest allowed score per dimension. An answer below it gets a total of 0: `logicality: 3` against answers
+    that contradict themselves, `faithfulness: 5` against answers that contradict the document."""
 
     @field_validator("gates")
     @classmethod
@@ -202,7 +209,7 @@ class RewardConfig(Section):
 
     @property
     def needed(self) -> list[Dimension]:
-        """The dimensions that count, in their usual order."""
+        """The dimensions with a weight or a gate, in the order of `DIMENSIONS`."""
         return [name for name in DIMENSIONS if self.weights.get(name, 0) > 0 or name in self.gates]
 
 
@@ -210,7 +217,10 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 def validate(model: type[ConfigT], data: Mapping[str, Any], where: str = "config") -> ConfigT:
-    """Build `model` from `data`; ConfigError with one line per mistake, naming the key, the value and a likely name."""
+    """Build `model` from `data`. ConfigError names each wrong key with its value, and a similar key if there is one.
+
+    `where` begins the message: the file or the place that `data` comes from.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -218,7 +228,7 @@ def validate(model: type[ConfigT], data: Mapping[str, Any], where: str = "config
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; ConfigError where the file is missing or is not one."""
+    """Read a YAML file that holds a mapping. ConfigError if it is missing, unreadable, or holds something else."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -233,11 +243,14 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Set `section.key=value` pairs in nested `data` (changed in place and returned); values are read as YAML."""
+    """Set `section.key=value` pairs in the nested `data`, which is changed and returned. Values are read as YAML.
+
+    ConfigError for a word that is not of this form, or a key inside something that is not a section.
+    """
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key or any(not part for part in key.split(".")):
-            raise ConfigError(f"{override!r} is no override; write section.key=value")
+            raise ConfigError(f"{override!r} is not a setting; write section.key=value")
         node = data
         *parents, last = key.split(".")
         for parent in parents:
@@ -256,7 +269,7 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
     path = [str(part) for part in error["loc"]]
-    key = ".".join(path) or "the whole"
+    key = ".".join(path) or "the file"
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         close = difflib.get_close_matches(path[-1], known, n=1)
@@ -271,7 +284,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         if part.isdigit():
-            continue  # a place in a list, whose type was looked at already
+            continue  # an index into a list; the list's field was handled one step before
         field = model.model_fields.get(part)
         kinds = [field.annotation, *get_args(field.annotation)] if field is not None else []
         inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

@@ -133,7 +133,7 @@ def test_machine_defaults_can_be_overridden():
         ("run.name=a/b", "run.name"),
         ("reward.workers=0", "reward.workers"),
         ("reward.weights.honesty=1", "reward.weights"),
-        ("nonsense", "is no override; write section.key=value"),
+        ("nonsense", "is not a setting; write section.key=value"),
         ("run.name.x=1", "not a section"),
     ],
 )

@@ -141,7 +141,7 @@ def test_the_reward_sends_a_documents_calls_to_one_endpoint(judges):
 @pytest.mark.parametrize(
     ("judge", "message"),
     [
-        ({"endpoints": [{"base_url": "x"}]}, "'x' is no URL"),
+        ({"endpoints": [{"base_url": "x"}]}, "'x' is not a URL"),
         ({"endpoints": [{"base_url": "http://a/v1"}, {"base_url": "http://a/v1/"}]}, "twice"),
         ({"base_url": "http://a/v1", "endpoints": [{"base_url": "http://b/v1"}]}, "not both"),
         ({"endpoints": [{"base_url": "http://a/v1", "max_inflight": 3}]}, "did you mean 'max_in_flight'"),

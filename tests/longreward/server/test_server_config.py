@@ -31,7 +31,7 @@ def test_other_commands_pass_over_the_servers_section_and_score_alike(tmp_path, 
         ({"group_size": 1}, "serve.group_size: Input should be greater than or equal to 2"),
         ({"void": "zero"}, "serve.void: Input should be 'neutral' or 'null'"),
         ({"max_item": 1}, "unknown key 'serve.max_item'; did you mean 'max_items'?"),
-        ({"queue": 10}, "max_items=256 is more than the queue of 10 can ever take"),
+        ({"queue": 10}, "max_items=256 is more than the queue of 10 can ever hold"),
     ],
 )
 def test_a_wrong_setting_is_named(serve, words):
