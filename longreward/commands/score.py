@@ -93,7 +93,7 @@ async def score_samples(
     expected = None
     if todo and judge.kind == "openai":
         with console.status("estimating"):
-            expected = estimate((sample for _, sample in todo), config, sample=_LOOKED_INTO)
+            expected = await asyncio.to_thread(estimate, [sample for _, sample in todo], config, sample=_LOOKED_INTO)
         console.print(f"expected: about {in_words(expected, judge.price)}{warning_of_cap(expected, config)}")
 
     started = time.monotonic()

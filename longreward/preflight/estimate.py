@@ -1,10 +1,12 @@
 """What judging will cost, before anything is spent: calls, tokens, money and time for a data set and a configuration.
 
-The calls are those that the reward makes, with the real material; `expected_calls` says how long the replies may be.
+The reward itself runs, over a judge that counts (`counting.py`): the calls are those that it makes, with the real
+material. How long the replies are nobody knows beforehand; each kind of question has a typical length.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,10 +17,10 @@ from pydantic import Field
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.judge.requests import REQUESTS
-from longreward.preflight.expected_calls import Material, requests_about
+from longreward.preflight.counting import times_as_much, unwritten_answer, usage_by_kind
 from longreward.schema import Record, Sample, Usage
 from longreward.text.sentences import says_nothing
-from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, size_in, tokens_in
+from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, size_in
 
 _BY_KIND = {request.kind: request for request in REQUESTS}
 
@@ -37,11 +39,11 @@ class Estimate(Usage):
     def scaled(self, factor: float) -> Estimate:
         """The estimate for `factor` times as much of the same: more steps, more epochs."""
         return Estimate(
-            **_times(self, factor).model_dump(),
+            **times_as_much(self, factor).model_dump(),
             answers=round(self.answers * factor),
             documents=round(self.documents * factor),
             sampled=self.sampled,
-            dimensions={name: _times(usage, factor) for name, usage in self.dimensions.items()},
+            dimensions={name: times_as_much(usage, factor) for name, usage in self.dimensions.items()},
         )
 
 
@@ -81,6 +83,8 @@ def estimate(
     A prompt gets `answers_per_prompt` answers (None: one) of `answer_tokens` tokens; if it is given, answers among the
     items are left out and count as prompts. The same prompt twice is one. Nothing is taken to be in a cache or to be
     retried. `items` is read once and may be long: only `sample` documents, evenly spread, are kept and looked into.
+
+    Runs an event loop of its own: where one runs already, call it in a thread (`asyncio.to_thread`).
     """
     documents = _Documents(sample, answer_tokens)
     for item in items:
@@ -90,17 +94,12 @@ def estimate(
         else:
             documents.add_prompt(context, query, answers_per_prompt or 1)
 
-    tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
-    for material in documents.sample:
-        for request, completion, times in requests_about(material, config, answer_tokens):
-            tally = tallies[request.kind]
-            tally.calls += times
-            tally.prompt_tokens += times * tokens_in(request.text())
-            tally.completion_tokens += times * min(completion, config.judge.max_tokens)
-
+    found = asyncio.run(_usage_of(documents.sample, config, answer_tokens))
     dimensions = {str(name): Usage() for name in config.needed}
-    for kind, tally in tallies.items():
-        dimensions[_BY_KIND[kind].dimension] += tally.usage(documents.factor(kind), config.judge)
+    for kind, usage in found.items():
+        usage = times_as_much(usage, documents.factor(kind))
+        usage.cost = config.judge.price.cost(usage.prompt_tokens, usage.completion_tokens)
+        dimensions[_BY_KIND[kind].dimension] += usage
     return Estimate(
         **sum(dimensions.values(), Usage()).model_dump(),
         answers=documents.whole.answers,
@@ -130,20 +129,16 @@ def throughput(expected: Usage, judge: JudgeConfig, latency_s: float) -> Through
     )
 
 
-@dataclass
-class _Tally:
-    calls: float = 0
-    prompt_tokens: float = 0
-    completion_tokens: float = 0
-
-    def usage(self, factor: float, judge: JudgeConfig) -> Usage:
-        prompt, completion = round(self.prompt_tokens * factor), round(self.completion_tokens * factor)
-        return Usage(
-            calls=round(self.calls * factor),
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cost=judge.price.cost(prompt, completion),
-        )
+async def _usage_of(documents: Iterable[_Kept], config: RewardConfig, answer_tokens: int) -> dict[str, Usage]:
+    """Kind of question -> what these documents need of it."""
+    found: defaultdict[str, Usage] = defaultdict(Usage)
+    for document in documents:
+        answers = [(answer, 1) for answer in document.answers]
+        if document.unwritten:
+            answers.append((unwritten_answer(document.context, answer_tokens), document.unwritten))
+        for kind, usage in (await usage_by_kind(document.context, document.query, answers, config)).items():
+            found[kind] += usage
+    return found
 
 
 @dataclass
@@ -159,7 +154,13 @@ class _Size:
 
 
 @dataclass
-class _Kept(Material):
+class _Kept:
+    """A document, a question about it and the answers; those not written yet only by their number."""
+
+    context: str
+    query: str
+    answers: list[str] = field(default_factory=list)
+    unwritten: int = 0
     size: _Size = field(default_factory=_Size)
 
 
@@ -222,16 +223,6 @@ class _Documents:
         heapq.heappush(self._largest, -key)
         if len(self._kept) > self._most:
             del self._kept[-heapq.heappop(self._largest)]
-
-
-def _times(usage: Usage, factor: float) -> Usage:
-    return Usage(
-        calls=round(usage.calls * factor),
-        prompt_tokens=round(usage.prompt_tokens * factor),
-        cached_tokens=round(usage.cached_tokens * factor),
-        completion_tokens=round(usage.completion_tokens * factor),
-        cost=usage.cost * factor,
-    )
 
 
 def _key(context: str, query: str) -> int:

@@ -97,8 +97,7 @@ def test_the_calls_are_those_that_are_made(judge_server, sections):
         tokens[DIMENSION_OF.get(kind, kind)] += tokens_in(prompt)
     assert {name: usage.calls for name, usage in expected.dimensions.items()} == calls
     for name, usage in expected.dimensions.items():
-        off = 0.35 if config.faithfulness.statements_per_call > 1 else 0.1  # how much evidence is shared is a guess
-        assert usage.prompt_tokens == pytest.approx(tokens[name], rel=off), name
+        assert usage.prompt_tokens == pytest.approx(tokens[name], rel=0.1), name
 
 
 async def score(config: RewardConfig, some: list[Sample]) -> None:
