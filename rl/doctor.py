@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -28,7 +26,7 @@ from rl.config import RunConfig, load
 from rl.data import prompt_files
 from rl.reward_functions import registry
 from rl.run import cluster, disk, judge_estimate, preflight
-from rl.trainer import openrlhf_flags
+from rl.trainer.openrlhf_flags import Flags
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,8 +53,7 @@ def check_run(config: RunConfig, out: Console) -> int:
     registry.check(config.reward)
     # A configuration for GPUs can be looked at on a laptop.
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
-    args = openrlhf_flags.parse(preflight.flags(config, device))
-    flags = vars(args)
+    _, flags = preflight.flags(config, device)
 
     missing = [Finding(Severity.PROBLEM, "files", *_halves(text)) for text in preflight.paths(config, flags)]
     findings = show(out, missing or [Finding(Severity.OK, "files", "data and model are there")])
@@ -65,7 +62,7 @@ def check_run(config: RunConfig, out: Console) -> int:
     )
     findings += show(out, [*_tracking(config), *preflight.placement(flags)])
     with out.status("looking for GPUs"):
-        gpus = list(_gpus(config, args, device))
+        gpus = list(_gpus(config, flags, device))
     findings += show(out, gpus)
 
     prompts: int | None = None
@@ -107,9 +104,9 @@ def _reward_server(config: RunConfig) -> list[Finding]:
     return [Finding(Severity.OK, "reward", "the reward server scores an answer")]
 
 
-def _gpus(config: RunConfig, args: Namespace, device: str) -> Iterator[Finding]:
+def _gpus(config: RunConfig, flags: Flags, device: str) -> Iterator[Finding]:
     """What the run needs of Ray, and what is there. No cluster is started."""
-    needed = cluster.needed(args, config)
+    needed = cluster.needed(flags, config)
     need = f"the run takes {needed.gpus} GPU{'s' * (needed.gpus != 1)} ({needed.parts}) and {needed.cpus} CPUs"
     if not config.needs_own_cluster:
         yield from _on_cluster(config, needed, device, need)
@@ -151,15 +148,15 @@ def _on_cluster(config: RunConfig, needed: cluster.Resources, device: str, need:
         yield Finding(Severity.NOTE, "GPUs", sentence, "see `ray status`")
 
 
-def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], int | None]:
+def _data(config: RunConfig, flags: Flags) -> tuple[list[Finding], int | None]:
     """Findings about the prompts, and how many an episode trains on; None where that cannot be told."""
     findings: list[Finding] = []
-    budget = flags["data.max_len"] - flags["rollout.max_new_tokens"]
+    budget = flags.prompt_tokens
     prompts: int | None = None
     try:
-        tokenizer = prompt_files.load_tokenizer(flags["actor.model_name_or_path"])
+        tokenizer = prompt_files.load_tokenizer(flags.policy)
         if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
-            sentence = f"the tokenizer of {flags['actor.model_name_or_path']} tells no character offsets"
+            sentence = f"the tokenizer of {flags.policy} tells no character offsets"
             findings.append(Finding(Severity.PROBLEM, "data", sentence, "set reward.tokenizer=words"))
         for key, source, most in (
             ("data.train", config.data.train, None),
@@ -169,7 +166,7 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
                 report = prompt_files.measure(source, tokenizer, budget, most, config.reward.reference_field)
                 findings += _about_prompts(key, report, budget, flags)
                 if key == "data.train":
-                    prompts = min(report.kept, flags["data.max_samples"])
+                    prompts = min(report.kept, flags.data_max_samples)
                     if prompts < report.kept:
                         sentence = f"the first {prompts:,} of {report.kept:,} prompts are trained on"
                         findings.append(Finding(Severity.NOTE, "data", sentence, "that is openrlhf.data.max_samples"))
@@ -178,11 +175,11 @@ def _data(config: RunConfig, flags: Mapping[str, Any]) -> tuple[list[Finding], i
     return findings, prompts
 
 
-def _about_prompts(key: str, report: prompt_files.Report, budget: int, flags: Mapping[str, Any]) -> Iterator[Finding]:
+def _about_prompts(key: str, report: prompt_files.Report, budget: int, flags: Flags) -> Iterator[Finding]:
     longest = f"the longest has {report.longest_uncut:,} tokens, the budget is {budget:,}"
     yield Finding(Severity.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
     if report.cut:
-        whole = report.longest_uncut + flags["rollout.max_new_tokens"]
+        whole = report.longest_uncut + flags.rollout_max_new_tokens
         sentence = f"{key}: {report.cut:,} prompts over the budget are cut in the middle of the document"
         yield Finding(Severity.NOTE, "data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
     if report.broken:
@@ -190,18 +187,18 @@ def _about_prompts(key: str, report: prompt_files.Report, budget: int, flags: Ma
         yield Finding(Severity.NOTE, "data", sentence, "mend them if they matter")
 
 
-def _batches(flags: Mapping[str, Any], prompts: int | None) -> list[Finding]:
-    batch, steps = judge_estimate.counts(flags, prompts or 0)
-    answers = f"{batch} prompts x {flags['rollout.n_samples_per_prompt']} answers"
-    each = f"train.batch_size is {flags['train.batch_size']}"
+def _batches(flags: Flags, prompts: int | None) -> list[Finding]:
+    batch, steps = flags.prompts_per_step, flags.steps(prompts or 0)
+    answers = f"{batch} prompts x {flags.rollout_n_samples_per_prompt} answers"
+    each = f"train.batch_size is {flags.train_batch_size}"
     whole = f"{steps} steps of {answers}" if prompts else f"steps of {answers}"
     return preflight.steps(flags, prompts) or [Finding(Severity.OK, "batches", f"{whole}; {each}")]
 
 
-def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> Iterator[Finding]:
+def _disk(config: RunConfig, flags: Flags, prompts: int | None) -> Iterator[Finding]:
     yield from disk.findings(config, flags, prompts)
-    every, steps = flags["ckpt.save_steps"], judge_estimate.counts(flags, prompts)[1] if prompts else None
-    if every < 0 or flags["ckpt.disable_ds"]:
+    every, steps = flags.ckpt_save_steps, flags.steps(prompts) if prompts else None
+    if every < 0 or flags.ckpt_disable_ds:
         yield Finding(
             Severity.NOTE, "disk", "no checkpoint is saved: a crash loses everything", "set openrlhf.ckpt.save_steps=20"
         )
@@ -210,8 +207,8 @@ def _disk(config: RunConfig, flags: Mapping[str, Any], prompts: int | None) -> I
         yield Finding(Severity.NOTE, "disk", sentence, "lower openrlhf.ckpt.save_steps")
 
 
-def _cost(config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompts: int) -> Iterator[Finding]:
-    judge, steps = config.reward.judge, judge_estimate.counts(flags, prompts)[1]
+def _cost(config: RunConfig, flags: Flags, episode: Estimate, prompts: int) -> Iterator[Finding]:
+    judge, steps = config.reward.judge, flags.steps(prompts)
     whole = judge_estimate.of_run(config, flags, episode)
     heldout = " and the held-out scores" if config.data.heldout else ""
     sentence = f"{steps} steps{heldout} take about {in_words(whole, judge.price)} of the judge, retries left out"
@@ -220,13 +217,13 @@ def _cost(config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompt
 
 
 def _pace(
-    config: RunConfig, flags: Mapping[str, Any], episode: Estimate, prompts: int, latency_s: float | None
+    config: RunConfig, flags: Flags, episode: Estimate, prompts: int, latency_s: float | None
 ) -> Iterator[Finding]:
     """Whether the judge can keep up. How long generation takes nobody knows before; so the other way round."""
     if latency_s is None:
         yield Finding(Severity.NOTE, "pace", "no judge call was measured: how fast a step is judged cannot be told")
         return
-    batch, samples = judge_estimate.counts(flags, prompts)[0], flags["rollout.n_samples_per_prompt"]
+    batch, samples = flags.prompts_per_step, flags.rollout_n_samples_per_prompt
     step = episode.scaled(min(batch, prompts) / prompts)
     found, limit = pace(step, config.reward.judge, latency_s)
     seconds = duration(found.seconds)

@@ -85,25 +85,23 @@ def dry_run(config: DpoConfig) -> int:
     from rl.offline import collect, finetune
     from rl.reward_functions import registry
     from rl.run import cluster, judge_estimate, preflight, run_directory
-    from rl.trainer import openrlhf_flags
 
     registry.check(config.reward)
     if config.collect.responses is not None:
         collect.refuse_responses(config)
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
-    argv = preflight.flags(config, device)
-    args = openrlhf_flags.parse(argv)
+    argv, flags = preflight.flags(config, device)
     config.run.name += "-dry-run"
-    words = finetune.argv(finetune.DPO, config, device)
+    words, _, _ = finetune.argv(finetune.DPO, config, device)
     run_directory.write_plan(config, argv)
     run_directory.write_command(
         config, finetune.command(finetune.DPO, words, finetune.processes(config.processes, device))
     )
-    for problem in preflight.problems(config, vars(args), trains=False):
+    for problem in preflight.problems(config, flags, trains=False):
         print(f"note: {problem}")
     if config.reward.asks_judge and config.data.train.is_file():
-        print(judge_estimate.sentence(judge_estimate.expected(config, vars(args)), config.reward.judge.price))
-    print(f"needs {cluster.needed(args, config, trains=False).parts}, then the learners")
+        print(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge.price))
+    print(f"needs {cluster.needed(flags, config, trains=False).parts}, then the learners")
     print(f"{config.directory}: config.yaml and command.txt are written")
     return 0
 

@@ -68,7 +68,7 @@ def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
     config.run.name += "-evaluation"
     config.resume = False
     with session.open_session(config, verbose=verbose, trains=False) as run:
-        models = [_absolute(model) for model in models] or [vars(run.args)["actor.model_name_or_path"]]
+        models = [_absolute(model) for model in models] or [run.flags.policy]
         names = _names(models)
         policies: list[Evaluated] = []
         sampled: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Item]]
     from rl.rollout.engines import rollout_engines
 
     config, evaluated = run.config, Evaluated(name)
-    with rollout_engines(config, model, vars(run.args)) as engines:
+    with rollout_engines(config, model, run.flags) as engines:
         if config.data.heldout is not None:
             run.say(f"scoring {name} on the held-out documents")
             # Rendered with this policy's own chat template, which need not be the configuration's.

@@ -55,9 +55,9 @@ def dry_run(config: SftConfig) -> int:
     from rl.run import preflight, run_directory
 
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
-    argv = preflight.flags(config, device)
+    argv, _ = preflight.flags(config, device)
     config.run.name += "-dry-run"
-    words = finetune.argv(finetune.SFT, config, device)
+    words, _, _ = finetune.argv(finetune.SFT, config, device)
     run_directory.write_plan(config, argv)
     learners = finetune.processes(config.processes, device)
     run_directory.write_command(config, finetune.command(finetune.SFT, words, learners))
@@ -74,10 +74,10 @@ def prepare(run: Session, config: SftConfig) -> str:
     from rl.offline import published_files
     from rl.offline.pair_answers import ended
 
-    flags = vars(run.args)
-    tokenizer, longest = load_tokenizer(flags["actor.model_name_or_path"]), flags["data.max_len"]
+    flags = run.flags
+    tokenizer, longest = load_tokenizer(flags.policy), flags.data_max_len
     report = Report()
-    render = renderer(tokenizer, longest - flags["rollout.max_new_tokens"], "train", report)
+    render = renderer(tokenizer, flags.prompt_tokens, "train", report)
     too_long = 0
 
     def rows() -> Iterator[dict[str, Any]]:

@@ -43,7 +43,7 @@ def train(config: RunConfig, verbose: bool) -> int:
         print(f"train: {config.directory} is finished, see its summary.json; begin another run with run.name")
         return 0
     with session.open_session(config, verbose=verbose) as run:
-        flags, before, after = vars(run.args), None, None
+        flags, before, after = run.flags, None, None
         if judged := judge_estimate.expected(config, flags) if config.reward.asks_judge else None:
             run.say(judge_estimate.sentence(judged, config.reward.judge.price))
         if "heldout" in run.reports:
@@ -51,7 +51,7 @@ def train(config: RunConfig, verbose: bool) -> int:
             before = Scores.read(taken)
             if before is None:
                 run.say("scoring the held-out documents before training")
-                with rollout_engines(config, flags["actor.model_name_or_path"], flags) as engines:
+                with rollout_engines(config, flags.policy, flags) as engines:
                     before = evaluate(config, engines, config.prompts("heldout"))
                 before.write(taken)
         summary: dict[str, Any] = online_training.fit(run)

@@ -33,7 +33,7 @@ class Watch:
 
     def __init__(self, session: Session, interrupt: Interrupt) -> None:
         self._session, self._config, self._interrupt = session, session.config, interrupt
-        self._flags = vars(session.args)
+        self._flags = session.flags
         self._samples: answer_samples.Samples | None = None
         self._canaries: canaries.Canaries | None = None
         self._boards: list[Board] = []
@@ -74,12 +74,12 @@ class Watch:
         return self._canaries.summary() if self._canaries is not None else {}
 
     def _open_samples(self) -> None:
-        per_step = self._flags["rollout.batch_size"] * self._flags["rollout.n_samples_per_prompt"]
+        per_step = self._flags.answers_per_step
         self._samples = answer_samples.Samples(self._config.directory / "store", per_step)
 
     def _open_canaries(self, path: Path) -> None:
         config = self._config
-        tokenizer = self._flags["actor.model_name_or_path"] if config.reward.tokenizer == "policy" else None
+        tokenizer = self._flags.policy if config.reward.tokenizer == "policy" else None
         limits, found = self._session.workers.limits, canaries.load(path, config.reward.reference_field)
         self._canaries = canaries.Canaries(config, found, tokenizer, limits, self._ended)
 

@@ -27,11 +27,12 @@ from rl.config import RunConfig
 from rl.errors import PartDiedError, StalledError
 from rl.offline.config import FinetuneConfig
 from rl.run import preflight, run_directory
+from rl.run.openrlhf_command import directories_and_tracking
 from rl.run.session import Session
 from rl.trainer import checkpoints, cpu_backend, openrlhf_flags
 from rl.trainer.learner import DRIVER
+from rl.trainer.openrlhf_flags import LearnerFlags
 
-_NO_MATTER = ("logger.", "ckpt.", "eval.", "data.dataset", "local_rank")  # flags that change no weight
 _TELL_S = 5  # seconds between two lines of progress
 _STEP = re.compile(r"Train step of epoch (\d+):[^|]*\|[^|]*\| *(\d+)/(\d+) \[[^\]=]*?((?:, \w+=[-+.\w]+)*)\]")
 
@@ -91,8 +92,8 @@ SFT = Program(
 )
 
 
-def argv(program: Program, config: FinetuneConfig, device: str) -> list[str]:
-    """The program's argument list.
+def argv(program: Program, config: FinetuneConfig, device: str) -> tuple[list[str], LearnerFlags, dict[str, Any]]:
+    """The program's argument list, with what `openrlhf_flags.parse_learner` reads off it.
 
     ConfigError for an unknown flag, one that the run owns, or a value that OpenRLHF's parser does not take.
     """
@@ -100,29 +101,25 @@ def argv(program: Program, config: FinetuneConfig, device: str) -> list[str]:
     for flag in flags:
         if flag in program.owned:
             raise ConfigError(f"{program.section}.{flag} is set by the run itself: {program.owned[flag]}")
-    policy = vars(openrlhf_flags.parse(preflight.flags(config, device)))
+    _, policy = preflight.flags(config, device)
     machine = {"ds.attn_implementation": "sdpa"} if device == "cpu" else {}
     owned = {
-        "model.model_name_or_path": policy["actor.model_name_or_path"],
+        "model.model_name_or_path": policy.policy,
         "data.dataset": config.examples,
-        "data.max_len": policy["data.max_len"],  # examples are made to fit it; train_dpo's own default is another
-        "ckpt.path": config.checkpoints,
-        "ckpt.output_dir": config.directory / "model",
-        "logger.tensorboard_dir": config.directory / "tensorboard",
-        "logger.wandb.run_name": config.run.name,
-        **openrlhf_flags.wandb_flags(config),
+        "data.max_len": policy.data_max_len,  # examples are made to fit it; train_dpo's own default is another
+        **directories_and_tracking(config),
     }
     words = openrlhf_flags.to_argv(
         {**program.defaults, **machine, **flags, **program.fixed, **owned}, program.module, program.section
     )
-    parsed = vars(openrlhf_flags.parser(program.module).parse_args(words))
-    preflight.refuse_without_gpu(program.section, parsed, device)
-    for name in ("ckpt.save_steps", "logger.logging_steps"):
-        if parsed[name] == 0:
+    found, deciding = openrlhf_flags.parse_learner(words, program.module, program.section, device)
+    steps = {"ckpt.save_steps": found.ckpt_save_steps, "logger.logging_steps": found.logger_logging_steps}
+    for name, every in steps.items():
+        if every == 0:
             raise ConfigError(f"{program.section}.{name} is 0, and OpenRLHF divides by it; set -1 for never")
-    if parsed["ds.ring_attn_size"] > 1 and not parsed["ds.packing_samples"]:
+    if found.ds_ring_attn_size > 1 and not found.ds_packing_samples:
         raise ConfigError(f"{program.section}.ds.ring_attn_size needs {program.section}.ds.packing_samples=true")
-    return words
+    return words, found, deciding
 
 
 def processes(config_processes: int | None, device: str) -> int:
@@ -153,9 +150,9 @@ def train(run: Session, program: Program, config: FinetuneConfig) -> None:
     ConfigError for data that do not fill a batch or a batch that cannot be divided among the learners.
     """
     device, data = os.environ[cpu_backend.DEVICE_VARIABLE], config.examples
-    words = argv(program, config, device)
-    flags, learners = vars(openrlhf_flags.parser(program.module).parse_args(words)), processes(config.processes, device)
-    rows, batch = min(_rows(data), flags["data.max_samples"]), flags["train.batch_size"]
+    words, flags, deciding = argv(program, config, device)
+    learners = processes(config.processes, device)
+    rows, batch = min(_rows(data), flags.data_max_samples), flags.train_batch_size
     if rows < batch:
         raise ConfigError(
             f"{data} has {rows} examples to train on, less than {program.section}.train.batch_size={batch}; lower it, "
@@ -163,24 +160,23 @@ def train(run: Session, program: Program, config: FinetuneConfig) -> None:
         )
     if not learners:
         raise ConfigError("no GPU is visible here, and the learners run on the machine that this is started on")
-    together = flags["ds.ring_attn_size"] * flags["ds.tensor_parallel_size"]
+    together = flags.ds_ring_attn_size * flags.ds_tensor_parallel_size
     if learners % together:
         raise ConfigError(
             f"{learners} learners cannot be divided into groups of {together} ({program.section}.ds.ring_attn_size x "
             "ds.tensor_parallel_size); set processes to a multiple of it"
         )
-    at_once = flags["train.micro_batch_size"] * (learners // together)
+    at_once = flags.train_micro_batch_size * (learners // together)
     if batch % at_once:
         of = f", {together} of which work on one example" if together > 1 else ""
         raise ConfigError(
             f"{program.section}.train.batch_size={batch} is no multiple of train.micro_batch_size="
-            f"{flags['train.micro_batch_size']} x {learners} learners{of}, so DeepSpeed would refuse it"
+            f"{flags.train_micro_batch_size} x {learners} learners{of}, so DeepSpeed would refuse it"
         )
-    kept = {name: value for name, value in flags.items() if not name.startswith(_NO_MATTER)}
-    this = {"data": digest(data), "flags": json.loads(json.dumps(kept, default=str)), "learners": learners}
+    this = {"data": digest(data), "flags": json.loads(json.dumps(deciding, default=str)), "learners": learners}
     done, begun = _done(config), config.checkpoints / "begun.json"
     # Its windows of gradient accumulation go on from one epoch to the next.
-    steps = flags["train.max_epochs"] * (rows // at_once) // (batch // at_once)
+    steps = flags.train_max_epochs * (rows // at_once) // (batch // at_once)
     if config.resume and (_read(done) or {}).get("of") == this and (config.directory / "model/config.json").is_file():
         run.say("the model is trained already, with these settings on these data")
         return
@@ -209,8 +205,8 @@ def train(run: Session, program: Program, config: FinetuneConfig) -> None:
     begun_at = time.monotonic()
     with run.screen.showing(lambda: Text(f"{latest}  {clock(time.monotonic() - begun_at)}")):
         start(command_line, config.log, tell, config.run.stall_s)
-    if flags["ds.lora.rank"]:
-        _merge(config, flags["model.model_name_or_path"], flags["ds.param_dtype"])
+    if flags.ds_lora_rank:
+        _merge(config, flags.model_model_name_or_path, flags.ds_param_dtype)
     jsonlines.write_json(done, {"of": this, "steps": steps})
     run.say(f"trained in {time.monotonic() - begun_at:.0f} s; the model is in {config.directory / 'model'}")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from rl.errors import RunFailedError
 from rl.offline.config import ServedPolicySection
 from rl.rollout.engines import Engines, engines_of
 from rl.rollout.reward_client import RewardClient, Rollout
+from rl.trainer.openrlhf_flags import Flags
 
 _ATTEMPTS = 8
 
@@ -100,8 +101,8 @@ class ServedPolicy:
 
 
 @contextmanager
-def served_policy(config: ServedPolicySection, flags: Mapping[str, Any], deadline_s: float) -> Iterator[Engines]:
-    """The served policy in the form of engines. `flags` are OpenRLHF's, flat. ConfigError where it does not answer."""
+def served_policy(config: ServedPolicySection, flags: Flags, deadline_s: float) -> Iterator[Engines]:
+    """The served policy in the form of engines. ConfigError where it does not answer."""
     name = config.api_key_env or "OPENAI_API_KEY"
     actor = (
         ray.remote(num_cpus=0)(ServedPolicy)
@@ -111,6 +112,6 @@ def served_policy(config: ServedPolicySection, flags: Mapping[str, Any], deadlin
     try:
         if why := ray.get(actor.ready.remote(), timeout=deadline_s):
             raise ConfigError(f"collect.served: {config.model} at {config.base_url} does not answer: {why}")
-        yield engines_of([actor], flags["actor.model_name_or_path"], flags)
+        yield engines_of([actor], flags.policy, flags)
     finally:
         ray.kill(actor)

@@ -23,16 +23,16 @@ from rl.run.session import Session
 
 def collect_answers(run: Session, config: DpoConfig) -> None:
     """Into the store: the answers, each scored; and what the first policy gets on the held-out prompts."""
-    flags, wanted = vars(run.args), config.collect
+    flags, wanted = run.flags, config.collect
     if wanted.pairs is not None:
         run.say(f"nothing to collect: the pairs are those of {wanted.pairs}")
     elif wanted.responses is not None:
-        tokenizer = load_tokenizer(flags["actor.model_name_or_path"])
+        tokenizer = load_tokenizer(flags.policy)
         length = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
         with online_training.watched(run):
             collect.score_responses(run, wanted.responses, length, wanted.answers_in_flight)
     generates = wanted.pairs is None and wanted.responses is None
-    outstanding = collect.Outstanding.of(config, flags["rollout.n_samples_per_prompt"]) if generates else None
+    outstanding = collect.Outstanding.of(config, flags.rollout_n_samples_per_prompt) if generates else None
     lacking = outstanding.to_generate if outstanding else 0
     if lacking and config.reward.asks_judge:
         run.say(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge.price))
@@ -40,7 +40,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
         source = None
         if (lacking and wanted.served is None) or not _first_scores_taken(config):
             run.say("starting the rollout engines")
-            policy = flags["actor.model_name_or_path"]
+            policy = flags.policy
             source = stack.enter_context(rollout_engines(config, policy, flags))
             with online_training.watched(run):
                 _first_scores(run, config, source)
@@ -53,7 +53,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
                 run,
                 source if lacking else None,
                 outstanding,
-                temperature=flags["rollout.temperature"],
+                temperature=flags.rollout_temperature,
                 seed=wanted.seed,
                 at_once=wanted.answers_in_flight,
             )
@@ -61,16 +61,16 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
 
 def make_pairs(run: Session, config: DpoConfig) -> None:
     """From the stores to preference pairs, and a table of what was kept. InputError where there is none."""
-    flags = vars(run.args)
-    tokenizer = load_tokenizer(flags["actor.model_name_or_path"])
-    longest, eos = flags["data.max_len"], tokenizer.eos_token
+    flags = run.flags
+    tokenizer = load_tokenizer(flags.policy)
+    longest, eos = flags.data_max_len, tokenizer.eos_token
 
     def fits(prompt: str, answer: str) -> bool:
         return len(tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]) <= longest
 
     long = config.examples.with_name("long.jsonl") if config.short.train else config.examples
     if config.collect.pairs is not None:
-        budget = longest - flags["rollout.max_new_tokens"]
+        budget = flags.prompt_tokens
         report = published_files.from_published(config.collect.pairs, long, tokenizer, budget, eos, fits)
     else:
         stores = [config.directory / "store", *config.collect.stores]
@@ -120,14 +120,14 @@ def start_reward_models(run: Session, config: DpoConfig) -> None:
 
 def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     """Held-out scores and short instructions, the trained policy's against the first one's. For summary.json."""
-    flags, model = vars(run.args), config.directory / "model"
+    flags, model = run.flags, config.directory / "model"
     if not finetune.begun_and_done(config)[1]:
         raise ConfigError(f"{model} holds no model trained on {config.examples}; run the stage train before")
     summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
     if report := PairReport.read(config.examples) or PairReport.read(config.examples.with_name("long.jsonl")):
         summary["pairs"] = report.pairs
     if not _first_scores_taken(config):
-        with rollout_engines(config, flags["actor.model_name_or_path"], flags) as engines, online_training.watched(run):
+        with rollout_engines(config, flags.policy, flags) as engines, online_training.watched(run):
             _first_scores(run, config, engines)
     if config.data.heldout is None and config.short.heldout is None:
         return summary | online_training.judged(config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from longreward.errors import ConfigError, JudgeError, Reason
 from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
 from rl.trainer.cpu_backend import DEVICE_VARIABLE
+from rl.trainer.openrlhf_flags import Flags
 
 
 class RewardModelSection(Section):
@@ -136,12 +136,12 @@ class RewardModel(RewardWithoutJudge):
         return found
 
 
-def problems(section: RewardModelSection, flags: Mapping[str, Any]) -> list[str]:
+def problems(section: RewardModelSection, flags: Flags) -> list[str]:
     """What would end the run or leave its longest answers without a reward, as far as that can be told without loading
-    the model: one sentence each. `flags` are OpenRLHF's, parsed, flat."""
+    the model: one sentence each."""
     from rl.run.preflight import no_model  # which imports rl.config, and that this module
 
-    found, longest, new = [], flags["data.max_len"], flags["rollout.max_new_tokens"]
+    found, longest, new = [], flags.data_max_len, flags.rollout_max_new_tokens
     name = section.model_name_or_path
     if name is not None and (problem := no_model("reward.openrlhf.model_name_or_path", name)):
         found.append(problem)

@@ -12,7 +12,7 @@ import ray
 from longreward.errors import ConfigError
 from rl.config import RunConfig
 from rl.data.prompt_files import load_tokenizer
-from rl.trainer.openrlhf_flags import AGENT
+from rl.trainer.openrlhf_flags import AGENT, Flags
 
 ANSWERS_AT_ONCE = 1024
 """Of an engine: more than it works on, so that it never waits."""
@@ -54,22 +54,22 @@ class Engines:
         )
 
 
-def engines_of(actors: list[Any], model: str, flags: Mapping[str, Any]) -> Engines:
+def engines_of(actors: list[Any], model: str, flags: Flags) -> Engines:
     """Actors with the tokenizer of `model`."""
     tokenizer = load_tokenizer(model)
-    return Engines(actors, tokenizer, ray.put(tokenizer), flags["data.max_len"], flags["rollout.max_new_tokens"])
+    return Engines(actors, tokenizer, ray.put(tokenizer), flags.data_max_len, flags.rollout_max_new_tokens)
 
 
 @contextmanager
-def rollout_engines(config: RunConfig, model: str, flags: Mapping[str, Any]) -> Iterator[Engines]:
-    """Start engines with `model`, and stop them at the end. `flags` are OpenRLHF's, flat. Needs a connected Ray and
+def rollout_engines(config: RunConfig, model: str, flags: Flags) -> Iterator[Engines]:
+    """Start engines with `model`, and stop them at the end. Needs a connected Ray and
     running judge workers.
 
     ConfigError where Ray does not place them within `run.deadline_start_s`.
     """
     from openrlhf.trainer.ray.vllm_engine import create_vllm_engines
 
-    count, parallel = flags["vllm.num_engines"], flags["vllm.tensor_parallel_size"]
+    count, parallel = flags.vllm_num_engines, flags.vllm_tensor_parallel_size
     group = ray.util.placement_group([{"GPU": 1, "CPU": 1}] * (count * parallel), strategy="PACK")
     actors: list[Any] = []
     try:
@@ -82,13 +82,13 @@ def rollout_engines(config: RunConfig, model: str, flags: Mapping[str, Any]) -> 
             count,
             parallel,
             model,
-            flags["train.seed"],
-            flags["train.full_determinism_enable"],
-            flags["vllm.enable_prefix_caching"],
-            flags["vllm.enforce_eager"],
-            flags["data.max_len"],
+            flags.train_seed,
+            flags.train_full_determinism_enable,
+            flags.vllm_enable_prefix_caching,
+            flags.vllm_enforce_eager,
+            flags.data_max_len,
             group,  # ours, so that it can be given back: OpenRLHF keeps its own for good
-            flags["vllm.gpu_memory_utilization"],
+            flags.vllm_gpu_memory_utilization,
             agent_func_path=str(AGENT),
         )
         yield engines_of(actors, model, flags)

@@ -8,13 +8,13 @@ import re
 import signal
 import socket
 import time
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from longreward.errors import ConfigError
 from rl.config import RunConfig
+from rl.trainer.openrlhf_flags import Flags
 
 _REACH_S = 5  # seconds to connect to a cluster's head
 _NOTICE_S = 5  # until Ray has noticed that a process is gone
@@ -32,27 +32,23 @@ class Resources:
     """The sum in words, for messages."""
 
 
-def needed(args: Namespace, config: RunConfig, *, trains: bool = True) -> Resources:
-    """The logical GPUs and CPUs of a run, from OpenRLHF's parsed flags; it waits forever for what is not there.
+def needed(flags: Flags, config: RunConfig, *, trains: bool = True) -> Resources:
+    """The logical GPUs and CPUs of a run; it waits forever for what is not there.
 
     Follows `openrlhf.cli.train_ppo_ray.train`: learners, reference, critic and engines, shared where colocated. Engines
     only, unless it `trains`. A reward model on GPUs comes on top.
     """
-    flags, reward_models = vars(args), config.reward.gpus * config.reward.workers
+    reward_models = config.reward.gpus * config.reward.workers
     if not trains:
-        engines = flags["vllm.num_engines"] * flags["vllm.tensor_parallel_size"]
-        return _resources({"vLLM engines": engines}, reward_models)
-    actor = flags["actor.num_nodes"] * flags["actor.num_gpus_per_node"]
-    engines = (flags["vllm.num_engines"] or 0) * flags["vllm.tensor_parallel_size"]
-    parts = {"learners": actor}
-    reference = flags["algo.kl.init_coef"] > 0
-    colocated = flags["train.colocate_all"]
-    if reference and not (colocated or flags["train.colocate_actor_ref"]):
-        parts["reference"] = flags["ref.num_nodes"] * flags["ref.num_gpus_per_node"]
-    if engines and (not colocated or flags["train.async_enable"]):
-        parts["vLLM engines"] = engines
-    if flags["algo.advantage.estimator"] == "gae" and not colocated:
-        parts["critic"] = flags["critic.num_nodes"] * flags["critic.num_gpus_per_node"]
+        return _resources({"vLLM engines": flags.engine_gpus}, reward_models)
+    parts = {"learners": flags.gpus("actor")}
+    colocated = flags.train_colocate_all
+    if "ref" in flags.models and not (colocated or flags.train_colocate_actor_ref):
+        parts["reference"] = flags.gpus("ref")
+    if not colocated or flags.train_async_enable:
+        parts["vLLM engines"] = flags.engine_gpus
+    if "critic" in flags.models and not colocated:
+        parts["critic"] = flags.gpus("critic")
     return _resources(parts, reward_models)
 
 

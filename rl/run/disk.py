@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,18 @@ from longreward.preflight.finding import Finding, Severity
 from longreward.text.amounts import file_size
 from rl.config import RunConfig
 from rl.run import judge_estimate
+from rl.trainer.openrlhf_flags import Flags
 
 
-def findings(config: RunConfig, flags: Mapping[str, Any], prompts: int | None = None) -> list[Finding]:
+def findings(config: RunConfig, flags: Flags, prompts: int | None = None) -> list[Finding]:
     """The room that checkpoints and the trained model take, as far as the policy's folder tells, against what is free.
 
     `prompts` are trained on in each episode; None: they are counted, but only where that can decide.
     """
-    if flags["ckpt.max_num"] < 2 and flags["ckpt.save_steps"] > 0 and not flags["ckpt.disable_ds"]:
+    if flags.ckpt_max_num < 2 and flags.ckpt_save_steps > 0 and not flags.ckpt_disable_ds:
         why = "openrlhf.ckpt.max_num=1: OpenRLHF deletes the only checkpoint before it writes the next"
         return [Finding(Severity.PROBLEM, "disk", why, "set it to 2 at least, or a kill at that moment leaves nothing")]
-    model, folder = flags["actor.model_name_or_path"], _existing(config.directory)
+    model, folder = flags.policy, _existing(config.directory)
     parameters = count_parameters(Path(model))
     if parameters is None:
         sentence = f"disk space was not checked: {model} is no local folder"
@@ -36,7 +36,7 @@ def findings(config: RunConfig, flags: Mapping[str, Any], prompts: int | None = 
     if needed > free and prompts is None:
         prompts = judge_estimate.count_prompts(config, flags)
     if prompts is not None:
-        kept, needed, sizes = _needed(flags, parameters, judge_estimate.counts(flags, prompts)[1])
+        kept, needed, sizes = _needed(flags, parameters, flags.steps(prompts))
     one, model_size, in_all, there = map(file_size, (*sizes, needed, free))
     sentence = (
         f"{kept} checkpoint{'s' * (kept != 1)} of {one} ({parameters:,} parameters: weights 2 bytes each, "
@@ -48,20 +48,20 @@ def findings(config: RunConfig, flags: Mapping[str, Any], prompts: int | None = 
     return [Finding(Severity.OK, "disk", sentence)]
 
 
-def _needed(flags: Mapping[str, Any], parameters: int, in_steps: float) -> tuple[int, float, tuple[float, float]]:
+def _needed(flags: Flags, parameters: int, in_steps: float) -> tuple[int, float, tuple[float, float]]:
     """Checkpoints kept at once, bytes in all, and of one checkpoint and the model."""
-    every, most = flags["ckpt.save_steps"], flags["ckpt.max_num"]
+    every, most = flags.ckpt_save_steps, flags.ckpt_max_num
     saved = in_steps / every if every > 0 else 0
     saved = math.floor(saved) if saved < math.inf else saved
-    adapters = flags["ds.lora.rank"] > 0  # all weights are in a checkpoint, the few trained ones count for nothing here
+    adapters = flags.ds_lora_rank > 0  # all weights are in a checkpoint, the few trained ones count for nothing here
     weights, optimizer = 2 * parameters, 0 if adapters else 12 * parameters
-    kept = 0 if flags["ckpt.disable_ds"] else min(saved, max(1, most))
+    kept = 0 if flags.ckpt_disable_ds else min(saved, max(1, most))
     # Before it saves, OpenRLHF deletes the oldest until the new one is `max_num`-th; the best one is kept besides.
-    kept += bool(flags["eval.dataset"] and saved != 0)
+    kept += bool(flags.eval_dataset and saved != 0)
     model = 0 if adapters else weights
-    hugging_face = saved * model if flags["ckpt.save_hf"] and saved < math.inf else 0  # these are never deleted
-    checkpoint = (weights + optimizer) * (2 if flags["algo.advantage.estimator"] == "gae" else 1)
-    most_bytes = flags["ckpt.max_mem"] * 2**30 + checkpoint
+    hugging_face = saved * model if flags.ckpt_save_hf and saved < math.inf else 0  # these are never deleted
+    checkpoint = (weights + optimizer) * (2 if flags.algo_advantage_estimator == "gae" else 1)
+    most_bytes = flags.ckpt_max_mem * 2**30 + checkpoint
     return int(kept), min(kept * checkpoint, most_bytes) + model + hugging_face, (checkpoint, model)
 
 

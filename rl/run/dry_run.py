@@ -7,15 +7,14 @@ import os
 from rl.config import RunConfig
 from rl.reward_functions import registry
 from rl.run import cluster, judge_estimate, preflight, run_directory
-from rl.trainer import cpu_backend, openrlhf_flags, openrlhf_run
+from rl.trainer import cpu_backend, openrlhf_run
 
 
 def dry_run(config: RunConfig) -> int:
     """Everything that needs no cluster and no judge, OpenRLHF's own validation included."""
     registry.check(config.reward)
     device = "gpu" if config.run.device == "gpu" else preflight.choose_device(config)
-    argv = preflight.flags(config, device)
-    args = openrlhf_flags.parse(argv)
+    argv, flags = preflight.flags(config, device)
     # A configuration for GPUs can be checked on a laptop: here only OpenRLHF's imports have to work.
     os.environ.pop(cpu_backend.DEVICE_VARIABLE, None)
     cpu_backend.apply()
@@ -23,11 +22,11 @@ def dry_run(config: RunConfig) -> int:
     # Beside the run's own directory, which may hold an earlier run.
     config.run.name += "-dry-run"
     run_directory.write_plan(config, argv)
-    for problem in preflight.problems(config, vars(args)):
+    for problem in preflight.problems(config, flags):
         print(f"note: {problem}")
     if config.reward.asks_judge and config.data.train.is_file():
-        print(judge_estimate.sentence(judge_estimate.expected(config, vars(args)), config.reward.judge.price))
-    needed = cluster.needed(args, config)
+        print(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge.price))
+    needed = cluster.needed(flags, config)
     print(f"needs {needed.gpus} GPUs ({needed.parts})")
     print(f"{config.directory}: config.yaml and command.txt are written")
     return 0

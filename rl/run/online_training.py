@@ -50,9 +50,9 @@ def fit(run: Session) -> dict[str, Any]:
 
     Whatever breaks it off goes on upwards, after a checkpoint was saved where that can be done.
     """
-    config, flags = run.config, vars(run.args)
-    batch, samples = flags["rollout.batch_size"], flags["rollout.n_samples_per_prompt"]
-    steps = math.ceil(run.prompts / batch) * flags["train.num_episodes"]
+    config, flags = run.config, run.flags
+    batch, samples = flags.rollout_batch_size, flags.rollout_n_samples_per_prompt
+    steps = math.ceil(run.prompts / batch) * flags.train_num_episodes
     run.say(f"training: {steps} steps of {batch} prompts x {samples} answers")
     begun, begun_at = time.monotonic(), time.time()
 
@@ -66,7 +66,7 @@ def fit(run: Session) -> dict[str, Any]:
     except BaseException as error:
         part = None if isinstance(error, RunFailedError | KeyboardInterrupt) else dead_part(error, begun_at)
         # In async mode the learners are at work on another batch when a rollout ends in an error.
-        if in_rollout(error) and not flags["train.async_enable"]:
+        if in_rollout(error) and not flags.train_async_enable:
             run.keep_what_was_learned(error)
         run.tell_last_checkpoint()
         if part:
@@ -74,7 +74,7 @@ def fit(run: Session) -> dict[str, Any]:
         raise
     train_s = time.monotonic() - begun
     openrlhf_run.release()
-    estimator = flags["algo.advantage.estimator"]
+    estimator = flags.algo_advantage_estimator
     return {
         "kind": {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator),
         "steps": run_directory.steps_done(config),

@@ -20,7 +20,7 @@ from longreward import config as base
 from longreward import jsonlines
 from longreward.errors import ConfigError
 from rl.config import RunConfig
-from rl.trainer.openrlhf_flags import MODULE
+from rl.trainer.openrlhf_parser import MODULE
 
 C = TypeVar("C", bound=RunConfig)
 _LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen

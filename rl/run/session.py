@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ from rl.monitor.live_view import Screen
 from rl.reward_functions import registry
 from rl.rollout import judge_workers, reward_client
 from rl.run import cluster, preflight, run_directory
-from rl.trainer import checkpoints, cpu_backend, openrlhf_flags, openrlhf_run
+from rl.trainer import checkpoints, cpu_backend, openrlhf_run
+from rl.trainer.openrlhf_flags import Flags
 
 
 @dataclass
@@ -31,8 +31,7 @@ class Session:
     config: RunConfig
     console: Console
     argv: list[str]
-    args: Namespace
-    """OpenRLHF's flags, parsed, flat: `vars(args)["actor.num_nodes"]`."""
+    flags: Flags
     started: float
     """`time.monotonic()` when the run began."""
     trains: bool = True
@@ -54,13 +53,12 @@ class Session:
     @property
     def tokenizer(self) -> str | None:
         """The policy whose tokenizer counts chunk sizes; None where words do."""
-        model: str = vars(self.args)["actor.model_name_or_path"]
-        return model if self.config.reward.tokenizer == "policy" else None
+        return self.flags.policy if self.config.reward.tokenizer == "policy" else None
 
     @property
     def prompts(self) -> int:
         """Prompts that an episode trains on."""
-        return min(self.reports["train"].kept, vars(self.args)["data.max_samples"])
+        return min(self.reports["train"].kept, self.flags.data_max_samples)
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""
@@ -105,7 +103,7 @@ def open_session(config: RunConfig, *, verbose: bool, trains: bool = True) -> It
     try:
         # Before the run directory is made: a cluster that is too small must not move an earlier run aside.
         with _waiting("starting Ray, or connecting to it", verbose=verbose):
-            cluster.connect(config, cluster.needed(plan.args, config, trains=trains), plan.device, plan.env_vars)
+            cluster.connect(config, cluster.needed(plan.flags, config, trains=trains), plan.device, plan.env_vars)
         cluster.stop_on_sigterm()  # after Ray, which takes the signal over
         with _directory(plan, verbose=verbose) as session:
             if config.needs_judge and config.reward.judge.kind == "offline":
@@ -153,7 +151,7 @@ class _Plan:
     """The configuration of the run that is continued."""
     device: str
     argv: list[str]
-    args: Namespace
+    flags: Flags
     env_vars: dict[str, str]
     """Of every process of the run. The driver needs them too: a cluster of its own and OpenRLHF's imports inherit them
     from it."""
@@ -164,15 +162,14 @@ def _checked(config: RunConfig, *, trains: bool) -> _Plan:
     before = run_directory.earlier(config) if config.resume else None
     config.wandb.run_id = (before and before.wandb.run_id) or run_id
     device = preflight.choose_device(config)
-    argv = preflight.flags(config, device)
+    argv, flags = preflight.flags(config, device)
     if before is not None:
         run_directory.check_same_run(before, config)
-    args = openrlhf_flags.parse(argv)
-    problems = preflight.problems(config, vars(args), trains=trains)
+    problems = preflight.problems(config, flags, trains=trains)
     if problems:
         raise ConfigError(problems[0])
     preflight.tracking(config)
-    return _Plan(config, trains, started, run_id, before, device, argv, args, _environment(config, device, run_id))
+    return _Plan(config, trains, started, run_id, before, device, argv, flags, _environment(config, device, run_id))
 
 
 @contextmanager
@@ -182,7 +179,7 @@ def _directory(plan: _Plan, *, verbose: bool) -> Iterator[Session]:
     moved = None if plan.before else run_directory.make_room(config)
     run_directory.write_plan(config, plan.argv)
     with run_directory.logs_to(config.log, verbose=verbose) as console:
-        session = Session(config, console, plan.argv, plan.args, plan.started, plan.trains)
+        session = Session(config, console, plan.argv, plan.flags, plan.started, plan.trains)
         session.say(f"device {plan.device}; all logs go to {config.log}")
         if moved:
             session.say(f"the earlier run of this name is kept in {moved}")
@@ -216,18 +213,18 @@ def _environment(config: RunConfig, device: str, run_id: str) -> dict[str, str]:
 
 
 def _mend_position(session: Session) -> None:
-    flags = vars(session.args)
-    ahead = (flags["rollout.vllm_generate_batch_size"] or 0) > flags["rollout.batch_size"]
+    flags = session.flags
+    ahead = flags.prompts_at_once > flags.rollout_batch_size
     # With dynamic filtering nobody knows how many prompts a step took.
-    if session.first_step and ahead and not flags["algo.dynamic_filtering_enable"]:
-        batch = flags["rollout.batch_size"]
+    if session.first_step and ahead and not flags.algo_dynamic_filtering_enable:
+        batch = flags.rollout_batch_size
         checkpoints.mend_position(session.config.checkpoints, session.first_step, session.prompts, batch)
 
 
 def _prepare(session: Session) -> None:
-    config, flags = session.config, vars(session.args)
-    tokenizer = prompt_files.load_tokenizer(flags["actor.model_name_or_path"])
-    budget = flags["data.max_len"] - flags["rollout.max_new_tokens"]
+    config, flags = session.config, session.flags
+    tokenizer = prompt_files.load_tokenizer(flags.policy)
+    budget = flags.prompt_tokens
     sources = {"train": (config.data.train, None), "heldout": (config.data.heldout, config.evaluation.max_prompts)}
     for split, (source, at_most) in sources.items():
         if source is not None:

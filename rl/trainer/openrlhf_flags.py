@@ -1,21 +1,22 @@
-"""A run's configuration as the arguments of OpenRLHF's `train_ppo_ray`. Pure: its source is read, not imported."""
+"""OpenRLHF's flags: which of them we read, as typed values, and a configuration's section as a command line.
+
+No other module reads a flag by OpenRLHF's name for it.
+"""
 
 from __future__ import annotations
 
-import argparse
-import ast
 import difflib
-import importlib.util
+import math
 from collections.abc import Mapping
-from datetime import datetime
-from functools import cache
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 from longreward.errors import ConfigError
-from rl.config import RunConfig
+from rl.trainer.cpu_backend import UNSUPPORTED_FLAGS
+from rl.trainer.openrlhf_parser import MODULE, parser
 
-MODULE = "openrlhf.cli.train_ppo_ray"
+F = TypeVar("F", bound="Flags | LearnerFlags")
 
 AGENT = Path(__file__).parents[1] / "rollout" / "agent.py"
 
@@ -55,57 +56,215 @@ DEFAULTS: dict[str, Any] = {
 """Where our default is another than OpenRLHF's."""
 
 WANDB_KEY_PLACEHOLDER = "the-key-is-in-WANDB_API_KEY"  # OpenRLHF starts its W&B logger only if this is not empty
+_REQUIRED = ("actor.model_name_or_path", "rollout.max_new_tokens", "vllm.num_engines")
+_COUNTS = (
+    "actor.num_nodes",
+    "actor.num_gpus_per_node",
+    "vllm.num_engines",
+    "vllm.tensor_parallel_size",
+    "ds.ring_attn_size",
+    "ds.tensor_parallel_size",
+    "rollout.batch_size",
+    "rollout.micro_batch_size",
+    "rollout.n_samples_per_prompt",
+    "train.batch_size",
+    "train.micro_batch_size",
+)
+_CHANGE_NO_WEIGHT = ("logger.", "ckpt.", "eval.", "data.dataset", "local_rank")
 
 
-class _Parser(argparse.ArgumentParser):
-    module = MODULE
+@dataclass(frozen=True)
+class Flags:
+    """The flags of train_ppo_ray that we read. A name is OpenRLHF's with `_` for each dot: `actor.num_nodes` is
+    `actor_num_nodes`."""
 
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"openrlhf: {message}; see `python -m {self.module} --help`")
+    actor_model_name_or_path: str
+    actor_num_nodes: int
+    actor_num_gpus_per_node: int
+    ref_num_nodes: int
+    ref_num_gpus_per_node: int
+    critic_num_nodes: int
+    critic_num_gpus_per_node: int
+    vllm_num_engines: int
+    vllm_tensor_parallel_size: int
+    vllm_enable_prefix_caching: bool
+    vllm_enforce_eager: bool
+    vllm_enable_sleep: bool
+    vllm_gpu_memory_utilization: float
+    ds_zero_stage: int
+    ds_ring_attn_size: int
+    ds_tensor_parallel_size: int
+    ds_lora_rank: int
+    data_max_len: int
+    data_max_samples: int
+    rollout_batch_size: int
+    rollout_micro_batch_size: int
+    rollout_n_samples_per_prompt: int
+    rollout_max_new_tokens: int
+    rollout_temperature: float
+    rollout_vllm_generate_batch_size: int | None
+    train_batch_size: int
+    train_micro_batch_size: int
+    train_num_episodes: int
+    train_max_epochs: int
+    train_seed: int
+    train_full_determinism_enable: bool
+    train_colocate_all: bool
+    train_colocate_actor_ref: bool
+    train_async_enable: bool
+    train_partial_rollout_enable: bool
+    train_dynamic_batch_enable: bool
+    algo_kl_init_coef: float
+    algo_advantage_estimator: str
+    algo_dynamic_filtering_enable: bool
+    ckpt_save_steps: int
+    ckpt_max_num: int
+    ckpt_max_mem: float
+    ckpt_save_hf: bool
+    ckpt_disable_ds: bool
+    eval_dataset: str | None
+    eval_steps: int
+    logger_logging_steps: int
+
+    @property
+    def policy(self) -> str:
+        """The model that is trained: a folder, absolute, or a hub name."""
+        return self.actor_model_name_or_path
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Most tokens of a prompt: what an answer of full length leaves."""
+        return self.data_max_len - self.rollout_max_new_tokens
+
+    @property
+    def prompts_at_once(self) -> int:
+        """Prompts whose answers are generated at a time: more than a step's in asynchronous training."""
+        return self.rollout_vllm_generate_batch_size or self.rollout_batch_size
+
+    @property
+    def prompts_per_step(self) -> int:
+        """Prompts of a full training step."""
+        return max(1, min(self.rollout_batch_size, self.prompts_at_once))
+
+    @property
+    def answers_per_step(self) -> int:
+        """Answers of a full training step."""
+        return self.rollout_batch_size * self.rollout_n_samples_per_prompt
+
+    def steps(self, prompts: int) -> int:
+        """Steps of the whole run where `prompts` are trained on in each episode."""
+        return math.ceil(prompts / self.prompts_per_step) * self.train_num_episodes
+
+    @property
+    def models(self) -> list[str]:
+        """The models that learners hold, by the first part of their flags: actor, perhaps ref and critic."""
+        reference, critic = self.algo_kl_init_coef > 0, self.algo_advantage_estimator == "gae"
+        return ["actor", *["ref"] * reference, *["critic"] * critic]
+
+    def nodes_and_gpus(self, model: str) -> tuple[int, int]:
+        """Nodes of a model's learners, and GPUs on each."""
+        return getattr(self, f"{model}_num_nodes"), getattr(self, f"{model}_num_gpus_per_node")
+
+    def gpus(self, model: str) -> int:
+        """GPUs of a model's learners."""
+        return math.prod(self.nodes_and_gpus(model))
+
+    @property
+    def engine_gpus(self) -> int:
+        """GPUs of all vLLM engines."""
+        return self.vllm_num_engines * self.vllm_tensor_parallel_size
+
+    @property
+    def gpus_per_answer(self) -> int:
+        """GPUs that work on the same answer while learners train."""
+        return self.ds_ring_attn_size * self.ds_tensor_parallel_size
+
+    def learners(self, model: str) -> int:
+        """Learners of a model that work on different answers."""
+        return max(1, self.gpus(model) // self.gpus_per_answer)
 
 
-@cache
-def parser(module: str = MODULE) -> argparse.ArgumentParser:
-    """An OpenRLHF program's own argument parser, built from its own source without importing torch, ray or vllm.
+@dataclass(frozen=True)
+class LearnerFlags:
+    """The flags of train_dpo and train_sft that we read, named as in `Flags`."""
 
-    ConfigError when openrlhf is not installed or its source has another shape than the version this was written for.
+    model_model_name_or_path: str
+    data_max_samples: int
+    train_batch_size: int
+    train_micro_batch_size: int
+    train_max_epochs: int
+    ds_ring_attn_size: int
+    ds_tensor_parallel_size: int
+    ds_packing_samples: bool
+    ds_param_dtype: str
+    ds_lora_rank: int
+    ckpt_save_steps: int
+    logger_logging_steps: int
+
+
+def build(section: Mapping[str, Any], owned: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """The argument list of train_ppo_ray.
+
+    `section` is the configuration's `openrlhf:`, flat; `owned` what the run sets itself; `defaults` are flags of the
+    machine (see cpu_backend) that the configuration may override. ConfigError for an unknown flag (with the nearest
+    known one), a flag that the run owns, or a value OpenRLHF's parser does not take.
     """
-    spec = importlib.util.find_spec(module) if importlib.util.find_spec("openrlhf") else None
-    if spec is None or spec.origin is None:
-        raise ConfigError("openrlhf is not installed; run ./launch/install.sh (CPU), or see README.md for GPUs")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    main = next((n for n in tree.body if isinstance(n, ast.If) and "__main__" in ast.unparse(n.test)), None)
-    body = main.body if main else []
-    end = next((i for i, n in enumerate(body) if "parser.parse_args()" in ast.unparse(n)), None)
-    if end is None:
-        raise ConfigError(f"{module} has no argument parser where openrlhf 0.11.2 has it; install openrlhf==0.11.2")
-    names: dict[str, Any] = {"argparse": _ArgparseWithOurErrors, "datetime": datetime}
-    exec(compile(ast.Module(body=body[:end], type_ignores=[]), spec.origin, "exec"), names)
-    names["parser"].module = module
-    return names["parser"]
-
-
-class _ArgparseWithOurErrors:
-    ArgumentParser = _Parser
-
-
-def build(config: RunConfig, defaults: Mapping[str, Any]) -> list[str]:
-    """The argument list. `defaults` are flags of the machine (see cpu_backend) that the configuration may override.
-
-    ConfigError for an unknown flag (with the nearest known one), a flag that the run owns, or a value OpenRLHF's parser
-    does not take.
-    """
-    for flag in config.openrlhf:
+    for flag in section:
         if flag in OWNED:
             raise ConfigError(f"openrlhf.{flag} is set by the run itself: {OWNED[flag]}")
-    argv = to_argv({**DEFAULTS, **defaults, **config.openrlhf, **_owned(config)})
+    argv = to_argv({**DEFAULTS, **defaults, **section, **owned})
     parser().parse_args(argv)
     return argv
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """The flat namespace of OpenRLHF's parser, defaults included: `vars(parse(argv))["actor.num_nodes"]`."""
-    return parser().parse_args(argv)
+def parse(argv: list[str], device: str) -> Flags:
+    """The flags of a train_ppo_ray command line, OpenRLHF's defaults included.
+
+    ConfigError where one that every run needs is missing, or one cannot work, on `device` (cpu or gpu) or anywhere.
+    """
+    parsed = vars(parser().parse_args(argv))
+    for name in _REQUIRED:
+        if not parsed[name]:
+            raise ConfigError(f"openrlhf.{name} is not set")
+    for name in _COUNTS:
+        if parsed[name] < 1:
+            raise ConfigError(f"openrlhf.{name} is {parsed[name]}; set it to 1 at least")
+    if parsed["data.max_len"] <= parsed["rollout.max_new_tokens"]:
+        raise ConfigError(
+            f"openrlhf.data.max_len ({parsed['data.max_len']}) leaves no room for a prompt beside "
+            f"openrlhf.rollout.max_new_tokens ({parsed['rollout.max_new_tokens']})"
+        )
+    _refuse_without_gpu("openrlhf", parsed, device)
+    return _typed(Flags, parsed)
+
+
+def parse_learner(argv: list[str], module: str, section: str, device: str) -> tuple[LearnerFlags, dict[str, Any]]:
+    """The flags of a train_dpo or train_sft command line, and by OpenRLHF's names those that the trained weights depend
+    on: a training is only continued with the same ones.
+
+    ConfigError where one cannot work on `device`.
+    """
+    parsed = vars(parser(module).parse_args(argv))
+    _refuse_without_gpu(section, parsed, device)
+    deciding = {name: value for name, value in parsed.items() if not name.startswith(_CHANGE_NO_WEIGHT)}
+    return _typed(LearnerFlags, parsed), deciding
+
+
+def _typed(kind: type[F], parsed: Mapping[str, Any]) -> F:
+    values = {name.replace(".", "_"): value for name, value in parsed.items()}
+    return kind(**{field.name: values[field.name] for field in fields(kind)})
+
+
+def _refuse_without_gpu(section: str, parsed: Mapping[str, Any], device: str) -> None:
+    """ConfigError for one of the flags under `section` that does not work on `device`."""
+    if device != "cpu":
+        return
+    for flag, why in UNSUPPORTED_FLAGS.items():
+        value = parsed.get(flag)  # train_dpo and train_sft do not have them all
+        if value is True or (value or 0) > 1:
+            raise ConfigError(
+                f"{section}.{flag} does not run without a GPU ({why}); leave it out, or set run.device=gpu"
+            )
 
 
 def to_argv(flags: Mapping[str, Any], module: str = MODULE, section: str = "openrlhf") -> list[str]:
@@ -132,37 +291,3 @@ def to_argv(flags: Mapping[str, Any], module: str = MODULE, section: str = "open
             values = value if isinstance(value, list | tuple) else [value]
             argv += [f"--{flag}", *map(str, values)]
     return argv
-
-
-def _owned(config: RunConfig) -> dict[str, Any]:
-    directory = config.directory
-    flags: dict[str, Any] = {
-        "train.agent_func_path": AGENT,
-        "data.prompt_dataset": config.prompts("train"),
-        "data.input_key": "input",
-        "data.label_key": "label",
-        "ckpt.path": config.checkpoints,
-        "ckpt.output_dir": directory / "model",
-        "logger.tensorboard_dir": directory / "tensorboard",
-        "logger.wandb.run_name": config.run.name,
-    }
-    if config.resume:
-        flags["ckpt.load_enable"] = True
-    if config.evaluation.every is not None and config.data.heldout is not None:
-        flags["eval.dataset"] = config.prompts("heldout")
-        flags["eval.steps"] = config.evaluation.every
-        flags["eval.n_samples_per_prompt"] = config.evaluation.n_samples_per_prompt
-        flags["eval.temperature"] = config.evaluation.temperature
-    return flags | wandb_flags(config)
-
-
-def wandb_flags(config: RunConfig) -> dict[str, Any]:
-    """What all of OpenRLHF's programs are told of W&B."""
-    if config.wandb.mode == "disabled":
-        return {}
-    return {
-        "logger.wandb.key": WANDB_KEY_PLACEHOLDER,
-        "logger.wandb.project": config.wandb.project,
-        "logger.wandb.org": config.wandb.entity,
-        "logger.wandb.group": config.wandb.group,
-    }

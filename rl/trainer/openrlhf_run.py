@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 from longreward.errors import ConfigError
-from rl.trainer.openrlhf_flags import MODULE
+from rl.trainer.openrlhf_parser import MODULE
 
 
 def run(argv: list[str]) -> None:

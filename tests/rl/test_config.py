@@ -6,6 +6,8 @@ import ast
 import importlib.util
 import re
 import sys
+from collections import Counter
+from dataclasses import fields
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from rl import config
 from rl.offline import config as offline_config
 from rl.reward_functions import registry
 from rl.run import cluster, preflight
-from rl.trainer import cpu_backend, openrlhf_flags
+from rl.trainer import cpu_backend, openrlhf_flags, openrlhf_parser
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -38,11 +40,15 @@ def sections(*kinds: type) -> list[type]:
 
 
 def argv(*overrides: str, device: str = "cpu") -> list[str]:
-    return preflight.flags(config.load(CPU, list(overrides)), device)
+    return preflight.flags(config.load(CPU, list(overrides)), device)[0]
 
 
-def parsed(*overrides: str, **options: str):
-    return openrlhf_flags.parse(argv(*overrides, **options))
+def parsed(*overrides: str, device: str = "cpu"):
+    return preflight.flags(config.load(CPU, list(overrides)), device)[1]
+
+
+def parsed_by_openrlhf(*overrides: str, device: str = "cpu"):
+    return vars(openrlhf_parser.parser().parse_args(argv(*overrides, device=device)))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -51,7 +57,7 @@ def test_every_shipped_configuration_is_good(path):
     registry.check(loaded.reward)
     device = "gpu" if loaded.run.device == "gpu" else "cpu"
     trains = type(loaded) is config.RunConfig
-    assert cluster.needed(openrlhf_flags.parse(preflight.flags(loaded, device)), loaded, trains=trains).gpus >= 1
+    assert cluster.needed(preflight.flags(loaded, device)[1], loaded, trains=trains).gpus >= 1
     assert path.read_text().startswith("# "), "a configuration opens with what it is for"
 
 
@@ -70,7 +76,7 @@ def test_every_field_says_what_it_does(section):
 
 
 def flags_in_openrlhfs_source() -> set[str]:
-    spec = importlib.util.find_spec(openrlhf_flags.MODULE)
+    spec = importlib.util.find_spec(openrlhf_parser.MODULE)
     text = Path(spec.origin).read_text()
     return set(re.findall(r'add_argument\(\s*"--([\w.]+)"', text))
 
@@ -78,7 +84,7 @@ def flags_in_openrlhfs_source() -> set[str]:
 def test_every_flag_of_openrlhf_can_be_given():
     flags = flags_in_openrlhfs_source()
     assert len(flags) > 120
-    known = {option[2:] for action in openrlhf_flags.parser()._actions for option in action.option_strings}
+    known = {option[2:] for action in openrlhf_parser.parser()._actions for option in action.option_strings}
     assert flags <= known
     # The same for both models; written with a loop in OpenRLHF's source.
     assert {"actor.adam.lr", "critic.adam.lr", "actor.lr_scheduler"} <= known
@@ -87,21 +93,34 @@ def test_every_flag_of_openrlhf_can_be_given():
 def test_every_flag_we_emit_exists_in_openrlhfs_source():
     flags = flags_in_openrlhfs_source() | {"actor.adam.lr", "actor.lr_scheduler"}
     for path in CONFIGS:
-        words = preflight.flags(load(path), "gpu") + argv()
+        words = preflight.flags(load(path), "gpu")[0] + argv()
         assert {word[2:] for word in words if word.startswith("--")} <= flags | openrlhf_known()
     assert set(openrlhf_flags.OWNED) <= openrlhf_known()
     assert set(cpu_backend.UNSUPPORTED_FLAGS) <= openrlhf_known()
 
 
 def openrlhf_known() -> set[str]:
-    return {option[2:] for action in openrlhf_flags.parser()._actions for option in action.option_strings}
+    return {option[2:] for action in openrlhf_parser.parser()._actions for option in action.option_strings}
+
+
+@pytest.mark.parametrize(
+    ("typed", "module"),
+    [
+        (openrlhf_flags.Flags, openrlhf_parser.MODULE),
+        (openrlhf_flags.LearnerFlags, "openrlhf.cli.train_dpo"),
+        (openrlhf_flags.LearnerFlags, "openrlhf.cli.train_sft"),
+    ],
+)
+def test_every_flag_that_is_read_exists_in_openrlhfs_parser(typed, module):
+    known = Counter(action.dest.replace(".", "_") for action in openrlhf_parser.parser(module)._actions)
+    assert {field.name: known[field.name] for field in fields(typed)} == {field.name: 1 for field in fields(typed)}
 
 
 def test_flags_are_overridden_from_the_command_line_whatever_their_spelling_in_the_file():
-    flags = vars(parsed("openrlhf.actor.adam.lr=1e-6", "openrlhf.algo.kl.init_coef=0", "openrlhf.vllm.num_engines=2"))
-    assert flags["actor.adam.lr"] == 1e-6
-    assert flags["algo.kl.init_coef"] == 0
-    assert flags["vllm.num_engines"] == 2
+    changed = ("openrlhf.actor.adam.lr=1e-6", "openrlhf.algo.kl.init_coef=0", "openrlhf.vllm.num_engines=2")
+    assert parsed_by_openrlhf(*changed)["actor.adam.lr"] == 1e-6
+    assert parsed(*changed).algo_kl_init_coef == 0
+    assert parsed(*changed).vllm_num_engines == 2
 
 
 def test_lists_switches_and_nulls_become_words():
@@ -112,9 +131,9 @@ def test_lists_switches_and_nulls_become_words():
 
 
 def test_machine_defaults_can_be_overridden():
-    assert vars(parsed())["vllm.sync_backend"] == "gloo"
-    assert vars(parsed("openrlhf.vllm.gpu_memory_utilization=0.2"))["vllm.gpu_memory_utilization"] == 0.2
-    assert vars(parsed(device="gpu"))["ds.attn_implementation"] == "flash_attention_2"
+    assert parsed_by_openrlhf()["vllm.sync_backend"] == "gloo"
+    assert parsed("openrlhf.vllm.gpu_memory_utilization=0.2").vllm_gpu_memory_utilization == 0.2
+    assert parsed_by_openrlhf(device="gpu")["ds.attn_implementation"] == "flash_attention_2"
 
 
 @pytest.mark.parametrize(

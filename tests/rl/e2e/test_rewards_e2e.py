@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 REWARD_MODEL = """
 import sys
-from rl import cpu_backend
+from rl.trainer import cpu_backend
 cpu_backend.apply()
 from openrlhf.models import get_llm_for_sequence_regression
 from transformers import AutoTokenizer
@@ -29,7 +29,7 @@ AutoTokenizer.from_pretrained(policy).save_pretrained(out)
 # The same answers by the same model, without our code between.
 BY_HAND = """
 import json, sys
-from rl import cpu_backend
+from rl.trainer import cpu_backend
 cpu_backend.apply()
 import torch
 from openrlhf.models import get_llm_for_sequence_regression

@@ -154,7 +154,7 @@ def training(monkeypatch, tmp_path):
     monkeypatch.setattr(progress, "_POLL_S", 0.02)
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
     config = SimpleNamespace(directory=tmp_path, reward=SimpleNamespace(name="longreward"))
-    monkeypatch.setattr(progress.rewards, "dimensions", lambda _: ["helpfulness"])
+    monkeypatch.setattr(progress.registry, "dimensions", lambda _: ["helpfulness"])
     run = SimpleNamespace(console=console, workers=Workers(), config=config, first_step=0, screen=Screen(console))
     run.reached = []
     return run

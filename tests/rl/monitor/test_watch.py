@@ -6,8 +6,8 @@ import io
 import json
 import threading
 import time
-from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -38,9 +38,9 @@ def session(tmp_path):
         base = {"run": {"name": "watched", "dir": str(tmp_path)}, "data": {"train": "train.jsonl"}, "watch": watched}
         config = RunConfig.model_validate(base | {"reward": {"tokenizer": "words"}} | sections)
         config.directory.mkdir(exist_ok=True)
-        args = Namespace(**{"rollout.batch_size": 2, "rollout.n_samples_per_prompt": 2})
+        flags = SimpleNamespace(answers_per_step=4)
         console = Console(file=io.StringIO(), force_terminal=True, width=1000)
-        return Session(config, console, [], args, time.monotonic(), judge_workers.Workers([], None))
+        return Session(config, console, [], flags, time.monotonic(), judge_workers.Workers([], None))
 
     return make
 

@@ -24,22 +24,22 @@ from rl.monitor.live_view import Screen
 from rl.offline import finetune
 from rl.offline.config import DpoConfig, SftConfig
 from rl.offline.finetune import DPO, SFT, Program
-from rl.trainer import openrlhf_flags
+from rl.trainer import openrlhf_flags, openrlhf_parser
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs"
 
 
 def dpo_words(*overrides: str, device: str = "cpu", file: Path = CONFIGS / "dpo_cpu.yaml") -> list[str]:
-    return finetune.argv(DPO, load_as(DpoConfig, file, list(overrides)), device)
+    return finetune.argv(DPO, load_as(DpoConfig, file, list(overrides)), device)[0]
 
 
 def sft_words(*overrides: str, device: str = "cpu", file: Path = CONFIGS / "sft_cpu.yaml") -> list[str]:
-    return finetune.argv(SFT, load_as(SftConfig, file, list(overrides)), device)
+    return finetune.argv(SFT, load_as(SftConfig, file, list(overrides)), device)[0]
 
 
 def parsed(program: Program, words: list[str]) -> dict[str, Any]:
-    return vars(openrlhf_flags.parser(program.module).parse_args(words))
+    return vars(openrlhf_parser.parser(program.module).parse_args(words))
 
 
 def without(name: str, section: str, folder: Path) -> Path:
@@ -94,7 +94,7 @@ def test_the_trainers_length_is_the_one_that_examples_are_made_to_fit(program: P
 @pytest.mark.parametrize("program", [DPO, SFT])
 def test_every_flag_that_the_run_owns_exists_and_is_refused(program: Program) -> None:
     known = {
-        option[2:] for action in openrlhf_flags.parser(program.module)._actions for option in action.option_strings
+        option[2:] for action in openrlhf_parser.parser(program.module)._actions for option in action.option_strings
     }
     assert {*program.owned, *program.defaults, *program.fixed} <= known
     words = dpo_words if program is DPO else sft_words

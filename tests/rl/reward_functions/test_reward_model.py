@@ -25,7 +25,6 @@ from rl.reward_functions.reward_model import RewardModel, RewardModelSection
 from rl.rollout import judge_workers
 from rl.rollout.judge_workers import Workers
 from rl.run import cluster, preflight
-from rl.trainer import openrlhf_flags
 
 ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "rl/toy/policy"
@@ -38,7 +37,7 @@ ANSWERS = ["Mara sold copper.", "Otto", "Mara sold copper to Otto in Lisbon, and
 LOADED = """
 import asyncio, json, shutil, sys
 from pathlib import Path
-from rl import cpu_backend
+from rl.trainer import cpu_backend
 cpu_backend.apply()
 import torch
 from openrlhf.models import get_llm_for_sequence_regression
@@ -305,7 +304,7 @@ def test_closing_it_leaves_nobody_waiting(make: Make) -> None:
     asyncio.run(work())
 
 
-FLAGS = {"data.max_len": 4096, "rollout.max_new_tokens": 512}
+FLAGS = SimpleNamespace(data_max_len=4096, rollout_max_new_tokens=512)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +343,7 @@ def test_half_a_gpu_or_another_precision_is_refused() -> None:
 def test_judge_workers_take_gpus_of_their_own_and_no_cpus(trains: bool) -> None:
     def needed(*overrides: str) -> cluster.Resources:
         loaded = config.load(CPU, list(overrides))
-        return cluster.needed(openrlhf_flags.parse(preflight.flags(loaded, "cpu")), loaded, trains=trains)
+        return cluster.needed(preflight.flags(loaded, "cpu")[1], loaded, trains=trains)
 
     without, with_model = needed(), needed(*ON_GPU, "reward.workers=2")
     assert (with_model.gpus, with_model.cpus) == (without.gpus + 2, without.cpus)

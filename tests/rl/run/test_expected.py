@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from longreward.config import PriceConfig
 from rl.config import load
-from rl.run import judge_estimate
+from rl.run import judge_estimate, preflight
 
 CONFIG = Path(__file__).parents[3] / "configs" / "grpo_cpu.yaml"
 
@@ -18,12 +19,9 @@ def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = load(CONFIG, [f"data.train={data}", f"data.heldout={data}", "evaluation.max_prompts=5"])
-    flags = {
-        "rollout.max_new_tokens": 64,
-        "data.max_samples": 10,
-        "rollout.n_samples_per_prompt": 4,
-        "train.num_episodes": 3,
-    }
+    _, flags = preflight.flags(config, "cpu")
+    flags = replace(flags, rollout_max_new_tokens=64, data_max_samples=10, rollout_n_samples_per_prompt=4)
+    flags = replace(flags, train_num_episodes=3)
     found = judge_estimate.expected(config, flags)
     # Ten prompts of four answers, three times over; five held-out prompts of four answers, twice.
     assert found.answers == 10 * 4 * 3 + 5 * 4 * 2
@@ -36,7 +34,8 @@ def test_rows_without_a_reference_are_not_counted_where_one_is_needed(tmp_path):
     rows = [{"context": "Mara sold copper.", "query": f"What {word}?", "gold": word} for word in ("copper", "?", 3)]
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    flags = {"data.max_samples": 10, "rollout.max_new_tokens": 64, "rollout.n_samples_per_prompt": 4}
+    _, flags = preflight.flags(load(CONFIG, []), "cpu")
+    flags = replace(flags, rollout_max_new_tokens=64, data_max_samples=10, rollout_n_samples_per_prompt=4)
 
     def counted(*overrides):
         config = load(CONFIG, [f"data.train={data}", "reward.reference.field=gold", *overrides])

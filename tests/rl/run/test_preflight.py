@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,6 @@ from longreward.text.amounts import file_size
 from rl import config
 from rl.reward_functions import reward_model
 from rl.run import cluster, disk, preflight, session
-from rl.trainer import openrlhf_flags
 
 ROOT = Path(__file__).parents[3]
 AWAY = SimpleNamespace(url="http://127.0.0.1:9/v1")
@@ -139,7 +139,7 @@ MANY = {
 def flags(load, **changes):
     words = {**MANY, **{name.replace("__", "."): value for name, value in changes.items()}}
     made = load(*(f"openrlhf.{name}={value}" for name, value in words.items()))
-    return made, vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    return made, preflight.flags(made, "cpu")[1]
 
 
 def test_a_run_on_eight_learners_that_fits_has_no_problem(load):
@@ -196,8 +196,7 @@ def test_a_last_step_that_would_hang_is_found_by_counting_the_prompts(load, tmp_
     (problem,) = preflight.problems(made, found)
     assert "the last step of an episode: 3 prompts x 8 answers are dealt to 8 learners (actor) unevenly" in problem
     assert "openrlhf.data.max_samples" in problem
-    found["data.max_samples"] = 16
-    assert preflight.problems(made, found) == []
+    assert preflight.problems(made, replace(found, data_max_samples=16)) == []
 
 
 def test_answers_that_are_dropped_are_noted_and_no_problem(load):
@@ -224,7 +223,7 @@ def free(monkeypatch):
 
 def test_too_small_a_disk_is_told_with_the_arithmetic(load, free):
     made = load("openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=2")
-    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    _, found = preflight.flags(made, "cpu")
     # Two checkpoints of 14 bytes a parameter and the model of 2.
     free(30 * 519_040 - 1)
     (problem,) = preflight.problems(made, found)
@@ -235,7 +234,7 @@ def test_too_small_a_disk_is_told_with_the_arithmetic(load, free):
 
 def test_a_short_run_needs_no_room_for_checkpoints_that_it_never_saves(load, free):
     made = load("openrlhf.ckpt.save_steps=20", "openrlhf.data.max_samples=8")
-    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    _, found = preflight.flags(made, "cpu")
     free(2 * 519_040)
     assert preflight.problems(made, found) == []
     free(2 * 519_040 - 1)
@@ -244,7 +243,7 @@ def test_a_short_run_needs_no_room_for_checkpoints_that_it_never_saves(load, fre
 
 def test_a_resumed_run_counts_its_own_checkpoints_as_room(load, free):
     made = load("resume=true", "openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=2")
-    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
+    _, found = preflight.flags(made, "cpu")
     made.checkpoints.joinpath("_actor").mkdir(parents=True)
     free(24 * 519_040)
     assert preflight.problems(made, found)
@@ -254,7 +253,7 @@ def test_a_resumed_run_counts_its_own_checkpoints_as_room(load, free):
 
 def test_a_single_checkpoint_is_refused_because_it_is_deleted_before_the_next_is_written(load):
     made = load("openrlhf.ckpt.max_num=1")
-    (problem,) = preflight.problems(made, vars(openrlhf_flags.parse(preflight.flags(made, "cpu"))))
+    (problem,) = preflight.problems(made, preflight.flags(made, "cpu")[1])
     assert "openrlhf.ckpt.max_num=1" in problem and "set it to 2 at least" in problem
 
 
@@ -281,12 +280,10 @@ def test_what_the_reward_cannot_do_in_this_run_is_told(load, monkeypatch, tmp_pa
     canary.write_text(json.dumps({"idx": 1, "context": "c", "query": "q", "answer": "a"}))
     model = ["reward.openrlhf.model_name_or_path=rl/toy/policy", "reward.openrlhf.gpus=1"]
     made = load("reward.name=openrlhf", *model, f"watch.canaries={canary}")
-    found = vars(openrlhf_flags.parse(preflight.flags(made, "cpu")))
-    monkeypatch.setattr(
-        reward_model, "problems", lambda section, flags: [f"{section.gpus:g} of {flags['data.max_len']}"]
-    )
+    _, found = preflight.flags(made, "cpu")
+    monkeypatch.setattr(reward_model, "problems", lambda section, flags: [f"{section.gpus:g} of {flags.data_max_len}"])
     about_model, about_canaries = preflight.problems(made, found, trains=False)
-    assert about_model == f"1 of {found['data.max_len']}" and about_canaries.startswith("watch.canaries has no GPU")
+    assert about_model == f"1 of {found.data_max_len}" and about_canaries.startswith("watch.canaries has no GPU")
     assert preflight.reward(load(*model), found) == []
 
 

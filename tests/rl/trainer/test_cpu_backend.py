@@ -54,7 +54,7 @@ def test_apply_imports_nothing_heavy_and_repeats() -> None:
     seen = run(
         """
         import json, sys
-        from rl import cpu_backend
+        from rl.trainer import cpu_backend
         cpu_backend.apply(); cpu_backend.apply(); cpu_backend.apply_in_vllm()
         heavy = sorted({"torch", "ray", "vllm", "openrlhf", "transformers", "deepspeed"} & sys.modules.keys())
         finders = [finder for finder in sys.meta_path if type(finder).__name__ == "SeamFinder"]
@@ -69,7 +69,7 @@ def test_the_vllm_plugin_leaves_bystanders_alone() -> None:
     seen = run(
         """
         import json, sys
-        from rl import cpu_backend
+        from rl.trainer import cpu_backend
         before = list(sys.meta_path), set(sys.modules)
         cpu_backend.apply_in_vllm()
         print(json.dumps([before[0] == sys.meta_path, sorted(set(sys.modules) - before[1])]))
@@ -82,7 +82,7 @@ def test_importing_openrlhf_first_is_refused() -> None:
     message = run(
         """
         import json, sys, types
-        from rl import cpu_backend
+        from rl.trainer import cpu_backend
         sys.modules["openrlhf.utils.distributed_util"] = types.ModuleType("early")
         try:
             cpu_backend.apply()
@@ -126,7 +126,7 @@ IDENTITIES = """
     import json, os, sys
     import torch
     {fake}
-    from rl import cpu_backend, cpu_seams
+    from rl.trainer import cpu_backend, cpu_seams
     originals = {{s.name: getattr(torch.cuda, s.name) for s in cpu_seams.SEAMS if s.module == "torch.cuda"}}
     finders, modules, environment = list(sys.meta_path), set(sys.modules), dict(os.environ)
     cpu_backend.apply()
@@ -153,7 +153,7 @@ def test_every_seam_fits_the_installed_packages() -> None:
     seen = run(
         """
         import importlib, json, sys
-        from rl import cpu_backend, cpu_seams
+        from rl.trainer import cpu_backend, cpu_seams
         cpu_backend.apply()
         applied = {}
         for seam in cpu_seams.SEAMS:
@@ -179,7 +179,7 @@ def test_every_seam_fits_the_installed_packages() -> None:
 def test_a_child_of_multiprocessing_ends_with_its_parent() -> None:
     code = """
         import multiprocessing, os, signal, sys, time
-        from rl import cpu_backend
+        from rl.trainer import cpu_backend
 
         def child(queue):
             cpu_backend.apply_in_vllm()
