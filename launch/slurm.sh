@@ -6,7 +6,7 @@
 # (OPENAI_API_KEY, WANDB_API_KEY, HF_TOKEN) are taken from the environment of sbatch.
 # CONFIG=configs/grpo_llama31_8b_64k.yaml; VENV=.venv, where the project is installed (else what PATH has);
 # HEAD_PORT=6379 and DASHBOARD_PORT=8265; JOIN_TIMEOUT_S=600, the longest wait for Ray on all nodes.
-# DRY_RUN=1 prints what would run and starts nothing; outside of a job it supposes two nodes.
+# DRY_RUN=1 prints what would run and starts nothing; outside of a job it assumes two nodes.
 #SBATCH --job-name=longreward
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -51,7 +51,8 @@ workers=$((${#nodes[@]} - 1))
 # The job is started with the `python` that is first in PATH where Ray was started.
 if [[ -x $VENV/bin/ray ]]; then PATH=$(cd "$VENV/bin" && pwd):$PATH; fi
 if [[ $DRY_RUN != 1 ]]; then
-  command -v ray >/dev/null || fail "no ray in $VENV/bin or PATH; install the project there (README.md), or set VENV"
+  command -v ray >/dev/null ||
+    fail "no ray in $VENV/bin or PATH; install the project there (docs/how-to/train-on-a-cluster.md), or set VENV"
 fi
 
 # The head's own folder below /tmp: the usual one may belong to another user of the node.
@@ -59,7 +60,7 @@ ray_start=(ray start --temp-dir="/tmp/ray-${SLURM_JOB_ID:-0}" --disable-usage-st
 # A step gets one core unless it asks for more.
 step=(srun --ntasks-per-node=1 --cpu-bind=none)
 if [[ -n ${SLURM_CPUS_ON_NODE:-} ]]; then step+=(--cpus-per-task="$SLURM_CPUS_ON_NODE"); fi
-# Only this node reaches the dashboard: it lets whoever does run commands.
+# Only this node can reach the dashboard, because everyone who can reach it can run commands.
 start_head=("${step[@]}" --nodes=1 --ntasks=1 --nodelist="$head" "${ray_start[@]}" --head --node-name="$head"
   --port="$HEAD_PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT")
 # shellcheck disable=SC2016  # the name is each node's own
@@ -87,7 +88,7 @@ steps=()
 submitted=
 # Ray holds a file open for each of its connections.
 ulimit -Sn hard
-# The dashboard is on this machine; a proxy could not find it.
+# The dashboard is on this machine; a proxy could not reach it.
 export no_proxy="127.0.0.1${no_proxy:+,$no_proxy}"
 stop_ray() {
   trap '' TERM INT
@@ -96,16 +97,16 @@ stop_ray() {
 }
 stop_job() {
   trap '' TERM INT
-  echo "slurm: told to stop; stopping the run, which continues at its last checkpoint when started again" >&2
+  echo "slurm: stopping the run; started again, it continues at its last checkpoint" >&2
   if [[ -n $submitted ]]; then
-    "${stop[@]}" || echo "slurm: the run could not be told to stop; ending Ray ends it" >&2
+    "${stop[@]}" || echo "slurm: the run could not be stopped through Ray; it ends when Ray ends" >&2
     kill -TERM "$submitted" 2>/dev/null || true
   fi
   exit 143
 }
 trap stop_ray EXIT
 trap stop_job TERM INT
-# How long Ray lets a stopped run put things in order; Slurm itself waits 30 s by default.
+# How long Ray gives a stopped run to clean up; Slurm itself waits 30 s by default.
 export RAY_JOB_STOP_WAIT_TIME_S=${RAY_JOB_STOP_WAIT_TIME_S:-25}
 
 names_in_ray() {
