@@ -18,16 +18,15 @@ from rl.offline.config import DpoConfig, SftConfig
 OUT = Path(__file__).with_name("config.md")
 HEAD = """# Configuration reference
 
-Written by `docs/make_config.py` from the models that read the files. A key that is not here is refused, with the
-nearest name that is.
+Written by `docs/make_config.py` from the models that read the files. An unknown key is refused; the message names a
+similar key.
 
-A configuration is a YAML file (`--config FILE`); every key can be given on the command line as well, as
-`section.key=value`, which goes before the file. Durations are in seconds, scores from 0 to 10. **needed**: there is no
-default.
+A configuration is a YAML file (`--config FILE`). Every key can also be given on the command line as `section.key=value`,
+which wins over the file. Durations are in seconds, scores from 0 to 10. **required** means that there is no default.
 
-`longreward score`, `agree`, `estimate`, `doctor` and `serve` take a file with the library's sections of `reward` at its
-top: `judge`, `cache`, `retrieval`, `chunking`, `faithfulness`, `weights` and `gates`. So `reward.judge.model` of a
-training run is `judge.model` there.
+`longreward score`, `agree`, `estimate`, `doctor` and `serve` read a file with the library's sections at its top: `judge`,
+`cache`, `retrieval`, `chunking`, `faithfulness`, `weights` and `gates`. So `reward.judge.model` of a training run is
+`judge.model` there.
 """
 _BASES = {int: "whole number", float: "number", str: "text", Path: "path", bool: "`true`, `false`", Any: "anything"}
 _BOUNDS = ((annotated_types.Gt, "gt", ">"), (annotated_types.Ge, "ge", "≥"), (annotated_types.Lt, "lt", "<"))
@@ -106,7 +105,7 @@ def kind_of(annotation: Any, bounds: str = "") -> str:
 
 def default(field: FieldInfo) -> str:
     if field.is_required():
-        return "**needed**"
+        return "**required**"
     value = field.get_default(call_default_factory=True)
     if value in ({}, []):
         return "none"
