@@ -17,9 +17,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from longreward.commands.doctor import check_judge, pace, show, spend_findings, verdict
+from longreward.commands.doctor import check_judge, show, verdict
 from longreward.errors import ConfigError, LongRewardError
-from longreward.preflight.estimate import Estimate
+from longreward.preflight import settings_checks
+from longreward.preflight.estimate import Estimate, throughput
 from longreward.preflight.finding import Finding, Severity
 from longreward.text.amounts import duration, in_words
 from rl.config import RunConfig, load
@@ -213,7 +214,7 @@ def _cost(config: RunConfig, flags: Flags, episode: Estimate, prompts: int) -> I
     heldout = " and the held-out scores" if config.data.heldout else ""
     sentence = f"{steps} steps{heldout} take about {in_words(whole, judge.price)} of the judge, retries left out"
     yield Finding(Severity.OK, "cost", sentence)
-    yield from spend_findings(whole, judge)
+    yield from settings_checks.spend(whole, judge)
 
 
 def _pace(
@@ -225,15 +226,15 @@ def _pace(
         return
     batch, samples = flags.prompts_per_step, flags.rollout_n_samples_per_prompt
     step = episode.scaled(min(batch, prompts) / prompts)
-    found, limit = pace(step, config.reward.judge, latency_s)
+    found = throughput(step, config.reward.judge, latency_s)
     seconds = duration(found.seconds)
     yield Finding(
         Severity.OK,
         "pace",
         f"a step of {batch} prompts x {samples} answers asks {in_words(step, config.reward.judge.price)}: at "
-        f"{latency_s:.2g} s a call at least {seconds} of judging, by {limit}. Answers are judged while others are "
-        f"generated, so the judge holds nothing up where generating a step takes longer than {seconds}; the last ones "
-        f"add {duration(2 * latency_s)}",
+        f"{latency_s:.2g} s a call at least {seconds} of judging, by {found.limit}. Answers are judged while others "
+        f"are generated, so the judge holds nothing up where generating a step takes longer than {seconds}; the last "
+        f"ones add {duration(2 * latency_s)}",
     )
     if found.seconds > config.reward.answer_timeout_s:
         sentence = f"answers that wait longer than reward.answer_timeout_s={config.reward.answer_timeout_s:g} are void"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from longreward.commands.options import SETTINGS, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
-from longreward.preflight import judge_checks
-from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
+from longreward.preflight import judge_checks, settings_checks
+from longreward.preflight.estimate import Estimate, estimate, throughput
 from longreward.preflight.finding import Finding, Severity
-from longreward.schema import Sample, Usage
-from longreward.text.amounts import duration, in_words, money, rounded
+from longreward.schema import Sample
+from longreward.text.amounts import duration, in_words
 
 _ABOUT = 7  # characters of the longest topic
 _STYLES = {Severity.OK: "green", Severity.NOTE: "yellow", Severity.PROBLEM: "bold red"}
@@ -66,94 +65,13 @@ def check_judge(out: Console, config: RewardConfig, section: str = "") -> tuple[
     `section` is where the reward's settings stand in the configuration: "reward." in a training run's.
     """
     judge = config.judge
-    with judge_checks.quietly(), out.status("asking the judge"):
+    with out.status("asking the judge"):
         check = asyncio.run(judge_checks.check_judge(config))
     findings = list(check.findings)
     if check.usage.calls:
         findings.append(Finding(Severity.OK, "judge", f"this check took {in_words(check.usage, judge.price)}"))
-    findings += [*_keys(judge), *_limits(judge)]
+    findings += [*settings_checks.keys(judge), *settings_checks.limits(judge)]
     return show(out, [finding.within(section) for finding in findings]), check.latency_s
-
-
-def _keys(judge: JudgeConfig) -> list[Finding]:
-    """Which environment variables hold the judge's keys, and which of them are not set. Never a key itself."""
-    findings, urls_by_name = [], judge_checks.urls_by_key(judge)
-    for name, urls in urls_by_name.items():
-        where = judge_checks.listed(urls)
-        if os.environ.get(name or judge_checks.DEFAULT_KEY):
-            findings.append(
-                Finding(Severity.OK, "keys", f"{name or judge_checks.DEFAULT_KEY} is set, the key for {where}")
-            )
-        elif name:
-            sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"
-            findings.append(Finding(Severity.PROBLEM, "keys", sentence, f"export {name}"))
-        else:
-            sentence = f"{judge_checks.DEFAULT_KEY} is not set: no key goes to {where}"
-            findings.append(Finding(Severity.NOTE, "keys", sentence, "export it if one is wanted there"))
-    return findings
-
-
-def _limits(judge: JudgeConfig) -> list[Finding]:
-    """What bounds the load on each endpoint and the spend, and what that means."""
-    if judge.kind == "offline":
-        return []
-    findings = []
-    for endpoint in judge.resolved_endpoints:
-        set_ = [f"at most {endpoint.max_in_flight:,} requests at once"]
-        unset = []
-        for name in ("requests_per_minute", "tokens_per_minute"):
-            value = getattr(endpoint, name)
-            if value is None:
-                unset.append(f"judge.{name}")
-            else:
-                set_.append(f"{value:,.0f} {name.partition('_')[0]} a minute")
-        sentence = f"{endpoint.base_url}: {', '.join(set_)}"
-        if not unset:
-            findings.append(Finding(Severity.OK, "limits", sentence))
-            continue
-        sentence += f"; {' and '.join(unset)} not set: what the endpoint refuses (429) is asked again later"
-        action = "set what your provider allows; a server of your own needs none"
-        findings.append(Finding(Severity.NOTE, "limits", sentence, action))
-    return findings + list(_caps(judge))
-
-
-def _caps(judge: JudgeConfig) -> Iterator[Finding]:
-    caps = {"max_cost": judge.spend.max_cost, "max_tokens": judge.spend.max_tokens}
-    given = [f"judge.spend.{name}={value:.12g}" for name, value in caps.items() if value is not None]
-    if given:
-        yield Finding(Severity.OK, "limits", f"no call is begun that could go past {' or '.join(given)}")
-    else:
-        action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
-        yield Finding(Severity.NOTE, "limits", "no spend cap: nothing ends a run that costs more than expected", action)
-    if not judge.price.known:
-        action = "set judge.price.prompt_per_million and judge.price.completion_per_million if tokens cost money"
-        yield Finding(Severity.NOTE, "limits", "judge.price is not set: costs are not counted", action)
-
-
-def pace(expected: Usage, judge: JudgeConfig, latency_s: float) -> tuple[Throughput, str]:
-    """How fast `expected` can be judged at best, and the limit that decides in words.
-
-    `latency_s` is that of one call; a judge under load is slower, so this is a lower bound.
-    """
-    found = throughput(expected, judge, latency_s)
-    if found.binding != "judge.max_in_flight":
-        return found, found.binding
-    if found.seconds <= 2 * latency_s:
-        return found, "two calls in a row, of which the second needs the first one's reply"
-    return found, f"judge.max_in_flight, {found.in_flight:,} calls at once"
-
-
-def spend_findings(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
-    """Whether `expected` fits under the spend cap."""
-    for name, cap, amount, words in (
-        ("max_cost", judge.spend.max_cost, expected.cost, money),
-        ("max_tokens", judge.spend.max_tokens, expected.tokens, rounded),
-    ):
-        if cap is not None and amount > cap:
-            sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"
-            yield Finding(Severity.NOTE, "cost", sentence, f"raise judge.spend.{name}, or go on later")
-        elif cap is not None:
-            yield Finding(Severity.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")
 
 
 def show(out: Console, findings: Sequence[Finding]) -> list[Finding]:
@@ -203,9 +121,9 @@ def _about_scoring(expected: Estimate, judge: JudgeConfig, latency_s: float | No
     if judge.kind == "offline":
         return
     yield Finding(Severity.OK, "cost", f"scoring them takes about {in_words(expected, judge.price)}")
-    yield from spend_findings(expected, judge)
+    yield from settings_checks.spend(expected, judge)
     if latency_s is not None:
-        found, limit = pace(expected, judge, latency_s)
+        found = throughput(expected, judge, latency_s)
         yield Finding(
-            Severity.OK, "pace", f"at {latency_s:.2g} s a call at least {duration(found.seconds)}, by {limit}"
+            Severity.OK, "pace", f"at {latency_s:.2g} s a call at least {duration(found.seconds)}, by {found.limit}"
         )

@@ -22,6 +22,7 @@ from longreward.schema import Record, Sample, Usage
 from longreward.text.sentences import says_nothing
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, size_in
 
+_IN_FLIGHT = "judge.max_in_flight"
 _BY_KIND = {request.kind: request for request in REQUESTS}
 
 
@@ -67,7 +68,17 @@ class Throughput(Record):
 
     @property
     def seconds(self) -> float:
+        """A lower bound: a judge under load is slower than in a check."""
         return self.seconds_by[self.binding]
+
+    @property
+    def limit(self) -> str:
+        """What decides, in words."""
+        if self.binding != _IN_FLIGHT:
+            return self.binding
+        if self.seconds <= 2 * self.latency_s:
+            return "two calls in a row, of which the second needs the first one's reply"
+        return f"{_IN_FLIGHT}, {self.in_flight:,} calls at once"
 
 
 def estimate(
@@ -115,7 +126,7 @@ def throughput(expected: Usage, judge: JudgeConfig, latency_s: float) -> Through
     in_flight = sum(endpoint.max_in_flight or 1 for endpoint in endpoints) or judge.max_in_flight
     # Never under two latencies, the reward's critical path: the second calls need the replies of the first.
     seconds = max(2.0, expected.calls / in_flight) * latency_s if expected.calls else 0.0
-    seconds_by = {"judge.max_in_flight": seconds}
+    seconds_by = {_IN_FLIGHT: seconds}
     for name, amount in (("requests_per_minute", expected.calls), ("tokens_per_minute", expected.tokens)):
         limits = [getattr(endpoint, name) for endpoint in endpoints] or [getattr(judge, name)]
         if None not in limits:  # an endpoint without the limit takes over what the others may not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -41,3 +42,9 @@ class Finding:
         ("reward." in a training run's, "" where the judge's section is at the top)."""
         sentence, action = (_JUDGE_SETTING.sub(f"{section}judge.", text) for text in (self.sentence, self.action))
         return replace(self, sentence=sentence, action=action)
+
+
+def listed(words: Iterable[str]) -> str:
+    """ "a", "a and b", "a, b and c". ValueError where there is no word."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from longreward.config import RewardConfig
 from longreward.errors import ConfigError, InputError
 from longreward.preflight import judge_checks
 from longreward.preflight.finding import Finding, Severity
@@ -106,8 +105,8 @@ def tracking(config: RunConfig) -> None:
 
 def judge(config: RunConfig) -> None:
     """One real judge call of each kind to each endpoint, all at once; ConfigError says why one cannot be used."""
-    with judge_checks.quietly():
-        asyncio.run(_ask_each(config.reward))
+    for finding in asyncio.run(judge_checks.unusable(config.reward, _JUDGE_CHECK_S)):
+        raise ConfigError(f"{finding.within('reward.').text}, or run rl/doctor.py")
 
 
 def remote_reward(config: RunConfig) -> None:
@@ -116,21 +115,6 @@ def remote_reward(config: RunConfig) -> None:
         raise ConfigError(
             f"the reward server gave no reward: {why}; check reward.remote.url, the server and reward.remote.token_env"
         )
-
-
-async def _ask_each(config: RewardConfig) -> None:
-    requests = judge_checks.questions(config)
-    alone = judge_checks.one_by_one(config.judge)
-    for judge, asked in zip(
-        alone,
-        await asyncio.gather(*(judge_checks.ask(judge, requests, _JUDGE_CHECK_S) for judge in alone)),
-        strict=True,
-    ):
-        if why := judge_checks.failure(judge, asked):
-            raise ConfigError(
-                f"the judge {judge.model} at {judge.resolved_endpoints[0].base_url} did not answer: {why}; "
-                "check reward.judge.base_url, reward.judge.model and the key, or run rl/doctor.py"
-            )
 
 
 def placement(flags: Flags) -> list[Finding]:

@@ -15,7 +15,7 @@ from longreward.cli import main
 from longreward.commands.doctor import show
 from longreward.config import RewardConfig, validate
 from longreward.judge.requests import REQUESTS
-from longreward.preflight import judge_checks
+from longreward.preflight import asking, judge_checks, questions
 from longreward.preflight.finding import Finding, Severity
 
 LABELS = {request.kind: request.label for request in REQUESTS}
@@ -35,7 +35,7 @@ def discerning(good: str, bad: str):
 @pytest.fixture
 def good_judge(module_judge, monkeypatch):
     """A judge that tells the wrong answers from the right ones."""
-    monkeypatch.setattr(judge_checks, "_MOMENT_S", 0.02)
+    monkeypatch.setattr(asking, "_MOMENT_S", 0.02)
     module_judge.script, module_judge.latency, module_judge.most_in_flight = {}, 0.0, 0
     module_judge.calls.clear()
     module_judge.keys.clear()
@@ -204,7 +204,7 @@ def test_the_offline_judge_is_called_a_stand_in(examine):
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_questions_have_answers_that_rules_can_find(language):
     config = RewardConfig()
-    asked = asyncio.run(judge_checks.ask(config.judge, judge_checks.questions(config, language), 5))
+    asked = asyncio.run(asking.ask(config.judge, questions.questions(config, language), 5))
     by_kind = {one.kind: one.verdict.value for one in asked}
     assert len(by_kind) == 6
     assert by_kind["statements"] and by_kind["extraction"]
@@ -214,15 +214,15 @@ def test_the_questions_have_answers_that_rules_can_find(language):
 
 def test_the_wrong_answers_are_wrong_by_rules_too():
     config = RewardConfig()
-    right = {one.kind: one for one in asyncio.run(judge_checks.ask(config.judge, judge_checks.questions(config), 5))}
-    wrong = asyncio.run(judge_checks.ask(config.judge, judge_checks.wrong_answers(config), 5))
+    right = {one.kind: one for one in asyncio.run(asking.ask(config.judge, questions.questions(config), 5))}
+    wrong = asyncio.run(asking.ask(config.judge, questions.wrong_answers(config), 5))
     assert len(wrong) == 4
     for one in wrong:
         assert one.verdict.value < right[one.kind].verdict.value, one.kind
 
 
 def test_an_outage_is_not_waited_out(monkeypatch):
-    monkeypatch.setattr(judge_checks, "_MOMENT_S", 0.02)
+    monkeypatch.setattr(asking, "_MOMENT_S", 0.02)
     judge = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m", "max_outage_s": 600}
     config = validate(RewardConfig, {"judge": judge})
     check = asyncio.run(asyncio.wait_for(judge_checks.check_judge(config), 10))

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from longreward.errors import ConfigError
 from longreward.judge.requests import REQUESTS
-from longreward.preflight import judge_checks
+from longreward.preflight import asking as judge_asking
 from longreward.text.amounts import file_size
 from rl import config
 from rl.reward_functions import reward_model
@@ -38,8 +38,8 @@ def load(tmp_path, monkeypatch):
 
 @pytest.fixture
 def judge(module_judge, monkeypatch):
-    monkeypatch.setattr(judge_checks, "_MOMENT_S", 0.02)
-    monkeypatch.setattr(judge_checks, "_WHEN_BUSY_S", 0.02)
+    monkeypatch.setattr(judge_asking, "_MOMENT_S", 0.02)
+    monkeypatch.setattr(judge_asking, "_WHEN_BUSY_S", 0.02)
     module_judge.script, module_judge.latency, module_judge.most_in_flight = {}, 0.0, 0
     module_judge.calls.clear()
     module_judge.keys.clear()

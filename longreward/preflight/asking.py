@@ -1,0 +1,197 @@
+"""Asking an endpoint a handful of questions within a short time, and saying why one got no verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from longreward.config import JudgeConfig
+from longreward.errors import Reason
+from longreward.judge import Verdict, make_judge
+from longreward.judge.engine.limits import REFUSES_US
+from longreward.judge.requests import RewardRequest
+from longreward.preflight.finding import listed
+from longreward.schema import JudgeCall
+
+DEFAULT_KEY = "OPENAI_API_KEY"
+_MOMENT_S = 0.5
+_WHEN_BUSY_S = 2.0
+_SHOWN = 160  # characters of a reply
+
+_FINAL = frozenset(
+    {*REFUSES_US, Reason.BAD_REQUEST, Reason.FILTERED, Reason.CONTEXT_LENGTH, Reason.SPEND_CAP, Reason.TIMEOUT}
+)
+"""What a second attempt would not change, or has no time for."""
+_ACTIONS = {
+    Reason.UNAUTHORIZED: "check the key and judge.api_key_env",
+    Reason.QUOTA: "check the account behind the key",
+    Reason.NOT_FOUND: "check judge.model and judge.base_url (it ends in /v1 with most servers)",
+    Reason.BAD_REQUEST: "check judge.model and judge.extra_body",
+    Reason.UNREACHABLE: "check judge.base_url, and that the server runs",
+    Reason.SERVER_ERROR: "see the server's log",
+    Reason.RATE_LIMITED: "lower judge.max_in_flight, or set judge.requests_per_minute and judge.tokens_per_minute",
+    Reason.TIMEOUT: "see whether the server is stuck or busy, or raise judge.attempt_timeout_s",
+    Reason.TRUNCATED: "raise judge.max_tokens: the judge writes (or reasons) longer",
+    Reason.PARSE_ERROR: "use a judge that follows the reply format, or more judge.parse_attempts",
+    Reason.CONTEXT_LENGTH: "serve the judge with a longer context: an extraction takes some 7,000 tokens",
+    Reason.FILTERED: "use an endpoint without a content filter",
+    Reason.BAD_RESPONSE: "check that judge.base_url speaks the OpenAI API",
+    Reason.SPEND_CAP: "raise judge.spend: it does not even pay for this check",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question and its verdict; None where the time ended before it was asked or answered."""
+
+    request: RewardRequest[Any]
+    verdict: Verdict[Any] | None
+
+    @property
+    def kind(self) -> str:
+        """What people call this kind of question."""
+        return self.request.label
+
+    @property
+    def call(self) -> JudgeCall:
+        """The call of a question that has a verdict."""
+        assert self.verdict is not None
+        return self.verdict.call
+
+    @property
+    def ok(self) -> bool:
+        return self.verdict is not None and self.verdict.ok
+
+    @property
+    def failed(self) -> bool:
+        return self.verdict is not None and not self.verdict.ok
+
+    @property
+    def told(self) -> str:
+        """What the endpoint did wrong, and what it said where it should have said something else."""
+        text = " ".join(self.call.text.split())
+        if not text or self.call.status not in (Reason.PARSE_ERROR, Reason.TRUNCATED):
+            return self.call.detail
+        # The end matters most: there the verdict ought to be.
+        shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} ... {text[-_SHOWN // 2 :]}"
+        return f"{self.call.detail}; it said: {shown!r}"
+
+    @property
+    def why(self) -> str:
+        """Why a question that failed has no value: "reason (what the endpoint did)"."""
+        return f"{self.call.status} ({self.told})"
+
+    @property
+    def action(self) -> str:
+        """What to do about a question that failed."""
+        return _ACTIONS.get(Reason(self.call.status), "see the endpoint's log")
+
+
+def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:
+    """The judge as if each endpoint were the only one; the judge itself where it has no network."""
+    alone = [{"base_url": None, "endpoints": [endpoint]} for endpoint in judge.resolved_endpoints]
+    return [judge.model_copy(update=changes) for changes in alone] or [judge]
+
+
+async def ask(
+    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float | None = None
+) -> list[Asked]:
+    """Ask all at once, within the judge's own limits: replies are waited for `call_s` seconds at most, and what those
+    limits still hold back after `within_s` (`call_s` if None) is not asked.
+
+    What fails, but may not the next time, is asked once more if there is time left, unless `judge.max_attempts` is 1.
+    ConfigError where a key is named that is not set. What the judge does wrong is in the verdicts.
+    """
+    begun = time.monotonic()
+    asked = await _ask_once(judge, requests, call_s, within_s or call_s)
+    again = [i for i, one in enumerate(asked) if one.failed and one.call.status not in _FINAL]
+    busy = any(asked[i].call.status == Reason.RATE_LIMITED for i in again)
+    pause = _WHEN_BUSY_S if busy else _MOMENT_S
+    left = call_s - pause - (time.monotonic() - begun)
+    if not again or judge.max_attempts == 1 or left <= 0:
+        return asked
+    await asyncio.sleep(pause)
+    # As the judge's own attempts would go on after an unreadable reply and after one that was cut.
+    second = judge.model_copy(update={"temperature": judge.retry_temperature, "max_tokens": 2 * judge.max_tokens})
+    for i, one in zip(again, await _ask_once(second, [requests[i] for i in again], left, left), strict=True):
+        if one.verdict is not None:
+            one.verdict.call.attempts += 1
+            one.verdict.call.usage += asked[i].call.usage
+            asked[i] = one
+    return asked
+
+
+async def _ask_once(
+    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float
+) -> list[Asked]:
+    """A single attempt each, by a judge of its own: its next ones would wait until an endpoint that failed is tried
+    again, ever later, one call at a time."""
+    once = {"max_attempts": 1, "max_outage_s": None}
+    times = {name: min(call_s, getattr(judge, name)) for name in ("attempt_timeout_s", "call_timeout_s")}
+    asking = make_judge(judge.model_copy(update=once | times))
+    try:
+        tasks = [asyncio.create_task(asking.ask(request)) for request in requests]
+        # A moment more, so that the last call to be given up is told as such.
+        done, waiting = await asyncio.wait(tasks, timeout=within_s + _MOMENT_S)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for task in done:
+            _mask_keys(judge, task.result().call)
+        return [Asked(one, task.result() if task in done else None) for one, task in zip(requests, tasks, strict=True)]
+    finally:
+        await asking.aclose()
+
+
+def failure(asked: Sequence[Asked]) -> str:
+    """Why these questions got no verdict, as "reason (kinds: detail)"; empty where nothing says that they cannot.
+
+    A question that was held back by limits, ours or the endpoint's, says nothing, as long as another was answered.
+    """
+    failed = [one for one in asked if one.failed]
+    answered = any(one.ok for one in asked)
+    if answered:
+        failed = [one for one in failed if one.call.status not in (Reason.SPEND_CAP, Reason.RATE_LIMITED)]
+    if not failed:
+        return "" if answered else f"{Reason.TIMEOUT} (every kind of question: no complete reply in time)"
+    # The one that most have in common: where an endpoint is away, each kind may still end in words of its own.
+    status = statistics.mode(one.call.status for one in failed)
+    same = [one for one in failed if one.call.status == status]
+    # A question still under way at the end has seen no reply either; whether it was told so first is a matter of pace.
+    unanswered = [one for one in asked if one.verdict is None] if status == Reason.TIMEOUT and not answered else []
+    kinds = "every kind of question" if len(same + unanswered) == len(asked) > 1 else listed(one.kind for one in same)
+    return f"{status} ({kinds}: {same[0].told})"
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """The judge's own warnings left out: what they speak of is in the findings, or in the error."""
+    logger = logging.getLogger("longreward.judge")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _mask_keys(judge: JudgeConfig, call: JudgeCall) -> None:
+    """No key may be shown, and some servers repeat the one they refuse."""
+    for name in urls_by_key(judge):
+        if key := os.environ.get(name or DEFAULT_KEY):
+            call.detail, call.text = call.detail.replace(key, "***"), call.text.replace(key, "***")
+
+
+def urls_by_key(judge: JudgeConfig) -> dict[str | None, list[str]]:
+    """Each environment variable that holds a key (None: `DEFAULT_KEY`, if it is set) -> the URLs it is for."""
+    found: dict[str | None, list[str]] = {}
+    for endpoint in judge.resolved_endpoints if judge.kind == "openai" else []:
+        found.setdefault(endpoint.api_key_env, []).append(endpoint.base_url)
+    return found

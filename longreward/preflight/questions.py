@@ -1,0 +1,86 @@
+"""The short questions that a judge is tried with, one of each kind, whose right answers every judge can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from longreward.config import RewardConfig
+from longreward.judge.requests import (
+    REQUESTS,
+    RateCompleteness,
+    RateHelpfulness,
+    RateLogicality,
+    RewardRequest,
+    VerifyStatement,
+    VerifyStatements,
+)
+from longreward.prompts import Language
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A document so short that every judge can tell a right answer about it from a wrong one."""
+
+    passage: str
+    query: str
+    right: str
+    wrong: str
+
+
+_EXAMPLES: dict[Language, _Example] = {
+    "en": _Example(
+        "Mara sold 40 crates of copper to Otto in Lisbon. It rained all day. Lena bought apples from Karl in Rome.",
+        "What did Mara sell to Otto, and where?",
+        "Mara sold 40 crates of copper to Otto in Lisbon.",
+        "Karl bought 12 ships from Lena in Oslo.",
+    ),
+    "zh": _Example(
+        "玛拉在里斯本把40箱铜卖给了奥托。那天一直下雨。莉娜在罗马向卡尔买了苹果。",
+        "玛拉卖给奥托什么？在哪里？",
+        "玛拉在里斯本把40箱铜卖给了奥托。",
+        "卡尔在奥斯陆向莉娜买了12艘船。",
+    ),
+}
+
+_BESIDE_THE_POINT = "Thank you for this interesting question. Rain is water that falls from clouds."
+_CONTRADICTORY = (
+    "Mara sold copper to Otto in Lisbon. Mara never sold anything to Otto in Lisbon, and she was in Oslo then."
+)
+
+
+def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
+    """One short question of each kind that this reward asks: six, if every dimension has a weight, and one more where
+    several statements are verified in a call."""
+    asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
+    if config.faithfulness.statements_per_call == 1:
+        asked = [kind for kind in asked if kind is not VerifyStatements]
+    return [_about_example(kind, language) for kind in asked]
+
+
+def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
+    """Questions as in `questions`, about answers that are blatantly wrong in just what the question is about."""
+    wrong = _EXAMPLES["en"].wrong
+    changes: dict[type[RewardRequest[Any]], dict[str, str]] = {
+        RateHelpfulness: {"answer": _BESIDE_THE_POINT},
+        RateLogicality: {"answer": _CONTRADICTORY},
+        VerifyStatement: {"statement": wrong},
+        RateCompleteness: {"answer": wrong},
+    }
+    return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind.dimension in config.needed]
+
+
+def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes: str) -> RewardRequest[Any]:
+    """A question of this kind about the example's right answer, with `changes` to its material."""
+    example = _EXAMPLES[language]
+    material: dict[str, Any] = {
+        "language": language,
+        "query": example.query,
+        "answer": example.right,
+        "statement": example.right,
+        "statements": [example.right, example.wrong],
+        "evidence": [example.passage],
+        "chunk": example.passage,
+        "extractions": [example.right],
+    } | changes
+    return kind(**{field.name: material[field.name] for field in fields(kind)})

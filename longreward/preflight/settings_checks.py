@@ -1,0 +1,70 @@
+"""What a judge's settings say by themselves: its keys, what bounds its load, and whether the work fits under a cap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from longreward.config import JudgeConfig
+from longreward.preflight.asking import DEFAULT_KEY, urls_by_key
+from longreward.preflight.finding import Finding, Severity, listed
+from longreward.schema import Usage
+from longreward.text.amounts import money, rounded
+
+
+def keys(judge: JudgeConfig) -> Iterator[Finding]:
+    """Which environment variables hold the judge's keys, and which of them are not set. Never a key itself."""
+    for name, urls in urls_by_key(judge).items():
+        where = listed(urls)
+        if os.environ.get(name or DEFAULT_KEY):
+            yield Finding(Severity.OK, "keys", f"{name or DEFAULT_KEY} is set, the key for {where}")
+        elif name:
+            sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"
+            yield Finding(Severity.PROBLEM, "keys", sentence, f"export {name}")
+        else:
+            sentence = f"{DEFAULT_KEY} is not set: no key goes to {where}"
+            yield Finding(Severity.NOTE, "keys", sentence, "export it if one is wanted there")
+
+
+def limits(judge: JudgeConfig) -> Iterator[Finding]:
+    """What bounds the load on each endpoint and the spend, and what that means."""
+    if judge.kind == "offline":
+        return
+    for endpoint in judge.resolved_endpoints:
+        a_minute = {name: getattr(endpoint, f"{name}_per_minute") for name in ("requests", "tokens")}
+        given = [f"at most {endpoint.max_in_flight:,} requests at once"]
+        given += [f"{value:,.0f} {name} a minute" for name, value in a_minute.items() if value is not None]
+        sentence = f"{endpoint.base_url}: {', '.join(given)}"
+        if unset := [f"judge.{name}_per_minute" for name, value in a_minute.items() if value is None]:
+            sentence += f"; {' and '.join(unset)} not set: what the endpoint refuses (429) is asked again later"
+            action = "set what your provider allows; a server of your own needs none"
+            yield Finding(Severity.NOTE, "limits", sentence, action)
+        else:
+            yield Finding(Severity.OK, "limits", sentence)
+    yield from _caps(judge)
+
+
+def _caps(judge: JudgeConfig) -> Iterator[Finding]:
+    caps = {"max_cost": judge.spend.max_cost, "max_tokens": judge.spend.max_tokens}
+    given = [f"judge.spend.{name}={value:.12g}" for name, value in caps.items() if value is not None]
+    if given:
+        yield Finding(Severity.OK, "limits", f"no call is begun that could go past {' or '.join(given)}")
+    else:
+        action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
+        yield Finding(Severity.NOTE, "limits", "no spend cap: nothing ends a run that costs more than expected", action)
+    if not judge.price.known:
+        action = "set judge.price.prompt_per_million and judge.price.completion_per_million if tokens cost money"
+        yield Finding(Severity.NOTE, "limits", "judge.price is not set: costs are not counted", action)
+
+
+def spend(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
+    """Whether `expected` fits under the spend cap."""
+    for name, cap, amount, words in (
+        ("max_cost", judge.spend.max_cost, expected.cost, money),
+        ("max_tokens", judge.spend.max_tokens, expected.tokens, rounded),
+    ):
+        if cap is not None and amount > cap:
+            sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"
+            yield Finding(Severity.NOTE, "cost", sentence, f"raise judge.spend.{name}, or go on later")
+        elif cap is not None:
+            yield Finding(Severity.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")
