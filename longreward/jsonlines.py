@@ -9,9 +9,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+import msgspec
 
 from longreward.errors import InputError
+
+T = TypeVar("T")
 
 
 class Appender:
@@ -43,30 +47,61 @@ class Appender:
         self.close()
 
 
-def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, row). A line that is not a JSON object goes to `broken` as `file:line: why`.
+def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (line number from 1, offset in bytes, line) of each line that is not empty.
 
-    InputError where the file cannot be read, and for such a line where `broken` is None. Empty lines are passed over.
+    InputError where the file cannot be read.
     """
     try:
         file = path.open("rb")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a JSON-lines file") from None
+    offset = 0
     with file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
+            if not line.isspace():
+                yield number, offset, line
+            offset += len(line)
+
+
+def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, row). A line that is not a JSON object goes to `broken` as `file:line: why`.
+
+    InputError where the file cannot be read, and for such a line where `broken` is None.
+    """
+    for number, _, line in lines(path):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"expected an object, found {type(row).__name__}")
+        except ValueError as error:  # JSON and UTF-8 errors are ValueErrors too
+            problem = f"{path}:{number}: not a JSON object ({error})"
+            if broken is None:
+                raise InputError(problem) from None
+            broken.append(problem)
+        else:
+            yield number, row
+
+
+def read_as(path: Path, kind: type[T], broken: list[str]) -> Iterator[tuple[int, int, T]]:
+    """Yield (line number from 1, offset in bytes, row); a row has the fields that the msgspec.Struct `kind` names.
+
+    The rest of a line is never made into objects. A line that is not such a row goes to `broken` as `file:line: why`.
+    """
+    decoder = msgspec.json.Decoder(kind)
+    for number, offset, line in lines(path):
+        try:
             try:
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"expected an object, found {type(row).__name__}")
-            except ValueError as error:  # JSON and UTF-8 errors are ValueErrors too
-                problem = f"{path}:{number}: not a JSON object ({error})"
-                if broken is None:
-                    raise InputError(problem) from None
-                broken.append(problem)
-            else:
-                yield number, row
+                row = decoder.decode(line)
+            except msgspec.ValidationError:
+                raise
+            except ValueError:
+                # Half a surrogate pair in a text, say: Python reads and writes it, msgspec does not.
+                row = msgspec.convert(json.loads(line), kind)
+        except (ValueError, RecursionError) as error:
+            broken.append(f"{path}:{number}: not usable ({error})")
+        else:
+            yield number, offset, row
 
 
 def rewrite(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -1,4 +1,7 @@
-"""What goes in and what comes out: plain data, JSON both ways, safe to send between processes."""
+"""What goes in (`Sample`), what comes out (`Reward`), and both together as they are kept (`ScoredAnswer`).
+
+Plain data, JSON both ways, safe to send between processes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ OK = "ok"
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Sample(Record):
@@ -67,7 +70,7 @@ class Usage(Record):
         return self.prompt_tokens + self.completion_tokens
 
 
-Source = Literal["judge", "cache", "shared", "document"]
+VerdictSource = Literal["judge", "cache", "shared", "document"]
 """Where a verdict is from: asked for; kept from an earlier run; asked for by another answer (or by the call that
 verified several statements); or read off the document without a judge."""
 
@@ -79,7 +82,7 @@ class JudgeCall(Record):
     status: str = OK
     detail: str = ""
     text: str = ""
-    source: Source = "judge"
+    source: VerdictSource = "judge"
     shrunk: bool = False
     """The material was cut to fit the judge's context: the verdict rests on less than the method asks for."""
     attempts: int = 0
@@ -87,7 +90,7 @@ class JudgeCall(Record):
     """From the first attempt's begin to the verdict, waits between attempts included; 0 where none was made."""
     usage: Usage = Field(default_factory=Usage)
 
-    def without_cost(self, source: Source) -> JudgeCall:
+    def without_cost(self, source: VerdictSource) -> JudgeCall:
         """The same verdict for another answer, which did not pay for it."""
         return self.model_copy(update={"source": source, "attempts": 0, "seconds": 0.0, "usage": Usage()})
 
@@ -102,7 +105,7 @@ class Statement(Record):
 
 
 class DimensionScore(Record):
-    """A dimension's score in 0..10, or None and the reason in `status` (DESIGN: never a number for a failure)."""
+    """A dimension's score in 0..10, or None and the reason in `status` (a failure is never a number)."""
 
     score: float | None
     status: str = OK
@@ -122,13 +125,17 @@ class DimensionScore(Record):
         return cls(score=rating, status=call.status, detail=call.detail, calls=[*(shared or []), call])
 
     @property
+    def all_calls(self) -> list[JudgeCall]:
+        """`calls`, and those about its statements."""
+        return [*self.calls, *(statement.call for statement in self.statements)]
+
+    @property
     def usage(self) -> Usage:
-        calls = self.calls + [statement.call for statement in self.statements]
-        return sum((call.usage for call in calls), Usage())
+        return sum((call.usage for call in self.all_calls), Usage())
 
 
 class Reward(Record):
-    """A scored answer: the weighted mean of its dimensions (0..10) and all that led to it."""
+    """What scoring an answer gave: the weighted mean of its dimensions (0..10) and all that led to it."""
 
     id: str
     total: float | None
@@ -144,7 +151,7 @@ class Reward(Record):
     @property
     def calls(self) -> list[JudgeCall]:
         """All questions to the judge that it took, those that cost nothing included."""
-        return [c for d in self.dimensions.values() for c in [*d.calls, *(s.call for s in d.statements)]]
+        return [call for dimension in self.dimensions.values() for call in dimension.all_calls]
 
     @property
     def scores(self) -> dict[str, float] | None:
@@ -152,6 +159,10 @@ class Reward(Record):
         if self.total is None:
             return None
         return {"total": self.total} | {name: d.score for name, d in self.dimensions.items() if d.score is not None}
+
+    def score_of(self, name: str) -> float | None:
+        """`total` or a dimension by its name, 0..10; None where void."""
+        return self.total if name == "total" else self.dimensions[name].score
 
     @property
     def void_reasons(self) -> dict[str, str]:
@@ -162,3 +173,47 @@ class Reward(Record):
     def why_void(self) -> str:
         """The same in words, as `completeness: timeout, logicality: parse_error`; empty where none is missing."""
         return ", ".join(f"{name}: {reason}" for name, reason in self.void_reasons.items())
+
+    @property
+    def status(self) -> str:
+        """`ok`, or the first reason why the total is void."""
+        if self.total is not None:
+            return OK
+        return next((reason for reason in self.void_reasons.values() if reason != OK), "unknown")
+
+
+VERSION = 1
+"""Of the records written now. Raise it when a field changes its meaning; longreward/store.py upgrades old ones."""
+
+
+class ScoredAnswer(Reward):
+    """The record of a scored answer: what was scored, and what came out. longreward/store.py writes and reads it."""
+
+    # The rows of `longreward score` have a few more keys, derived from these.
+    model_config = ConfigDict(extra="ignore")
+
+    version: int = VERSION
+    split: str = ""
+    """`train` or `heldout` in a run; empty in a file of scores."""
+    rollout: str = ""
+    """The answer's own name in its run. Records with the same rollout and query are of one answer, scored again."""
+    key: str = ""
+    """In a file of scores, a hash of the row that was scored."""
+    config: str = ""
+    """In a file of scores, a hash of all settings that can change a score."""
+    time: float = 0.0
+    """When scoring began, in seconds since 1970."""
+    tokens: int | None = None
+    """The answer's length by the policy's tokenizer; None where it is not known."""
+    truncated: bool | None = None
+    """Whether the answer was cut at max_new_tokens; None where it is not known."""
+    query: str = ""
+    answer: str = ""
+    earlier_usage: Usage = Field(default_factory=Usage)
+    """What earlier attempts at this answer used, which ended void."""
+
+    @classmethod
+    def of(cls, sample: Sample, reward: Reward, **about: Any) -> ScoredAnswer:
+        """The record of `sample`, scored as `reward`. `about`: the other fields. The document is not kept."""
+        scored = {"total": reward.total, "dimensions": reward.dimensions, "seconds": reward.seconds}
+        return cls(id=sample.id, query=sample.query, answer=sample.answer, **scored, **about)

@@ -1,9 +1,156 @@
-"""Scored answers on disk: JSON lines, appended and flushed one by one, readable after a kill at any moment."""
+"""Scored answers on disk, the only place that writes and reads them: JSON lines, a `ScoredAnswer` each, appended and
+flushed one by one.
+
+A run's store is a folder with a file for each judge worker. `longreward score` writes one file, whose rows have a few
+more keys for people: `idx`, `scores`, `status` and `usage`.
+"""
 
 from __future__ import annotations
 
-from longreward.jsonlines import Appender
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import msgspec
+from pydantic import ValidationError
+
+from longreward import jsonlines
+from longreward.errors import InputError
+from longreward.schema import VERSION, ScoredAnswer
 
 
-class Store(Appender):
+class Fields(msgspec.Struct):
+    """Base of a record with some of a ScoredAnswer's fields, for `read`. What is not named is never made into objects,
+    which reads a large store several times faster."""
+
+    version: int = 0
+    config: str = ""
+
+
+T = TypeVar("T", bound=Fields)
+
+
+class Store:
     """Appends scored answers to a file. One process writes a file; any number may read it."""
+
+    def __init__(self, path: Path, *, with_scores: bool = False) -> None:
+        """Open `path` for appending and make its folder. `with_scores`: rows get the keys for people."""
+        self.path = path
+        self._file, self._with_scores = jsonlines.Appender(path), with_scores
+
+    def append(self, answer: ScoredAnswer) -> None:
+        """Write one record and hand it to the operating system, so that killing this process does not lose it."""
+        self._file.append(_row(answer, self._with_scores))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def rewrite(path: Path, answers: Iterable[ScoredAnswer]) -> None:
+    """Replace a file of scores in one step; its rows have the keys for people."""
+    jsonlines.rewrite(path, (_row(answer, with_scores=True) for answer in answers))
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of a run's store; empty where there is none."""
+    return sorted(folder.glob("answers-*.jsonl"))
+
+
+@overload
+def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, int, ScoredAnswer]]: ...
+@overload
+def read(path: Path, broken: list[str] | None, kind: type[T]) -> Iterator[tuple[int, int, T]]: ...
+def read(path: Path, broken: list[str] | None = None, kind: Any = ScoredAnswer) -> Iterator[tuple[int, int, Any]]:
+    """Yield (line number from 1, offset in bytes, record) of each record in a file. `kind` names the fields to read.
+
+    A line that is not a record goes to `broken` as `file:line: why`. InputError where the file cannot be read, where a
+    record has a later version than this program knows, and for a line that is not a record where `broken` is None.
+    """
+    for number, offset, line in jsonlines.lines(path):
+        try:
+            record = parse(line, kind)
+        except InputError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
+        except ValueError as error:
+            problem = f"{path}:{number}: not a scored answer ({error})"
+            if broken is None:
+                raise InputError(problem) from None
+            broken.append(problem)
+        else:
+            yield number, offset, record
+
+
+@overload
+def parse(line: bytes) -> ScoredAnswer: ...
+@overload
+def parse(line: bytes, kind: type[T]) -> T: ...
+def parse(line: bytes, kind: Any = ScoredAnswer) -> Any:
+    """The record in a line. ValueError says why there is none; InputError, which is one, is for a later version."""
+    try:
+        record = ScoredAnswer.model_validate_json(line) if kind is ScoredAnswer else _decoder(kind).decode(line)
+        if record.version == 0 and record.config:
+            raise ValueError("a row of a file of scores from before there were versions")
+    except ValueError:
+        # The slow way: for such a row, and for half a surrogate pair in a text, which only Python's reader takes.
+        return _converted(line, kind)
+    _check_version(record.version)
+    return record
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def rank(total: float | None, time: float) -> tuple[bool, float]:
+    """Of two records of one answer the one with the higher rank counts: a score wins over none, then the later."""
+    return total is not None, time
+
+
+def _converted(line: bytes, kind: Any) -> Any:
+    try:
+        row = json.loads(line)
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    _check_version(row.get("version", 0))
+    if "dimensions" not in row and isinstance(row.get("scores"), dict):
+        # Before there were versions `longreward score` had names of its own.
+        row |= {"id": row.get("idx"), "total": row["scores"].get("total"), "dimensions": row.get("detail")}
+    if kind is not ScoredAnswer:
+        return msgspec.convert(row, kind)
+    try:
+        return ScoredAnswer.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _check_version(version: Any) -> None:
+    if isinstance(version, int) and version > VERSION:
+        raise InputError(
+            f"the record has version {version}, and this longreward reads versions up to {VERSION}; install the "
+            "longreward that wrote it"
+        )
+
+
+def _row(answer: ScoredAnswer, with_scores: bool) -> dict[str, Any]:
+    row = answer.model_dump(mode="json", exclude_defaults=True)
+    people = {
+        "idx": answer.id,
+        "scores": {**{name: d.score for name, d in answer.dimensions.items()}, "total": answer.total},
+        "status": {name: d.status for name, d in answer.dimensions.items()},
+        "usage": answer.usage.model_dump(),
+    }
+    # The short figures first and the long texts last, for a person who looks into the file.
+    dimensions = row.pop("dimensions")
+    return {"version": VERSION} | (people if with_scores else {}) | row | {"dimensions": dimensions}

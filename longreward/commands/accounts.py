@@ -1,21 +1,20 @@
-"""What scoring has cost, as rows of scores tell it, and such amounts in words."""
+"""What scoring has cost, as scored answers tell it, and such amounts in words."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from rich.table import Table
 
 from longreward.config import JudgeConfig, PriceConfig
 from longreward.judge.requests import VerifyStatements
-from longreward.schema import Usage
+from longreward.schema import OK, ScoredAnswer, Usage
 from longreward.text.amounts import money, rounded
 
 
 class Account:
-    """Sums up rows of scores: usage per dimension, and where the verdicts came from."""
+    """Sums up scored answers: usage per dimension, and where the verdicts came from."""
 
     def __init__(self, price: PriceConfig) -> None:
         self._price = price
@@ -29,18 +28,17 @@ class Account:
     def usage(self) -> Usage:
         return sum(self.dimensions.values(), Usage())
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, answer: ScoredAnswer) -> None:
         self.rows += 1
-        self.earlier += _usage(row, "earlier_usage", self._price)
-        for name, detail in row["detail"].items():
-            calls = detail.get("calls", [])
+        self.earlier += _priced(answer.earlier_usage, self._price)
+        for name, dimension in answer.dimensions.items():
             # A verdict of the answer's own call about several statements is not one that others paid for.
-            own = {call.get("text") for call in calls if call["kind"] == VerifyStatements.kind}
-            for call in [*calls, *(statement["call"] for statement in detail.get("statements", []))]:
-                self.dimensions[name] += _usage(call, "usage", self._price)
-                in_own_call = call["kind"] == VerifyStatements.kind and call.get("text") in own
-                if "status" not in call and not (call.get("source") == "shared" and in_own_call):
-                    self.sources[call.get("source", "judge")] += 1
+            own = {call.text for call in dimension.calls if call.kind == VerifyStatements.kind}
+            for call in dimension.all_calls:
+                self.dimensions[name] += _priced(call.usage, self._price)
+                in_own_call = call.kind == VerifyStatements.kind and call.text in own
+                if call.status == OK and not (call.source == "shared" and in_own_call):
+                    self.sources[call.source] += 1
 
     @property
     def free(self) -> str:
@@ -54,9 +52,9 @@ class Account:
         return f"verdicts without a call: {', '.join(found)}" if found else ""
 
 
-def used_for(row: dict[str, Any], price: PriceConfig) -> Usage:
-    """All that a row's answer has used, earlier attempts included."""
-    return _usage(row, "usage", price) + _usage(row, "earlier_usage", price)
+def used_for(answer: ScoredAnswer, price: PriceConfig) -> Usage:
+    """All that scoring an answer has used, earlier attempts included."""
+    return _priced(answer.usage, price) + _priced(answer.earlier_usage, price)
 
 
 def caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, Callable[[float], str]]]:
@@ -67,12 +65,12 @@ def caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, C
         yield "max_tokens", judge.spend.max_tokens, used.tokens, rounded
 
 
-def _usage(holder: dict[str, Any], name: str, price: PriceConfig) -> Usage:
+def _priced(usage: Usage, price: PriceConfig) -> Usage:
     """Priced now where it had no price then."""
-    usage = Usage.model_validate(holder.get(name, {}))
-    if not usage.cost and price.known:
-        usage.cost = price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-    return usage
+    if usage.cost or not price.known:
+        return usage
+    cost = price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    return usage.model_copy(update={"cost": cost})
 
 
 def table(title: str, left: str, right: Sequence[str]) -> Table:

@@ -10,16 +10,16 @@ from typing import Any
 
 from rich.console import Console
 
-from longreward import jsonlines
+from longreward import jsonlines, store
 from longreward.commands.accounts import table
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Pair, Pairs
-from longreward.commands.score import Run, fingerprint, score_samples
-from longreward.commands.score_display import print_run
+from longreward.commands.score import fingerprint, score_samples
+from longreward.commands.score_display import Run, print_run
 from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Share, agreement, preference
-from longreward.schema import Sample
+from longreward.schema import Sample, ScoredAnswer
 from longreward.text.amounts import duration, in_words
 
 _LOST = (
@@ -78,7 +78,7 @@ async def agree_file(
     run = await score_samples(samples, out, config, concurrency, screen)
     if out is not None:
         # Other pairs may have been scored into the same file: what they cost is not thrown away.
-        jsonlines.rewrite(out, [*run.rows.values(), *run.others.values()])
+        store.rewrite(out, [*run.rows.values(), *run.others.values()])
     names = [*map(str, config.needed), "total"]
     found = {name: agreement(_judged(pair, name, run) for pair in pairs) for name in names}
     console = Console()
@@ -138,17 +138,16 @@ def _about_labels(pairs: Sequence[Pair], samples: dict[str, Sample]) -> Iterator
 
 def _judged(pair: Pair, name: str, run: Run) -> Judged:
     rows = [run.rows.get(key) for key in (pair.a, pair.b)]
-    a, b = (None if row is None else row["scores"][name] for row in rows)
+    a, b = (None if row is None else row.score_of(name) for row in rows)
     reasons = {reason for row in rows for reason in _void(row, name)}
     return Judged(pair.human, a, b, " + ".join(sorted(reasons)))
 
 
-def _void(row: dict[str, Any] | None, name: str) -> set[str]:
+def _void(row: ScoredAnswer | None, name: str) -> set[str]:
     """Why a score is void; empty where it is not. Where there is no row, a spend cap ended the run before."""
     if row is None:
         return {str(Reason.SPEND_CAP)}
-    parts = row["status"] if name == "total" else [name]
-    return {row["status"][part] for part in parts if row["scores"][part] is None}
+    return {reason for part, reason in row.void_reasons.items() if name in ("total", part)}
 
 
 def _print(console: Console, found: dict[str, Agreement], pairs: Sequence[Pair], run: Run) -> None:

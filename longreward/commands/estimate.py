@@ -6,10 +6,9 @@ import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from longreward import jsonlines
+from longreward import store
 from longreward.commands.accounts import Account, caps, table
 from longreward.commands.options import add_judge, positive, reward_config
 from longreward.commands.rows import Rows
@@ -107,6 +106,11 @@ def _items(rows: Rows) -> Iterator[Sample | tuple[str, str]]:
         yield sample if answered else (sample.context, sample.query)
 
 
+class _KeyFields(store.Fields, kw_only=True):
+    total: float | None
+    key: str = ""
+
+
 def _account(scored: Path, config: RewardConfig) -> tuple[Account, bool]:
     """What the answers of a file of scores have used, and whether all were scored with this configuration.
 
@@ -115,17 +119,14 @@ def _account(scored: Path, config: RewardConfig) -> tuple[Account, bool]:
     account, configurations = Account(config.judge.price), set()
     broken: list[str] = []
     # Of an answer that was asked again the last row counts: it knows what the earlier ones have used.
-    last = {row.get("key", number): number for number, row in jsonlines.read(scored, broken)}
+    last = {row.key or number: number for number, _, row in store.read(scored, broken, _KeyFields)}
     if not last:
-        raise InputError(f"{scored} holds no scores" + (f"; first problem: {broken[0]}" if broken else ""))
-    for number, row in jsonlines.read(scored, []):
-        if last[row.get("key", number)] != number:
-            continue
-        try:
+        problem = f"; first problem: {broken[0]}" if broken else ""
+        raise InputError(f"{scored} holds no scores{problem}; give the --out of `longreward score`")
+    for number, _, row in store.read(scored, []):
+        if last[row.key or number] == number:
             account.add(row)
-            configurations.add(row["config"])
-        except (ValidationError, LookupError, TypeError, AttributeError):
-            raise InputError(f"{scored}:{number} is no row of scores; give the --out of `longreward score`") from None
+            configurations.add(row.config)
     return account, configurations == {fingerprint(config)}
 
 

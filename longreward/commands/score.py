@@ -11,23 +11,22 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from longreward import jsonlines, prompts, store
+from longreward import prompts, store
 from longreward.commands.accounts import Account, caps, used_for
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Rows
-from longreward.commands.score_display import ProgressLine, judge_log, print_run, print_summary, warning_of_cap
+from longreward.commands.score_display import ProgressLine, Run, judge_log, print_run, print_summary, warning_of_cap
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
 from longreward.judge import offline
 from longreward.pacing import rare_collections
-from longreward.preflight.estimate import Estimate, estimate
+from longreward.preflight.estimate import estimate
 from longreward.reward import LongReward
-from longreward.schema import Reward, Sample, Usage
+from longreward.schema import Reward, Sample, ScoredAnswer, Usage
 from longreward.text.amounts import in_words
 
 _HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
@@ -64,7 +63,7 @@ async def score_file(source: Path, out: Path, config: RewardConfig, concurrency:
         raise InputError(f"{source} holds no readable row with context, query and answer{rows.first_problem}")
     run = await score_samples(samples, out, config, concurrency, console)
     scored = list(run.rows.values())
-    jsonlines.rewrite(out, scored)  # in the order of the input
+    store.rewrite(out, scored)  # in the order of the input
     print_summary(scored, run.account, config.judge.price.known, run.seconds, out)
     print_run(console, run)
     rows.report(console)
@@ -123,34 +122,6 @@ async def score_samples(
     )
 
 
-@dataclass
-class Run:
-    """Scored answers, and what it took."""
-
-    rows: dict[str, dict[str, Any]]
-    """By key, in the order of the input; without those that a spend cap did not let us reach."""
-    others: dict[str, dict[str, Any]]
-    """Rows of the output file about answers that are not in the input."""
-    account: Account
-    """Of this run alone."""
-    earlier: Usage
-    """Of the runs before it."""
-    seconds: float
-    stopped: bool
-    """The spend cap ended the run."""
-    expected: Estimate | None
-    judge: JudgeConfig
-    answers: int
-    """How many there were to score."""
-    kept: bool
-    """In a file: the next run goes on where this one stopped."""
-
-    @property
-    def whole(self) -> int:
-        """Answers that have a total."""
-        return sum(row["scores"]["total"] is not None for row in self.rows.values())
-
-
 def fingerprint(config: RewardConfig) -> str:
     """Tells whether two runs score alike: all settings that can change a score, and the prompts."""
     judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
@@ -164,11 +135,11 @@ def fingerprint(config: RewardConfig) -> str:
 class _Earlier:
     """What an earlier run of the same command left in OUT."""
 
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    done: dict[str, ScoredAnswer] = field(default_factory=dict)
     """Scored rows by key; a line cut by a kill is not there."""
-    void: dict[str, dict[str, Any]] = field(default_factory=dict)
+    void: dict[str, ScoredAnswer] = field(default_factory=dict)
     """Void rows, which are asked again."""
-    others: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: dict[str, ScoredAnswer] = field(default_factory=dict)
     """Rows about answers that are not to be scored now."""
     used_by: dict[str, Usage] = field(default_factory=dict)
     """What each answer has used so far, void ones as well."""
@@ -183,16 +154,20 @@ class _Earlier:
         if not out.exists():
             return earlier
         ours = fingerprint(config)
-        for number, row in jsonlines.read(out, broken=[]):
-            if row.get("config") != ours or "key" not in row:
+        for number, _, row in store.read(out, broken=[]):
+            if row.config != ours or not row.key:
                 raise InputError(
                     f"{out}:{number} was written with another reward configuration, judge or prompt version; "
                     "choose another --out, or remove that file to score again"
                 )
             # The last row of an answer includes what the ones before it used.
-            earlier.used_by[row["key"]] = used_for(row, config.judge.price)
-            rows = earlier.void if row["scores"]["total"] is None else earlier.done
-            (rows if row["key"] in samples else earlier.others)[row["key"]] = row
+            earlier.used_by[row.key] = used_for(row, config.judge.price)
+            rows = earlier.void if row.total is None else earlier.done
+            if (sample := samples.get(row.key)) is not None:
+                # Rows of old have neither.
+                rows[row.key] = row.model_copy(update={"query": sample.query, "answer": sample.answer})
+            else:
+                earlier.others[row.key] = row
         if not earlier.used_by and out.stat().st_size:
             raise InputError(f"{out} exists and is no file of scores; choose another --out")
         return earlier
@@ -200,7 +175,7 @@ class _Earlier:
 
 def _opened(out: Path) -> store.Store:
     try:
-        return store.Store(out)
+        return store.Store(out, with_scores=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
 
@@ -219,7 +194,8 @@ async def _score_all(reward: LongReward, todo: Sequence[tuple[str, Sample]], con
 
     async def worker() -> None:
         for key, sample in remaining:
-            keeper.keep(key, await reward.score(sample))
+            began = time.time()
+            keeper.keep(key, began, sample, await reward.score(sample))
             if keeper.stopped:
                 return
 
@@ -240,8 +216,10 @@ class _Keeper:
         self._file, self._fingerprint, self._earlier, self._progress = file, fingerprint(config), earlier, progress
         self._void = self._scored = 0
 
-    def keep(self, key: str, reward: Reward) -> None:
-        row = _row(key, reward, self._fingerprint, self._earlier.used_by.get(key, Usage()))
+    def keep(self, key: str, began: float, sample: Sample, reward: Reward) -> None:
+        used = self._earlier.used_by.get(key, Usage())
+        about = {"key": key, "config": self._fingerprint, "time": began, "earlier_usage": used}
+        row = ScoredAnswer.of(sample, reward, **about)
         self._earlier.done[key] = row
         if self._file is not None:
             self._file.append(row)
@@ -254,20 +232,6 @@ class _Keeper:
             name, reason = next(iter(reward.void_reasons.items()))
             detail = f"the first {self._void} answers are all void, {name}: {reason} ({reward.dimensions[name].detail})"
             raise JudgeError(Reason(reason), detail=f"{detail}; check judge.base_url, judge.model and the key")
-
-
-def _row(key: str, reward: Reward, configuration: str, earlier: Usage) -> dict[str, Any]:
-    return {
-        "idx": reward.id,
-        "scores": {**{name: d.score for name, d in reward.dimensions.items()}, "total": reward.total},
-        "status": {name: d.status for name, d in reward.dimensions.items()},
-        "usage": reward.usage.model_dump(),
-        **({"earlier_usage": earlier.model_dump()} if earlier.calls else {}),
-        "seconds": round(reward.seconds, 3),
-        "detail": {name: d.model_dump(exclude_defaults=True) for name, d in reward.dimensions.items()},
-        "key": key,
-        "config": configuration,
-    }
 
 
 def _what_is_left(judge: JudgeConfig, used: Usage, out: Path | None) -> JudgeConfig:

@@ -7,23 +7,48 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from longreward.commands.accounts import Account, caps, table
-from longreward.config import PriceConfig, RewardConfig
+from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import JudgeError, Reason
 from longreward.preflight.estimate import Estimate
-from longreward.schema import Usage
+from longreward.schema import ScoredAnswer, Usage
 from longreward.text.amounts import in_words, money, rounded
 
-if TYPE_CHECKING:
-    from longreward.commands.score import Run
-
 _PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
+
+
+@dataclass
+class Run:
+    """Scored answers, and what it took."""
+
+    rows: dict[str, ScoredAnswer]
+    """By key, in the order of the input; without those that a spend cap did not let us reach."""
+    others: dict[str, ScoredAnswer]
+    """Rows of the output file about answers that are not in the input."""
+    account: Account
+    """Of this run alone."""
+    earlier: Usage
+    """Of the runs before it."""
+    seconds: float
+    stopped: bool
+    """The spend cap ended the run."""
+    expected: Estimate | None
+    judge: JudgeConfig
+    answers: int
+    """How many there were to score."""
+    kept: bool
+    """In a file: the next run goes on where this one stopped."""
+
+    @property
+    def whole(self) -> int:
+        """Answers that have a total."""
+        return sum(row.total is not None for row in self.rows.values())
 
 
 class ProgressLine:
@@ -77,16 +102,16 @@ def judge_log(console: Console) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def print_summary(rows: list[dict[str, Any]], account: Account, priced: bool, seconds: float, out: Path) -> None:
+def print_summary(rows: list[ScoredAnswer], account: Account, priced: bool, seconds: float, out: Path) -> None:
     console = Console()
     title = f"{len(rows):,} answers in {seconds:.2f} s, {account.usage.calls:,} judge calls"
     asked = bool(account.usage.calls or account.free)
     headings = ["mean (0-10)", "void", *(["calls", "tokens"] if asked else []), *(["cost"] if asked and priced else [])]
     summary = table(title, "dimension", headings)
     summary.add_column("why")
-    for name in rows[0]["scores"]:
-        values = [row["scores"][name] for row in rows if row["scores"][name] is not None]
-        why = Counter(row["status"].get(name) for row in rows if name != "total" and row["scores"][name] is None)
+    for name in [*rows[0].dimensions, "total"]:
+        values = [score for row in rows if (score := row.score_of(name)) is not None]
+        why = Counter(reason for row in rows for part, reason in row.void_reasons.items() if part == name)
         reasons = ", ".join(f"{reason} {count}" for reason, count in why.most_common())
         usage = account.usage if name == "total" else account.dimensions[name]
         cells = [f"{sum(values) / len(values):.2f}" if values else "-", str(len(rows) - len(values))]

@@ -10,9 +10,8 @@ import numpy as np
 
 from longreward import jsonlines
 from longreward.errors import InputError
-from longreward.evaluation.intervals import mean_and_interval
 from longreward.report.curves import Chart, Curves, Line, known_chart
-from longreward.report.heldout import by_prompt, differences
+from longreward.report.heldout import by_prompt, differences, interval
 from longreward.report.sources import Source
 from longreward.report.suspicious import FLAGS, SPREADLESS
 from longreward.report.table import AFTER, BEFORE, TRAINING, Column, Table
@@ -281,7 +280,7 @@ def _void_prompts(table: Table, run: int, rows: Column, _: Curves) -> Iterator[A
 def _heldout_fell(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
     part = table.of("part", rows)
     before, after = (by_prompt(table, rows[part == code]) for code in (BEFORE, AFTER))
-    found = mean_and_interval(differences(before, after, "total"))
+    found = interval(differences(before, after, "total"))
     if found is None or found[2] is None or found[2] >= 0:
         return
     mean, low, high, n = found

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from longreward.evaluation.intervals import Interval, mean_and_interval
 from longreward.report import alarms, curves, heldout, html, pack, steps
 from longreward.report.gather import Gathered, gather
 from longreward.report.sources import Source
@@ -172,13 +171,13 @@ def _has_price(source: Source, table: Table, run: int) -> bool:
     )
 
 
-def _differences(table: Table, runs: int) -> list[dict[str, Interval]]:
+def _differences(table: Table, runs: int) -> list[dict[str, heldout.Interval]]:
     """Of each run less the first one: held-out scores on the prompts that both have."""
     first = heldout.last_scores(table, 0)
     found = []
     for run in range(1, runs):
         last = heldout.last_scores(table, run)
-        each = {name: mean_and_interval(heldout.differences(first, last, name)) for name in first}
+        each = {name: heldout.interval(heldout.differences(first, last, name)) for name in first}
         found.append({name: value for name, value in each.items() if value is not None})
     return found
 

@@ -6,20 +6,22 @@ Large sources are read by several processes. Each makes a shard: some of the fil
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from longreward import store
 from longreward.commands.rows import Rows
 from longreward.report import processes
-from longreward.report.records import Fact, Scored, chunk, scored
 from longreward.report.sources import Source
-from longreward.report.table import Builder, Material, Place, Prompt, Table
-from longreward.schema import Sample
+from longreward.report.table import MOST_DIMENSIONS, Builder, Material, Place, Prompt, Table
+from longreward.schema import JudgeCall, Sample, ScoredAnswer, Statement
 
 _LARGE = 100_000_000
 """Bytes of records from which several processes read them."""
@@ -77,7 +79,7 @@ class Gathered:
     prompts: list[Prompt]
     spool: Spool
     repeated: int
-    """Records of answers that were scored again: a score wins over none, then the later one, as for DPO's pairs."""
+    """Records of answers that were scored again; `store.rank` tells which one counts."""
 
     def document(self, material: Material) -> str | None:
         """The document that answers to a prompt were judged by; None where it is not known."""
@@ -157,14 +159,8 @@ class _Shard:
         identities: list[Identity | None] = []
         for run, path in sorted(self.files):
             source = self.sources[run]
-            for number, record in source.rows(path):
-                try:
-                    answer = scored(record)
-                    sample = self._completed(answer)
-                    self._add(answer, run, number, sample)
-                except (ValueError, TypeError) as error:
-                    source.pass_over(path, number, str(error))
-                    continue
+            for number, answer in source.answers(path):
+                self._add(answer, run, number, self._completed(answer))
                 identity = answer.rollout or answer.key
                 key = (run, answer.split, answer.id, answer.query, identity)
                 identities.append(key if identity else None)
@@ -172,8 +168,9 @@ class _Shard:
         broken = [(source.broken_lines, source.broken) for source in self.sources]
         return _Read(self._builder, self._prompts, identities, broken)
 
-    def _completed(self, answer: Scored) -> Sample | None:
-        """Give a row of a scored file the texts of the row that was scored."""
+    def _completed(self, answer: ScoredAnswer) -> Sample | None:
+        """The row that a row of a scored file is about, which has the document; the answer gets its texts, which are
+        not in files of before there were versions."""
         place = self.samples.get(answer.key)
         if place is None:
             return None
@@ -181,7 +178,7 @@ class _Shard:
         answer.query, answer.answer = sample.query, sample.answer
         return sample
 
-    def _add(self, answer: Scored, run: int, order: int, sample: Sample | None) -> None:
+    def _add(self, answer: ScoredAnswer, run: int, order: int, sample: Sample | None) -> None:
         key = (answer.id, answer.query)
         prompt = self._index.get(key)
         if prompt is None:
@@ -195,23 +192,31 @@ class _Shard:
                 document = (None, *self.spool.put(sample.context, self.number))
             material = materials[self.number, run] = Material(document)
         dimensions = [
-            (d.name, d.score, d.status, d.detail, list(map(tuple, d.calls)), [self._fact(f, material) for f in d.facts])
-            for d in answer.dimensions
+            (name, d.score, d.status, d.detail, [*map(_call, d.calls)], [self._fact(s, material) for s in d.statements])
+            for name, d in islice(answer.dimensions.items(), MOST_DIMENSIONS)
         ]
         offset, size = self.spool.put((answer.answer, dimensions), self.number)
         self._builder.add(answer, run=run, prompt=prompt, offset=offset, size=size, order=order)
 
-    def _fact(self, fact: Fact, material: Material) -> tuple[Any, ...]:
+    def _fact(self, statement: Statement, material: Material) -> tuple[Any, ...]:
         """A statement, its evidence by number: the texts are kept once for a prompt."""
         numbers = []
-        for row in fact.evidence:
-            key = (row.get("start"), row.get("end"), hash(row.get("text")))
+        for chunk in statement.evidence:
+            key = (chunk.start, chunk.end, hash(chunk.text))
             number = material.chunks.get(key)
             if number is None:
                 number = material.chunks[key] = len(material.places)
-                material.places.append(self.spool.put(chunk(row), self.number))
+                material.places.append(self.spool.put((chunk.start, chunk.end, chunk.text), self.number))
             numbers.append(number)
-        return fact.text, fact.support, numbers, tuple(fact.call)
+        return statement.text, statement.support, numbers, _call(statement.call)
+
+
+def _call(call: JudgeCall) -> tuple[Any, ...]:
+    """A judge call as pack.py shows it."""
+    used = call.usage
+    usage = (used.prompt_tokens, used.cached_tokens, used.completion_tokens, used.cost)
+    said = call.kind, call.status, call.source, call.text, call.detail
+    return *said, call.attempts, call.seconds, call.shrunk, usage
 
 
 def _joined(sources: Sequence[Source], shards: Sequence[_Read], spool: Spool) -> Gathered:
@@ -236,7 +241,7 @@ def _joined(sources: Sequence[Source], shards: Sequence[_Read], spool: Spool) ->
             if identity is None:
                 kept[shard].append(row)
                 continue
-            rank = (totals[row] == totals[row], times[row])
+            rank = store.rank(None if math.isnan(totals[row]) else totals[row], times[row])
             before = best.get(identity)
             if before is None or rank >= before[0]:
                 best[identity] = (rank, shard, row)

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from longreward import jsonlines
+from longreward import store
 from longreward.errors import InputError
+from longreward.schema import ScoredAnswer
 
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
 """One of these makes a directory a run directory."""
@@ -90,23 +91,19 @@ class Source:
 
     def files(self) -> list[Path]:
         """Where the scored answers are."""
-        return sorted((self.path / "store").glob("*.jsonl")) if self.is_run else [self.path]
+        return store.files(self.path / "store") if self.is_run else [self.path]
 
-    def rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(line number, record) of a file; lines that are none, or half-written, are counted. A file that is gone by
-        now has no rows."""
+    def answers(self, path: Path) -> Iterator[tuple[int, ScoredAnswer]]:
+        """(line number, scored answer) of a file; other lines, half-written ones too, are counted. A file that is gone
+        by now has none."""
         broken: list[str] = []
         try:
-            for row in jsonlines.read(path, broken):
-                yield row
+            for number, _, answer in store.read(path, broken):
+                yield number, answer
                 self._count(broken)
         except InputError as error:
             broken.append(str(error))
         self._count(broken)
-
-    def pass_over(self, path: Path, number: int, why: str) -> None:
-        """Count a line that is JSON but no scored answer."""
-        self._count([f"{path}:{number}: {why}"])
 
     def prompt_files(self) -> list[Path]:
         """Where the documents are: the rendered prompts of a run."""

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from longreward.report.records import Scored
-from longreward.schema import OK
+from longreward.schema import OK, ScoredAnswer
 
 PARTS = ("training", "held-out before", "held-out during", "held-out after", "held-out", "scored")
 """What an answer was scored for. `held-out` alone: nothing was trained; `scored`: a file of answers."""
 TRAINING, BEFORE, DURING, AFTER, HELDOUT, SCORED = range(len(PARTS))
 
-_MOST_DIMENSIONS = 16
+MOST_DIMENSIONS = 16  # LongReward has four, composite rewards a few more
 KINDS = {
     "run": "u1",
     "prompt": "u4",
@@ -87,10 +86,10 @@ class Builder:
     def __len__(self) -> int:
         return len(self.columns["run"])
 
-    def add(self, answer: Scored, *, run: int, prompt: int, offset: int, size: int, order: int) -> None:
+    def add(self, answer: ScoredAnswer, *, run: int, prompt: int, offset: int, size: int, order: int) -> None:
         """One more answer, whose texts are at `offset` of the spool; `order` is its place in its file."""
-        number, facts, calls = len(self), answer.facts, answer.calls
-        supports = [fact.support for fact in facts]
+        number, calls = len(self), answer.calls
+        supports = [statement.support for dimension in answer.dimensions.values() for statement in dimension.statements]
         figures: dict[str, float] = {
             "run": run,
             "prompt": prompt,
@@ -98,34 +97,34 @@ class Builder:
             "is_heldout": answer.split == "heldout",
             "time": answer.time,
             "seconds": answer.seconds,
-            "tokens": -1 if answer.tokens is None else min(answer.tokens, 2**31 - 1),
+            "tokens": -1 if answer.tokens is None else min(max(answer.tokens, -1), 2**31 - 1),
             "characters": len(answer.answer),
-            "truncated": answer.truncated,
+            "truncated": answer.truncated is True,
             "total": np.nan if answer.total is None else answer.total,
             "status": self._status(answer.status),
-            "statements": len(facts),
+            "statements": len(supports),
             "supported": supports.count(1.0),
             "unsupported": supports.count(0.0),
             "partly": sum(support is not None and 0 < support < 1 for support in supports),
             "calls": len(calls),
             "free": sum(call.source != "judge" for call in calls),
-            "judge_tokens": sum(call.used[0] + call.used[2] for call in calls),
-            "cost": sum(call.used[3] for call in calls),
+            "judge_tokens": sum(call.usage.tokens for call in calls),
+            "cost": sum(call.usage.cost for call in calls),
             "shrunk": any(call.shrunk for call in calls),
             "offset": offset,
             "size": size,
         }
         for name, most in _MOST.items():
-            figures[name] = min(figures[name], most)
+            figures[name] = min(max(figures[name], 0), most)
         for name, column in self.columns.items():
             column.append(figures[name])
-        for dimension in answer.dimensions:
-            if dimension.name not in self.dimensions and len(self.dimensions) < _MOST_DIMENSIONS:
-                self.dimensions.append(dimension.name)
+        for name in answer.dimensions:
+            if name not in self.dimensions and len(self.dimensions) < MOST_DIMENSIONS:
+                self.dimensions.append(name)
                 self.scores.append(array("f", [np.nan]) * number)
-        found = {d.name: d.score for d in answer.dimensions if d.score is not None}
         for name, scores in zip(self.dimensions, self.scores, strict=True):
-            scores.append(found.get(name, np.nan))
+            score = answer.score_of(name) if name in answer.dimensions else None
+            scores.append(np.nan if score is None else score)
         for call in calls:
             if call.seconds > 0 and call.source == "judge":
                 self.call_answer.append(number)

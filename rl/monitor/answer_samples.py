@@ -6,14 +6,15 @@ else.
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longreward.schema import OK
+from longreward import store
+from longreward.schema import OK, DimensionScore, ScoredAnswer, Statement
 
 # Characters that are shown of each text.
 _QUESTION, _ANSWER, _JUDGE, _STATEMENT, _EVIDENCE = 500, 2000, 400, 300, 300
@@ -24,7 +25,7 @@ _SUPPORT = {1.0: "full", 0.5: "partial", 0.0: "none"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ShownVerdict:
     """What the judge said of a dimension or a statement."""
 
     about: str
@@ -37,7 +38,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     """A scored answer as it is shown: all texts are fit for UTF-8 and shortened."""
 
     id: str
@@ -45,56 +46,53 @@ class Answer:
     answer: str
     tokens: int | None
     total: float | None
-    dimensions: tuple[Verdict, ...]
-    statements: tuple[Verdict, ...]
-    left_out: int
-    """Statements that are too many to show."""
+    dimensions: tuple[ShownVerdict, ...]
+    statements: tuple[ShownVerdict, ...]
+    not_shown: int
+    """Statements beyond the number that is shown."""
     ended: float
     """When its scoring was done, in seconds since 1970."""
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> Answer:
-        """From a record of the store. KeyError, TypeError or AttributeError where it is none."""
-        statements = [s for d in record["dimensions"].values() for s in d.get("statements", [])]
+    def of(cls, scored: ScoredAnswer) -> ShownAnswer:
+        statements = [statement for dimension in scored.dimensions.values() for statement in dimension.statements]
         return cls(
-            id=readable(record["id"], _QUESTION),
-            question=readable(record["query"], _QUESTION),
-            answer=readable(record["answer"], _ANSWER),
-            tokens=record.get("tokens"),
-            total=record["total"],
-            dimensions=tuple(_dimension(name, scored) for name, scored in record["dimensions"].items()),
+            id=readable(scored.id, _QUESTION),
+            question=readable(scored.query, _QUESTION),
+            answer=readable(scored.answer, _ANSWER),
+            tokens=scored.tokens,
+            total=scored.total,
+            dimensions=tuple(_dimension(name, dimension) for name, dimension in scored.dimensions.items()),
             statements=tuple(_statement(statement) for statement in statements[:_STATEMENTS_SHOWN]),
-            left_out=max(0, len(statements) - _STATEMENTS_SHOWN),
-            ended=record["time"] + record.get("seconds", 0.0),
+            not_shown=max(0, len(statements) - _STATEMENTS_SHOWN),
+            ended=scored.time + scored.seconds,
         )
 
 
 class Samples:
     """The training answers that were scored last, as many as a step has."""
 
-    def __init__(self, store: Path, answers_per_step: int) -> None:
-        """What is in the folder `store` already is passed over."""
-        self._store, self._at_most = store, answers_per_step
-        self._read = {path: path.stat().st_size for path in store.glob("*.jsonl")}
-        self._latest: dict[str, Answer] = {}
+    def __init__(self, folder: Path, answers_per_step: int) -> None:
+        """What is in the run's store `folder` already is passed over."""
+        self._folder, self._at_most = folder, answers_per_step
+        self._read = {path: path.stat().st_size for path in store.files(folder)}
+        self._latest: dict[str, ShownAnswer] = {}
 
     def read(self) -> None:
         """Take in what was scored since the last time."""
-        for path in sorted(self._store.glob("*.jsonl")):
-            for record in self._new(path):
-                if record.get("split") != "train":
+        for path in store.files(self._folder):
+            for scored in self._new(path):
+                if scored.split != "train":
                     continue
-                try:
-                    answer = Answer.of(record)
-                except (KeyError, TypeError, AttributeError):
-                    continue  # another program's record
                 # One that was scored twice, because its worker died, is there once.
-                self._latest[record.get("rollout") or f"{path.name}:{self._read[path]}"] = answer
+                key = scored.rollout or f"{path.name}:{self._read[path]}"
+                shown = ShownAnswer.of(scored)
+                self._latest[key] = max(shown, self._latest.get(key, shown), key=lambda a: store.rank(a.total, a.ended))
                 if len(self._latest) > 2 * self._at_most:
                     self._forget()
         self._forget()
 
-    def choose(self, count: int) -> list[Answer]:
+    def choose(self, count: int) -> list[ShownAnswer]:
         """The best of them, the worst, and others spread between; void ones only where there are too few others."""
         valid = sorted((a for a in self._latest.values() if a.total is not None), key=lambda a: -(a.total or 0))
         if len(valid) > count:
@@ -107,27 +105,23 @@ class Samples:
         newest = sorted(self._latest.items(), key=lambda item: item[1].ended)
         self._latest = dict(newest[-self._at_most :])
 
-    def _new(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _new(self, path: Path) -> Iterator[ScoredAnswer]:
         with path.open("rb") as file:
             file.seek(self._read.get(path, 0))
             for line in file:
                 if not line.endswith(b"\n"):
                     return  # half-written: whole the next time
                 self._read[path] = self._read.get(path, 0) + len(line)
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue  # cut by a kill, or the rest of one that was being written when we began
-                if isinstance(record, dict):
-                    yield record
+                with suppress(ValueError):  # cut by a kill, or the rest of one that was being written when we began
+                    yield store.parse(line)
 
 
-def markdown(answers: Sequence[Answer]) -> str:
+def markdown(answers: Sequence[ShownAnswer]) -> str:
     """The answers one below the other, for TensorBoard. Nothing that an answer holds is taken for Markdown or HTML."""
     return "\n\n".join(_section(answer, place(number, answers)) for number, answer in enumerate(answers))
 
 
-def rows(step: int, answers: Sequence[Answer], dimensions: Sequence[str]) -> list[list[Any]]:
+def rows(step: int, answers: Sequence[ShownAnswer], dimensions: Sequence[str]) -> list[list[Any]]:
     """The answers as rows of `columns(dimensions)`, for a W&B table."""
     found = []
     for number, answer in enumerate(answers):
@@ -145,7 +139,7 @@ def columns(dimensions: Sequence[str]) -> list[str]:
     return ["step", "place", "id", "question", "answer", "total", *dimensions, "judge", "statements", "evidence"]
 
 
-def place(number: int, answers: Sequence[Answer]) -> str:
+def place(number: int, answers: Sequence[ShownAnswer]) -> str:
     """`best`, `worst`, `void`, or `between`, of an answer among those chosen."""
     if answers[number].total is None:
         return "void"
@@ -173,27 +167,26 @@ def _garbles(sign: str) -> bool:
     return sign in _BACKWARDS or (unicodedata.category(sign) == "Cc" and sign not in "\n\t")
 
 
-def _dimension(name: str, scored: dict[str, Any]) -> Verdict:
-    calls = scored.get("calls") or [{}]
+def _dimension(name: str, scored: DimensionScore) -> ShownVerdict:
     # Statements are listed below it, with what was said of each.
-    said = "" if scored.get("statements") else calls[-1].get("text", "")
-    status = scored.get("status", OK)
-    said = scored.get("detail", "") if status != OK or not said else said
-    return Verdict(readable(name, _STATEMENT), scored["score"], readable(status, _STATEMENT), readable(said, _JUDGE))
+    said = scored.calls[-1].text if scored.calls and not scored.statements else ""
+    said = scored.detail if scored.status != OK or not said else said
+    about, status = readable(name, _STATEMENT), readable(scored.status, _STATEMENT)
+    return ShownVerdict(about, scored.score, status, readable(said, _JUDGE))
 
 
-def _statement(statement: dict[str, Any]) -> Verdict:
-    call = statement["call"]
-    return Verdict(
-        readable(statement["text"], _STATEMENT),
-        statement["support"],
-        readable(call.get("status", OK), _STATEMENT),
-        readable(call.get("text") or call.get("detail", ""), _JUDGE),
-        tuple(readable(chunk["text"], _EVIDENCE) for chunk in statement.get("evidence", ())),
+def _statement(statement: Statement) -> ShownVerdict:
+    call = statement.call
+    return ShownVerdict(
+        readable(statement.text, _STATEMENT),
+        statement.support,
+        readable(call.status, _STATEMENT),
+        readable(call.text or call.detail, _JUDGE),
+        tuple(readable(chunk.text, _EVIDENCE) for chunk in statement.evidence),
     )
 
 
-def _section(answer: Answer, where: str) -> str:
+def _section(answer: ShownAnswer, where: str) -> str:
     total = "void" if answer.total is None else f"{where}: {answer.total:.2f}"
     length = "" if answer.tokens is None else f" ({answer.tokens} tokens)"
     parts = [
@@ -207,8 +200,8 @@ def _section(answer: Answer, where: str) -> str:
         parts.append(
             _table(("statement", "support", "judge"), [(v.about, _support(v), v.text) for v in answer.statements])
         )
-    if answer.left_out:
-        parts.append(f"and {answer.left_out} more statements")
+    if answer.not_shown:
+        parts.append(f"and {answer.not_shown} more statements")
     return "\n\n".join(parts)
 
 
@@ -217,16 +210,16 @@ def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _held_against(number: int, verdict: Verdict) -> str:
+def _held_against(number: int, verdict: ShownVerdict) -> str:
     """The passages of a statement and what the judge made of them, under the number that the statement has."""
     return "\n".join([f"{number}. {verdict.text}", *(f"- {passage}" for passage in verdict.evidence)])
 
 
-def _value(verdict: Verdict) -> str:
+def _value(verdict: ShownVerdict) -> str:
     return f"void ({verdict.status})" if verdict.score is None else f"{verdict.score:.2f}"
 
 
-def _support(verdict: Verdict) -> str:
+def _support(verdict: ShownVerdict) -> str:
     if verdict.score is None:
         return f"void ({verdict.status})"
     return _SUPPORT.get(verdict.score, f"{verdict.score:g}")

@@ -167,7 +167,7 @@ class Board:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         raise NotImplementedError
 
-    def answers(self, step: int, chosen: Sequence[answer_samples.Answer]) -> None:
+    def answers(self, step: int, chosen: Sequence[answer_samples.ShownAnswer]) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -191,7 +191,7 @@ class TensorBoard(Board):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def answers(self, step: int, chosen: Sequence[answer_samples.Answer]) -> None:
+    def answers(self, step: int, chosen: Sequence[answer_samples.ShownAnswer]) -> None:
         self._writer.add_text("watch/samples", answer_samples.markdown(chosen), step)
         self._writer.flush()
 
@@ -213,7 +213,7 @@ class Wandb(Board):
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self._log(step, values)
 
-    def answers(self, step: int, chosen: Sequence[answer_samples.Answer]) -> None:
+    def answers(self, step: int, chosen: Sequence[answer_samples.ShownAnswer]) -> None:
         names = registry.dimensions(self._config.reward)
         table = self._wandb.Table(columns=answer_samples.columns(names), data=answer_samples.rows(step, chosen, names))
         self._log(step, {"watch/samples": table})

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from longreward import jsonlines
-from longreward.schema import Usage
+from longreward import store
+from longreward.schema import OK, Usage
 
 
 @dataclass
@@ -27,27 +26,15 @@ class Totals:
 
 
 def of_store(folder: Path) -> Totals:
-    """Read all records in the run's `store/`. An answer that was scored twice because its worker died counts once, what
-    it cost twice."""
+    """Read all records in the run's `store/`. An answer that was scored twice, because its worker died, counts once;
+    its cost counts twice."""
     totals = Totals()
-    reasons: dict[tuple[str | None, str | None], str] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for _, record in jsonlines.read(path, broken=[]):
-            totals.usage += _usage(record)
-            void = (d["status"] for d in record["dimensions"].values() if d.get("score") is None)
-            reason = next(void, "unknown") if record.get("total") is None else ""
-            answer = record.get("rollout"), record.get("query")
-            # Judged again, it is what it was found to be then.
-            reasons[answer] = reason and reasons.get(answer, reason)
-    totals.answers = len(reasons)
-    totals.void.update(reason for reason in reasons.values() if reason)
+    found: dict[tuple[str, str], tuple[tuple[bool, float], str]] = {}
+    for path in store.files(folder):
+        for _, _, record in store.read(path, broken=[]):
+            totals.usage += record.usage
+            answer, this = (record.rollout, record.query), (store.rank(record.total, record.time), record.status)
+            found[answer] = max(found.get(answer, this), this)
+    totals.answers = len(found)
+    totals.void.update(status for _, status in found.values() if status != OK)
     return totals
-
-
-def _usage(record: dict[str, Any]) -> Usage:
-    calls = [c for d in record["dimensions"].values() for c in _calls(d)]
-    return sum((Usage(**call["usage"]) for call in calls if call.get("usage")), Usage())
-
-
-def _calls(dimension: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*dimension.get("calls", []), *(statement["call"] for statement in dimension.get("statements", []))]

@@ -15,17 +15,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import ray
 
-from longreward import jsonlines
+from longreward import jsonlines, store
 from longreward.errors import ConfigError
 from longreward.text.amounts import clock
 from rl.config import RunConfig
 from rl.data.prompts import Label, rollout_id
 from rl.monitor.live_view import Figure, View
 from rl.monitor.progress import SHORT
-from rl.offline import pair_answers, published_files
+from rl.offline import published_files
 from rl.reward_functions import registry
 from rl.rollout.engines import Engines, in_flight
 from rl.rollout.group_barrier import VoidWatch
@@ -36,12 +35,12 @@ from rl.run.session import Session
 _TELL_S = 10  # seconds between two lines of progress
 
 
-Key = tuple[str, str]
+AnswerKey = tuple[str, str]
 """A rollout and its question: several questions about a document may share its id."""
 
 
-class _Stored(msgspec.Struct):
-    """A record of the store, without its verdicts."""
+class _Stored(store.Fields, kw_only=True):
+    """A scored answer without its verdicts."""
 
     id: str
     rollout: str
@@ -53,7 +52,7 @@ class _Stored(msgspec.Struct):
     total: float | None = None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> AnswerKey:
         return self.rollout, self.query
 
 
@@ -61,9 +60,9 @@ class _Stored(msgspec.Struct):
 class Collected:
     """What the store holds of a split."""
 
-    scored: set[Key] = field(default_factory=set)
+    scored: set[AnswerKey] = field(default_factory=set)
     """Rollouts with a score."""
-    void: dict[Key, _Stored] = field(default_factory=dict)
+    void: dict[AnswerKey, _Stored] = field(default_factory=dict)
     """Rollouts whose judging failed, with their answers."""
     broken: list[str] = field(default_factory=list)
     """Lines that a kill has cut, each as `file:line: why`."""
@@ -71,8 +70,8 @@ class Collected:
     @classmethod
     def read(cls, folder: Path, split: str) -> Collected:
         found = cls()
-        for path in sorted(folder.glob("answers-*.jsonl")):
-            for _, _, record in pair_answers.lines(path, _Stored, found.broken):
+        for path in store.files(folder):
+            for _, _, record in store.read(path, found.broken, _Stored):
                 if record.split != split:
                     continue
                 if record.total is None:
@@ -83,7 +82,7 @@ class Collected:
             del found.void[key]
         return found
 
-    def missing(self, prompt: Key, numbers: range) -> tuple[int, ...]:
+    def missing(self, prompt: AnswerKey, numbers: range) -> tuple[int, ...]:
         """Those of a prompt's answers that are to be generated. `prompt` are its id and its question."""
         identity, query = prompt
         keys = {number: (rollout_id(identity, number), query) for number in numbers}
@@ -98,16 +97,16 @@ class Outstanding:
     """To each prompt."""
     scored: int
     """Those that the store holds."""
-    by_prompt: dict[Key, tuple[Label, list[_Stored]]]
+    by_prompt: dict[AnswerKey, tuple[Label, list[_Stored]]]
     """What to generate, as its label says it, and what to judge again. Prompts without either are not there."""
 
     @classmethod
     def of(cls, config: RunConfig, answers: int) -> Outstanding:
         found = Collected.read(config.directory / "store", "train")
-        voids: dict[Key, list[_Stored]] = {}
+        voids: dict[AnswerKey, list[_Stored]] = {}
         for record in found.void.values():
             voids.setdefault((record.id, record.query), []).append(record)
-        todo: dict[Key, tuple[Label, list[_Stored]]] = {}
+        todo: dict[AnswerKey, tuple[Label, list[_Stored]]] = {}
         for _, row in _prompts(config):
             prompt = _prompt(row)
             missing = found.missing(prompt, range(answers))
@@ -212,11 +211,11 @@ def _score_again(run: Session, label: Label, prompt: str, stored: _Stored) -> An
     return _score(run, prompt, label, stored.answer, about)
 
 
-def _key(response: published_files.Response) -> Key:
+def _key(response: published_files.Response) -> AnswerKey:
     return response.rollout, response.sample.query
 
 
-def _prompt(row: dict[str, Any]) -> Key:
+def _prompt(row: dict[str, Any]) -> AnswerKey:
     """The id and the question of a prepared prompt."""
     label = Label.from_json(row["label"])
     return label.id, row["input"][slice(*label.query)]

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from longreward import store
 from longreward.errors import ConfigError, InputError
 from longreward.schema import Dimension
 from rl.offline.pair_report import PairReport
 
 DIGITS = 9  # of a score; what is behind them depends on the order in which a mean was added up
-Row = TypeVar("Row")
-Key = TypeVar("Key", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
 _SCORED = "scored"
 _Score = Annotated[float, msgspec.Meta(ge=0, le=10)]
 Weights = Mapping[Dimension, float]
 
 
-class _Dimension(msgspec.Struct):
+class _DimensionFields(msgspec.Struct):
     score: _Score | None = None
 
 
-class _Record(msgspec.Struct):
-    """What is needed of a stored answer; the rest of it is passed over and never made into objects."""
-
+class _PairFields(store.Fields, kw_only=True):
     id: str
     split: str
     rollout: str
@@ -41,16 +38,16 @@ class _Record(msgspec.Struct):
     time: float = 0.0
 
 
-class _RecordWithDimensions(_Record, kw_only=True):
-    dimensions: dict[str, _Dimension]
+class _PairAndDimensionFields(_PairFields, kw_only=True):
+    dimensions: dict[str, _DimensionFields]
 
 
-class _Text(msgspec.Struct):
+class _TextFields(store.Fields, kw_only=True):
     answer: str
 
 
-class Answer(msgspec.Struct, gc=False, eq=False):
-    """A scored answer, and where its text stands."""
+class Candidate(msgspec.Struct, gc=False, eq=False):
+    """A scored answer that may enter a pair, and where its text stands."""
 
     rollout: str
     score: float | None
@@ -72,7 +69,7 @@ class Answer(msgspec.Struct, gc=False, eq=False):
             file.seek(self.offset)
             line = file.readline()
         try:
-            text = ended(_decoded(line, _TEXT).answer, eos)
+            text = ended(store.parse(line, _TextFields).answer, eos)
         except ValueError:
             text = None
         if text is None or crc(text) != self.check:
@@ -80,28 +77,27 @@ class Answer(msgspec.Struct, gc=False, eq=False):
         return text
 
 
-_TEXT = msgspec.json.Decoder(_Text)
-Prompt = tuple[str, int]
-"""Its id and the CRC of its question, as other data may have the same ids."""
-Groups = dict[Prompt, dict[tuple[str, int], Answer]]
+PromptKey = tuple[str, int]
+"""A prompt's id and the CRC of its question, as other data may have the same ids."""
+Candidates = dict[PromptKey, dict[tuple[str, int], Candidate]]
 """The answers of each prompt by rollout and CRC: another run may have the same rollouts."""
 
 
-def read(stores: Sequence[Path], weights: Weights | None, eos: str, split: str, report: PairReport) -> Groups:
+def read(stores: Sequence[Path], weights: Weights | None, eos: str, split: str, report: PairReport) -> Candidates:
     """All answers of a split in the folders `stores`, void ones too, entered into `report`.
 
     A rollout that was scored twice, because a worker died, is there once: a score wins over none. InputError where no
     folder has any, ConfigError for weights of dimensions that no answer was scored for.
     """
-    groups: Groups = {}
+    groups: Candidates = {}
     lacking: Counter[str] = Counter()
-    report.broken += [f"{folder}: no answers-*.jsonl there" for folder in stores if not _files(folder)]
+    report.broken += [f"{folder}: no answers-*.jsonl there" for folder in stores if not store.files(folder)]
     if len(report.broken) == len(stores):
         raise InputError(
             f"no answers-*.jsonl in {', '.join(map(str, stores)) or 'no folder'}; give the store/ of a run"
         )
     for folder in stores:
-        found: dict[tuple[Prompt, str], Answer] = {}
+        found: dict[tuple[PromptKey, str], Candidate] = {}
         for prompt, answer in _answers(folder, weights, eos, split, report.broken, lacking):
             _enter(found, (prompt, answer.rollout), answer, report)
         for (prompt, rollout), answer in found.items():
@@ -110,11 +106,14 @@ def read(stores: Sequence[Path], weights: Weights | None, eos: str, split: str, 
         raise ConfigError(
             f"pair.weights: no answer in {', '.join(map(str, stores))} was scored for {hopeless[0]}; leave it out"
         )
-    report.count([answer for group in groups.values() for answer in group.values()])
+    answers = [answer for group in groups.values() for answer in group.values()]
+    report.answers, report.void = len(answers), sum(answer.score is None for answer in answers)
+    report.cut = sum(answer.truncated for answer in answers)
+    report.unwritable = sum(not answer.writable for answer in answers)
     return groups
 
 
-def _enter(answers: dict[Key, Answer], key: Key, answer: Answer, report: PairReport) -> None:
+def _enter(answers: dict[K, Candidate], key: K, answer: Candidate, report: PairReport) -> None:
     other = answers.setdefault(key, answer)
     if other is not answer:
         report.twice += 1
@@ -123,13 +122,14 @@ def _enter(answers: dict[Key, Answer], key: Key, answer: Answer, report: PairRep
 
 def _answers(
     folder: Path, weights: Weights | None, eos: str, split: str, broken: list[str], lacking: Counter[str]
-) -> Iterator[tuple[Prompt, Answer]]:
+) -> Iterator[tuple[PromptKey, Candidate]]:
     """The answers of one store; in `lacking`, how many with a total lack a dimension, and how many have a total."""
-    for path in _files(folder):
-        for number, offset, record in lines(path, _Record if weights is None else _RecordWithDimensions, broken):
+    kind = _PairFields if weights is None else _PairAndDimensionFields
+    for path in store.files(folder):
+        for number, offset, record in store.read(path, broken, kind):
             if record.split != split:
                 continue
-            if isinstance(record, _RecordWithDimensions) and weights and record.total is not None:
+            if isinstance(record, _PairAndDimensionFields) and weights and record.total is not None:
                 lacking.update([_SCORED, *(weights.keys() - record.dimensions.keys())])
             try:
                 prompt, answer = (record.id, crc(record.query)), _answer(record, weights, eos, path, offset)
@@ -137,27 +137,6 @@ def _answers(
                 broken.append(f"{path}:{number}: not usable ({error})")
             else:
                 yield prompt, answer
-
-
-def lines(path: Path, kind: type[Row], broken: list[str]) -> Iterator[tuple[int, int, Row]]:
-    """(line number from 1, offset in bytes, row) of a JSON-lines file; a line that is no `kind` goes to `broken`."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a JSON-lines file") from None
-    decoder = msgspec.json.Decoder(kind)
-    offset = 0
-    with file:
-        for number, line in enumerate(file, 1):
-            start, offset = offset, offset + len(line)
-            if line.isspace():
-                continue
-            try:
-                row = _decoded(line, decoder)
-            except (ValueError, RecursionError) as error:
-                broken.append(f"{path}:{number}: not usable ({error})")
-            else:
-                yield number, start, row
 
 
 def ended(answer: str, eos: str) -> str | None:
@@ -173,28 +152,14 @@ def crc(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def _decoded(line: bytes, decoder: msgspec.json.Decoder[Row]) -> Row:
-    try:
-        return decoder.decode(line)
-    except msgspec.ValidationError:
-        raise
-    except ValueError:
-        # Half a surrogate pair in a judge's words, say: Python reads and writes it, msgspec does not.
-        return msgspec.convert(json.loads(line), decoder.type)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("answers-*.jsonl"))
-
-
-def _answer(record: _Record, weights: Weights | None, eos: str, path: Path, offset: int) -> Answer:
+def _answer(record: _PairFields, weights: Weights | None, eos: str, path: Path, offset: int) -> Candidate:
     score = record.total
-    if isinstance(record, _RecordWithDimensions) and weights and score is not None:
-        parts = [(weight, record.dimensions.get(name, _Dimension()).score) for name, weight in weights.items()]
+    if isinstance(record, _PairAndDimensionFields) and weights and score is not None:
+        parts = [(weight, record.dimensions.get(name, _DimensionFields()).score) for name, weight in weights.items()]
         weighed = [weight * value for weight, value in parts if value is not None]
         score = sum(weighed) / sum(weights.values()) if len(weighed) == len(parts) else None
     text = ended(record.answer, eos)
-    return Answer(
+    return Candidate(
         rollout=record.rollout,
         score=None if score is None else round(score, DIGITS),
         tokens=record.tokens,
@@ -207,8 +172,7 @@ def _answer(record: _Record, weights: Weights | None, eos: str, path: Path, offs
     )
 
 
-def _preference(answer: Answer) -> tuple[float, ...]:
-    """Of two records of one rollout: a scored one, then the later, which is the one that was waited for; the rest lets
-    the order of the records make no difference."""
+def _preference(answer: Candidate) -> tuple[Any, ...]:
+    """Which of two records of one rollout counts; what follows the rank lets their order make no difference."""
     score = -1.0 if answer.score is None else answer.score
-    return answer.score is not None, answer.time, score, answer.check, answer.tokens, answer.truncated
+    return store.rank(answer.score, answer.time), score, answer.check, answer.tokens, answer.truncated

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rl.offline.pair_answers import Answer
 
 REASONS = {
     "no_answers": "no answer in the store",
@@ -75,11 +70,6 @@ class PairReport:
     def write(self, out: Path) -> None:
         """Beside the pairs, once they are all there."""
         self.path(out).write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def count(self, answers: Sequence[Answer]) -> None:
-        self.answers, self.void = len(answers), sum(answer.score is None for answer in answers)
-        self.cut = sum(answer.truncated for answer in answers)
-        self.unwritable = sum(not answer.writable for answer in answers)
 
     def enter(self, tokens: tuple[int, int], scores: tuple[float, float] | None = None) -> None:
         """A pair that is kept: length and score of the chosen and of the rejected answer."""

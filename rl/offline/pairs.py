@@ -19,7 +19,7 @@ from longreward.errors import ConfigError
 from longreward.schema import Dimension
 from rl.data.prompts import Label
 from rl.offline import pair_answers
-from rl.offline.pair_answers import DIGITS, Answer, Groups, crc
+from rl.offline.pair_answers import DIGITS, Candidate, Candidates, crc
 from rl.offline.pair_report import PairReport
 
 __all__ = ["Fits", "PairReport", "PairSection", "make_pairs"]
@@ -55,7 +55,7 @@ class PairSection(Section):
         return {name: weight for name, weight in value.items() if weight > 0}
 
 
-class _Prompt(msgspec.Struct):
+class _PreparedPrompt(msgspec.Struct):
     input: str
     label: str
 
@@ -103,7 +103,7 @@ def require(eos: str) -> str:
     return eos
 
 
-def choose(answers: Iterable[Answer], config: PairSection) -> tuple[list[tuple[Answer, Answer]], str]:
+def choose(answers: Iterable[Candidate], config: PairSection) -> tuple[list[tuple[Candidate, Candidate]], str]:
     """(chosen, rejected) of one prompt's answers, those furthest apart first; or none, and the reason in REASONS."""
     scored = [(answer.score, answer) for answer in answers if answer.score is not None]
     if len(scored) < config.min_answers:
@@ -114,7 +114,7 @@ def choose(answers: Iterable[Answer], config: PairSection) -> tuple[list[tuple[A
         return [], "too_close"
     usable = [one for one in scored if one[1].writable and not (config.skip_truncated and one[1].truncated)]
     left = usable
-    pairs: list[tuple[Answer, Answer]] = []
+    pairs: list[tuple[Candidate, Candidate]] = []
     while len(pairs) < config.per_prompt and (
         pair := _furthest_apart(left, config.min_margin, config.max_length_ratio)
     ):
@@ -126,8 +126,8 @@ def choose(answers: Iterable[Answer], config: PairSection) -> tuple[list[tuple[A
 
 
 def _furthest_apart(
-    ranked: Sequence[tuple[float, Answer]], margin: float, ratio: float | None
-) -> tuple[Answer, Answer] | None:
+    ranked: Sequence[tuple[float, Candidate]], margin: float, ratio: float | None
+) -> tuple[Candidate, Candidate] | None:
     """The pair with the largest margin above `margin` among those that may be made; of equals, the one with the best
     chosen answer, then with the worst rejected one."""
     found = None
@@ -148,10 +148,10 @@ def _furthest_apart(
 
 
 def _pairs(
-    groups: Groups, prompts: Path, config: PairSection, eos: str, fits: Fits | None, report: PairReport
+    groups: Candidates, prompts: Path, config: PairSection, eos: str, fits: Fits | None, report: PairReport
 ) -> Iterator[dict[str, Any]]:
     seen = set()
-    for number, _, prompt in pair_answers.lines(prompts, _Prompt, report.broken):
+    for number, _, prompt in jsonlines.read_as(prompts, _PreparedPrompt, report.broken):
         try:
             label = Label.from_json(prompt.label)
             key = (label.id, crc(prompt.input[slice(*label.query)]))

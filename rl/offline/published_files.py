@@ -20,7 +20,7 @@ from longreward.errors import ConfigError, InputError
 from longreward.schema import Sample
 from rl.data.prompt_files import Report, renderer
 from rl.offline import pairs as preferences
-from rl.offline.pair_answers import crc, ended, lines
+from rl.offline.pair_answers import crc, ended
 from rl.offline.pair_report import PairReport
 from rl.offline.pairs import Fits
 
@@ -178,7 +178,7 @@ def _contexts(source: Path, broken: list[str]) -> Callable[[str], str | None]:
 
 
 def _places(source: Path, broken: list[str]) -> Iterator[tuple[int, str | None, int]]:
-    for number, place, row in lines(source, _Context, broken):
+    for number, place, row in jsonlines.read_as(source, _Context, broken):
         found = row.id if row.idx is None else row.idx
         yield number, None if found is None else str(found), place
 

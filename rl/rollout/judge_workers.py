@@ -20,7 +20,7 @@ import ray
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError, Reason
 from longreward.pacing import rare_collections
-from longreward.schema import Reward, Usage
+from longreward.schema import Reward, ScoredAnswer, Usage
 from longreward.store import Store
 from longreward.text.chunking import TokenSpans, word_spans
 from longreward.tokenizer import token_spans as spans_by_file
@@ -134,9 +134,7 @@ class JudgeWorker:
             self._sums.update(
                 {name: d.score for name, d in reward.dimensions.items()} | {"total": reward.total, "n": 1}
             )
-        record = {"id": label.id, "split": label.split, **about, "time": started, "query": sample.query}
-        record["answer"] = answer
-        self._store.append(record | reward.model_dump(mode="json", exclude={"id"}, exclude_defaults=True))
+        self._store.append(ScoredAnswer.of(sample, reward, split=label.split, time=started, **about))
         if reward.total is None:
             self._end_the_run(reward)
         return Scored.of(reward, self._reward.stats())

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
-from longreward.schema import DimensionScore, Evidence, JudgeCall, Reward, Statement
+from longreward.schema import DimensionScore, Evidence, JudgeCall, Reward, Sample, ScoredAnswer, Statement
+from longreward.store import Store
 
 Reply = tuple[int, dict[str, str], Any]
 
@@ -154,7 +155,7 @@ class RunFolder:
         row = {"input": f"{head}{context}\n\n{query}<|assistant|>", "label": json.dumps(label)}
         self.line(f"data/{split}.jsonl", json.dumps(row))
 
-    def answer(self, identity: str, answer: str, total: float | None, **more: Any) -> dict[str, Any]:
+    def answer(self, identity: str, answer: str, total: float | None, **more: Any) -> None:
         """Append a scored answer, a second after the one before. `facts` are (statement, support, start, end, text of
         the evidence), `said` the judge's text, `status` why it is void, `scores` the dimensions."""
         facts = [
@@ -180,12 +181,11 @@ class RunFolder:
         more.pop("said", None)
         self.time += 1
         file = more.pop("file", "answers-0-a.jsonl")
-        about = {"id": identity, "split": "train", "rollout": f"r{self.time}", "truncated": False, "tokens": 25}
-        record = about | {"time": self.time, "query": "What?", "answer": answer} | more
+        about = {"split": "train", "rollout": f"r{self.time}", "truncated": False, "tokens": 25, "time": self.time}
+        sample = Sample(id=identity, context="", query=more.pop("query", "What?"), answer=answer)
         reward = Reward(id=identity, total=total, dimensions=dimensions, seconds=0.25)
-        record |= reward.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
-        self.line(f"store/{file}", json.dumps(record))
-        return record
+        with Store(self.path / "store" / file) as store:
+            store.append(ScoredAnswer.of(sample, reward, **about | more))
 
     def line(self, name: str, text: str, end: str = "\n") -> None:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)

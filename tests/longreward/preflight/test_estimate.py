@@ -288,7 +288,7 @@ def test_how_far_it_was_off(source, tmp_path, judge_server):
         (["missing.jsonl"], "missing.jsonl cannot be read"),
         (["broken.jsonl"], "no readable row with context and query; first problem: broken.jsonl:1: query must be text"),
         (["in.jsonl", "--against", "none.jsonl"], "none.jsonl cannot be read"),
-        (["in.jsonl", "--against", "in.jsonl"], "in.jsonl:1 is no row of scores"),
+        (["in.jsonl", "--against", "in.jsonl"], "in.jsonl:1: not a scored answer"),
         (["in.jsonl", "--against", "empty.jsonl"], "empty.jsonl holds no scores"),
         (["in.jsonl", "judge.prize=1"], "unknown key 'judge.prize'; did you mean 'price'?"),
         (["in.jsonl", "--judge", "openai"], "judge.base_url and judge.model is not set"),

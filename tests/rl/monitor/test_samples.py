@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from longreward import store
+from longreward import jsonlines
+from longreward.schema import ScoredAnswer
 from rl.monitor import answer_samples
-from rl.monitor.answer_samples import Answer, Samples
+from rl.monitor.answer_samples import Samples, ShownAnswer
 
 DIMENSIONS = ("helpfulness", "logicality", "faithfulness", "completeness")
 EVIL = (
@@ -40,13 +41,17 @@ def record(number, total=5.0, split="train", **more):
     return about | {"total": total, "dimensions": dimensions} | more
 
 
+def shown(record):
+    return ShownAnswer.of(ScoredAnswer.model_validate(record))
+
+
 def ids(found):
     return [answer.id for answer in found]
 
 
 @pytest.fixture
 def part(tmp_path: Path):
-    with store.Store(tmp_path / "store" / "answers-0.jsonl") as opened:
+    with jsonlines.Appender(tmp_path / "store" / "answers-0.jsonl") as opened:
         yield opened
 
 
@@ -64,7 +69,7 @@ def test_only_what_is_new_of_the_training_answers_is_read(part):
 
 def test_the_newest_steps_worth_is_kept_over_all_workers_files(part, tmp_path):
     shown = Samples(part.path.parent, 4)
-    with store.Store(tmp_path / "store" / "answers-1.jsonl") as other:
+    with jsonlines.Appender(tmp_path / "store" / "answers-1.jsonl") as other:
         for number in range(0, 40, 2):
             part.append(record(number, number / 10))
             other.append(record(number + 1, (number + 1) / 10))
@@ -123,7 +128,7 @@ def test_void_answers_fill_up(part):
 
 
 def test_the_page_has_the_verdicts_and_not_the_document():
-    text = answer_samples.markdown([Answer.of(record(1, 7.5)), Answer.of(record(2, 2.0))])
+    text = answer_samples.markdown([shown(record(1, 7.5)), shown(record(2, 2.0))])
     assert html(text).count("<table>") == 4
     page = visible(text)
     assert "THE DOCUMENT" not in page
@@ -135,13 +140,13 @@ def test_the_page_has_the_verdicts_and_not_the_document():
 
 
 def test_no_answer_can_break_the_page():
-    plain = html(answer_samples.markdown([Answer.of(record(1))]))
+    plain = html(answer_samples.markdown([shown(record(1))]))
     evil = record(1, id=EVIL, query=EVIL, answer=EVIL)
     for dimension in evil["dimensions"].values():
         dimension["calls"][0]["text"] = EVIL
         for statement in dimension.get("statements", []):
             statement["text"] = statement["call"]["text"] = EVIL
-    text = answer_samples.markdown([Answer.of(evil)])
+    text = answer_samples.markdown([shown(evil)])
     text.encode()
     tags = re.compile(r"</?(\w+)[^>]*>")
     assert [tag for tag in tags.findall(html(text)) if tag != "br"] == tags.findall(plain)
@@ -160,7 +165,7 @@ def test_long_answers_are_shortened_with_the_verdict_kept():
     long = record(1, query="q" * 10_000, answer="a" * 100_000)
     long["dimensions"]["helpfulness"]["calls"][0]["text"] = "thought " * 5000 + "[[9]]"
     long["dimensions"]["faithfulness"]["statements"] *= 500
-    page = answer_samples.markdown([Answer.of(long)])
+    page = answer_samples.markdown([shown(long)])
     assert len(page) < 15_000
     assert "thought" in page and "&#91;&#91;9&#93;&#93;" in page and "and 480 more statements" in page
 
@@ -168,7 +173,7 @@ def test_long_answers_are_shortened_with_the_verdict_kept():
 def test_rows_make_a_table_for_wandb():
     import wandb
 
-    answers = [Answer.of(record(1, 8.0)), Answer.of(record(2, 3.0, answer=EVIL)), Answer.of(record(3, None))]
+    answers = [shown(record(1, 8.0)), shown(record(2, 3.0, answer=EVIL)), shown(record(3, None))]
     table = wandb.Table(columns=answer_samples.columns(DIMENSIONS), data=answer_samples.rows(20, answers, DIMENSIONS))
     best, _, void = (dict(zip(table.columns, row, strict=True)) for row in table.data)
     assert (best["step"], best["place"], best["total"], best["completeness"]) == (20, "best", 8.0, 8.0)

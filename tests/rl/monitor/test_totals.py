@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from longreward.store import Store
+from longreward import store
+from longreward.schema import DimensionScore, JudgeCall, Reward, Sample, ScoredAnswer, Usage
 from rl.monitor import store_totals
 
 
-def record(rollout: str, total: float | None, calls: int, status: str = "ok") -> dict:
-    usage = {"calls": 1, "prompt_tokens": 100, "completion_tokens": 10, "cost": 0.5}
-    dimension = {"score": total, "calls": [{"kind": "helpfulness", "usage": usage}] * calls}
-    if total is None:
-        dimension = {**dimension, "status": status}
-        del dimension["score"]
-    return {"rollout": rollout, "total": total, "dimensions": {"helpfulness": dimension}}
+def record(rollout: str, total: float | None, calls: int, status: str = "ok") -> ScoredAnswer:
+    usage = Usage(calls=1, prompt_tokens=100, completion_tokens=10, cost=0.5)
+    made = [JudgeCall(kind="helpfulness", usage=usage)] * calls
+    reward = Reward(
+        id="1", total=total, dimensions={"helpfulness": DimensionScore(score=total, status=status, calls=made)}
+    )
+    return ScoredAnswer.of(Sample(id="1", context="", query="?", answer="!"), reward, rollout=rollout)
 
 
 def test_an_answer_scored_twice_counts_once_and_costs_twice(tmp_path):
-    with Store(tmp_path / "a.jsonl") as store:
-        store.append(record("1", 7.0, 2))
-        store.append(record("2", None, 1, "timeout"))
-    with Store(tmp_path / "b.jsonl") as store:
-        store.append(record("2", 6.0, 3))
-        store.append(record("3", None, 1, "filtered"))
-    (tmp_path / "b.jsonl").open("a").write('{"half a li')
+    with store.Store(tmp_path / "answers-a.jsonl") as part:
+        part.append(record("1", 7.0, 2))
+        part.append(record("2", None, 1, "timeout"))
+    with store.Store(tmp_path / "answers-b.jsonl") as part:
+        part.append(record("2", 6.0, 3))
+        part.append(record("3", None, 1, "filtered"))
+    (tmp_path / "answers-b.jsonl").open("a").write('{"half a li')
     found = store_totals.of_store(tmp_path)
     assert found.answers == 3
     assert dict(found.void) == {"filtered": 1}, "judged again, it was found to be good"

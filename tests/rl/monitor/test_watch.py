@@ -13,7 +13,7 @@ import pytest
 import ray
 from rich.console import Console
 
-from longreward.store import Store
+from longreward.jsonlines import Appender
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
 from rl.monitor import step_watch
@@ -54,7 +54,7 @@ def canaries_file(tmp_path, rows):
 
 def score_a_step(run, step):
     """What the judge workers leave behind when a step's answers are scored."""
-    with Store(run.config.directory / "store" / "answers-0.jsonl") as store:
+    with Appender(run.config.directory / "store" / "answers-0.jsonl") as store:
         for number in range(STEP):
             dimensions = {name: {"score": number * 2.0, "calls": []} for name in run.config.reward.needed}
             record = {"id": f"s{step}-{number}", "split": "train", "rollout": f"{step}-{number}", "time": 10.0 * step}

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from longreward.errors import ConfigError
-from longreward.store import Store
+from longreward.jsonlines import Appender
 from rl.config import RunConfig
 from rl.data.prompts import Label, TrainingSample, rollout_id
 from rl.errors import TooManyVoidsError
@@ -88,7 +88,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def write_prompts(config: RunConfig, ids: list[str], query: str = QUERY) -> None:
     path = config.prompts("train")
-    with Store(path) as file:
+    with Appender(path) as file:
         for identity in ids:
             context = f"Document {identity} for {query}"
             prompt = f"<user>{context}\n\n{query}<end>"

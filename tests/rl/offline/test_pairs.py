@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from longreward import LongReward, Sample
 from longreward.errors import ConfigError, InputError
-from longreward.store import Store
+from longreward.jsonlines import Appender
 from rl.data import prompt_files
 from rl.data.prompts import Label
 from rl.offline.pair_report import REASONS
@@ -44,7 +44,7 @@ def dimensions(**scores: float | None) -> dict:
 
 
 def write_prompts(path: Path, ids: list[str], query: str = QUERY) -> None:
-    with Store(path) as file:
+    with Appender(path) as file:
         for identity in ids:
             head = f"<|user|>\nDocument {identity} .\n\n"
             label = Label(identity, "train", (9, len(head) - 2), (len(head), len(head) + len(query)))
@@ -110,10 +110,10 @@ def test_several_stores_may_have_the_same_rollouts(tmp_path):
     """Answers that are collected are told by number, in every run anew. A copy of a store is no second answer."""
     pair(tmp_path, [record("a/0", 9), record("a/1", 1), record("a/1", 2, answer="Again .", time=1.9e9)], min_answers=2)
     stores = [tmp_path / "store", tmp_path / "other", tmp_path / "copy"]
-    with Store(stores[1] / "answers-0.jsonl") as file:
+    with Appender(stores[1] / "answers-0.jsonl") as file:
         file.append(record("a/0", 5, answer="Of another policy ."))
         file.append(record("a/1", 1, answer="Of another policy too ."))
-    with Store(stores[2] / "answers-0.jsonl") as file:
+    with Appender(stores[2] / "answers-0.jsonl") as file:
         file.append(record("a/0", 9))
     written = []
     for order in (stores, stores[::-1]):
@@ -378,7 +378,10 @@ def test_whatever_the_answers(records, config, seed):
         # The same records in another order, over two stores.
         random.Random(seed).shuffle(records)
         (folder / "store" / "answers-0-1.jsonl").unlink()
-        with Store(folder / "store" / "answers-0-2.jsonl") as one, Store(folder / "other" / "answers-7-7.jsonl") as two:
+        with (
+            Appender(folder / "store" / "answers-0-2.jsonl") as one,
+            Appender(folder / "other" / "answers-7-7.jsonl") as two,
+        ):
             for number, each in enumerate(records):
                 (one, two)[number % 2].append(each)
         stores, section = [folder / "store", folder / "other"], PairSection(**config)
@@ -456,7 +459,7 @@ def test_openrlhf_trains_on_exactly_the_answers_tokens(tmp_path):
     """Its own RewardDataset: prompt, answer, end of text, and nothing between."""
     tokenizer = prompt_files.load_tokenizer(str(POLICY))
     source = tmp_path / "in.jsonl"
-    with Store(source) as file:
+    with Appender(source) as file:
         for number in range(3):
             file.append(
                 {"idx": f"d{number}", "context": "Mara sold copper to Otto in Lisbon.", "query": "What did Mara do?"}
@@ -464,7 +467,7 @@ def test_openrlhf_trains_on_exactly_the_answers_tokens(tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     prompt_files.prepare(source, prompts, tokenizer, 500, "train")
     good, bad = "Mara sold copper to Otto in Lisbon.", "Otto sold copper.\n"
-    with Store(tmp_path / "store" / "answers-0.jsonl") as file:
+    with Appender(tmp_path / "store" / "answers-0.jsonl") as file:
         for number in range(3):
             for i in range(5):
                 answer = good if i == 0 else bad + "," * i
