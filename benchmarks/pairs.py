@@ -19,7 +19,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from longreward.schema import DIMENSIONS, DimensionScore, Evidence, JudgeCall, Reward, Statement, Usage
+from longreward.jsonlines import Appender
+from longreward.schema import (
+    DIMENSIONS,
+    DimensionScore,
+    Evidence,
+    JudgeCall,
+    Reward,
+    Sample,
+    ScoredAnswer,
+    Statement,
+    Usage,
+)
 from longreward.store import Store
 from rl.data.prompts import Label
 from rl.offline.pairs import PairSection, make_pairs
@@ -67,12 +78,9 @@ def scored(rng: random.Random, void: bool) -> Reward:
 def make(folder: Path, answers: int) -> int:
     """Write store and prompts; how many bytes the store has."""
     rng = random.Random(0)
-    samples = [
-        scored(rng, void).model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
-        for void in [True] * 30 + [False] * 270
-    ]
+    rewards = [scored(rng, void) for void in [True] * 30 + [False] * 270]
     prompts = max(1, answers // PER_PROMPT)
-    with Store(folder / "prompts.jsonl") as file:
+    with Appender(folder / "prompts.jsonl") as file:
         for number in range(prompts):
             context, query = text(rng, PROMPT_CHARACTERS), f"What does document {number} say?"
             prompt = f"<user>{context}\n\n{query}<assistant>"
@@ -84,17 +92,16 @@ def make(folder: Path, answers: int) -> int:
     rng.shuffle(order)
     for number in order:
         prompt_number = number % prompts
-        record: dict[str, Any] = {
-            "id": f"train-{prompt_number:05}",
+        query = f"What does document {prompt_number} say?"
+        sample = Sample(id=f"train-{prompt_number:05}", context="", query=query, answer=text(rng, 1500))
+        about: dict[str, Any] = {
             "split": "train",
             "rollout": f"{rng.getrandbits(128):032x}",
             "truncated": rng.random() < 0.02,
             "tokens": rng.randint(50, 500),
             "time": 1.8e9 + number,
-            "query": f"What does document {prompt_number} say?",
-            "answer": text(rng, 1500),
         }
-        rng.choice(files).append(record | rng.choice(samples))
+        rng.choice(files).append(ScoredAnswer.of(sample, rng.choice(rewards), **about))
     for store in files:
         store.close()
     return sum(store.path.stat().st_size for store in files)

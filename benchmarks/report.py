@@ -27,10 +27,11 @@ from typing import Any
 from rich.console import Console
 
 from longreward.commands.accounts import table
+from longreward.jsonlines import Appender
 from longreward.report.build import build
 from longreward.report.processes import available
 from longreward.report.sources import opened
-from longreward.schema import DIMENSIONS
+from longreward.schema import DIMENSIONS, ScoredAnswer
 from longreward.store import Store
 
 BARS = {
@@ -125,7 +126,7 @@ def make(folder: Path, answers: int) -> int:
     flags = {"rollout.batch_size": prompts, "rollout.n_samples_per_prompt": PER_GROUP}
     (folder / "config.yaml").write_text(json.dumps({"openrlhf": flags}))
     files = [Store(folder / "store" / f"answers-{number}-0.jsonl") for number in range(FILES)]
-    with Store(folder / "data" / "train.jsonl") as rendered:
+    with Appender(folder / "data" / "train.jsonl") as rendered:
         for number in range(prompts):
             document, query = Document(writer), f"What does document {number} say?"
             middle = 6 + len(document.text)
@@ -137,7 +138,8 @@ def make(folder: Path, answers: int) -> int:
                 at = 1.8e9 + (i // PER_GROUP) * 10_000 + number + i / PER_PROMPT
                 record = {"id": label["id"], "split": "train", "rollout": f"{writer.rng.getrandbits(128):032x}"}
                 record |= {"truncated": False, "tokens": writer.rng.randint(200, 500), "time": at, "query": query}
-                writer.rng.choice(files).append(record | document.answer(writer.rng.random() < 0.05))
+                scored = record | document.answer(writer.rng.random() < 0.05)
+                writer.rng.choice(files).append(ScoredAnswer.model_validate(scored))
     for store in files:
         store.close()
     return sum(store.path.stat().st_size for store in files)
