@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Dimension = Literal["helpfulness", "logicality", "faithfulness", "completeness"]
 DIMENSIONS: tuple[Dimension, ...] = ("helpfulness", "logicality", "faithfulness", "completeness")
+HumanPreference = Literal["a", "b", "tie"]
+"""Which of two answers, a and b, a person prefers."""
 OK = "ok"
 """The status of a dimension or a call that ended in a value; every other status is the reason why not."""
 

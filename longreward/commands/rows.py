@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import jsonlines
-from longreward.evaluation.agreement import Preference
-from longreward.schema import Sample
+from longreward.schema import HumanPreference, Sample
 
 _SHOWN = 10  # unreadable rows that are named
 _PUBLISHED = ("win_response", "lose_response")
@@ -81,7 +80,7 @@ class Pair:
 
     idx: str
     line: int
-    human: Preference
+    human: HumanPreference
     a: str
     """The key of the answer a: answers of the same text to the same question have the same."""
     b: str
@@ -121,7 +120,7 @@ def _pair(number: int, row: dict[str, Any]) -> tuple[Pair, Sample, Sample]:
     if wrong:
         raise ValueError(", ".join(wrong))
     human: Any = "a" if published else row["preference"]
-    if human not in get_args(Preference):
+    if human not in get_args(HumanPreference):
         raise ValueError(f'preference is {human!r}; write "a", "b" or "tie"')
     name_a, name_b = needed[2:4]
     if row[name_a] == row[name_b]:

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import NormalDist, fmean
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-Preference = Literal["a", "b", "tie"]
+from longreward.schema import HumanPreference
+
 CONFIDENCE = 0.95
 _ROUNDING = 1e-9  # scores closer than this are equal: means of the same ratings can differ in the last bit
 
@@ -17,7 +18,7 @@ _ROUNDING = 1e-9  # scores closer than this are equal: means of the same ratings
 class Judged(NamedTuple):
     """A pair that a human has labelled, with the judge's score of each answer; None where it is void."""
 
-    human: Preference
+    human: HumanPreference
     a: float | None
     b: float | None
     reason: str = ""
@@ -129,7 +130,7 @@ def agreement(pairs: Iterable[Judged]) -> Agreement:
     )
 
 
-def preference(a: float, b: float) -> Preference:
+def preference(a: float, b: float) -> HumanPreference:
     """Which answer has the higher score."""
     if abs(a - b) < _ROUNDING:
         return "tie"
