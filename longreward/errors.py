@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from longreward.schema import Usage
+from longreward.schema import Usage
 
 
 class Reason(StrEnum):
     """Why a judge call has no verdict. The values are the statuses that rows, logs and metrics show."""
 
     TIMEOUT = "timeout"
+    """No complete reply in the time allowed. Raise judge.attempt_timeout_s, or see whether the server is overloaded."""
     RATE_LIMITED = "rate_limited"
+    """The endpoint asks for fewer requests (429). Lower judge.max_in_flight, or set judge.requests_per_minute."""
     PARSE_ERROR = "parse_error"
+    """The reply holds no valid verdict. Use a judge that follows the reply format, or more judge.parse_attempts."""
     TRUNCATED = "truncated"
+    """The reply was cut at judge.max_tokens before its verdict. Raise judge.max_tokens."""
     FILTERED = "filtered"
+    """The endpoint's content filter refused the material or the reply. Use an endpoint without one."""
     CONTEXT_LENGTH = "context_length"
+    """The question is longer than the judge's context, even with half its material. Serve a longer context."""
     BAD_RESPONSE = "bad_response"
+    """The reply is not a chat completion, or is empty. Check that judge.base_url speaks the OpenAI API."""
     BAD_REQUEST = "bad_request"
+    """The endpoint refuses the request as malformed (400). Check judge.model and judge.extra_body."""
     UNREACHABLE = "unreachable"
+    """No connection. Check judge.base_url, and that the server runs."""
     UNAUTHORIZED = "unauthorized"
+    """The endpoint refuses the key (401, 403). Check the key and judge.api_key_env."""
     QUOTA = "quota"
+    """The account behind the key has no credit left (402, insufficient_quota). Top it up or use another key."""
     NOT_FOUND = "not_found"
+    """The endpoint does not know the model or the path (404). Check judge.model and judge.base_url."""
     SERVER_ERROR = "server_error"
+    """The server failed (5xx). It is asked again; see its log where that lasts."""
     SPEND_CAP = "spend_cap"
+    """The next call could go past judge.spend, so it was not made. Raise judge.spend to go on."""
     INTERNAL = "internal"
+    """A bug in this library or in a reward function. Report it with the traceback in the log."""
 
 
 class LongRewardError(Exception):
@@ -54,10 +68,10 @@ class VerdictError(LongRewardError):
 
 
 class JudgeError(LongRewardError):
-    """A judge call that failed. It is retried or void, never a score (DESIGN, section 5).
+    """A judge call that failed. It is retried or void, never a score.
 
-    `reason` must be one of `Reason`, else ValueError. `retry_after` is the server's own wish in seconds; `usage` and
-    `text` are what a reply that is no good cost and said.
+    `reason` must be one of `Reason`, else ValueError. `retry_after`: the seconds that the server asks to wait. `usage`
+    and `text`: the tokens and the words of a reply that cannot be used.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from longreward import jsonlines
 from longreward.errors import ConfigError
-from longreward.evaluation import Item, Kind, compare, load, score, summarise, summarise_pairs
+from longreward.evaluation import EvaluationItem, Kind, compare, load, score, summarise, summarise_pairs
 from longreward.report.sources import POLICIES
 from rl.config import RunConfig
 from rl.offline.config import load_any
@@ -95,7 +95,7 @@ def evaluate(config: RunConfig, models: list[str], verbose: bool) -> int:
     return 0
 
 
-def _load(config: RunConfig, *, two: bool) -> dict[Kind, list[Item]]:
+def _load(config: RunConfig, *, two: bool) -> dict[Kind, list[EvaluationItem]]:
     """The items of each evaluation that is configured; rows that cannot be used are named."""
     section, broken = config.evaluation, list[str]()
     paths: dict[Kind, Path | None] = {"longbench": section.longbench, "longbench_chat": section.longbench_chat}
@@ -115,7 +115,7 @@ def _load(config: RunConfig, *, two: bool) -> dict[Kind, list[Item]]:
     return sets
 
 
-def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Item]]) -> Evaluated:
+def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[EvaluationItem]]) -> Evaluated:
     from rl.data.prompt_files import prepare
     from rl.rollout import evaluation_answers, heldout_scores
     from rl.rollout.engines import rollout_engines
@@ -151,7 +151,7 @@ def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[Scores], pa
     return found
 
 
-async def _judged(config: RunConfig, kind: Kind, items: list[Item], policies: Sequence[Evaluated]) -> Any:
+async def _judged(config: RunConfig, kind: Kind, items: list[EvaluationItem], policies: Sequence[Evaluated]) -> Any:
     from rl.rollout import evaluation_answers
 
     name = evaluation_answers.judge_name(config)

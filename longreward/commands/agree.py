@@ -18,7 +18,7 @@ from longreward.commands.score import fingerprint, score_samples
 from longreward.commands.score_display import Run, print_run
 from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
-from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Share, agreement, preference
+from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Proportion, agreement, preference
 from longreward.schema import Sample, ScoredAnswer
 from longreward.text.amounts import duration, in_words
 
@@ -177,11 +177,11 @@ def _notes(total: Agreement) -> Iterator[str]:
         yield "50% lies in the total's interval: on these pairs the judge cannot be told from a coin"
 
 
-def _percent(share: Share) -> str:
+def _percent(share: Proportion) -> str:
     return "-" if share.value is None else f"{share.value:.1%}"
 
 
-def _interval(share: Share) -> str:
+def _interval(share: Proportion) -> str:
     interval = share.interval
     return "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}%"
 

@@ -10,16 +10,16 @@ tasks.py reads the items, scoring.py asks the judge, means.py and intervals.py s
 
 from longreward.evaluation.means import summarise, summarise_pairs
 from longreward.evaluation.report import PairResult, Result
-from longreward.evaluation.scoring import Compared, Scored, compare, score
-from longreward.evaluation.tasks import Item, Kind, load
+from longreward.evaluation.scoring import ComparedItem, ScoredItem, compare, score
+from longreward.evaluation.tasks import EvaluationItem, Kind, load
 
 __all__ = [
-    "Compared",
-    "Item",
+    "ComparedItem",
+    "EvaluationItem",
     "Kind",
     "PairResult",
     "Result",
-    "Scored",
+    "ScoredItem",
     "compare",
     "load",
     "score",

@@ -26,7 +26,7 @@ class Judged(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Share:
+class Proportion:
     """`count` of `n`, where a count may end in a half."""
 
     count: float
@@ -78,19 +78,19 @@ class Agreement:
     """Pairs without a score for one answer or both, by reason. They count nowhere else."""
 
     @property
-    def share(self) -> Share:
+    def share(self) -> Proportion:
         """The headline: judge ties count half."""
-        return Share(self.agree + self.judge_ties / 2, self.agree + self.disagree + self.judge_ties)
+        return Proportion(self.agree + self.judge_ties / 2, self.agree + self.disagree + self.judge_ties)
 
     @property
-    def decided(self) -> Share:
+    def decided(self) -> Proportion:
         """Of the pairs that both human and judge decide."""
-        return Share(self.agree, self.agree + self.disagree)
+        return Proportion(self.agree, self.agree + self.disagree)
 
     @property
-    def ties(self) -> Share:
+    def ties(self) -> Proportion:
         """Judge ties among the pairs that the human decides."""
-        return Share(self.judge_ties, self.share.n)
+        return Proportion(self.judge_ties, self.share.n)
 
     def summary(self) -> dict[str, Any]:
         """As plain data for JSON; null where there is nothing to tell."""
@@ -137,7 +137,7 @@ def preference(a: float, b: float) -> HumanPreference:
     return "a" if a > b else "b"
 
 
-def _plain(share: Share) -> dict[str, Any]:
+def _plain(share: Proportion) -> dict[str, Any]:
     interval = share.interval
     return {
         "count": share.count,

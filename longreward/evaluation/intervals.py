@@ -18,7 +18,7 @@ METHOD = f"95% percentile bootstrap over the items of each dataset, {_RESAMPLES:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class MeanEstimate:
     """`mean` is None where nothing was scored. `interval` is None where there is but one item to judge by or where all
     values are alike: such a sample does not tell how much others would differ."""
 
@@ -42,7 +42,7 @@ class Estimate:
         return f"{self.mean:{form}}{interval}"
 
 
-def estimate(datasets: Sequence[Sequence[float]], scale: tuple[float, float]) -> Estimate:
+def mean_of_datasets(datasets: Sequence[Sequence[float]], scale: tuple[float, float]) -> MeanEstimate:
     """The mean of the datasets' means; None if a dataset is empty, since a mean of the others is of something else.
 
     The interval is the 2.5% and 97.5% percentiles of the same mean over resampled items, kept within the scale, on
@@ -53,18 +53,18 @@ def estimate(datasets: Sequence[Sequence[float]], scale: tuple[float, float]) ->
     """
     every = [value for values in datasets for value in values]
     if not datasets or not all(datasets):
-        return Estimate(None, None, len(every))
+        return MeanEstimate(None, None, len(every))
     mean = statistics.fmean(map(statistics.fmean, datasets))
     # Of each part: how many datasets it is about, the values to draw from, and how many to draw.
     parts = [(1, values, len(values)) for values in datasets if len(values) > 1]
     if single := sum(len(values) == 1 for values in datasets):
         parts.append((single, every, single))
     if all(len(set(values)) == 1 for _, values, _ in parts):
-        return Estimate(mean, None, len(every))
+        return MeanEstimate(mean, None, len(every))
     rng = np.random.default_rng(_SEED)
     shifts = sum(count * _shifts(np.asarray(values, dtype=float), drawn, rng) for count, values, drawn in parts)
     low, high = np.clip(mean + np.quantile(shifts / len(datasets), (0.025, 0.975)), *scale)
-    return Estimate(mean, (float(low), float(high)), len(every))
+    return MeanEstimate(mean, (float(low), float(high)), len(every))
 
 
 def _shifts(values: np.ndarray, drawn: int, rng: np.random.Generator) -> np.ndarray:

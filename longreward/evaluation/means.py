@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from longreward.evaluation.intervals import Estimate, estimate
-from longreward.evaluation.report import Account, Level, Line, PairResult, Result
-from longreward.evaluation.scoring import Compared, Scored
+from longreward.evaluation.intervals import MeanEstimate, mean_of_datasets
+from longreward.evaluation.report import Grouping, MeanRow, OutcomeTally, PairResult, Result
+from longreward.evaluation.scoring import ComparedItem, ScoredItem
 from longreward.evaluation.tasks import CHAT, CLASSES, DATASETS
 
 
-def summarise(scored: Mapping[str, Sequence[Scored]], judge: str = "") -> Result:
+def summarise(scored: Mapping[str, Sequence[ScoredItem]], judge: str = "") -> Result:
     """One policy's scores, or two policies' side by side, by the policies' names, first the one to compare with.
 
     A class's mean is that of its datasets' means, the average that of all datasets' means, over those that the items
@@ -27,30 +27,30 @@ def summarise(scored: Mapping[str, Sequence[Scored]], judge: str = "") -> Result
     changes = _changes(*values) if len(values) == 2 else None
     chat = of_items == {CHAT}
     datasets = [name for name in DATASETS if name in of_items]
-    groups: list[tuple[str, Level, list[str]]] = [(n, "datasets", [n]) for n in datasets]
+    groups: list[tuple[str, Grouping, list[str]]] = [(n, "datasets", [n]) for n in datasets]
     for name, members in CLASSES.items():
         if present := [dataset for dataset in members if dataset in datasets]:
             groups.append((name, "classes", present))
     groups.append(("average", "average", [CHAT] if chat else datasets))
     scale = (1.0, 10.0) if chat else (0.0, 1.0)
     lines = [_line(*group, values, changes, scale) for group in groups]
-    accounts = tuple(map(Account.of, scored.values()))
+    accounts = tuple(map(OutcomeTally.of, scored.values()))
     return Result(CHAT if chat else "longbench", tuple(scored), accounts, lines, judge)
 
 
-def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[Compared], judge: str = "") -> PairResult:
+def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[ComparedItem], judge: str = "") -> PairResult:
     """What came of comparing two policies' answers, given their names in the order of `compare`."""
     values = [one.value for one in compared if one.value is not None]
     wins = Counter(values)
-    score = estimate([values], (0.0, 1.0))
-    return PairResult((policy_a, policy_b), Account.of(compared), wins[0.0], wins[0.5], wins[1.0], score, judge)
+    score = mean_of_datasets([values], (0.0, 1.0))
+    return PairResult((policy_a, policy_b), OutcomeTally.of(compared), wins[0.0], wins[0.5], wins[1.0], score, judge)
 
 
 _Values = dict[str, dict[str, float]]
 """Dataset -> item's id -> value, of those that have one."""
 
 
-def _by_dataset(outcomes: Sequence[Scored]) -> _Values:
+def _by_dataset(outcomes: Sequence[ScoredItem]) -> _Values:
     found: _Values = {}
     for one in outcomes:
         values = found.setdefault(one.item.dataset, {})
@@ -69,15 +69,15 @@ def _changes(first: _Values, second: _Values) -> _Values:
 
 def _line(
     name: str,
-    level: Level,
+    level: Grouping,
     datasets: Sequence[str],
     values: Sequence[_Values],
     changes: _Values | None,
     scale: tuple[float, float],
-) -> Line:
-    def over(one: _Values, scale: tuple[float, float]) -> Estimate:
-        return estimate([list(one.get(dataset, {}).values()) for dataset in datasets], scale)
+) -> MeanRow:
+    def over(one: _Values, scale: tuple[float, float]) -> MeanEstimate:
+        return mean_of_datasets([list(one.get(dataset, {}).values()) for dataset in datasets], scale)
 
     most = scale[1] - scale[0]
     difference = None if changes is None else over(changes, (-most, most))
-    return Line(name, level, tuple(over(one, scale) for one in values), difference)
+    return MeanRow(name, level, tuple(over(one, scale) for one in values), difference)

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from longreward.evaluation.intervals import METHOD, Estimate
-from longreward.evaluation.scoring import Outcome
+from longreward.evaluation.intervals import METHOD, MeanEstimate
+from longreward.evaluation.scoring import ItemOutcome
 from longreward.evaluation.tasks import CHAT
 from longreward.prompts import EVALUATION_VERSION
 from longreward.schema import OK, Usage
 
-Level = Literal["datasets", "classes", "average"]
+Grouping = Literal["datasets", "classes", "average"]
 
 _NOTE = f"In brackets: {METHOD}; none where there is a single item or all have the same value."
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class OutcomeTally:
     """What became of a policy's answers, or of the pairs. Void ones are in no mean."""
 
     items: int
@@ -29,7 +29,7 @@ class Account:
     """Of the judge, as far as it was paid for."""
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> Account:
+    def of(cls, outcomes: Sequence[ItemOutcome]) -> OutcomeTally:
         void = Counter(outcome.status for outcome in outcomes if outcome.status != OK)
         return cls(len(outcomes), dict(void.most_common()), sum((one.usage for one in outcomes), Usage()))
 
@@ -45,13 +45,13 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MeanRow:
     """A mean for each policy and, of two, the mean of the second less the first over the items scored for both."""
 
     name: str
-    level: Level
-    policies: tuple[Estimate, ...]
-    difference: Estimate | None
+    level: Grouping
+    policies: tuple[MeanEstimate, ...]
+    difference: MeanEstimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ class Result:
 
     evaluation: Literal["longbench", "longbench_chat"]
     policies: tuple[str, ...]
-    accounts: tuple[Account, ...]
-    lines: list[Line] = field(default_factory=list)
+    accounts: tuple[OutcomeTally, ...]
+    lines: list[MeanRow] = field(default_factory=list)
     """Datasets, then classes, then the average."""
     judge: str = ""
     """Scores of different judges do not compare."""
 
     @property
-    def average(self) -> Line:
+    def average(self) -> MeanRow:
         return self.lines[-1]
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Result:
         sentences = [account.sentence(name) for name, account in zip(self.policies, self.accounts, strict=True)]
         return _document(heads, rows, [*sentences, _NOTE], self.judge)
 
-    def _levels(self, estimates: Sequence[Estimate]) -> dict[str, Any]:
+    def _levels(self, estimates: Sequence[MeanEstimate]) -> dict[str, Any]:
         found: dict[str, Any] = {} if self.evaluation == CHAT else {"datasets": {}, "classes": {}}
         for line, one in zip(self.lines, estimates, strict=True):
             if line.level == "average":
@@ -116,11 +116,11 @@ class PairResult:
     """Two policies' answers to the same requests, compared. `score` is B's: (wins + ties / 2) / n, 0..1."""
 
     policies: tuple[str, str]
-    account: Account
+    account: OutcomeTally
     wins_a: int
     ties: int
     wins_b: int
-    score: Estimate
+    score: MeanEstimate
     judge: str = ""
 
     def to_json(self) -> dict[str, Any]:

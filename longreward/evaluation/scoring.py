@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from longreward.evaluation.tasks import CHAT, CLASSES, SHORT, Item
+from longreward.evaluation.tasks import CHAT, CLASSES, SHORT, EvaluationItem
 from longreward.judge import Judge
 from longreward.judge.evaluation_requests import (
     CompareAnswers,
@@ -29,14 +29,14 @@ NO_ANSWER = "no_answer"
 
 _FOR_B = {"A": -1, "tie": 0, "B": 1}
 
-R = TypeVar("R", bound="Outcome")
+R = TypeVar("R", bound="ItemOutcome")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemOutcome:
     """What came of one item."""
 
-    item: Item
+    item: EvaluationItem
     value: float | None
     """None (void) where there is no answer or the judge failed."""
     status: str = OK
@@ -61,23 +61,23 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored(Outcome):
+class ScoredItem(ItemOutcome):
     """`value` is the best over the references: 0..1 for LongBench, 1..10 for LongBench-Chat."""
 
 
 @dataclass(frozen=True, slots=True)
-class Compared(Outcome):
+class ComparedItem(ItemOutcome):
     """`value` is 1 if the second policy's answer (B) won, 0.5 for a tie, 0 if the first one's (A) did."""
 
 
 async def score(
-    items: Sequence[Item],
+    items: Sequence[EvaluationItem],
     answers: Mapping[str, str],
     judge: Judge,
     *,
     concurrency: int = 64,
-    on_done: Callable[[Scored], None] | None = None,
-) -> list[Scored]:
+    on_done: Callable[[ScoredItem], None] | None = None,
+) -> list[ScoredItem]:
     """Judge each item's answer (by the item's id), at most `concurrency` items at once, results in their order.
 
     Grades of LongBench's questions, 1-3, become (x - 1) / 2, those of its summaries, 1-5, become (x - 1) / 4;
@@ -86,12 +86,12 @@ async def score(
     ValueError for short requests: `compare` is for them.
     """
 
-    async def one(item: Item) -> Scored:
+    async def one(item: EvaluationItem) -> ScoredItem:
         answer = answers.get(item.id)
         if answer is None:
-            return Scored(item, None, NO_ANSWER)
+            return ScoredItem(item, None, NO_ANSWER)
         if says_nothing(answer):
-            return Scored(item, _value(item, 1, 1), detail="the answer is empty")
+            return ScoredItem(item, _value(item, 1, 1), detail="the answer is empty")
         return await _best(item, answer, judge)
 
     if any(item.dataset == SHORT for item in items):
@@ -100,14 +100,14 @@ async def score(
 
 
 async def compare(
-    items: Sequence[Item],
+    items: Sequence[EvaluationItem],
     answers_a: Mapping[str, str],
     answers_b: Mapping[str, str],
     judge: Judge,
     *,
     concurrency: int = 64,
-    on_done: Callable[[Compared], None] | None = None,
-) -> list[Compared]:
+    on_done: Callable[[ComparedItem], None] | None = None,
+) -> list[ComparedItem]:
     """Ask which of two policies' answers is better, twice for each item, with the answers' places swapped.
 
     An answer wins if it is preferred in both orders, or in one of them with a tie in the other; all else is a tie
@@ -116,21 +116,21 @@ async def compare(
     only the first is shown. Concurrency and order as in `score`.
     """
 
-    async def one(item: Item) -> Compared:
+    async def one(item: EvaluationItem) -> ComparedItem:
         a, b = answers_a.get(item.id), answers_b.get(item.id)
         if a is None or b is None:
-            return Compared(item, None, NO_ANSWER)
+            return ComparedItem(item, None, NO_ANSWER)
         empty_a, empty_b = says_nothing(a), says_nothing(b)
         if empty_a or empty_b:
-            return Compared(item, (1 + empty_a - empty_b) / 2, detail="an answer is empty")
+            return ComparedItem(item, (1 + empty_a - empty_b) / 2, detail="an answer is empty")
         if a.strip() == b.strip():
-            return Compared(item, 0.5, detail="the answers are the same")
+            return ComparedItem(item, 0.5, detail="the answers are the same")
         return await _both_orders(item, a, b, judge)
 
     return await _all(items, one, concurrency, on_done)
 
 
-async def _best(item: Item, answer: str, judge: Judge) -> Scored:
+async def _best(item: EvaluationItem, answer: str, judge: Judge) -> ScoredItem:
     best: float | None = None
     failed: JudgeCall | None = None
     calls: list[JudgeCall] = []
@@ -145,14 +145,14 @@ async def _best(item: Item, answer: str, judge: Judge) -> Scored:
             best = verdict.value
         if best == request.highest:
             # No other reference can change that: not asked about, and a failed one does not matter.
-            return Scored(item, _value(item, best, request.highest), calls=calls)
+            return ScoredItem(item, _value(item, best, request.highest), calls=calls)
     if failed is not None:
-        return Scored(item, None, failed.status, failed.detail, calls)
+        return ScoredItem(item, None, failed.status, failed.detail, calls)
     assert best is not None, "an item that is scored has a reference"
-    return Scored(item, _value(item, best, request.highest), calls=calls)
+    return ScoredItem(item, _value(item, best, request.highest), calls=calls)
 
 
-def _request(item: Item, reference: str, answer: str) -> GradeRequest:
+def _request(item: EvaluationItem, reference: str, answer: str) -> GradeRequest:
     # Not by the answer's language: all policies' answers to a question must meet the same prompt.
     if item.dataset in CLASSES["summarization"]:
         return RateSummary(detect(reference), reference=reference, answer=answer)
@@ -162,12 +162,12 @@ def _request(item: Item, reference: str, answer: str) -> GradeRequest:
     return RateAgainstReference(language, reference=reference, answer=answer, query=item.query)
 
 
-def _value(item: Item, grade: float, highest: int) -> float:
+def _value(item: EvaluationItem, grade: float, highest: int) -> float:
     """The published score of a grade: LongBench-Chat keeps 1..10, the others become 0..1."""
     return float(grade) if item.dataset == CHAT else (grade - 1) / max(1, highest - 1)
 
 
-async def _both_orders(item: Item, a: str, b: str, judge: Judge) -> Compared:
+async def _both_orders(item: EvaluationItem, a: str, b: str, judge: Judge) -> ComparedItem:
     reference = item.references[0] if item.references else ""
     language = detect(f"{item.query}\n{reference}")
     first, second = await asyncio.gather(
@@ -177,14 +177,14 @@ async def _both_orders(item: Item, a: str, b: str, judge: Judge) -> Compared:
     calls = [first.call, second.call]
     if first.value is None or second.value is None:
         failed = next(call for call in calls if call.status != OK)
-        return Compared(item, None, failed.status, failed.detail, calls)
+        return ComparedItem(item, None, failed.status, failed.detail, calls)
     for_b = _FOR_B[first.value] - _FOR_B[second.value]
-    return Compared(item, 1.0 if for_b > 0 else 0.0 if for_b < 0 else 0.5, calls=calls)
+    return ComparedItem(item, 1.0 if for_b > 0 else 0.0 if for_b < 0 else 0.5, calls=calls)
 
 
 async def _all(
-    items: Sequence[Item],
-    work: Callable[[Item], Awaitable[R]],
+    items: Sequence[EvaluationItem],
+    work: Callable[[EvaluationItem], Awaitable[R]],
     concurrency: int,
     on_done: Callable[[R], None] | None,
 ) -> list[R]:

@@ -36,7 +36,7 @@ _CHINESE_SUMMARIES = "vcsum"
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class EvaluationItem:
     """One question of an evaluation. `id` is unique in its file: answers are matched by it."""
 
     id: str
@@ -60,7 +60,9 @@ class Item:
         return f"{self.context}{SEPARATOR}{self.query}" if self.context else self.query
 
 
-def load(path: Path, kind: Kind, broken: list[str] | None = None, *, few_shots: Path | None = None) -> list[Item]:
+def load(
+    path: Path, kind: Kind, broken: list[str] | None = None, *, few_shots: Path | None = None
+) -> list[EvaluationItem]:
     """The items of a JSON list or JSON-lines file, in its order; for `longbench` also of a folder of raw
     `<dataset>.jsonl` files. `few_shots` is for `longbench_chat` only: few_shots.json beside `path` if None.
 
@@ -74,7 +76,7 @@ def load(path: Path, kind: Kind, broken: list[str] | None = None, *, few_shots: 
     problems: list[str] = [] if broken is None else broken
     already = len(problems)
     shots = _read_list(few_shots or path.with_name("few_shots.json")) if kind == CHAT else []
-    items: dict[str, Item] = {}
+    items: dict[str, EvaluationItem] = {}
     for where, row in _rows(path, kind, problems):
         try:
             item = _chat(row, shots) if kind == CHAT else _short(row) if kind == SHORT else _longbench(row)
@@ -92,7 +94,7 @@ def load(path: Path, kind: Kind, broken: list[str] | None = None, *, few_shots: 
     return list(items.values())
 
 
-def _longbench(row: dict[str, Any]) -> Item:
+def _longbench(row: dict[str, Any]) -> EvaluationItem:
     raw = "input" in row
     dataset = _text(row, "dataset")
     if dataset not in DATASETS:
@@ -102,10 +104,12 @@ def _longbench(row: dict[str, Any]) -> Item:
         # The raw data leaves it out; the published templates, whose words these are not, ask for one page too.
         chinese = dataset == _CHINESE_SUMMARIES
         query = "请用一段话概括以上内容。" if chinese else "Summarise the text above on about one page."
-    return Item(_identity(row), dataset, _text(row, "context"), query, _references(row, "answers" if raw else "answer"))
+    return EvaluationItem(
+        _identity(row), dataset, _text(row, "context"), query, _references(row, "answers" if raw else "answer")
+    )
 
 
-def _chat(row: dict[str, Any], shots: list[Any]) -> Item:
+def _chat(row: dict[str, Any], shots: list[Any]) -> EvaluationItem:
     number: Any = row.get("idx")
     if not _is_number(number) or not 1 <= number <= len(shots) or number != int(number):
         raise InputError(f"idx must be the number of its entry in few_shots (1 to {len(shots)}), found {number!r}")
@@ -114,13 +118,13 @@ def _chat(row: dict[str, Any], shots: list[Any]) -> Item:
     whole = not asked_last or bool(rest.strip())
     context = prompt if whole else head.rstrip()
     examples = _examples(shots[int(number) - 1], f"few_shots entry {int(number)}")
-    return Item(str(int(number)), CHAT, context, query, _references(row, "answer"), examples, whole)
+    return EvaluationItem(str(int(number)), CHAT, context, query, _references(row, "answer"), examples, whole)
 
 
-def _short(row: dict[str, Any]) -> Item:
+def _short(row: dict[str, Any]) -> EvaluationItem:
     references = (_text(row, "reference"),) if row.get("reference") is not None else ()
     query = _text(row, "query" if "query" in row else "prompt")
-    return Item(_identity(row), SHORT, "", query, references)
+    return EvaluationItem(_identity(row), SHORT, "", query, references)
 
 
 def _identity(row: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
-from longreward.evaluation import Item
+from longreward.evaluation import EvaluationItem
 from longreward.judge import Judge, make_judge
 from rl.config import RunConfig
 from rl.data.prompt_files import Report, renderer
@@ -33,7 +33,7 @@ def judge_name(config: RunConfig) -> str:
     return config.reward.judge.model or config.reward.judge.kind
 
 
-def answers(items: Sequence[Item], engines: Engines, temperature: float) -> tuple[dict[str, str], Report]:
+def answers(items: Sequence[EvaluationItem], engines: Engines, temperature: float) -> tuple[dict[str, str], Report]:
     """One answer to each item, by id, and what became of the prompts: documents over the budget are cut in the middle.
 
     ConfigError for a question that alone exceeds it.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longreward.evaluation.agreement import Judged, Share, agreement
+from longreward.evaluation.agreement import Judged, Proportion, agreement
 
 SWAPPED = {"a": "b", "b": "a", "tie": "tie"}
 scores = st.none() | st.sampled_from([0.0, 5.0, 6.5, 7.0, 10.0])
@@ -66,12 +66,12 @@ def test_every_pair_counts_once(pairs):
     ],
 )
 def test_the_interval_is_wilsons(count, n, low, high):
-    assert Share(count, n).interval == pytest.approx((low, high), abs=5e-5)
+    assert Proportion(count, n).interval == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 2000), st.floats(0, 1))
 def test_the_interval_holds_the_share_and_stays_within_0_and_1(n, part):
-    share = Share(round(2 * n * part) / 2, n)
+    share = Proportion(round(2 * n * part) / 2, n)
     low, high = share.interval
     assert 0 <= low <= share.value + 1e-12 and share.value - 1e-12 <= high <= 1
 

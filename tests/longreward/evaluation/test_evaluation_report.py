@@ -9,19 +9,19 @@ import sys
 
 import pytest
 
-from longreward.evaluation import Compared, Item, Scored, summarise, summarise_pairs
-from longreward.evaluation.intervals import estimate
+from longreward.evaluation import ComparedItem, EvaluationItem, ScoredItem, summarise, summarise_pairs
+from longreward.evaluation.intervals import mean_of_datasets
 from longreward.prompts import EVALUATION_VERSION
 from longreward.schema import JudgeCall, Usage
 
 UNIT = (0.0, 1.0)
 
 
-def outcomes(values: dict[str, list[float | None]]) -> list[Scored]:
+def outcomes(values: dict[str, list[float | None]]) -> list[ScoredItem]:
     """Scored items, by dataset; None is void."""
     return [
-        Scored(
-            Item(f"{dataset}-{i}", dataset, "A.", "What?", ("B",)),
+        ScoredItem(
+            EvaluationItem(f"{dataset}-{i}", dataset, "A.", "What?", ("B",)),
             value,
             "ok" if value is not None else "parse_error",
             calls=[JudgeCall(kind="evaluate_qa", usage=Usage(calls=1, prompt_tokens=10))],
@@ -136,9 +136,9 @@ def test_what_cannot_be_reported_is_refused(scored: dict) -> None:
 
 
 def test_wins_ties_and_losses() -> None:
-    item = Item("1", "short", "", "Name a metal.", ())
+    item = EvaluationItem("1", "short", "", "Name a metal.", ())
     values = [1.0, 1.0, 1.0, 0.5, 0.0, None]
-    pairs = [Compared(item, value, "ok" if value is not None else "timeout") for value in values]
+    pairs = [ComparedItem(item, value, "ok" if value is not None else "timeout") for value in values]
     result = summarise_pairs("base", "tuned", pairs)
     data = json.loads(json.dumps(result.to_json()))
     assert (data["wins_a"], data["ties"], data["wins_b"], data["items"]) == (1, 1, 3, 6)
@@ -155,7 +155,7 @@ def test_wins_ties_and_losses() -> None:
 
 def test_the_same_values_give_the_same_interval() -> None:
     values = [[0.0, 0.5, 1.0, 1.0], [0.5, 0.5, 0.0]]
-    assert estimate(values, UNIT) == estimate(values, UNIT)
+    assert mean_of_datasets(values, UNIT) == mean_of_datasets(values, UNIT)
 
 
 @pytest.mark.parametrize(("size", "held"), [(12, 0.8), (60, 0.88)])
@@ -163,22 +163,22 @@ def test_the_interval_holds_the_true_mean_most_of_the_time(size: int, held: floa
     draw = random.Random(1)
     hits = 0
     for _ in range(60):
-        one = estimate([draw.choices([0.0, 0.5, 1.0], [2, 3, 5], k=size) for _ in range(2)], UNIT)
+        one = mean_of_datasets([draw.choices([0.0, 0.5, 1.0], [2, 3, 5], k=size) for _ in range(2)], UNIT)
         assert one.interval is not None
         hits += one.interval[0] <= 0.65 <= one.interval[1]
     assert held <= hits / 60
 
 
 def test_more_items_make_it_narrower() -> None:
-    widths = [one[1] - one[0] for n in (4, 40, 400) if (one := estimate([[0.0, 1.0] * n], UNIT).interval)]
+    widths = [one[1] - one[0] for n in (4, 40, 400) if (one := mean_of_datasets([[0.0, 1.0] * n], UNIT).interval)]
     assert widths == sorted(widths, reverse=True) and widths[0] > 5 * widths[-1]
 
 
 def test_a_dataset_of_one_item_spreads_like_all_items_together() -> None:
-    one = estimate([[0.0], [1.0], [0.5], [0.5]], UNIT)
+    one = mean_of_datasets([[0.0], [1.0], [0.5], [0.5]], UNIT)
     assert one.mean == 0.5 and one.interval is not None and one.interval[0] < 0.3 < 0.7 < one.interval[1]
     many = [0.0, 0.5, 1.0] * 20
-    with_one, without = estimate([many, [1.0]], UNIT).interval, estimate([many, many], UNIT).interval
+    with_one, without = mean_of_datasets([many, [1.0]], UNIT).interval, mean_of_datasets([many, many], UNIT).interval
     assert with_one is not None and without is not None
     assert with_one[1] - with_one[0] > 3 * (without[1] - without[0])
 
@@ -195,7 +195,7 @@ def test_a_dataset_of_one_item_spreads_like_all_items_together() -> None:
     ],
 )
 def test_what_tells_nothing_of_the_spread_has_no_interval(datasets: list[list[float]], mean: float | None) -> None:
-    one = estimate(datasets, UNIT)
+    one = mean_of_datasets(datasets, UNIT)
     assert (one.mean, one.interval) == (mean, None)
     assert one.text(2) == ("-" if mean is None else f"{mean:.2f}")
 

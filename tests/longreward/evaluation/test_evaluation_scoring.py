@@ -11,16 +11,16 @@ import pytest
 
 from longreward import prompts
 from longreward.config import JudgeConfig
-from longreward.evaluation import Item, compare, load, score
+from longreward.evaluation import EvaluationItem, compare, load, score
 from longreward.judge import make_judge
 from longreward.judge.evaluation_requests import RateAgainstReference
 from longreward.judge.offline import OfflineJudge
 
 DATA = Path(__file__).parents[2] / "data" / "evaluation"
-QA = Item("1", "qasper", "Mara sold copper.", "What did Mara sell?", ("Copper.",))
+QA = EvaluationItem("1", "qasper", "Mara sold copper.", "What did Mara sell?", ("Copper.",))
 SUMMARY = replace(QA, dataset="gov_report", query="Summarise the report.", references=("Mara sold copper.",))
 CHAT = replace(QA, dataset="longbench_chat", examples=(("Silver.", 2), ("Copper, I think.", 8)))
-SHORT = Item("1", "short", "", "Name a metal.", ())
+SHORT = EvaluationItem("1", "short", "", "Name a metal.", ())
 
 
 def run(work, server=None, cache=None, **settings):
@@ -39,7 +39,7 @@ def run(work, server=None, cache=None, **settings):
     return asyncio.run(judged())
 
 
-def scored(server, item: Item, answer: str = "Copper.", **settings):
+def scored(server, item: EvaluationItem, answer: str = "Copper.", **settings):
     (one,) = run(lambda judge: score([item], {item.id: answer}, judge), server, **settings)
     return one
 
@@ -52,7 +52,9 @@ def scored(server, item: Item, answer: str = "Copper.", **settings):
         (CHAT, "evaluate_chat", {"[[1]]": 1.0, "[[6.5]]": 6.5, "[[10]]": 10.0}),
     ],
 )
-def test_a_grade_becomes_the_published_score(judge_server, item: Item, kind: str, values: dict[str, float]) -> None:
+def test_a_grade_becomes_the_published_score(
+    judge_server, item: EvaluationItem, kind: str, values: dict[str, float]
+) -> None:
     for reply, value in values.items():
         judge_server.script[kind] = f"Analysis.\n{reply}"
         one = scored(judge_server, item)
@@ -69,7 +71,9 @@ def test_a_grade_becomes_the_published_score(judge_server, item: Item, kind: str
         (CHAT, "evaluate_chat", "[[0]]"),
     ],
 )
-def test_an_unreadable_verdict_is_void_and_not_a_half(judge_server, item: Item, kind: str, reply: str) -> None:
+def test_an_unreadable_verdict_is_void_and_not_a_half(
+    judge_server, item: EvaluationItem, kind: str, reply: str
+) -> None:
     judge_server.script[kind] = reply
     one = scored(judge_server, item, parse_attempts=2)
     assert (one.value, one.status, judge_server.calls[kind]) == (None, "parse_error", 2)
@@ -121,7 +125,7 @@ def test_the_prompts_language_is_the_references_whatever_the_answers(judge_serve
 
 
 @pytest.mark.parametrize(("item", "floor"), [(QA, 0.0), (SUMMARY, 0.0), (CHAT, 1.0)])
-def test_an_empty_answer_gets_the_floor_without_a_call(judge_server, item: Item, floor: float) -> None:
+def test_an_empty_answer_gets_the_floor_without_a_call(judge_server, item: EvaluationItem, floor: float) -> None:
     for answer in ("", " \n", "...?!"):
         one = scored(judge_server, item, answer)
         assert (one.value, one.status, one.calls) == (floor, "ok", [])
@@ -172,7 +176,7 @@ def test_verdicts_are_kept_under_the_evaluations_own_version(judge_server, tmp_p
 # --- pairs ---
 
 
-def compared(server, item: Item = SHORT, a: str = "answer of a", b: str = "answer of b", **settings):
+def compared(server, item: EvaluationItem = SHORT, a: str = "answer of a", b: str = "answer of b", **settings):
     (one,) = run(lambda judge: compare([item], {item.id: a}, {item.id: b}, judge), server, **settings)
     return one
 
