@@ -2,19 +2,19 @@
 
 It needs no network and no key and always gives the same verdict for the same request. It compares words: supported
 statements score, names and numbers must match the evidence, repetition and self-contradiction cost, relevant passages
-must be covered. It understands nothing: use a real judge for any result that matters.
+must be covered; in evaluations, words in common with the reference count. It understands nothing: use a real judge for
+any result that matters.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from functools import lru_cache, singledispatchmethod
+from collections.abc import Callable, Iterable
+from functools import lru_cache, singledispatch
 from typing import Any, TypeVar
 
-from longreward.judge import offline_evaluation
 from longreward.judge.base import Verdict
-from longreward.judge.evaluation_requests import EvaluationRequest
+from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.requests import (
     ExtractRelevant,
     JudgeRequest,
@@ -25,7 +25,9 @@ from longreward.judge.requests import (
     VerifyStatement,
     VerifyStatements,
 )
+from longreward.judge.verdicts import Preference
 from longreward.schema import JudgeCall
+from longreward.text.language import terms
 from longreward.text.sentences import content_words, names_and_numbers, split_sentences
 
 T = TypeVar("T")
@@ -38,6 +40,8 @@ _FILLER_CUES = frozenset(
 )
 _FULL, _PARTIAL = 0.85, 0.7  # share of a statement's words found together in the evidence
 _SAME_FACT = 0.4  # word overlap above which two sentences on one subject speak of the same matter
+_ALL, _SOME = 0.85, 0.4  # share of the reference's words that an answer has
+_CLOSE = 0.02  # answers whose worth differs by no more are a tie
 
 
 class OfflineJudge:
@@ -46,7 +50,7 @@ class OfflineJudge:
     endpoints = None
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
-        value: Any = self._answer(request)
+        value: Any = _rule(request)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
 
     def stats(self) -> dict[str, float]:
@@ -55,96 +59,133 @@ class OfflineJudge:
     async def aclose(self) -> None:
         return None
 
-    @singledispatchmethod
-    def _answer(self, request: object) -> object:
-        raise TypeError(f"the offline judge has no rule for {type(request).__name__}; add one in longreward/judge")
 
-    @_answer.register
-    def _helpfulness(self, request: RateHelpfulness) -> float:
-        """Are the things asked about spoken of, without padding, repetition or other matters?"""
-        asked, question = _topic(request.query), set(content_words(request.query))
-        texts = split_sentences(request.answer)
-        sentences = [frozenset(content_words(s)) for s in texts if not _is_question(s)]
-        # Saying the question back is no answer: a useful sentence adds something to it.
-        useful = {words for words in sentences if words & asked and words - question and not _is_filler(words)}
-        if not asked or not useful:
-            return 0.0
-        covered = len(asked & frozenset().union(*useful)) / len(asked)
-        return 10 * covered * (0.4 + 0.6 * len(useful) / len(texts))
+@singledispatch
+def _rule(request: object) -> object:
+    """The verdict of the rule for this kind of request. The same request always gets the same one."""
+    raise TypeError(f"the offline judge has no rule for {type(request).__name__}; add one in {__name__}")
 
-    @_answer.register
-    def _logicality(self, request: RateLogicality) -> float:
-        """Does a sentence repeat an earlier one, or say something else of the same matter?"""
-        texts = split_sentences(request.answer)
-        sentences = [words for words in map(content_words, texts) if words]
-        # Small talk makes a flaw no smaller beyond one sentence of it for each statement.
-        weight = min(len(sentences), 2 * sum(map(_is_statement, texts)))
-        flaws = 0.0
-        said: set[frozenset[str]] = set()
-        by_subject: dict[str, set[frozenset[str]]] = defaultdict(set)  # the subject: a sentence's first content word
-        for words in sentences:
-            fact, earlier = frozenset(words), by_subject[words[0]]
-            if fact in said:
-                flaws += 0.5
-            elif any(_contradict(fact, other) for other in earlier):
-                flaws += 1
-            said.add(fact)
-            earlier.add(fact)
-        return 10 * max(0.0, 1 - 2 * flaws / max(weight, 1))
 
-    @_answer.register
-    def _statements(self, request: ListStatements) -> list[str]:
-        """The answer's sentences less those without content, each once."""
-        return list(dict.fromkeys(s for s in split_sentences(request.answer) if _is_statement(s)))
+@_rule.register
+def _helpfulness(request: RateHelpfulness) -> float:
+    """Are the things asked about spoken of, without padding, repetition or other matters?"""
+    asked, question = _topic(request.query), set(content_words(request.query))
+    texts = split_sentences(request.answer)
+    sentences = [frozenset(content_words(s)) for s in texts if not _is_question(s)]
+    # Saying the question back is no answer: a useful sentence adds something to it.
+    useful = {words for words in sentences if words & asked and words - question and not _is_filler(words)}
+    if not asked or not useful:
+        return 0.0
+    covered = len(asked & frozenset().union(*useful)) / len(asked)
+    return 10 * covered * (0.4 + 0.6 * len(useful) / len(texts))
 
-    @_answer.register
-    def _verify(self, request: VerifyStatement) -> float:
-        """Are the statement's words, names and numbers found together in one sentence of the evidence, or two?"""
-        words, names = set(content_words(request.statement)), names_and_numbers(request.statement)
-        if not words:
-            return 0.0
-        best = 0.0
-        for passage in request.evidence:
-            sentences = [_sentence(s) for s in split_sentences(passage)]
-            for (found, found_names), (more, more_names) in zip(sentences, [*sentences[1:], _EMPTY], strict=True):
-                share, names_match = _support(words, names, found, found_names)
-                if share < _FULL or not names_match:
-                    share_two, match_two = _support(words, names, found | more, found_names | more_names)
-                    # Two sentences may complete one another, but only where they speak of the same subject.
-                    if match_two and share_two >= _FULL and share >= 0.5 and more_names & found_names & names:
-                        share, names_match = share_two, True
-                best = max(best, 1.0 if share >= _FULL and names_match else 0.5 if share >= _PARTIAL else 0.0)
-        return best
 
-    @_answer.register
-    def _verify_many(self, request: VerifyStatements) -> list[object]:
-        """Each statement by the rule for one."""
-        each = (VerifyStatement(request.language, text, request.evidence) for text in request.statements)
-        return [self._answer(statement) for statement in each]
+@_rule.register
+def _logicality(request: RateLogicality) -> float:
+    """Does a sentence repeat an earlier one, or say something else of the same matter?"""
+    texts = split_sentences(request.answer)
+    sentences = [words for words in map(content_words, texts) if words]
+    # Small talk makes a flaw no smaller beyond one sentence of it for each statement.
+    weight = min(len(sentences), 2 * sum(map(_is_statement, texts)))
+    flaws = 0.0
+    said: set[frozenset[str]] = set()
+    by_subject: dict[str, set[frozenset[str]]] = defaultdict(set)  # the subject: a sentence's first content word
+    for words in sentences:
+        fact, earlier = frozenset(words), by_subject[words[0]]
+        if fact in said:
+            flaws += 0.5
+        elif any(_contradict(fact, other) for other in earlier):
+            flaws += 1
+        said.add(fact)
+        earlier.add(fact)
+    return 10 * max(0.0, 1 - 2 * flaws / max(weight, 1))
 
-    @_answer.register
-    def _extract(self, request: ExtractRelevant) -> str | None:
-        """The chunk's sentences that speak of what is asked about."""
-        asked = _topic(request.query)
-        enough = 1 if names_and_numbers(request.query) else max(1, len(asked) // 2)
-        relevant = [s for s in split_sentences(request.chunk) if len(asked & set(content_words(s))) >= enough]
-        return " ".join(relevant) or None
 
-    @_answer.register
-    def _completeness(self, request: RateCompleteness) -> float:
-        """How much of each relevant sentence is found in one sentence of the answer?"""
-        needed = [set(content_words(s)) for passage in request.extractions for s in split_sentences(passage)]
-        needed = [words for words in needed if words]
-        said = [set(content_words(s)) for s in split_sentences(request.answer)]
-        if not needed:
-            return 10.0
-        covered = (max((len(words & other) / len(words) for other in said), default=0.0) for words in needed)
-        # Half the words are easily shared by chance, so coverage counts from there on.
-        return 10 * sum(max(0.0, 2 * share - 1) for share in covered) / len(needed)
+@_rule.register
+def _statements(request: ListStatements) -> list[str]:
+    """The answer's sentences less those without content, each once."""
+    return list(dict.fromkeys(s for s in split_sentences(request.answer) if _is_statement(s)))
 
-    @_answer.register
-    def _evaluation(self, request: EvaluationRequest) -> object:
-        return offline_evaluation.answer(request)
+
+@_rule.register
+def _verify(request: VerifyStatement) -> float:
+    """Are the statement's words, names and numbers found together in one sentence of the evidence, or two?"""
+    words, names = set(content_words(request.statement)), names_and_numbers(request.statement)
+    if not words:
+        return 0.0
+    best = 0.0
+    for passage in request.evidence:
+        sentences = [_sentence(s) for s in split_sentences(passage)]
+        for (found, found_names), (more, more_names) in zip(sentences, [*sentences[1:], _EMPTY], strict=True):
+            share, names_match = _support(words, names, found, found_names)
+            if share < _FULL or not names_match:
+                share_two, match_two = _support(words, names, found | more, found_names | more_names)
+                # Two sentences may complete one another, but only where they speak of the same subject.
+                if match_two and share_two >= _FULL and share >= 0.5 and more_names & found_names & names:
+                    share, names_match = share_two, True
+            best = max(best, 1.0 if share >= _FULL and names_match else 0.5 if share >= _PARTIAL else 0.0)
+    return best
+
+
+@_rule.register
+def _verify_many(request: VerifyStatements) -> list[object]:
+    """Each statement by the rule for one."""
+    each = (VerifyStatement(request.language, text, request.evidence) for text in request.statements)
+    return [_verify(statement) for statement in each]
+
+
+@_rule.register
+def _extract(request: ExtractRelevant) -> str | None:
+    """The chunk's sentences that speak of what is asked about."""
+    asked = _topic(request.query)
+    enough = 1 if names_and_numbers(request.query) else max(1, len(asked) // 2)
+    relevant = [s for s in split_sentences(request.chunk) if len(asked & set(content_words(s))) >= enough]
+    return " ".join(relevant) or None
+
+
+@_rule.register
+def _completeness(request: RateCompleteness) -> float:
+    """How much of each relevant sentence is found in one sentence of the answer?"""
+    needed = [set(content_words(s)) for passage in request.extractions for s in split_sentences(passage)]
+    needed = [words for words in needed if words]
+    said = [set(content_words(s)) for s in split_sentences(request.answer)]
+    if not needed:
+        return 10.0
+    covered = (max((len(words & other) / len(words) for other in said), default=0.0) for words in needed)
+    # Half the words are easily shared by chance, so coverage counts from there on.
+    return 10 * sum(max(0.0, 2 * share - 1) for share in covered) / len(needed)
+
+
+@_rule.register
+def _against_reference(request: RateAgainstReference) -> int:
+    """Are the reference's words in the answer, and of its names and numbers all (right) or some (partly right)?"""
+    covered = _covered(request.reference, request.answer, request.query)
+    # Any word of the answer may be the name: a capital letter is no proof where a sentence begins.
+    said = set(terms(request.answer)) | names_and_numbers(request.answer)
+    names = names_and_numbers(request.reference) - set(terms(request.query))
+    if covered >= _ALL and names <= said:
+        return 3
+    return 2 if covered >= _SOME and (names & said or not names) else 1
+
+
+@_rule.register
+def _summary(request: RateSummary) -> int:
+    return 1 + round(4 * _likeness(request.reference, request.answer))
+
+
+@_rule.register
+def _chat(request: RateChat) -> float:
+    """The scored examples are not looked at."""
+    return round(1 + 9 * _covered(request.reference, request.answer, request.query), 1)
+
+
+@_rule.register
+def _compare(request: CompareAnswers) -> Preference:
+    """Each answer is looked at alone, so their order cannot matter."""
+    first, second = (_worth(request, text) for text in (request.first, request.second))
+    if abs(first - second) <= _CLOSE:
+        return "tie"
+    return "A" if first > second else "B"
 
 
 _EMPTY: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
@@ -187,3 +228,33 @@ def _is_statement(sentence: str) -> bool:
 def _contradict(a: frozenset[str], b: frozenset[str]) -> bool:
     """Of two sentences on one subject: much the same matter, but other details on both sides."""
     return len(a & b) / len(a | b) >= _SAME_FACT and bool(a - b) and bool(b - a)
+
+
+def _worth(request: CompareAnswers, text: str) -> float:
+    """Likeness to the reference; where there is none, how much of what is asked about is spoken of. Repetition costs.
+    0..1."""
+    sentences = [tuple(terms(sentence)) for sentence in split_sentences(text)]
+    if not sentences:
+        return 0.0
+    close = _likeness(request.reference, text) if request.reference else _covered(request.query, text)
+    return close * len(set(sentences)) / len(sentences)
+
+
+def _covered(reference: str, text: str, known: str = "") -> float:
+    """Share of the reference's words that are in the text; those of `known`, if it has others, do not count."""
+    words = _reader(reference)
+    needed = set(words(reference))
+    needed = needed - set(words(known)) or needed
+    return len(needed & set(words(text))) / max(1, len(needed))
+
+
+def _likeness(reference: str, text: str) -> float:
+    """Words in common, as F1: 1 for the same words, 0 for none."""
+    words = _reader(reference)
+    ours, theirs = set(words(text)), set(words(reference))
+    return 2 * len(ours & theirs) / max(1, len(ours) + len(theirs))
+
+
+def _reader(reference: str) -> Callable[[str], list[str]]:
+    """What to compare: content words, but all words where the reference has no other, such as "yes"."""
+    return content_words if content_words(reference) else terms
