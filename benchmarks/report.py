@@ -29,7 +29,6 @@ from rich.console import Console
 from longreward.commands.accounts import table
 from longreward.jsonlines import Appender
 from longreward.report.build import build
-from longreward.report.processes import available
 from longreward.report.sources import opened
 from longreward.schema import DIMENSIONS, ScoredAnswer
 from longreward.store import Store
@@ -150,11 +149,8 @@ def measure(folder: Path) -> dict[str, Any]:
     started = time.monotonic()
     built = build([opened(folder)], folder / "report.html")
     seconds = time.monotonic() - started
-    # Of this process, and of as many others as help at once: what they share with it counts more than once.
-    own, others = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peak = (own + available() * others) / 2**20
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu = sum(each.ru_utime + each.ru_stime for each in used)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak, cpu = used.ru_maxrss / 2**20, used.ru_utime + used.ru_stime
     return {"build": seconds, "its CPU": cpu, "peak memory": peak, "file": built.bytes / 1e6, "limits": built.limits}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from longreward.commands.rows import Rows
 from longreward.errors import ConfigError, InputError
 from longreward.report import sources
 from longreward.report.build import Built, build
@@ -49,7 +50,8 @@ def report(paths: Sequence[Path], out: Path | None, inputs: Path | None, *, whol
     console, started = Console(soft_wrap=True), time.monotonic()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        built = build(opened, out, inputs, whole=whole)
+        samples = Rows(inputs).samples() if inputs is not None else ()
+        built = build(opened, out, ((key, sample) for key, sample, _ in samples), whole=whole)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
     if not built.answers and not any(source.is_run for source in opened):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfileobj
@@ -17,8 +17,9 @@ from longreward.report.gather import Gathered, gather
 from longreward.report.sources import Source
 from longreward.report.suspicious import FLAGS, spreadless
 from longreward.report.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
+from longreward.schema import Sample
 
-_SHOWN = {name: kind for name, kind in KINDS.items() if name not in ("order", "is_heldout", "offset", "size")}
+_SHOWN = {name: kind for name, kind in KINDS.items() if name not in ("is_heldout", "said", "file", "offset")}
 _SHOWN |= {"part": "u1", "step": "i4", "group": "u4", "flags": "u1"}
 """Columns that the page filters and sorts by."""
 
@@ -32,18 +33,21 @@ class Built:
     alarms: int
     broken: int
     repeated: int
-    limits: pack.Limits
+    limits: pack.ReplyLimits
     bytes: int
 
 
-def build(sources: Sequence[Source], out: Path, inputs: Path | None = None, *, whole: bool = False) -> Built:
-    """Write the report of the sources to `out`, or leave what is there. `whole`: with all that the judge said, however
-    large the page gets. OSError where it cannot be written, InputError where `inputs` cannot be read."""
-    gathered = gather(sources, inputs, out.parent)
+def build(
+    sources: Sequence[Source], out: Path, samples: Iterable[tuple[str, Sample]] = (), *, whole: bool = False
+) -> Built:
+    """Write the report of the sources to `out`, or leave what is there. `samples` are the rows, each with its key, that
+    scored files are about. `whole`: with all that the judge said, however large the page gets. OSError where the page
+    cannot be written."""
+    gathered = gather(sources, samples, out.parent)
     try:
         return _write(gathered, out, whole=whole)
     finally:
-        gathered.spool.close()
+        gathered.files.close()
 
 
 def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
@@ -63,7 +67,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
             "built": time.time(),
             "runs": runs,
             "rows": len(table),
-            "prompts": len(gathered.prompts),
+            "prompts": len(gathered.questions),
             "columns": places,
             "dimensions": curves.in_order(table.dimensions),
             "statuses": table.statuses,
@@ -77,9 +81,9 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
         try:
             with part.open("wb") as file:
                 html.write_head(file)
-                file.write(pack.element("overview", pack.block(_finite(overview))))
+                file.write(pack.element("overview", pack.block(overview)))
                 file.write(pack.element("columns", pack.block(raw)))
-                file.write(pack.element("prompts", pack.block(pack.prompts_block(gathered.prompts))))
+                file.write(pack.element("prompts", pack.block(pack.prompts_block(gathered.questions))))
                 shelves.seek(0)
                 copyfileobj(shelves, file, 2**20)
                 html.write_end(file)
@@ -88,7 +92,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
             part.unlink(missing_ok=True)
     return Built(
         answers=len(table),
-        prompts=len(gathered.prompts),
+        prompts=len(gathered.questions),
         alarms=sum(alarm["level"] == "alarm" for run in runs for alarm in run["alarms"]),
         broken=sum(source.broken_lines for source in sources),
         repeated=gathered.repeated,
@@ -180,14 +184,3 @@ def _differences(table: Table, runs: int) -> list[dict[str, heldout.Interval]]:
         each = {name: heldout.interval(heldout.differences(first, last, name)) for name in first}
         found.append({name: value for name, value in each.items() if value is not None})
     return found
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for what is no number: summaries and configurations are others' JSON."""
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return value

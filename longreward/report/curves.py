@@ -211,7 +211,7 @@ def from_answers(table: Table, run: int, *, spends: bool) -> Curves:
     rows = training if len(training) else rows
     if not len(rows):
         return Curves()
-    rows = rows[np.lexsort((table.of("order", rows), table.of("time", rows)))]
+    rows = rows[np.lexsort([table.of(name, rows) for name in ("offset", "file", "time")])]
     steps = table.of("step", rows)
     if steps.any():
         rows, x = rows[np.argsort(steps, kind="stable")], np.unique(steps)

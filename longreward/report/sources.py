@@ -15,7 +15,7 @@ import yaml
 
 from longreward import store
 from longreward.errors import InputError
-from longreward.schema import ScoredAnswer
+from longreward.report.stored import StoredAnswer
 
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
 """One of these makes a directory a run directory."""
@@ -93,13 +93,13 @@ class Source:
         """Where the scored answers are."""
         return store.files(self.path / "store") if self.is_run else [self.path]
 
-    def answers(self, path: Path) -> Iterator[tuple[int, ScoredAnswer]]:
-        """(line number, scored answer) of a file; other lines, half-written ones too, are counted. A file that is gone
-        by now has none."""
+    def answers(self, path: Path) -> Iterator[tuple[int, StoredAnswer]]:
+        """(offset in bytes, scored answer) of each line in a file; other lines, half-written ones too, are counted. A
+        file that is gone by now has none."""
         broken: list[str] = []
         try:
-            for number, _, answer in store.read(path, broken):
-                yield number, answer
+            for _, offset, answer in store.read(path, broken, StoredAnswer):
+                yield offset, answer
                 self._count(broken)
         except InputError as error:
             broken.append(str(error))

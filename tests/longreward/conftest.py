@@ -223,26 +223,6 @@ def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
     return make
 
 
-def joined(texts: list[list[int]], pieces: list[str]) -> list[str]:
-    """Texts from their pieces, as the page's script does it."""
-    found, fresh = [], iter(pieces)
-    for ids in texts:
-        text, begun = "", False
-        for number in ids:
-            if number > 1:
-                text += (". " if begun else "") + (next(fresh) if number == 2 else pieces[number - 3])
-            else:
-                text += "\n."[number]
-            begun = number != 0
-        found.append(text)
-    return found
-
-
-@pytest.fixture(scope="session")
-def join() -> Callable[[list[list[int]], list[str]], list[str]]:
-    return joined
-
-
 @dataclass
 class Page:
     """What a report.html holds, as its own script reads it."""
@@ -272,10 +252,8 @@ class Page:
         return [float(value) for value in values]
 
     def texts(self, *names: str) -> list[str]:
-        """The texts of these blocks, put together again."""
-        parts = [self.json(name) for name in names]
-        pieces = [piece for part in parts for piece in part["pieces"]]
-        return joined([ids for part in parts for ids in part["texts"]], pieces)
+        """The texts of these blocks."""
+        return [text for name in names for text in self.json(name)["texts"]]
 
     def alarms(self, run: int = 0) -> dict[str, dict[str, Any]]:
         return {alarm["id"]: alarm for alarm in self.overview["runs"][run]["alarms"]}

@@ -42,40 +42,27 @@ function kept(name) {
 
 async function said(name) {
   const block = await json(name);
-  const texts = new Texts([block]);
+  const texts = new Texts(block.texts);
   return block.answers.map((number) => texts.named(number));
 }
 
 async function judged(name) {
   const [first, block] = await Promise.all([json(name.replace("d", "t")), json(name)]);
-  const texts = new Texts([first, block]);
-  for (const number of first.answers) texts.named(number);
-  return block.answers.map((dimensions) => dimensions.map((row) => dimension(row, texts)));
+  const texts = new Texts([...first.texts, ...block.texts]);
+  const answers = first.answers.map((number) => texts.named(number));
+  return block.answers.map((dimensions, place) => dimensions.map((row) => dimension(row, texts, answers[place])));
 }
 
-/** What `pack.Texts` makes: texts as lists of pieces. 0 ends a line, 1 is a full stop at its end, 2 the next piece that
- * was not named before. */
+/** What `pack.Texts` makes: the texts of a shelf, each kept once. */
 class Texts {
-  constructor(parts, changed = (piece) => piece) {
-    this.pieces = ["", "", "", ...parts.flatMap((part) => part.pieces).map(changed)];
-    let next = 3;
-    this.texts = parts.flatMap((part) => part.texts).map((ids) => {
-      let text = "";
-      let begun = false;
-      for (const id of ids) {
-        if (id === 0) text += "\n";
-        else if (id === 1) text += ".";
-        else text += (begun ? ". " : "") + this.pieces[id === 2 ? next++ : id];
-        begun = id !== 0;
-      }
-      return text;
-    });
+  constructor(texts) {
+    this.texts = texts;
     this.last = 0;
   }
 
   /** The text that a block names: 0 is the next one that was not named before, else 1 more than its number. */
   named(number) {
-    return number ? this.texts[number - 1] : this.texts[this.last++];
+    return this.texts[number ? number - 1 : this.last++];
   }
 }
 
@@ -174,7 +161,7 @@ export class Answers {
     for (let shelf = 0; shelf < count; shelf += 1) {
       if (this.haystacks[shelf]) continue;
       const block = await json(`t${shelf}`);
-      const texts = new Texts([block], (piece) => piece.toLowerCase());
+      const texts = new Texts(block.texts.map((text) => text.toLowerCase()));
       const begins = new Uint32Array(block.answers.length);
       const parts = block.answers.map((number) => texts.named(number));
       let at = 0;
@@ -212,17 +199,13 @@ export class Answers {
   }
 }
 
-// Texts are named in the order in which they were packed, so these read in that order.
-
-function dimension([name, score, status, detail, calls, facts], texts) {
-  return {
-    name,
-    score,
-    status,
-    detail: texts.named(detail),
-    calls: calls.map((row) => call(row, texts)),
-    facts: facts.map(([text, support, chunks, row]) => ({ text: texts.named(text), support, chunks, call: call(row, texts) })),
-  };
+function dimension([name, score, status, detail, calls, facts], texts, answer) {
+  // A statement that stands in the answer word for word is kept as its place there.
+  const stated = (text) => (Array.isArray(text) ? answer.slice(...text) : texts.named(text));
+  // Texts are named in the order in which they were packed, so these read in that order.
+  const made = facts.map(([text, support, chunks, row]) => ({ text: stated(text), support, chunks, call: call(row, texts) }));
+  const said = texts.named(detail);
+  return { name, score, status, detail: said, calls: calls.map((row) => call(row, texts)), facts: made };
 }
 
 function call([kind, source, text, status = "ok", attempts, seconds = 0, shrunk = 0, told = 0, ...usage], texts) {

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
@@ -130,7 +131,8 @@ def test_a_scored_file_is_shown_with_the_rows_it_is_about(tmp_path, report):
     )
     full = report(scores, words=("--input", str(source)))
     assert set(full.texts("t0")) == {row["answer"] for row in rows}
-    assert full.json("c0")["documents"] == [DOCUMENT] * 3 and full.json("prompts")["queries"] == ["Who?"] * 3
+    assert full.json("c0") == {"documents": [DOCUMENT], "prompts": [{"0": [0, ANY]}] * 3}
+    assert full.json("prompts")["queries"] == ["Who?"] * 3
 
 
 def test_evidence_is_a_place_in_the_document_or_its_own_text(make_run, report):
@@ -345,11 +347,10 @@ def test_a_judge_that_drifts_and_a_heldout_reward_that_fell(make_run, report):
 
 
 @given(st.lists(st.text(st.characters(codec=None)) | st.text(". \na\0"), max_size=4))
-def test_texts_come_back_as_they_were(join, texts):
+def test_texts_come_back_as_they_were(texts):
     kept = pack.Texts()
     numbers = [kept.add(text) for text in texts]
-    made = kept.new()
-    found = join(made["texts"], made["pieces"])
+    found = kept.new()
     fresh = iter(found)
     assert [found[number - 1] if number else next(fresh) for number in numbers] == texts
 
@@ -402,14 +403,14 @@ def test_long_replies_are_shortened_where_the_page_would_be_too_large(make_run):
     run = make_run(**GRPO)
     words = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(400)]
     train(run, steps=4, said=lambda step, i: " ".join(words[step * 60 + i * 10 :][:40]) + " [[7]]")
-    gathered = gather([opened(run.path)], None, run.path)
+    gathered = gather([opened(run.path)], (), run.path)
     try:
         gathered.table.sort([gathered.table.of("prompt")])
         assert pack.limits_for(gathered) == pack.WHOLE
         assert pack.limits_for(gathered, 8_000) in pack.LIMITS[1:]
         assert pack.limits_for(gathered, 10) == pack.LIMITS[-1]
     finally:
-        gathered.spool.close()
+        gathered.files.close()
     short = pack.shortened("a" * 3000 + " [[7]]", 1000)
     assert len(short) <= 1003 and short.endswith(" [[7]]") and "\n…\n" in short
     sentences = "The first sentence. The second one is here. The third one too. The last says [[7]]"

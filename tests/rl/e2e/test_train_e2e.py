@@ -182,7 +182,7 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     assert summary["short"]["items"] == 6
     assert "┃ policy ┃ model ┃ change ┃" in output, output  # of the held-out table: who is compared with whom
     source = opened(folder)
-    gathered = gather([source], None, tmp_path)
+    gathered = gather([source], (), tmp_path)
     place_all(gathered.table, [source], [[]])
     shown = heldout.summary(gathered.table, 0, source)["columns"]
     assert [(column["name"], column["answers"]) for column in shown] == [("policy", 8), ("model", 8)]
