@@ -29,7 +29,7 @@ from rich.console import Console
 from longreward.commands.accounts import table
 from longreward.jsonlines import Appender
 from longreward.report.build import build
-from longreward.report.sources import opened
+from longreward.report.reading.sources import opened
 from longreward.schema import DIMENSIONS, ScoredAnswer
 from longreward.store import Store
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from longreward import jsonlines
 from longreward.errors import ConfigError
 from longreward.evaluation import EvaluationItem, Kind, compare, load, score, summarise, summarise_pairs
-from longreward.report.sources import POLICIES
+from longreward.report.reading.sources import POLICIES
 from rl.config import RunConfig
 from rl.offline.config import load_any
 from rl.run import command

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from longreward.commands.rows import Rows
 from longreward.errors import ConfigError, InputError
-from longreward.report import sources
 from longreward.report.build import Built, build
+from longreward.report.reading import sources
 from longreward.text.amounts import duration, file_size
 
 _NAME = "report.html"

@@ -1,4 +1,4 @@
-"""A mean of datasets' means and its 95% interval."""
+"""Means and their 95% intervals: of values by the normal approximation, of datasets by resampling."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ from typing import Any
 
 import numpy as np
 
+_Z95 = 1.96
 _RESAMPLES = 10_000
 _AT_ONCE = 1_000  # resamples in memory together
 _SEED = 0
 
 METHOD = f"95% percentile bootstrap over the items of each dataset, {_RESAMPLES:,} resamples, fixed seed"
+
+
+Interval = tuple[float, float | None, float | None, int]
+"""A mean, the ends of its 95% interval (None for a single value), and how many values it is of."""
+
+
+def mean_and_interval(values: Sequence[float]) -> Interval | None:
+    """The mean of independent values, as one for each prompt, and its interval by the normal approximation. None where
+    there are no values."""
+    if not values:
+        return None
+    mean, n = statistics.fmean(values), len(values)
+    if n == 1:
+        return mean, None, None, n
+    half = _Z95 * statistics.stdev(values) / math.sqrt(n)
+    return mean, mean - half, mean + half, n
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from longreward import jsonlines
-from longreward.errors import InputError
-from longreward.report.curves import Chart, Curves, Line, known_chart
-from longreward.report.heldout import by_prompt, differences, interval
-from longreward.report.sources import Source
-from longreward.report.suspicious import FLAGS, SPREADLESS
-from longreward.report.table import AFTER, BEFORE, TRAINING, Column, Table
+from longreward.evaluation.intervals import mean_and_interval
+from longreward.report import canaries
+from longreward.report.curves import Charts
+from longreward.report.heldout import by_prompt, differences
+from longreward.report.reading.sources import Source
+from longreward.report.reading.table import AFTER, BEFORE, TRAINING, Column, Table
+from longreward.report.suspicious import FLAGS, SIGNS, SPREADLESS
 
 _EXAMPLES = 8
 _ENDS = 0.2
@@ -41,38 +41,6 @@ _VOID_PROMPT = 4
 _SUSPICIOUS_SHARE = 0.01
 """A hundredth of the answers with a sign: an alarm; fewer are a note."""
 
-_SIGNS = {
-    "attack": (
-        "speak to the judge",
-        "They hold words, tags or verdicts that are addressed to the judge. LongReward makes them inert before the "
-        "judge sees them, but a policy that writes them has learnt that something there was worth trying.",
-        "Read them: if their reward is above that of their siblings, the judge is being talked to. Put a few among the "
-        "canaries, and penalise them with a reward function of your own.",
-    ),
-    "hidden": (
-        "hold characters that nobody sees",
-        "Zero-width, direction-changing or control characters do not show on a screen; they can hide words from "
-        "readers and still reach the judge.",
-        "Open one: hidden characters are shown by their code. If the documents hold them as well, clean the data.",
-    ),
-    "copied": (
-        "are mostly copied from the document",
-        "Sentences of the document are always supported, so copying is an easy way to a high faithfulness.",
-        "Compare their faithfulness with their helpfulness: if the total pays for copying, raise the weight of "
-        "helpfulness (reward.weights).",
-    ),
-    "repeated": (
-        "say the same again and again",
-        "Repeated text means that the policy is breaking down, or that length is being paid for.",
-        "Look at KL and length at the steps where it began; lower the learning rate or raise the KL coefficient.",
-    ),
-    "empty": (
-        "say next to nothing and are rewarded",
-        "A judge that rewards an empty answer or a mere opening can be satisfied without any work.",
-        "Read the judge's texts in these answers; a stronger judge, or reward.gates, closes that door.",
-    ),
-}
-
 
 @dataclass
 class Alarm:
@@ -93,7 +61,7 @@ class Alarm:
         return vars(self)
 
 
-def alarms(table: Table, run: int, source: Source, curves: Curves) -> list[Alarm]:
+def alarms(table: Table, run: int, source: Source, curves: Charts) -> list[Alarm]:
     """All that holds for a run, alarms first."""
     rows = np.flatnonzero(table.of("run") == run)
     finders = (_growth, _flat_dimensions, _no_spread, _suspicious, _void_in_time, _void_prompts, _heldout_fell)
@@ -102,7 +70,7 @@ def alarms(table: Table, run: int, source: Source, curves: Curves) -> list[Alarm
     return sorted(found, key=lambda alarm: alarm.level)
 
 
-def _growth(table: Table, run: int, rows: Column, curves: Curves) -> Iterator[Alarm]:
+def _growth(table: Table, run: int, rows: Column, curves: Charts) -> Iterator[Alarm]:
     reward = _ends(curves, "reward:total")
     if reward is None or getattr(curves.chart("reward:total"), "x", "") != "step":
         return
@@ -138,7 +106,7 @@ def _growth(table: Table, run: int, rows: Column, curves: Curves) -> Iterator[Al
         )
 
 
-def _flat_dimensions(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+def _flat_dimensions(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
     for name in table.dimensions:
         values = table.of(f"score:{name}", rows)
         valid = rows[np.isfinite(values)]
@@ -162,7 +130,7 @@ def _flat_dimensions(table: Table, run: int, rows: Column, _: Curves) -> Iterato
         )
 
 
-def _no_spread(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+def _no_spread(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
     rows = rows[(table.of("part", rows) == TRAINING) & np.isfinite(table.of("total", rows))]
     count = np.unique(table.of("group", rows), return_counts=True)[1]
     several = int((count >= 2).sum())
@@ -189,14 +157,14 @@ def _no_spread(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alar
     )
 
 
-def _suspicious(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+def _suspicious(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
     found = table.of("flags", rows)
     for bit, name in enumerate(FLAGS[:-1]):
         mine = rows[(found >> bit) & 1 == 1]
         if not len(mine):
             continue
         share = len(mine) / len(rows)
-        title, meaning, action = _SIGNS[name]
+        title, meaning, action = SIGNS[name]
         totals = table.of("total", mine)
         figures = [f"{len(mine):,} of {len(rows):,} answers ({share:.1%})"]
         if np.isfinite(totals).any():
@@ -216,7 +184,7 @@ def _suspicious(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Ala
         )
 
 
-def _void_in_time(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+def _void_in_time(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
     window = min(_VOID_WINDOW, len(rows))
     if window < _MIN_VOID_WINDOW:
         return
@@ -255,7 +223,7 @@ def _void_in_time(table: Table, run: int, rows: Column, _: Curves) -> Iterator[A
     )
 
 
-def _void_prompts(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+def _void_prompts(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
     prompt, void = table.of("prompt", rows), np.isnan(table.of("total", rows))
     each, where, count = np.unique(prompt, return_inverse=True, return_counts=True)
     hopeless = (np.bincount(where, void) == count) & (count >= _VOID_PROMPT)
@@ -277,10 +245,10 @@ def _void_prompts(table: Table, run: int, rows: Column, _: Curves) -> Iterator[A
     )
 
 
-def _heldout_fell(table: Table, run: int, rows: Column, _: Curves) -> Iterator[Alarm]:
+def _heldout_fell(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
     part = table.of("part", rows)
     before, after = (by_prompt(table, rows[part == code]) for code in (BEFORE, AFTER))
-    found = interval(differences(before, after, "total"))
+    found = mean_and_interval(differences(before, after, "total"))
     if found is None or found[2] is None or found[2] >= 0:
         return
     mean, low, high, n = found
@@ -300,7 +268,7 @@ def _heldout_fell(table: Table, run: int, rows: Column, _: Curves) -> Iterator[A
 
 
 def _drift(run: int, source: Source) -> Iterator[Alarm]:
-    rounds = _rounds(source)
+    rounds = canaries.rounds(source)
     limit = source.setting("watch", "max_drift")
     limit = float(limit) if isinstance(limit, int | float) else _MAX_DRIFT
     far = [row for row in rounds if abs(row["drift"]) > limit or row.get("alarm") is True]
@@ -324,25 +292,7 @@ def _drift(run: int, source: Source) -> Iterator[Alarm]:
     )
 
 
-def drift_chart(source: Source) -> list[Chart]:
-    """The canaries' rounds, for runs whose TensorBoard files have none."""
-    rows = _rounds(source)
-    line = Line("drift", [float(row.get("step") or 0) for row in rows], [float(row["drift"]) for row in rows])
-    return [known_chart("canary_drift", line)] if rows else []
-
-
-def _rounds(source: Source) -> list[dict[str, Any]]:
-    """The canaries' rounds in which any was scored."""
-    path = source.path / "canaries.jsonl"
-    if not source.is_run or not path.is_file():
-        return []
-    try:
-        return [row for _, row in jsonlines.read(path, broken=[]) if isinstance(row.get("drift"), int | float)]
-    except InputError:
-        return []
-
-
-def _ends(curves: Curves, identity: str) -> tuple[float, float] | None:
+def _ends(curves: Charts, identity: str) -> tuple[float, float] | None:
     """Means of a curve's first and last fifth; None where it is too short."""
     chart = curves.chart(identity)
     values = [value for value in chart.lines[0].y if value is not None] if chart is not None and chart.lines else []

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from longreward.report import alarms, curves, heldout, html, pack, steps
-from longreward.report.gather import Gathered, gather
-from longreward.report.sources import Source
+from longreward.evaluation.intervals import Interval, mean_and_interval
+from longreward.report import alarms, answer_curves, canaries, curves, heldout, html, pack, steps, trainer_curves
+from longreward.report.reading.gather import Gathered, gather
+from longreward.report.reading.sources import Source
+from longreward.report.reading.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
 from longreward.report.suspicious import FLAGS, spreadless
-from longreward.report.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
 from longreward.schema import Sample
 
 _SHOWN = {name: kind for name, kind in KINDS.items() if name not in ("is_heldout", "said", "file", "offset")}
@@ -52,7 +53,7 @@ def build(
 
 def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
     table, sources = gathered.table, gathered.sources
-    events = [curves.from_events(source) for source in sources]
+    events = [trainer_curves.from_events(source) for source in sources]
     steps.place_all(table, sources, [found.ends for found in events])
     _sort(table)
     with tempfile.TemporaryFile(dir=out.parent) as shelves:
@@ -107,11 +108,11 @@ def _sort(table: Table) -> None:
     table.sort([-np.nan_to_num(table.of("total"), nan=-np.inf), *keys])
 
 
-def _run(gathered: Gathered, number: int, events: curves.Curves) -> dict[str, Any]:
+def _run(gathered: Gathered, number: int, events: curves.Charts) -> dict[str, Any]:
     table, source = gathered.table, gathered.sources[number]
-    drawn = curves.merged(events, curves.from_answers(table, number, spends=_has_price(source, table, number)))
+    drawn = curves.merged(events, answer_curves.from_answers(table, number, spends=_has_price(source, table, number)))
     if drawn.chart("canary_drift") is None:
-        drawn.charts += alarms.drift_chart(source)
+        drawn.charts += canaries.drift_chart(source)
     return {
         "name": source.name,
         "path": str(source.path),
@@ -175,12 +176,12 @@ def _has_price(source: Source, table: Table, run: int) -> bool:
     )
 
 
-def _differences(table: Table, runs: int) -> list[dict[str, heldout.Interval]]:
+def _differences(table: Table, runs: int) -> list[dict[str, Interval]]:
     """Of each run less the first one: held-out scores on the prompts that both have."""
     first = heldout.last_scores(table, 0)
     found = []
     for run in range(1, runs):
         last = heldout.last_scores(table, run)
-        each = {name: heldout.interval(heldout.differences(first, last, name)) for name in first}
+        each = {name: mean_and_interval(heldout.differences(first, last, name)) for name in first}
         found.append({name: value for name, value in each.items() if value is not None})
     return found

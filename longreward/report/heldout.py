@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from longreward.report.sources import Source
-from longreward.report.table import AFTER, BEFORE, HELDOUT, Column, Table
-
-_Z95 = 1.96
-Interval = tuple[float, float | None, float | None, int]
-"""A mean, the ends of its 95% interval (None for a single value), and how many values it is of."""
+from longreward.evaluation.intervals import mean_and_interval
+from longreward.report.reading.sources import Source
+from longreward.report.reading.table import AFTER, BEFORE, HELDOUT, Column, Table
 
 ByPrompt = dict[str, dict[int, float]]
 """Dimension (`total` first) -> prompt -> mean of its answers that have a score."""
-
-
-def interval(values: Sequence[float]) -> Interval | None:
-    """Of the mean of these values, one for each prompt, by the normal approximation. None where there are none."""
-    if not values:
-        return None
-    mean, n = statistics.fmean(values), len(values)
-    if n == 1:
-        return mean, None, None, n
-    half = _Z95 * statistics.stdev(values) / math.sqrt(n)
-    return mean, mean - half, mean + half, n
 
 
 def by_prompt(table: Table, rows: Column) -> ByPrompt:
@@ -81,7 +64,7 @@ def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
     change = {}
     if first in scores and last in scores:
         for name in scores[first]:
-            found = interval(differences(scores[first], scores[last], name))
+            found = mean_and_interval(differences(scores[first], scores[last], name))
             if found is not None:
                 change[name] = found
     return {"columns": columns, "change": change}
@@ -96,7 +79,7 @@ def _names(source: Source) -> tuple[str, str]:
 
 
 def _column(name: str, scores: ByPrompt, *, answers: int, void: int) -> dict[str, Any]:
-    means = {dimension: interval(list(values.values())) for dimension, values in scores.items()}
+    means = {dimension: mean_and_interval(list(values.values())) for dimension, values in scores.items()}
     return {"name": name, "answers": answers, "void": void, "means": means}
 
 

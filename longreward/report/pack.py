@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 
 from longreward.report import suspicious
-from longreward.report.gather import Gathered, Question
-from longreward.report.stored import StoredCall, StoredDimension, StoredEvidence
-from longreward.report.table import Column
+from longreward.report.reading.gather import Gathered, Question
+from longreward.report.reading.stored import StoredCall, StoredDimension, StoredEvidence
+from longreward.report.reading.table import Column
 
 MOST_BYTES = 95_000_000
 """Of the texts in a report, if shortening what the judge said can help it: beyond 100 MB pages get unwieldy."""

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from longreward.report.sources import Source
-from longreward.report.table import AFTER, BEFORE, DURING, HELDOUT, SCORED, TRAINING, Column, Table
+from longreward.report.reading.sources import Source
+from longreward.report.reading.table import AFTER, BEFORE, DURING, HELDOUT, SCORED, TRAINING, Column, Table
 
 
 def place_all(table: Table, sources: Sequence[Source], ends: Sequence[Sequence[tuple[float, int]]]) -> None:

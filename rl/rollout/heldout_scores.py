@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from longreward import jsonlines
-from longreward.report.heldout import interval
+from longreward.evaluation.intervals import mean_and_interval
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
 from rl.data.prompts import Label
@@ -56,7 +56,7 @@ def gain(before: Scores, after: Scores, dimension: str = "total") -> dict[str, A
     """After - before over the prompts scored in both: mean and 95% interval (normal approximation)."""
     ids = before.prompts.keys() & after.prompts.keys()
     differences = [after.prompts[i][dimension] - before.prompts[i][dimension] for i in sorted(ids)]
-    mean, low, high, n = interval(differences) or (None, None, None, 0)
+    mean, low, high, n = mean_and_interval(differences) or (None, None, None, 0)
     if mean is None or low is None or high is None:
         return {"n": n, "total": None, "interval": None}
     return {"n": n, "total": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}

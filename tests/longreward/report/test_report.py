@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from longreward import cli
 from longreward.report import html, pack
-from longreward.report.gather import gather
-from longreward.report.sources import opened
+from longreward.report.reading.gather import gather
+from longreward.report.reading.sources import opened
 
 DOCUMENT = "Mara sold copper to Otto in Lisbon. Lena bought apples from Karl in Rome."
 GRPO = {

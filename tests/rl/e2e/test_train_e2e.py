@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from longreward.report import heldout
-from longreward.report.gather import gather
-from longreward.report.sources import opened
+from longreward.report.reading.gather import gather
+from longreward.report.reading.sources import opened
 from longreward.report.steps import place_all
 
 pytestmark = pytest.mark.e2e

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 from longreward import store
 from longreward.errors import InputError
-from longreward.report.sources import Source
-from longreward.report.stored import StoredAnswer
-from longreward.report.table import Table, TableBuilder
+from longreward.report.reading.sources import Source
+from longreward.report.reading.stored import StoredAnswer
+from longreward.report.reading.table import Table, TableBuilder
 from longreward.schema import Sample
 
 Place = tuple[int, int]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward.report.stored import StoredAnswer, StoredCall
+from longreward.report.reading.stored import StoredAnswer, StoredCall
 from longreward.schema import OK
 
 PARTS = ("training", "held-out before", "held-out during", "held-out after", "held-out", "scored")

@@ -15,7 +15,7 @@ import yaml
 
 from longreward import store
 from longreward.errors import InputError
-from longreward.report.stored import StoredAnswer
+from longreward.report.reading.stored import StoredAnswer
 
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
 """One of these makes a directory a run directory."""

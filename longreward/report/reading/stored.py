@@ -10,16 +10,16 @@ import msgspec
 from longreward import store
 from longreward.schema import OK
 
-Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-Score = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+_Score = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 
 class StoredUsage(msgspec.Struct, gc=False, frozen=True):
-    prompt_tokens: Count = 0
-    cached_tokens: Count = 0
-    completion_tokens: Count = 0
-    cost: Amount = 0.0
+    prompt_tokens: _Count = 0
+    cached_tokens: _Count = 0
+    completion_tokens: _Count = 0
+    cost: _Amount = 0.0
 
 
 class StoredCall(msgspec.Struct, gc=False, frozen=True):
@@ -30,8 +30,8 @@ class StoredCall(msgspec.Struct, gc=False, frozen=True):
     source: str = "judge"
     text: str = ""
     detail: str = ""
-    attempts: Count = 0
-    seconds: Amount = 0.0
+    attempts: _Count = 0
+    seconds: _Amount = 0.0
     shrunk: bool = False
     usage: StoredUsage = StoredUsage()
 
@@ -39,8 +39,8 @@ class StoredCall(msgspec.Struct, gc=False, frozen=True):
 class StoredEvidence(msgspec.Struct, gc=False, frozen=True):
     """Where evidence begins and ends in the document, in characters, and its text."""
 
-    start: Count
-    end: Count
+    start: _Count
+    end: _Count
     text: str
 
 
@@ -48,13 +48,13 @@ class StoredStatement(msgspec.Struct, gc=False):
     """See schema.Statement. `support` is 1, 0.5 or 0; None where void."""
 
     text: str
-    support: Score | None = None
+    support: _Score | None = None
     evidence: list[StoredEvidence] = []
     call: StoredCall = StoredCall()
 
 
 class StoredDimension(msgspec.Struct, gc=False):
-    score: Score | None = None
+    score: _Score | None = None
     status: str = OK
     detail: str = ""
     calls: list[StoredCall] = []
@@ -68,13 +68,13 @@ class StoredAnswer(store.Fields, kw_only=True):
     split: str = ""
     rollout: str = ""
     key: str = ""
-    time: Amount = 0.0
-    seconds: Amount = 0.0
-    tokens: Count | None = None
+    time: _Amount = 0.0
+    seconds: _Amount = 0.0
+    tokens: _Count | None = None
     truncated: bool | None = None
     query: str = ""
     answer: str = ""
-    total: Score | None
+    total: _Score | None
     dimensions: dict[str, StoredDimension]
 
     @property

@@ -1,0 +1,105 @@
+"""Curves of a run from its trainer's TensorBoard files."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longreward.report.curves import (
+    KNOWN,
+    LONGREWARD,
+    Chart,
+    Charts,
+    Curve,
+    in_order,
+    latency_chart,
+    reward_chart,
+    thinned,
+    void_chart,
+)
+from longreward.report.reading.sources import Source
+
+_USED = {f"{LONGREWARD}{name}" for name in ("judge_p50_s", "judge_p95_s")}
+
+
+Scalars = dict[str, tuple[list[float], list[float], list[float]]]
+"""By tag: steps, values, and the times they were written."""
+
+
+def from_events(source: Source) -> Charts:
+    """The curves of a run's TensorBoard files; none where there are no files or the package to read them is missing,
+    which `note` then says."""
+    folders = sorted({path.parent for path in (source.path / "tensorboard").glob("*/events*")}) if source.is_run else []
+    if not folders:
+        return Charts()
+    if importlib.util.find_spec("tensorboard") is None:
+        return Charts(note="The package tensorboard is not installed: KL and other figures of the trainer are missing.")
+    scalars: Scalars = {}
+    for folder in folders:
+        for tag, found in _scalars(folder).items():
+            scalars.setdefault(tag, found)
+    steps = {
+        step: at
+        for tag, (xs, _, times) in scalars.items()
+        if tag.startswith("train/")
+        for step, at in zip(xs, times, strict=True)
+    }
+    ends = sorted((at, int(step)) for step, at in steps.items())
+    return Charts(list(_of_scalars(scalars)), ends=ends)
+
+
+def _scalars(folder: Path) -> Scalars:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 1, "images": 1, "histograms": 1})
+    try:
+        events.Reload()
+    except Exception:  # a damaged file: whatever its reader trips over
+        return {}
+    found: Scalars = {}
+    for tag in events.Tags()["scalars"]:
+        points = {event.step: event for event in events.Scalars(tag)}  # what a resumed run did again counts
+        ordered = [points[step] for step in sorted(points)]
+        found[tag] = [float(e.step) for e in ordered], [e.value for e in ordered], [e.wall_time for e in ordered]
+    return found
+
+
+def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
+    used = {tag for *_, tag in KNOWN} | _USED
+    spread = [tag.removesuffix("_spread") for tag in scalars if tag.startswith(LONGREWARD) and tag.endswith("_spread")]
+    names = [tag.removeprefix(LONGREWARD) for tag in spread if tag in scalars]
+    for name in in_order(names):
+        tag = LONGREWARD + name
+        used |= {tag, f"{tag}_spread"}
+        yield reward_chart(name, [_line("mean", scalars[tag], scalars[f"{tag}_spread"])])
+    for identity, title, unit, part, tag in KNOWN:
+        if tag in scalars:
+            yield Chart(identity, title, unit, part, [_line(title, scalars[tag])])
+    latency = [(name, f"{LONGREWARD}judge_{key}_s") for name, key in (("median", "p50"), ("95th percentile", "p95"))]
+    if all(tag in scalars for _, tag in latency):
+        yield latency_chart([_line(name, scalars[tag]) for name, tag in latency])
+    void = {tag for tag in scalars if tag == f"{LONGREWARD}void" or tag.startswith(f"{LONGREWARD}void_")}
+    if void:
+        used |= void
+        lines = [_line(_reason(tag), scalars[tag]) for tag in sorted(void)]
+        yield void_chart([line for line in lines if line.name == "all" or any(line.y)])
+    for tag in sorted(scalars.keys() - used):
+        yield Chart(tag, tag.removeprefix("train/"), "", "more", [_line(tag, scalars[tag])])
+
+
+def _reason(tag: str) -> str:
+    return tag.removeprefix(f"{LONGREWARD}void").removeprefix("_") or "all"
+
+
+def _line(name: str, points: tuple[list[float], list[float], list[float]], spread: Any = None) -> Curve:
+    x, y = np.array(points[0]), np.array(points[1], float)
+    around = None
+    if spread is not None and len(spread[1]) == len(y):
+        around = np.array(spread[1], float)
+    return thinned(name, x, y, around)
