@@ -6,21 +6,18 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longreward.config import RewardConfig, validate
 from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
-from longreward.judge import Judge, make_judge
+from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.requests import RateHelpfulness
 from longreward.pacing import Priority, pacer
 from longreward.schema import OK, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
-
-if TYPE_CHECKING:
-    from longreward.judge.engine.endpoints import Endpoints
 
 _DOCUMENTS_KEPT = 256  # prepared documents; a rollout batch's worth, so that no group prepares its document twice
 
@@ -109,10 +106,9 @@ class LongReward:
         verdict = await self._judge.ask(RateHelpfulness("en", f"What is {time.time_ns()} plus 1?", "I do not know."))
         return verdict.call
 
-    @property
-    def endpoints(self) -> Endpoints | None:
-        """The judge's endpoints, for whoever divides limits among processes; None for the offline judge."""
-        return self._judge.endpoints
+    def status(self) -> JudgeStatus:
+        """How the judge is doing: whether it is down, paused, or has spent all it may."""
+        return self._judge.status()
 
     def stats(self) -> dict[str, float]:
         """The judge's counts and gauges so far, see `Judge.stats`."""

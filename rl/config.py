@@ -80,7 +80,8 @@ class RewardSection(RewardConfig):
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of a reward function that a package brings."""
     workers: int = Field(1, ge=1)
-    """Judge workers: Ray actors that hold the reward and its judge connections."""
+    """Ray actors that hold the reward. One where the reward asks a judge: it makes some 1000 calls a second and keeps
+    to the judge's limits by itself. More are for rewards that compute by themselves, such as reward models on GPUs."""
     tokenizer: Literal["policy", "words"] = "policy"
     """What chunk sizes are counted in: the policy's tokens, or words for a tokenizer without character offsets."""
     answer_timeout_s: float = Field(600, gt=0)
@@ -97,6 +98,15 @@ class RewardSection(RewardConfig):
     cap is raised with rl/spend.py."""
     shuffle: bool = False
     """Control experiment: give each answer the reward of a sibling drawn at random, so that nothing can be learned."""
+
+    @model_validator(mode="after")
+    def _one_worker_asks_the_judge(self) -> RewardSection:
+        if self.asks_judge and self.workers > 1:
+            raise ValueError(
+                f"workers={self.workers}: a reward that asks a judge has one worker, which makes some 1000 calls a "
+                "second; leave reward.workers out"
+            )
+        return self
 
     @property
     def parts(self) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from longreward import jsonlines
 from longreward.errors import InputError, LongRewardError
-from rl.rollout.judge_limits import CAP, SPENT
+from rl.rollout.spend_ledger import CAP, SPENT
 
 _NAMES = {"max_cost": "cost", "max_tokens": "tokens"}
 

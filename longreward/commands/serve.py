@@ -1,9 +1,8 @@
-"""`longreward serve`: the reward over HTTP, for OpenRLHF's remote reward and whoever speaks its protocol."""
+"""`longreward serve`: the reward over HTTP, for OpenRLHF's remote reward and other clients of its protocol."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import sys
 
@@ -27,8 +26,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_judge(command)
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
     command.add_argument("--port", type=_port, default=8400, metavar="N", help="default 8400; 0: any that is free")
-    workers = "processes (default 1, which is enough for some 1000 judge calls a second)"
-    command.add_argument("--workers", type=positive, default=1, metavar="N", help=workers)
+    command.add_argument("--workers", type=positive, default=1, help=argparse.SUPPRESS)  # once the number of processes
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
@@ -42,31 +40,31 @@ def _port(text: str) -> int:
 
 
 def serve(config: ServerConfig, host: str, port: int, workers: int) -> int:
-    """Serve until SIGTERM or Ctrl-C. Returns 0, or 1 where answers were lost.
+    """Serve until SIGTERM or Ctrl-C. Returns 0.
 
-    ConfigError where a package or the token is missing, or the address is not to be had.
+    ConfigError where a package or the token is missing, the address cannot be used, or `workers` is not 1.
     """
+    if workers != 1:
+        raise ConfigError(
+            f"--workers {workers}: the server is one process, which makes some 1000 judge calls a second; leave "
+            "--workers out"
+        )
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the server needs {', '.join(missing)}; pip install 'longreward[serve]'")
+    from longreward.server import process
     from longreward.server.auth import token_for
     from longreward.server.openrlhf_protocol import SpecialTokens
-    from longreward.server.supervisor import Supervisor, listen
     from longreward.tokenizer import token_spans
 
     token = token_for(host, config.serve.token_env)
     # A wrong folder is told before anything starts.
     SpecialTokens(config.serve.tokenizer)
     token_spans(config.serve.tokenizer, "serve.tokenizer")
-    listening = listen(host, port)
+    listening = process.listen(host, port)
     if config.judge.kind == "offline":
         print(offline.NOTICE, file=sys.stderr)
     address, actual_port = listening.getsockname()[:2]
     url = f"http://[{address}]:{actual_port}" if ":" in address else f"http://{address}:{actual_port}"
     asks = "asks for the token" if token else "asks for no token"
-    print(f"longreward: serving on {url}/get_reward, {workers} worker(s), {asks}", flush=True)
-
-    async def run() -> int:
-        return await Supervisor(config, listening, workers).run()
-
-    return asyncio.run(run())
+    return process.run(config, listening, token, f"longreward: serving on {url}/get_reward, {asks}")

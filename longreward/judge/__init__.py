@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from longreward.config import JudgeConfig
-from longreward.judge.base import Judge, Verdict
+from longreward.judge.base import Judge, JudgeStatus, Verdict
 
 
 def make_judge(config: JudgeConfig, cache: Path | None = None) -> Judge:
-    """The judge that `config.kind` names, its verdicts kept in the file `cache`; rules need none.
+    """The judge that `config.kind` names, its verdicts kept in the file `cache`; the offline judge needs none.
 
     The `openai` package is imported only when it is used.
     """
@@ -17,7 +17,7 @@ def make_judge(config: JudgeConfig, cache: Path | None = None) -> Judge:
         return OfflineJudge()
     from longreward.judge.engine.openai_judge import OpenAIJudge
 
-    return OpenAIJudge(config, cache)
+    return OpenAIJudge.of(config, cache)
 
 
-__all__ = ["Judge", "Verdict", "make_judge"]
+__all__ = ["Judge", "JudgeStatus", "Verdict", "make_judge"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from longreward.judge.requests import JudgeRequest
 from longreward.schema import OK, JudgeCall
-
-if TYPE_CHECKING:
-    from longreward.judge.engine.endpoints import Endpoints
 
 T = TypeVar("T")
 
@@ -26,10 +24,23 @@ class Verdict(Generic[T]):
         return self.call.status == OK
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeStatus:
+    """How a judge is doing. The defaults are those of a judge that always answers."""
+
+    given_up: str | None = None
+    """Why no call can succeed any more: every endpoint refuses us, or none has come back in time."""
+    spent: bool = False
+    """The spend cap is reached: calls fail, or wait where the judge is paused."""
+    paused: bool = False
+    """The spend cap is reached and calls wait for a higher one."""
+    stood_still_s: float = math.inf
+    """Seconds since the calls' clocks last stood still (a pause, an outage); 0 while they do, infinity if never."""
+
+
 class Judge(Protocol):
-    @property
-    def endpoints(self) -> Endpoints | None:
-        """Where requests go, for whoever divides limits among processes; None for a judge without a network."""
+    def status(self) -> JudgeStatus:
+        """How it is doing now. Call it on the judge's event loop."""
         ...
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, singledispatch
 from typing import Any, TypeVar
 
-from longreward.judge.base import Verdict
+from longreward.judge.base import JudgeStatus, Verdict
 from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.requests import (
     ExtractRelevant,
@@ -47,7 +47,8 @@ _CLOSE = 0.02  # answers whose worth differs by no more are a tie
 class OfflineJudge:
     """Implements `Judge` by rules; every call ends in a verdict and costs nothing."""
 
-    endpoints = None
+    def status(self) -> JudgeStatus:
+        return JudgeStatus()
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         value: Any = _rule(request)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from longreward.config import RewardConfig
-from longreward.judge import Verdict
+from longreward.judge import JudgeStatus, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
 from longreward.reward import LongReward
 from longreward.schema import JudgeCall, Sample, Usage
@@ -41,6 +41,9 @@ class CountingJudge:
             completion_tokens=round(min(request.typical_tokens(), self._max_tokens)),
         )
         return Verdict(request.typical_value(), JudgeCall(kind=request.kind, attempts=1, usage=usage))
+
+    def status(self) -> JudgeStatus:
+        return JudgeStatus()
 
     def stats(self) -> dict[str, float]:
         return {}

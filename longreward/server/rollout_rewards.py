@@ -16,7 +16,7 @@ from longreward.voids import Scores
 _log = logging.getLogger("longreward")
 
 Settle = Callable[[str, Scores | None, float], Awaitable[Scores]]
-"""`Siblings.settle`, here or in another process."""
+"""`Siblings.settle`, or a function that calls it."""
 
 
 class RolloutRewards:

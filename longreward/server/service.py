@@ -1,4 +1,4 @@
-"""One process's requests: what is accepted, what is refused, and whether it is ready for more."""
+"""The server's requests: what is accepted, what is refused, and whether it is ready for more."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from starlette.requests import Request
 
 from longreward.errors import InputError
+from longreward.schema import OK
 from longreward.server import metrics
 from longreward.server.config import ServeConfig
 from longreward.server.openrlhf_protocol import RewardReply, SpecialTokens, items_of, read_request
@@ -20,7 +21,7 @@ _log = logging.getLogger("longreward")
 
 _PROBE_EVERY_S = 2.0
 _PATIENCE_S = 10.0
-"""A request that comes before the judge has answered waits for it so long: other workers may be ready already."""
+"""A request that comes before the judge has answered waits so long for it."""
 
 
 class Service:
@@ -40,11 +41,8 @@ class Service:
         self._idle.set()
 
     async def become_ready(self) -> None:
-        """Ask the judge until it answers once. The offline judge needs no asking."""
-        while self._rollouts.reward.endpoints is not None:
-            call = await self._rollouts.reward.probe()
-            if call.status == "ok":
-                break
+        """Ask the judge until it answers once."""
+        while (call := await self._rollouts.reward.probe()).status != OK:
             self._not_ready = f"the judge does not answer: {call.status}: {call.detail}"
             _log.warning("%s; asked again", self._not_ready)
             await asyncio.sleep(_PROBE_EVERY_S)
@@ -61,12 +59,11 @@ class Service:
         """Why no request should be sent here now; None: it should."""
         if self._draining:
             return "shutting down"
-        endpoints = self._rollouts.reward.endpoints
-        if self._not_ready is None and endpoints is not None:
-            if endpoints.spend.reached:
-                return "judge.spend is used up"
-            if endpoints.given_up is not None:
-                return f"the judge does not answer: {endpoints.given_up}"
+        status = self._rollouts.reward.status()
+        if self._not_ready is None and status.spent:
+            return "judge.spend is used up"
+        if self._not_ready is None and status.given_up is not None:
+            return f"the judge does not answer: {status.given_up}"
         return self._not_ready
 
     async def reply(self, request: Request) -> RewardReply:

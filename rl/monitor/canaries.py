@@ -6,14 +6,10 @@ meaning in the middle of a run, and no curve tells that from a policy that learn
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import os
 import threading
 import time
-import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,18 +18,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from longreward import jsonlines
-from longreward.config import CacheConfig
 from longreward.errors import InputError
 from longreward.schema import Sample
-from rl.config import RewardSection, RunConfig, WatchSection
+from rl.config import RunConfig, WatchSection
 from rl.data.prompt_files import references_of
 from rl.data.prompts import Label, TrainingSample
 
 FILE = "canaries.jsonl"
 """In the run directory: every round, and so the reference of the first."""
-_AT_ONCE = 64
 _LOOK_S = 0.5
-_LAST_WORDS_S = 2.0
 _GRACE_S = 15.0  # for Ray to bring the result of a round whose own deadline has passed
 _ENOUGH = 0.5  # an alarm needs so many of the canaries: a judge that fails at the others has not drifted
 
@@ -239,132 +232,30 @@ def _kept(canary: Canary, found: Scores | None) -> dict[str, Any] | None:
     return None if found is None else {"key": canary.key, **found}
 
 
-class CanaryScorer:
-    """The Ray actor that scores the canaries, with a reward function made anew each time: it must remember nothing."""
-
-    def __init__(
-        self,
-        config: RewardSection,
-        samples: Sequence[Sample],
-        tokenizer: str | None,
-        secrets: dict[str, str],
-    ) -> None:
-        from rl.rollout import judge_workers
-
-        # Keys come as arguments: a runtime environment's variables would stand in Ray's logs and its dashboard.
-        os.environ.update(secrets)
-        self._config = config.model_copy(update={"cache": CacheConfig(path=None)})
-        self._samples = samples
-        self._token_spans = judge_workers.token_spans(tokenizer)
-
-    async def ready(self) -> None:
-        """Answers once it is up."""
-
-    async def score(self, limits: Any | None, deadline_s: float) -> list[Scores | None] | None:
-        """The scores of each, None for a void one; None for all where that takes longer than `deadline_s`. `limits` is
-        the run's JudgeLimits actor."""
-        from rl.reward_functions import registry
-        from rl.rollout import judge_limits
-
-        reward = registry.make(self._config, self._token_spans)
-        # Shares and counts are kept by name, and this process begins to count anew.
-        name, endpoints = f"canaries-{uuid.uuid4().hex[:8]}", reward.endpoints
-        following: asyncio.Task[None] | None = None
-        try:
-            if endpoints is not None and limits is not None:
-                endpoints.share()
-                following = asyncio.create_task(judge_limits.follow(limits, name, endpoints))
-            async with asyncio.timeout(deadline_s):
-                places = asyncio.Semaphore(_AT_ONCE)
-                return await asyncio.gather(*(self._score(reward, sample, places) for sample in self._samples))
-        except TimeoutError:
-            return None
-        finally:
-            if following is not None:
-                following.cancel()
-            await reward.aclose()
-            if limits is not None and endpoints is not None:
-                # What was spent since the last exchange.
-                with suppress(Exception):
-                    await limits.exchange.remote(name, endpoints.report())
-
-    async def _score(self, reward: Any, sample: Sample, places: asyncio.Semaphore) -> Scores | None:
-        async with places:
-            try:
-                scored = await reward.score(sample)
-            except Exception as error:
-                print(f"longreward: canary {sample.id}: {type(error).__name__}: {error}", flush=True)
-                return None
-        if scored.total is None:
-            print(f"longreward: canary {sample.id} has no reward: {scored.void_reasons}", flush=True)
-        scores: Scores | None = scored.scores
-        return scores
-
-
 class Canaries:
     """A run's canaries, from the driver's side. For one thread, but for `summary`."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        canaries: Sequence[Canary],
-        tokenizer: str | None,
-        limits: Any | None,
-        ended: threading.Event,
-    ) -> None:
-        """`limits` is the actor that divides the judge's limits. A round is broken off when `ended` is set."""
-        self._config, self._canaries, self._tokenizer = config, canaries, tokenizer
-        self._limits, self._ended = limits, ended
-        self._actor: Any = None
+    def __init__(self, config: RunConfig, canaries: Sequence[Canary], worker: Any, ended: threading.Event) -> None:
+        """`worker` is the judge worker that scores them. A round is broken off when `ended` is set."""
+        self._config, self._worker, self._ended = config, worker, ended
+        self._samples = [canary.sample for canary in canaries]
         self._history = History(config.directory / FILE, canaries, config.watch)
 
     def score(self, step: int) -> tuple[Round, str | None] | None:
         """Score them all and write it down, see `History.add`; None where it took too long or was broken off."""
         import ray
 
-        actor = self._actor = self._actor or self._start()
         limit_s = self._config.reward.answer_timeout_s
-        # Where Ray has no place for the actor, or has to start it again.
-        if not self._wait(actor.ready.remote(), self._config.run.deadline_start_s):
-            return None
-        call = actor.score.remote(self._limits, limit_s)
-        if not self._wait(call, limit_s + _GRACE_S):
-            # Its judge calls need not be paid for; what they have cost so far it still tells the limits.
-            ray.cancel(call)
-            ray.wait([call], timeout=_LAST_WORDS_S)
-            return None
-        scores = ray.get(call)
-        return None if scores is None else self._history.add(step, scores)
+        call = self._worker.score_afresh.remote(self._samples, limit_s)
+        deadline = time.monotonic() + limit_s + _GRACE_S
+        while not self._ended.is_set() and time.monotonic() < deadline:
+            done, _ = ray.wait([call], timeout=_LOOK_S)
+            if done:
+                scores = ray.get(call)
+                return None if scores is None else self._history.add(step, scores)
+        ray.cancel(call)  # its judge calls need not be paid for
+        return None
 
     def summary(self) -> dict[str, Any]:
         """For summary.json; empty before the first round."""
         return self._history.summary()
-
-    def close(self) -> None:
-        """End the actor."""
-        import ray
-
-        if self._actor is not None:
-            ray.kill(self._actor)
-
-    def _start(self) -> Any:
-        import ray
-
-        from rl.rollout import judge_workers
-
-        keys = judge_workers.secrets(self._config.reward)
-        # No CPU is reserved, as for the judge workers: it could keep the trainer from being placed.
-        actor = ray.remote(num_cpus=0, max_restarts=-1)(CanaryScorer)
-        samples = [canary.sample for canary in self._canaries]
-        return actor.remote(self._config.reward, samples, self._tokenizer, keys)
-
-    def _wait(self, call: Any, seconds: float) -> bool:
-        """Whether the call is done within so many seconds, and before `ended` is set."""
-        import ray
-
-        deadline = time.monotonic() + seconds
-        while not self._ended.is_set() and time.monotonic() < deadline:
-            done, _ = ray.wait([call], timeout=_LOOK_S)
-            if done:
-                return True
-        return False

@@ -115,9 +115,9 @@ class Progress:
             self._before = now
 
     def _tell_of_a_pause(self) -> None:
-        if self._workers.limits is None:
+        state = self._workers.spend()
+        if state is None:
             return
-        state = ray.get(self._workers.limits.state.remote(), timeout=30)
         if state["paused"] and not self._paused:
             used = f"{state['used']['cost']:,.2f} in money, {state['used']['tokens']:,} tokens"
             self._console.print(

@@ -79,9 +79,8 @@ class Watch:
 
     def _open_canaries(self, path: Path) -> None:
         config = self._config
-        tokenizer = self._flags.policy if config.reward.tokenizer == "policy" else None
-        limits, found = self._session.workers.limits, canaries.load(path, config.reward.reference_field)
-        self._canaries = canaries.Canaries(config, found, tokenizer, limits, self._ended)
+        found = canaries.load(path, config.reward.reference_field)
+        self._canaries = canaries.Canaries(config, found, self._session.workers.actors[0], self._ended)
 
     def _open_board(self, kind: type[TensorBoard] | type[Wandb]) -> None:
         self._boards.append(kind(self._config, self._session.first_step))
@@ -95,8 +94,6 @@ class Watch:
                 self._attempt("samples", self._show_samples)
             if self._is_due(self._scored, self._config.watch.canaries_every):
                 self._attempt("canaries", self._score_canaries)
-        if self._canaries is not None:
-            self._attempt("canaries", self._canaries.close)
         for board in self._boards:
             self._attempt(board.name, board.close)
 

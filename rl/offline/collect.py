@@ -28,7 +28,7 @@ from rl.offline import published_files
 from rl.reward_functions import registry
 from rl.rollout.engines import Engines, in_flight
 from rl.rollout.group_barrier import VoidWatch
-from rl.rollout.judge_workers import Scored
+from rl.rollout.judge_worker import Scored
 from rl.rollout.reward_client import scores_of, void_reason
 from rl.run.session import Session
 

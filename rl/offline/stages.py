@@ -109,7 +109,7 @@ def end_reward_models(run: Session, config: DpoConfig) -> None:
     if config.reward.gpus and run.workers.actors:
         run.say("the judge workers end for now: training takes their GPUs")
         run.workers.kill()
-        run.workers = judge_workers.Workers([], None, run_id=run.workers.run_id)
+        run.workers = judge_workers.Workers([], run_id=run.workers.run_id)
 
 
 def start_reward_models(run: Session, config: DpoConfig) -> None:

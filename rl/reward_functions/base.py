@@ -7,16 +7,13 @@ import numbers
 import time
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator
 
 from longreward.errors import JudgeError, Reason
 from longreward.schema import DimensionScore, Reward
 from rl.data.prompts import TrainingSample
-
-if TYPE_CHECKING:
-    from longreward.judge.engine.endpoints import Endpoints
 
 
 def _ordered(scale: tuple[float, float]) -> tuple[float, float]:
@@ -31,11 +28,6 @@ Scale = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 class RewardFunction(Protocol):
     """What a judge worker needs of a reward. `LongReward` is one."""
-
-    @property
-    def endpoints(self) -> Endpoints | None:
-        """Where it sends judge calls, so that the workers can share limits; None where it sends none."""
-        ...
 
     def prepare(self, context: str, query: str) -> None:
         """Begin the work that all answers about this document share. Must return at once."""
@@ -61,10 +53,6 @@ class RewardWithoutJudge:
     def __init__(self, name: str) -> None:
         self.name = name
         self._told: set[str] = set()
-
-    @property
-    def endpoints(self) -> Endpoints | None:
-        return None
 
     def prepare(self, context: str, query: str) -> None:
         """Nothing is shared between the answers about a document."""

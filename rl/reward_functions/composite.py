@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -13,9 +13,6 @@ from longreward.config import Section
 from longreward.schema import DimensionScore, Reward
 from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardFunction
-
-if TYPE_CHECKING:
-    from longreward.judge.engine.endpoints import Endpoints
 
 
 class PartSection(Section):
@@ -46,11 +43,6 @@ class Composite:
 
     def __init__(self, functions: Mapping[str, RewardFunction], section: CompositeSection) -> None:
         self._functions, self._parts = dict(functions), section.parts
-
-    @property
-    def endpoints(self) -> Endpoints | None:
-        found = [part.endpoints for part in self._functions.values() if part.endpoints is not None]
-        return found[0] if found else None  # only longreward has any
 
     def prepare(self, context: str, query: str) -> None:
         for function in self._functions.values():

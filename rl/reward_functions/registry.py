@@ -13,6 +13,7 @@ from typing import Any
 
 from longreward import LongReward
 from longreward.errors import ConfigError, Reason
+from longreward.judge import Judge
 from longreward.text.chunking import TokenSpans
 from rl.config import RewardSection
 from rl.reward_functions import python
@@ -50,12 +51,15 @@ def check(config: RewardSection) -> None:
         raise ConfigError(f"reward.remote.token_env names {token}, which is not set; export it, or leave token_env out")
 
 
-def make(config: RewardSection, token_spans: TokenSpans) -> RewardFunction:
-    """The reward function that `config.name` names. ConfigError as from `check`, or where it cannot be loaded."""
+def make(config: RewardSection, token_spans: TokenSpans, judge: Judge | None = None) -> RewardFunction:
+    """The reward function that `config.name` names. ConfigError as from `check`, or where it cannot be loaded.
+
+    `judge` is who longreward asks; None: a judge of its own, made by `config.judge`.
+    """
     check(config)
     if config.name == "composite":
-        return Composite({name: _make(name, config, token_spans) for name in config.parts}, config.composite)
-    return _make(config.name, config, token_spans)
+        return Composite({name: _make(name, config, token_spans, judge) for name in config.parts}, config.composite)
+    return _make(config.name, config, token_spans, judge)
 
 
 def dimensions(config: RewardSection) -> list[str]:
@@ -76,10 +80,10 @@ def dimensions(config: RewardSection) -> list[str]:
     return names
 
 
-def _make(name: str, config: RewardSection, token_spans: TokenSpans) -> RewardFunction:
+def _make(name: str, config: RewardSection, token_spans: TokenSpans, judge: Judge | None) -> RewardFunction:
     match name:
         case "longreward":
-            return LongReward(config, token_spans=token_spans)
+            return LongReward(config, judge, token_spans)
         case "reference":
             return ReferenceReward(config.reference)
         case "remote":

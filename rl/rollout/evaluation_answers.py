@@ -14,7 +14,7 @@ from rl.config import RunConfig
 from rl.data.prompt_files import Report, renderer
 from rl.data.prompts import Label
 from rl.rollout.engines import ANSWERS_AT_ONCE, Engines, in_flight
-from rl.rollout.judge_workers import own_cache
+from rl.rollout.judge_worker import own_cache
 
 
 @asynccontextmanager

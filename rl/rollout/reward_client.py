@@ -20,7 +20,7 @@ from rl.data.prompts import Label, rollout_id
 from rl.reward_functions import registry
 from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
-from rl.rollout.judge_workers import Scored
+from rl.rollout.judge_worker import Scored
 from rl.trainer.masking import LEFT_OUT
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"

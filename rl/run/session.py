@@ -36,7 +36,7 @@ class Session:
     """`time.monotonic()` when the run began."""
     trains: bool = True
     """Whether OpenRLHF's online loop is what it is open for."""
-    workers: judge_workers.Workers = field(default_factory=lambda: judge_workers.Workers([], None))
+    workers: judge_workers.Workers = field(default_factory=lambda: judge_workers.Workers([]))
     reports: dict[str, prompt_files.Report] = field(default_factory=dict)
     """What became of the prompts, by split: `train`, and `heldout` if there is one."""
     first_step: int = 0

@@ -115,10 +115,9 @@ class Watchdog:
             return list(self._workers.last_stats.values())
 
     def _waits_for_money(self) -> bool:
-        if self._workers.limits is None:
-            return False
         try:
-            return bool(ray.get(self._workers.limits.state.remote(), timeout=30)["paused"])
+            spent = self._workers.spend()
+            return spent is not None and bool(spent["paused"])
         except ray.exceptions.RayError:
             return False
 

@@ -53,11 +53,6 @@ class Server:
         """Ask for the rewards of rows with context, query and answer."""
         return self.request("POST", path, json.dumps(payload(rows)), **{"Content-Type": "application/json"})
 
-    def children(self) -> list[int]:
-        """The worker processes."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in path.read_text().split()]
-
     def metrics(self) -> dict[str, float]:
         lines = [line for line in self.request("GET", "/metrics")[2].splitlines() if not line.startswith("#")]
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
@@ -116,7 +111,7 @@ def _serving(
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
-    """Starts a server: `with serve(config, "--workers", "2", ENVIRONMENT="...") as server`."""
+    """Starts a server: `with serve(config, ENVIRONMENT="...") as server`."""
     return lambda config, *words, **more: _serving(tmp_path, config, *words, **more)
 
 

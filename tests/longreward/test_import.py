@@ -48,8 +48,8 @@ def test_scoring_offline_uses_no_framework(tmp_path):
 def test_judge_workers_use_no_framework_of_training():
     pytest.importorskip("ray")
     code = (
-        "import sys; from rl.rollout import judge_workers\n"
-        "print(judge_workers.token_spans('rl/toy/policy')('Ada met Bob')[0])\n"
+        "import sys; from rl.rollout import judge_worker, judge_workers\n"
+        "print(judge_worker.token_spans('rl/toy/policy')('Ada met Bob')[0])\n"
         f"print([m for m in {(HEAVY[0], *HEAVY[2:6])} if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).splitlines() == ["(0, 3)", "[]"]
@@ -57,7 +57,7 @@ def test_judge_workers_use_no_framework_of_training():
 
 def test_the_server_uses_no_framework_of_training():
     pytest.importorskip("fastapi")
-    code = f"import sys, longreward.server.worker; print([m for m in {HEAVY[:6]} if m in sys.modules])"
+    code = f"import sys, longreward.server.process; print([m for m in {HEAVY[:6]} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 

@@ -138,13 +138,13 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
 
 @pytest.fixture
 def serve(launcher: Launcher) -> Iterator[Callable[[dict[str, Any]], str]]:
-    """`longreward serve` as a user starts it, two worker processes with these settings: its address."""
+    """`longreward serve` as a user starts it, with these settings: its address."""
     servers: list[subprocess.Popen[str]] = []
 
     def start(settings: dict[str, Any]) -> str:
         path = launcher.directory / "reward.yaml"
         path.write_text(yaml.safe_dump(settings))
-        words = ["-m", "longreward", "serve", "--config", str(path), "--port", "0", "--workers", "2"]
+        words = ["-m", "longreward", "serve", "--config", str(path), "--port", "0"]
         process = launcher.start(sys.executable, *words)
         servers.append(process)
         assert process.stdout is not None

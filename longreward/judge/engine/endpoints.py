@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 from hashlib import blake2b
-from typing import Any
 
-from longreward.config import EndpointConfig
 from longreward.errors import JudgeError, Reason
-from longreward.judge.engine.limits import AdaptiveConcurrency, Health, RateBucket
-from longreward.judge.engine.shares import Limits, Load, Report, Share
+from longreward.judge.base import JudgeStatus
+from longreward.judge.engine.clocks import Standstill
+from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency, Waiter
 from longreward.judge.engine.spend_cap import Amount, Spend
 
 _log = logging.getLogger("longreward.judge")
@@ -24,130 +20,7 @@ _MOST_LOADED = 1.25
 """An endpoint gets at most so many times its fair share of the load (consistent hashing with bounded loads)."""
 _NOT_WORTH_MOVING = 0.25
 """Below this share of its places an endpoint keeps all its documents: nobody waits, and its prefix cache knows them."""
-
-
 _FIRST_PATIENCE_S = 15.0
-
-
-class Urgency(IntEnum):
-    """Who goes first in a queue, and within one urgency by arrival."""
-
-    AGAIN = 0
-    """A call that has been sent before: its time runs."""
-    FIRST = 1
-    """A call for whose reply other calls wait."""
-    NORMAL = 2
-
-
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    """A request in a queue."""
-
-    document: str
-    tokens: float
-    """Expected, prompt and completion."""
-    most: Callable[[], Amount]
-    """It can cost no more, as far as is known now."""
-    avoid: Endpoint | None
-    """The endpoint that has just failed it."""
-    urgency: Urgency
-    permit: asyncio.Future[Permit]
-    endpoint: Endpoint | None = None
-
-
-@dataclass(eq=False, slots=True)
-class Permit:
-    """The right to send one request to `endpoint` now. Give it back with `Endpoints.leave`."""
-
-    endpoint: Endpoint
-    serial: int
-    tokens: float
-    reserved: Amount
-
-
-@dataclass(eq=False)
-class Endpoint:
-    """One endpoint's limits, health and queue."""
-
-    name: str
-    client: Any
-    concurrency: AdaptiveConcurrency
-    requests: RateBucket
-    tokens: RateBucket
-    health: Health = field(default_factory=Health)
-    queues: tuple[deque[_Waiter], ...] = field(default_factory=lambda: tuple(deque() for _ in Urgency))
-    waiting: int = 0  # in the queues, less those who were cancelled
-    timer: asyncio.TimerHandle | None = None
-    announced: bool = False
-    last_served: float = 0.0
-    """When it last gave a good reply, by the event loop's clock."""
-
-    @classmethod
-    def of(cls, config: EndpointConfig, client: Any) -> Endpoint:
-        return cls(
-            config.base_url,
-            client,
-            AdaptiveConcurrency(config.max_in_flight or 1),
-            RateBucket(config.requests_per_minute),
-            RateBucket(config.tokens_per_minute),
-        )
-
-    @property
-    def load(self) -> int:
-        return self.concurrency.in_flight + self.waiting
-
-    def wait(self, tokens: float, now: float) -> float:
-        """Seconds until a request of so many tokens may leave; infinity where something else must happen first."""
-        if not self.concurrency.has_room:
-            return math.inf
-        return max(self.health.wait(now), self.requests.wait(1, now), self.tokens.wait(tokens, now))
-
-    def first(self) -> _Waiter | None:
-        """Who is to leave next."""
-        for queue in self.queues:
-            while queue and queue[0].permit.done():
-                queue.popleft()
-            if queue:
-                return queue[0]
-        return None
-
-    def take_all(self) -> list[_Waiter]:
-        """All who wait, out of the queues."""
-        waiters = [waiter for queue in self.queues for waiter in queue if not waiter.permit.done()]
-        for queue in self.queues:
-            queue.clear()
-        for waiter in waiters:
-            waiter.endpoint = None
-        self.waiting -= len(waiters)  # those just cancelled take themselves off
-        return waiters
-
-
-class Standstill:
-    """Time in which calls' clocks stand still: the run is paused for want of money, or an outage is waited out."""
-
-    def __init__(self) -> None:
-        self._total = 0.0
-        self._since: float | None = None
-        self._ended = -math.inf
-
-    @property
-    def now(self) -> bool:
-        return self._since is not None
-
-    def set(self, still: bool, now: float) -> None:
-        if still and self._since is None:
-            self._since = now
-        elif not still and self._since is not None:
-            self._total += now - self._since
-            self._since, self._ended = None, now
-
-    def seconds(self, now: float) -> float:
-        """All of it until `now`."""
-        return self._total + (now - self._since if self._since is not None else 0.0)
-
-    def within(self, seconds: float, now: float) -> bool:
-        """Whether clocks stand still, or did within the last seconds."""
-        return self.now or now - self._ended < seconds
 
 
 class Endpoints:
@@ -164,10 +37,7 @@ class Endpoints:
     ) -> None:
         self._endpoints = list(endpoints)
         self.spend = spend
-        self.shared = False
-        """Whether somebody else divides the limits, and says when the spend cap is reached."""
-        self.paused = False
-        """Whether the spend cap is reached and requests wait for it to be raised."""
+        spend.on_change = self._spend_changed
         self.standstill = Standstill()
         self._patience_s = patience_s
         self._max_outage_s = max_outage_s
@@ -182,12 +52,15 @@ class Endpoints:
             return self._max_outage_s
         return self._patience_s if any(e.health.worked for e in self) else min(self._patience_s, _FIRST_PATIENCE_S)
 
-    @property
-    def given_up(self) -> JudgeError | None:
-        """Why no call can succeed any more: all endpoints refuse us, or none has come back in time. None: one can."""
-        if self._gave_up or all(e.health.refuses_us for e in self):
-            return self._refusal()
-        return None
+    def status(self) -> JudgeStatus:
+        """How all of them together are doing."""
+        no_hope = self._gave_up or all(e.health.refuses_us for e in self)
+        return JudgeStatus(
+            given_up=str(self._refusal()) if no_hope else None,
+            spent=self.spend.reached,
+            paused=self.spend.paused,
+            stood_still_s=self.standstill.ended_ago(asyncio.get_running_loop().time()),
+        )
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._endpoints)
@@ -205,9 +78,9 @@ class Endpoints:
 
         JudgeError where no endpoint will serve it: all refuse us, none has come back, or the spend cap is reached.
         """
-        if self.spend.reached:
+        if self.spend.refuses:
             raise self._spent()
-        waiter = _Waiter(document, tokens, most, avoid, urgency, asyncio.get_running_loop().create_future())
+        waiter = Waiter(document, tokens, most, avoid, urgency, asyncio.get_running_loop().create_future())
         self._enqueue(waiter, self._choose(waiter))
         try:
             return await waiter.permit
@@ -240,7 +113,7 @@ class Endpoints:
         else:
             if endpoint.health.ended(permit.serial, endpoint.concurrency.last_serial, failure, now):
                 self._health_changed(endpoint)
-            self._announce(endpoint)
+            endpoint.announce()
             self._watch_for_all_down()
         if self.spend.wanted is None:
             self._pump(endpoint)
@@ -259,49 +132,19 @@ class Endpoints:
         )
 
     def pump_all(self) -> None:
-        """Let go whoever may go: limits or the allowance have changed."""
-        if self.spend.reached:
+        """Let requests leave that may leave now; where the spend cap is reached, fail them."""
+        if self.spend.refuses:
             for waiter in self._everyone():
                 waiter.permit.set_exception(self._spent())
         for endpoint in self._endpoints:
             self._pump(endpoint)
-
-    def share(self) -> None:
-        """From now on somebody else divides the limits among several processes: nothing leaves before `apply`."""
-        self.shared = True
-        self.apply(
-            Share(
-                {e.name: Limits(0, e.requests.per_minute and 0.0, e.tokens.per_minute and 0.0) for e in self}, Amount()
-            )
-        )
-
-    def report(self) -> Report:
-        """What this process has under way, for whoever divides the limits."""
-        loads = {e.name: Load(e.concurrency.in_flight, e.waiting, e.concurrency.ceiling) for e in self._endpoints}
-        wanted = self.spend.wanted if any(load.waiting for load in loads.values()) else None
-        return Report(loads, self.spend.used, self.spend.reserved, wanted)
-
-    def apply(self, share: Share) -> None:
-        """Work with this share of the limits from now on."""
-        for endpoint in self._endpoints:
-            limits = share.limits[endpoint.name]
-            endpoint.concurrency.ceiling = limits.max_in_flight
-            endpoint.requests.per_minute = limits.requests_per_minute
-            endpoint.tokens.per_minute = limits.tokens_per_minute
-            if endpoint.timer is not None:
-                endpoint.timer.cancel()  # it was set for other limits
-                endpoint.timer = None
-        self.spend.allowance, self.spend.reached, self.paused = share.allowance, share.reached, share.paused
-        self.spend.used_by_all = share.used_by_all
-        self._clocks()
-        self.pump_all()
 
     def aclose(self) -> None:
         for handle in [self._give_up, *(e.timer for e in self._endpoints)]:
             if handle is not None:
                 handle.cancel()
 
-    def _choose(self, waiter: _Waiter) -> Endpoint:
+    def _choose(self, waiter: Waiter) -> Endpoint:
         """The endpoint for a request: by document, less those that are unwell or have more than their share."""
         if len(self._endpoints) == 1:
             ranked = self._endpoints
@@ -324,7 +167,7 @@ class Endpoints:
                 return endpoint
         return min(well, key=lambda e: e.load)
 
-    def _enqueue(self, waiter: _Waiter, endpoint: Endpoint) -> None:
+    def _enqueue(self, waiter: Waiter, endpoint: Endpoint) -> None:
         waiter.endpoint = endpoint
         endpoint.waiting += 1
         endpoint.queues[waiter.urgency].append(waiter)
@@ -347,13 +190,18 @@ class Endpoints:
                 return
             most = waiter.most()
             if not self.spend.reserve(most):
-                # Requests under way may give back some of what they have reserved.
-                if not self.shared and not any(e.concurrency.in_flight for e in self._endpoints):
-                    self.spend.reached = True
-                    _log.warning("%s", self._spent())
-                    loop.call_soon(self.pump_all)
+                self._look_at_the_cap(most)
                 return
             self._start(waiter, endpoint, most)
+
+    def _look_at_the_cap(self, most: Amount) -> None:
+        """See whether the cap is reached: what is left does not pay for the request in front of the queue."""
+        # While requests are under way they may give back some of what they have reserved.
+        if not any(e.concurrency.in_flight for e in self._endpoints) and not self.spend.pays_for(most):
+            self.spend.reached = True
+            _log.warning("%s", self._spent())
+            self._clocks()
+            asyncio.get_running_loop().call_soon(self.pump_all)
 
     def _wake(self, endpoint: Endpoint, wait: float) -> None:
         """Pump again after `wait` seconds, or sooner if that is planned already."""
@@ -370,7 +218,7 @@ class Endpoints:
         endpoint.timer = None
         self._pump(endpoint)
 
-    def _start(self, waiter: _Waiter, endpoint: Endpoint, reserved: Amount) -> None:
+    def _start(self, waiter: Waiter, endpoint: Endpoint, reserved: Amount) -> None:
         source = waiter.endpoint
         assert source is not None
         source.waiting -= 1
@@ -382,7 +230,7 @@ class Endpoints:
         waiter.endpoint = None
         waiter.permit.set_result(Permit(endpoint, serial, waiter.tokens, reserved))
 
-    def _steal(self, endpoint: Endpoint) -> _Waiter | None:
+    def _steal(self, endpoint: Endpoint) -> Waiter | None:
         """Another endpoint's next request, while this one has nothing to do."""
         if len(self._endpoints) == 1 or endpoint.health.failure is not None:
             return None
@@ -406,16 +254,6 @@ class Endpoints:
             else:
                 self._enqueue(waiter, target)
 
-    def _announce(self, endpoint: Endpoint) -> None:
-        """Tell once of an endpoint that is away for longer than a moment, and once of its return."""
-        health = endpoint.health
-        if health.failure is None and endpoint.announced:
-            _log.warning("judge endpoint %s answers again", endpoint.name)
-            endpoint.announced = False
-        elif health.failure is not None and not endpoint.announced and (health.refuses_us or health.pauses > 1):
-            _log.warning("judge endpoint %s is left alone for a while: %s", endpoint.name, health.failure)
-            endpoint.announced = True
-
     def _watch_for_all_down(self) -> None:
         down = all(e.health.failure is not None for e in self._endpoints)
         if not down:
@@ -433,16 +271,20 @@ class Endpoints:
         self._clocks()
         self._fail_everyone()
 
+    def _spend_changed(self) -> None:
+        self._clocks()
+        self.pump_all()
+
     def _clocks(self) -> None:
         """Stop the calls' clocks, or let them go on."""
         outage = self._max_outage_s is not None and self._give_up is not None and not self._gave_up
-        self.standstill.set(self.paused or outage, asyncio.get_running_loop().time())
+        self.standstill.set(self.spend.paused or outage, asyncio.get_running_loop().time())
 
     def _fail_everyone(self) -> None:
         for waiter in self._everyone():
             waiter.permit.set_exception(self._refusal())
 
-    def _everyone(self) -> list[_Waiter]:
+    def _everyone(self) -> list[Waiter]:
         """All who wait, taken out of their queues."""
         return [waiter for endpoint in self._endpoints for waiter in endpoint.take_all()]
 

@@ -30,7 +30,7 @@ class AdaptiveConcurrency:
     """
 
     def __init__(self, ceiling: int) -> None:
-        self.ceiling = ceiling
+        self._ceiling = ceiling
         self.in_flight = 0
         self._limit = float("inf")
         self.last_serial = self._counted_from = 0
@@ -39,7 +39,7 @@ class AdaptiveConcurrency:
 
     @property
     def limit(self) -> int:
-        return int(min(self._limit, self.ceiling))
+        return int(min(self._limit, self._ceiling))
 
     @property
     def has_room(self) -> bool:
@@ -61,7 +61,7 @@ class AdaptiveConcurrency:
         self._refused += failure is Reason.RATE_LIMITED
         self._timed_out += failure is Reason.TIMEOUT
         self._highest = max(self._highest, self.in_flight + 1)
-        if failure is None and used_up and self._limit < self.ceiling:
+        if failure is None and used_up and self._limit < self._ceiling:
             self._limit += max(_GROWTH, 1 / self._limit)
         if self._answers >= self._round:
             self._end_round()
@@ -72,7 +72,7 @@ class AdaptiveConcurrency:
         refused = (self._refused + too_slow) / self._answers
         if refused:
             # From what was really under way: a limit that was never reached would be cut in vain.
-            under_way = min(self._limit, self.ceiling, self._highest)
+            under_way = min(self._limit, self._ceiling, self._highest)
             self._limit = max(1.0, under_way * max(_DEEPEST_CUT, 1 - refused))
             self._counted_from = self.last_serial
         self._round = max(_ROUND, self.in_flight)
@@ -91,21 +91,10 @@ class RateBucket:
         self._level = self._burst
         self._filled: float | None = None
 
-    @property
-    def per_minute(self) -> float | None:
-        return self._per_minute
-
-    @per_minute.setter
-    def per_minute(self, value: float | None) -> None:
-        self._per_minute = value
-        self._level = min(self._level, self._burst)
-
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` may be taken; 0 for now."""
         if self._per_minute is None:
             return 0.0
-        if self._per_minute <= 0:
-            return float("inf")
         self._fill(now)
         return max(0.0, min(amount, self._burst) - self._level) / self._per_second
 

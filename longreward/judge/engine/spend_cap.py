@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
-from longreward.config import PriceConfig, SpendConfig
+from longreward.config import JudgeConfig, PriceConfig
 from longreward.schema import Usage
 
 
@@ -18,6 +20,9 @@ class Amount(NamedTuple):
     def plus(self, other: Amount) -> Amount:
         return Amount(self.cost + other.cost, self.tokens + other.tokens)
 
+    def at_most(self, other: Amount) -> Amount:
+        return Amount(min(self.cost, other.cost), min(self.tokens, other.tokens))
+
     def minus(self, other: Amount) -> Amount:
         return Amount(self.cost - other.cost, self.tokens - other.tokens)
 
@@ -27,34 +32,72 @@ class Amount(NamedTuple):
 
 
 class Spend:
-    """Counts what was used, reserves what requests under way may cost at most, and lets nothing past the allowance.
+    """Counts what was used, reserves what requests under way may cost at most, and lets nothing past the cap.
 
-    The allowance is the cap itself, or in training this worker's part of it, which changes with time.
+    The allowance is the cap, unless the count is kept on disk, as in training. Then the allowance stays below the cap,
+    and `grant` raises it each time after that amount has been written down. So a process that is killed has never spent
+    more than the file says. `asked` is set while a request waits for such a grant.
     """
 
-    def __init__(self, price: PriceConfig, cap: SpendConfig) -> None:
-        self.price = price
-        self.allowance = Amount(cap.max_cost or math.inf, cap.max_tokens or math.inf)
-        self.used = Amount()
-        self.used_by_all = Amount()
-        """By all processes that share the limits, as far as this one has been told."""
+    def __init__(self, price: PriceConfig, cap: Amount, used: Amount | None = None, *, pauses: bool = False) -> None:
+        """`used` was spent by an earlier part of the run. `pauses`: calls wait at the cap, instead of failing."""
+        self.price, self.cap, self.pauses = price, cap, pauses
+        self.used = used or Amount()
+        self.allowance = cap
+        """The most that `used` and `reserved` may come to now."""
         self.reserved = Amount()
         self.wanted: Amount | None = None
         """What the request in front of the queue would need, while it has to wait for the allowance."""
+        self.asked = asyncio.Event()
         self.reached = False
-        """No more calls: what is left does not pay for another one."""
+        """The cap is reached: what is left does not pay for another call."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when requests that wait may go on."""
+
+    @classmethod
+    def of(cls, config: JudgeConfig) -> Spend:
+        """Under the caps of `judge.spend`."""
+        return cls(config.price, cap_of(config))
+
+    @property
+    def paused(self) -> bool:
+        """The cap is reached, and calls wait for it to be raised."""
+        return self.reached and self.pauses
+
+    @property
+    def refuses(self) -> bool:
+        """The cap is reached, and calls fail."""
+        return self.reached and not self.pauses
+
+    def set_cap(self, cap: Amount) -> None:
+        """Another cap, counted from the run's start like the one before. More may be used once it is granted."""
+        if cap != self.cap:
+            self.cap, self.allowance, self.reached = cap, self.allowance.at_most(cap), False
+            self.on_change()
+
+    def grant(self, allowance: Amount) -> None:
+        """From now on so much may be used, `used` included."""
+        self.allowance = allowance
+        self.on_change()
 
     def amount(self, prompt_tokens: float, completion_tokens: float) -> Amount:
         return Amount(self.price.cost(prompt_tokens, completion_tokens), prompt_tokens + completion_tokens)
 
     def reserve(self, most: Amount) -> bool:
         """Set `most` aside; False, and nothing is, where it would go past the allowance."""
-        if not self.used.plus(self.reserved).plus(most).fits(self.allowance):
-            self.wanted = most
-            return False
-        self.wanted = None
-        self.reserved = self.reserved.plus(most)
-        return True
+        after = self.used.plus(self.reserved).plus(most)
+        if after.fits(self.allowance):
+            self.wanted = None
+            self.reserved = self.reserved.plus(most)
+            return True
+        self.wanted = most
+        if after.fits(self.cap):
+            self.asked.set()
+        return False
+
+    def pays_for(self, most: Amount) -> bool:
+        """Whether the cap has room for a request of `most` once nothing else is under way."""
+        return self.used.plus(most).fits(self.cap)
 
     def settle(self, reserved: Amount, used: Amount) -> None:
         """The request is over: give back what was reserved, keep what it used."""
@@ -65,6 +108,11 @@ class Spend:
         """The usage with its cost."""
         cost = self.price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
         return usage.model_copy(update={"cost": cost}) if cost else usage
+
+
+def cap_of(config: JudgeConfig) -> Amount:
+    """`judge.spend`, infinity where there is no cap."""
+    return Amount(config.spend.max_cost or math.inf, config.spend.max_tokens or math.inf)
 
 
 class TokenEstimate:

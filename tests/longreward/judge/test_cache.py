@@ -457,7 +457,7 @@ def test_closing_while_the_file_is_locked_gives_up_with_a_warning(path, caplog):
 FULL_DISK = """if True:
     import asyncio, resource, sys
     from pathlib import Path
-    from longreward.judge import cache as module
+    from longreward.judge.engine import cache as module
     module.RETRY_S = (0.05, 0.1)
 
     async def run():

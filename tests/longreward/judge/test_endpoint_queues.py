@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
-from longreward.config import EndpointConfig, PriceConfig, SpendConfig
+from longreward.config import EndpointConfig, PriceConfig
 from longreward.errors import JudgeError, Reason
 from longreward.judge.engine.endpoints import Endpoint, Endpoints
 from longreward.judge.engine.spend_cap import Amount, Spend
@@ -16,7 +17,9 @@ NOTHING = Amount()
 
 def endpoints(count: int = 1, patience_s: float = 60, **settings) -> Endpoints:
     configs = [EndpointConfig(base_url=f"http://{i}/v1", **{"max_in_flight": 100, **settings}) for i in range(count)]
-    return Endpoints([Endpoint.of(c, None) for c in configs], Spend(PriceConfig(), SpendConfig()), patience_s)
+    return Endpoints(
+        [Endpoint.of(c, None) for c in configs], Spend(PriceConfig(), Amount(math.inf, math.inf)), patience_s
+    )
 
 
 def fault(reason: Reason, retry_after: float | None = None) -> JudgeError:

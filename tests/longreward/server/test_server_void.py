@@ -63,9 +63,9 @@ def test_a_void_answer_gets_the_mean_of_its_siblings(serve, judge, rows):
         assert found['longreward_void_total{reason="parse_error"}'] == 6 and found["longreward_void_items_total"] == 3
 
 
-def test_with_a_group_size_a_void_answer_waits_for_its_siblings_wherever_they_are_scored(serve, judge, rows):
+def test_with_a_group_size_a_void_answer_waits_for_its_siblings_of_other_requests(serve, judge, rows):
     texts = ["A 7.", "It is broken.", "A 8.", "A 6.", "Also broken.", "A 3."]
-    with serve(config(judge, group_size=6), "--workers", "3") as server, ThreadPoolExecutor(6) as pool:
+    with serve(config(judge, group_size=6)) as server, ThreadPoolExecutor(6) as pool:
         # A request each, as OpenRLHF sends them; the void ones well before the others.
         order = sorted(range(6), key=lambda i: "broken" not in texts[i])
         futures = {}

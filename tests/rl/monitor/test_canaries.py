@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 import ray
 
 from longreward.errors import InputError
-from longreward.judge.engine import shares
 from longreward.schema import Sample
 from rl.config import RunConfig, WatchSection
 from rl.monitor import canaries
 from rl.monitor.canaries import Canaries, Canary, History
-from rl.rollout import judge_limits
+from rl.rollout import judge_workers
 from rl.toy import answers, task
 
 TOY = Path(task.__file__).parent / "data" / "canaries.jsonl"
@@ -43,38 +43,21 @@ def configure(tmp_path, judge_server):
 
 @pytest.fixture
 def start(small_ray, configure):
-    """Canaries of a run whose directory is there, with its limits where it has a judge over the network."""
-    started, threads, ended = [], [], threading.Event()
+    """Canaries of a run whose directory is there, and its judge worker."""
+    started = []
 
     def begin(found, **reward):
         config = configure(**reward)
         config.directory.mkdir(exist_ok=True)
-        limits = None
-        if config.reward.judge.kind == "openai":
-            limits = ray.remote(num_cpus=0)(judge_limits.JudgeLimits).remote(
-                config.reward.judge, config.reward.workers, "stop", config.directory
-            )
-            threads.append(threading.Thread(target=idle_worker, args=(limits, ended), daemon=True))
-            threads[-1].start()
-        made = Canaries(config, found, None, limits, threading.Event())
-        started.append((made, limits))
+        workers = judge_workers.start(config, None, uuid.uuid4().hex[:8])
+        started.append(workers)
+        made = Canaries(config, found, workers.actors[0], threading.Event())
+        made.spend = workers.spend
         return made
 
     yield begin
-    ended.set()
-    for thread in threads:
-        thread.join()
-    for made, limits in started:
-        made.close()
-        if limits is not None:
-            ray.kill(limits)
-
-
-def idle_worker(limits, ended):
-    """A judge worker that has nothing to do, and reports it: without one, a round would wait for the share of the one
-    before to be given up."""
-    while not ended.wait(shares.EXCHANGE_S):
-        ray.get(limits.exchange.remote("judge-0", shares.Report({})), timeout=30)
+    for workers in started:
+        workers.kill()
 
 
 def some(rows):
@@ -238,9 +221,7 @@ def test_a_judge_that_drifts_is_asked_again_found_out_and_in_the_spend(start, ju
     assert third.drift == pytest.approx(-3.0)  # three of four dimensions by 4
     assert alarm is not None and "was 8.50 and is 5.50 at step 100" in alarm
     assert not (kept._config.directory.parent / "cache.db").exists()
-    state = ray.get(kept._limits.state.remote(), timeout=30)
-    assert state["used"]["tokens"] == judge_server.calls.total() * 110
-    assert sum(name.startswith("canaries-") for name in state["by_worker"]) == 3
+    assert kept.spend()["used"]["tokens"] == judge_server.calls.total() * 110
 
 
 def test_a_round_past_its_deadline_or_the_runs_end_is_given_up(start, judge_server, rows):
@@ -256,7 +237,7 @@ def test_a_round_past_its_deadline_or_the_runs_end_is_given_up(start, judge_serv
     assert found.void == 0 and found.step == 50
 
     judge_server.latency = 300
-    spent = ray.get(patient._limits.state.remote(), timeout=30)["used"]["tokens"]
+    spent = patient.spend()["used"]["tokens"]
     asked, outcome = judge_server.calls.total(), []
     thread = threading.Thread(target=lambda: outcome.append(patient.score(100)))
     thread.start()
@@ -266,7 +247,10 @@ def test_a_round_past_its_deadline_or_the_runs_end_is_given_up(start, judge_serv
     thread.join(60)
     assert outcome == [None]
     # What was sent may have to be paid for.
-    assert ray.get(patient._limits.state.remote(), timeout=30)["used"]["tokens"] > spent
+    deadline = time.monotonic() + 60
+    while patient.spend()["used"]["tokens"] <= spent:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_full_disk_does_not_hide_an_alarm(tmp_path, rows, capfd):

@@ -133,13 +133,14 @@ def test_the_course_of_a_figure_goes_from_its_lowest_to_its_highest():
 class Workers:
     """Judge workers that have scored so many answers, each with the reward of its step."""
 
-    limits = None
-
     def __init__(self) -> None:
         self.answers, self.sum, self.void = 0, 0.0, 0
 
     def score(self, reward: float) -> None:
         self.answers, self.sum = self.answers + 1, self.sum + reward
+
+    def spend(self) -> None:
+        return None
 
     def stats(self) -> list[dict[str, Any]]:
         valid = self.answers - self.void

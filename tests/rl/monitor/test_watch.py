@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,9 +41,14 @@ def session(tmp_path):
         config.directory.mkdir(exist_ok=True)
         flags = SimpleNamespace(answers_per_step=4)
         console = Console(file=io.StringIO(), force_terminal=True, width=1000)
-        return Session(config, console, [], flags, time.monotonic(), judge_workers.Workers([], None))
+        asked = "canaries" in watched and ray.is_initialized()
+        started.append(judge_workers.start(config, None, uuid.uuid4().hex[:8]) if asked else judge_workers.Workers([]))
+        return Session(config, console, [], flags, time.monotonic(), workers=started[-1])
 
-    return make
+    started: list[judge_workers.Workers] = []
+    yield make
+    for workers in started:
+        workers.kill()
 
 
 @pytest.fixture

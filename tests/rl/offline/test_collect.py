@@ -21,7 +21,7 @@ from rl.offline import collect
 from rl.reward_functions.registry import RESERVED
 from rl.rollout.engines import Engines
 from rl.rollout.group_barrier import Group, Settled
-from rl.rollout.judge_workers import Scored
+from rl.rollout.judge_worker import Scored
 from rl.rollout.reward_client import RewardClient, Rollout, scores_of
 
 QUERY = "What did Mara do?"

@@ -377,7 +377,7 @@ def test_train_dpo_has_the_gpus_while_it_trains(monkeypatch: pytest.MonkeyPatch)
 
     def start(*words: Any) -> Workers:
         started.append(words)
-        return Workers(["new"], None, ["judge-0"], words[2])
+        return Workers(["new"], ["judge-0"], words[2])
 
     monkeypatch.setattr(Workers, "kill", lambda self: killed.append(self.names))
     monkeypatch.setattr(judge_workers, "start", start)
@@ -387,12 +387,12 @@ def test_train_dpo_has_the_gpus_while_it_trains(monkeypatch: pytest.MonkeyPatch)
 
     on_cpu: Any = config.load(CPU, [])
     on_gpu: Any = config.load(CPU, ON_GPU)
-    for settings, workers in ((on_cpu, Workers(["old"], None, ["judge-0"], "ab")), (on_gpu, Workers([], None))):
+    for settings, workers in ((on_cpu, Workers(["old"], ["judge-0"], "ab")), (on_gpu, Workers([]))):
         other = run(workers)
         stages.end_reward_models(other, settings)
         stages.start_reward_models(other, settings)
         assert other.workers is workers and not killed and not started
-    session = run(Workers(["old"], None, ["judge-0"], "ab"))
+    session = run(Workers(["old"], ["judge-0"], "ab"))
     stages.end_reward_models(session, on_gpu)
     assert killed == [["judge-0"]] and session.workers.actors == [] and len(told) == 1
     stages.start_reward_models(session, on_gpu)

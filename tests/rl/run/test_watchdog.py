@@ -27,7 +27,7 @@ def watched(wait, **deadlines):
     tell = lambda error: print("lost:", error, flush=True)
     deadlines = {"start_s": 60, "stall_s": 60} | deadlines
     try:
-        with interruptible() as interrupt, Watchdog(Workers([], None), interrupt, log, last_words=tell, **deadlines):
+        with interruptible() as interrupt, Watchdog(Workers([]), interrupt, log, last_words=tell, **deadlines):
             wait()
         print("ended by itself", flush=True)
     except RunFailedError as error:

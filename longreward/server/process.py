@@ -1,0 +1,146 @@
+"""The process of `longreward serve`: it listens, serves, and ends without losing anything that it has accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+
+from longreward.errors import ConfigError
+from longreward.pacing import rare_collections
+from longreward.reward import LongReward
+from longreward.server import metrics
+from longreward.server.app import make_app
+from longreward.server.config import ServerConfig
+from longreward.server.rollout_rewards import RolloutRewards
+from longreward.server.service import Service
+from longreward.tokenizer import token_spans
+from longreward.voids import Siblings
+
+_BACKLOG = 4096
+_METERED_EVERY_S = 0.5
+_LAST_BYTES_S = 10
+_LAST_CALL_S = 0.5
+_KEEP_ALIVE_S = 30
+_AFTER_THE_DEADLINE_S = 20.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. ConfigError where the address cannot be used."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+        ) from None
+    listening.listen(_BACKLOG)
+    return listening
+
+
+def run(config: ServerConfig, listening: socket.socket, token: str | None, hello: str) -> int:
+    """Serve until SIGTERM or SIGINT, then until everything accepted is answered; returns 0.
+
+    `hello` is printed once signals are handled. A second signal, or a drain that takes longer than the deadlines of all
+    requests allow, ends the process at once with exit code 1.
+    """
+    told = logging.StreamHandler()
+    told.setFormatter(logging.Formatter("longreward: %(message)s"))
+    logging.getLogger("longreward").addHandler(told)
+    # Each request under way is a connection.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    asyncio.run(_serve(config, listening, token, hello))
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn would close the door before anybody is told to stay away."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(config: ServerConfig, listening: socket.socket, token: str | None, hello: str) -> None:
+    end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _signalled, end)
+    print(hello, flush=True)
+    settings = config.serve
+    reward = LongReward.from_config(config.reward, token_spans(settings.tokenizer, "serve.tokenizer"))
+    siblings = Siblings(settings.group_size)
+    service = Service(
+        RolloutRewards(reward, siblings.settle, settings.deadline_s, settings.void, metrics.count), settings
+    )
+    server = _Server(
+        uvicorn.Config(
+            make_app(service, token),
+            # h11 bounds a request's head; httptools takes one without end.
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            access_log=False,  # the token may stand in paths
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_LAST_BYTES_S,
+        )
+    )
+    tasks = [
+        asyncio.create_task(_drain(end, service, server, listening)),
+        asyncio.create_task(service.become_ready()),
+        asyncio.create_task(_meter(reward)),
+    ]
+    rare_collections()
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        for task in tasks:
+            task.cancel()
+        await reward.aclose()
+
+
+def _signalled(end: asyncio.Event) -> None:
+    if end.is_set():
+        _end_now("a second signal")
+    end.set()
+
+
+def _end_now(why: str) -> None:
+    print(f"longreward: ended at once by {why}; requests under way are lost", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, listening: socket.socket) -> None:
+    """The door stays open in the meantime, so that late requests are refused with a reason."""
+    await end.wait()
+    settings = service.config
+    limit_s = settings.body_timeout_s + settings.deadline_s + _AFTER_THE_DEADLINE_S
+    asyncio.get_running_loop().call_later(limit_s, _end_now, f"its limit of {limit_s:g} s for the last answers")
+    await service.drain()
+    # Closing resets connections that are still in the backlog: let hardly any others in, and answer those.
+    listening.listen(0)
+    await asyncio.sleep(_LAST_CALL_S)
+    for door in server.servers:
+        door.close()
+    await asyncio.sleep(_LAST_CALL_S)
+    server.should_exit = True
+
+
+async def _meter(reward: LongReward) -> None:
+    meter = metrics.JudgeMeter()
+    while True:
+        meter.read(reward.stats())
+        await asyncio.sleep(_METERED_EVERY_S)
