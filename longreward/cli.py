@@ -12,8 +12,8 @@ _COMMANDS = {
     "score": "score the answers of a JSON-lines file",
     "agree": "tell how well a judge agrees with humans, on pairs that they labelled",
     "estimate": "tell what scoring will cost, before anything is spent",
-    "doctor": "find out what will not work, before it is used",
-    "report": "turn runs or scored files into one page to look into",
+    "doctor": "check the judge, its keys and limits before they are used",
+    "report": "make one page of runs or scored files: curves, answers, alarms",
     "serve": "serve the reward over HTTP, by OpenRLHF's remote reward protocol",
 }
 

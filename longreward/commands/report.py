@@ -72,7 +72,7 @@ def _told(built: Built, seconds: float) -> list[str]:
         f"{built.alarms or 'no'} alarm{'s' * (built.alarms != 1)}"
     ]
     if built.broken:
-        lines.append(f"passed over: {built.broken:,} lines that hold no scored answer (half-written, or not JSON)")
+        lines.append(f"skipped: {built.broken:,} lines that hold no scored answer (half-written, or not JSON)")
     if built.repeated:
         lines.append(f"scored again: {built.repeated:,} records, of which the last one with a score counts")
     supported, other = built.limits

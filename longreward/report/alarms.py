@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -26,8 +25,7 @@ _GROWTH = 1.5
 """Length or number of statements so many times what it was. Better answers are longer too, but seldom by half."""
 _CORRELATION = 0.5
 """Reward and length within groups: above it, length explains a quarter of what the groups differ by."""
-_MIN_ANSWERS = 50
-"""For what is said of all answers."""
+_MIN_ANSWERS = 50  # for what is said of all answers
 _SAME = 0.05
 """Standard deviation (points of 10) under which a dimension tells answers apart no more than rounding does."""
 _NO_SPREAD = 0.3
@@ -57,9 +55,6 @@ class Alarm:
     examples: list[int] = field(default_factory=list)
     charts: list[str] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        return vars(self)
-
 
 def alarms(table: Table, run: int, source: Source, curves: Charts) -> list[Alarm]:
     """All that holds for a run, alarms first."""
@@ -84,9 +79,9 @@ def _growth(table: Table, run: int, rows: Column, curves: Charts) -> Iterator[Al
             continue
         figures = [f"reward {before:.2f} -> {after:.2f}", f"{what} {ends[0]:.1f} -> {ends[1]:.1f} {unit}"]
         if correlation is not None:
-            strong = ", which is much" if correlation[1] > _CORRELATION else ""
+            strong = ", which is high" if correlation[1] > _CORRELATION else ""
             figures.append(f"correlation of reward and length within groups: {correlation[1]:.2f}{strong}")
-        figures.append("first against last fifth of the steps")
+        figures.append("the first fifth of the steps compared with the last fifth")
         column = "tokens" if identity == "length" else identity
         mine = rows[table.of("part", rows) == TRAINING]
         longest = mine[np.argsort(-table.of(column, mine).astype(float), kind="stable")]
@@ -95,8 +90,8 @@ def _growth(table: Table, run: int, rows: Column, curves: Charts) -> Iterator[Al
             run,
             "alarm",
             f"The reward rises while the {what} grows",
-            f"The answers' {what} has grown {ends[1] / ends[0]:.1f}-fold as the reward rose. The policy may be paid "
-            "for more text rather than for better text.",
+            f"The answers' {what} has grown {ends[1] / ends[0]:.1f}-fold while the reward rose. The reward may "
+            "pay for more text rather than for better text.",
             "Read the longest answers of the last steps beside shorter siblings. If the short ones are as good, limit "
             "rollout.max_new_tokens, weight completeness less (reward.weights), or penalise length.",
             figures,
@@ -120,9 +115,9 @@ def _flat_dimensions(table: Table, run: int, rows: Column, _: Charts) -> Iterato
             run,
             "alarm",
             f"{name.capitalize()} never varies",
-            f"All answers get the same {name}: it adds a constant to the reward, teaches nothing, and costs its calls.",
-            "Read the judge's texts: a judge that gives everybody the same does not understand the question, or the "
-            "task has nothing to tell apart there. Change the judge, or set the dimension's weight to 0.",
+            f"All answers get the same {name}. It adds a constant to the reward, teaches nothing and costs calls.",
+            "Read what the judge said. Either it does not understand the question, or the answers do not differ in "
+            "this. Change the judge, or set the weight of this dimension to 0 (reward.weights).",
             [f"{len(valid):,} answers, mean {scores.mean():.2f}, standard deviation {scores.std():.3f}"],
             {"sort": f"score:{name}"},
             _examples(valid),
@@ -142,11 +137,10 @@ def _no_spread(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alar
         "no-spread",
         run,
         "alarm",
-        "Many groups have no spread",
-        "In these groups all answers got the same reward. Their advantages are 0: they cost generation and judging and "
-        "teach nothing.",
-        "If their reward is high, the prompts are too easy: leave them out. If it is low, they are hopeless, or the "
-        "judge cannot tell the answers apart. reward.min_group_spread leaves such groups out of training.",
+        "In many groups all answers got the same reward",
+        "The advantages in such a group are 0. Its answers cost generation and judging, and teach nothing.",
+        "If their reward is high, the prompts are too easy: remove them. If it is low, they are too hard, or the judge "
+        "cannot tell the answers apart. reward.min_group_spread masks such groups in training.",
         [
             f"{same:,} of {several:,} groups ({same / several:.0%})",
             f"mean reward in them {table.of('total', alike).mean():.2f}",
@@ -213,9 +207,9 @@ def _void_in_time(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
         run,
         "alarm",
         "Void answers come in a cluster",
-        "For a time the judge failed at many answers. They count nowhere, but groups were trained on fewer siblings.",
-        "Open one and read the reason of each call. timeout and rate_limited: more endpoints or fewer calls in flight "
-        "(judge.max_in_flight); parse_error: a judge that cannot keep the format; see also longreward doctor.",
+        "For some time the judge failed on many answers. Void answers count nowhere, so groups had fewer siblings.",
+        "Open one and read why each call failed. timeout or rate_limited: add endpoints, or lower judge.max_in_flight. "
+        "parse_error: the judge does not keep to the format of the reply. Run longreward doctor.",
         figures,
         chosen,
         _examples(inside),
@@ -236,9 +230,9 @@ def _void_prompts(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
         run,
         "alarm",
         "Prompts that are always void",
-        "No answer to these prompts was ever scored, while others were: it is the prompt, not the moment.",
-        "context_length: the document does not fit the judge; filtered: its provider refuses the material. Leave these "
-        "prompts out, or use a judge that takes them.",
+        "No answer to these prompts was ever scored, while answers to others were. So the prompts are the cause.",
+        "context_length: the document does not fit the judge. filtered: the judge's provider refuses the material. "
+        "Remove these prompts, or use a judge that accepts them.",
         [f"{hopeless.sum():,} of {len(each):,} prompts", f"most often {table.statuses[int(np.argmax(reasons))]}"],
         {"status": "void", "sort": "prompt"},
         _examples(mine[np.unique(table.of("prompt", mine), return_index=True)[1]]),
@@ -258,7 +252,7 @@ def _heldout_fell(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
         run,
         "alarm",
         "The held-out reward fell",
-        "On prompts that it was not trained on the policy is worse than before, whatever the training curves say.",
+        "On prompts that it was not trained on, the policy is worse than before, whatever the training curves show.",
         "Compare the answers before and after on the same prompts; an earlier checkpoint may be the better policy.",
         [f"change {mean:+.2f}, 95% interval {low:+.2f} to {high:+.2f}, {n} prompts"],
         {"part": "held-out after", "sort": "total"},
@@ -280,10 +274,10 @@ def _drift(run: int, source: Source) -> Iterator[Alarm]:
         run,
         "alarm",
         "The judge has drifted",
-        "Canaries, answers of known quality, get another reward than before. Rewards of before and of now do not "
-        "compare, and what looks like progress may be the judge.",
-        "Find out what has changed behind reward.judge (model, server, weights). Put the same judge back, or begin "
-        "another run.",
+        "Canaries are answers of known quality. They get another reward than before. So earlier and later rewards "
+        "cannot be compared, and what looks like progress may come from the judge.",
+        "Find out what has changed behind reward.judge (model, server, weights). Restore the same judge, or start a "
+        "new run.",
         [
             f"drift {worst['drift']:+.2f} at step {worst.get('step')} (watch.max_drift is {limit:g})",
             f"{len(far)} of {len(rounds)} rounds over the limit",

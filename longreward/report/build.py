@@ -94,7 +94,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
     return Built(
         answers=len(table),
         prompts=len(gathered.questions),
-        alarms=sum(alarm["level"] == "alarm" for run in runs for alarm in run["alarms"]),
+        alarms=sum(alarm.level == "alarm" for run in runs for alarm in run["alarms"]),
         broken=sum(source.broken_lines for source in sources),
         repeated=gathered.repeated,
         limits=limits,
@@ -124,9 +124,9 @@ def _run(gathered: Gathered, number: int, events: curves.Charts) -> dict[str, An
         "summary": source.summary,
         "counts": _counts(table, number),
         "broken": {"lines": source.broken_lines, "first": source.broken},
-        "curves": drawn.to_json(),
+        "curves": {"note": drawn.note, "charts": drawn.charts},
         "heldout": heldout.summary(table, number, source),
-        "alarms": [alarm.to_json() for alarm in alarms.alarms(table, number, source, drawn)],
+        "alarms": alarms.alarms(table, number, source, drawn),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from longreward.report.reading.table import Column
@@ -26,7 +27,7 @@ KNOWN = (
         "train/longreward/length_correlation",
     ),
     ("no_spread", "Groups in which all answers got the same", "share", "policy", f"{LONGREWARD}no_spread"),
-    ("left_out", "Answers left out of training", "share", "judge", f"{LONGREWARD}left_out"),
+    ("left_out", "Answers masked in training", "share", "judge", f"{LONGREWARD}left_out"),
     ("judge_seconds", "Time to score an answer", "s", "judge", f"{LONGREWARD}judge_seconds"),
     ("judge_calls", "Judge calls for an answer", "calls", "judge", f"{LONGREWARD}judge_calls"),
     ("free_calls", "Judge calls that cost nothing", "share", "judge", f"{LONGREWARD}free_calls"),
@@ -37,17 +38,13 @@ KNOWN = (
 )
 
 
-@dataclass
-class Curve:
+class Curve(msgspec.Struct, omit_defaults=True):
     """`spread` is how far answers lie around a value: one standard deviation."""
 
     name: str
     x: list[float]
     y: list[float | None]
     spread: list[float | None] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "x": self.x, "y": self.y} | ({"spread": self.spread} if self.spread else {})
 
 
 @dataclass
@@ -61,9 +58,6 @@ class Chart:
     x: str = "step"
     """What stands on the horizontal axis."""
 
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"lines": [line.to_json() for line in self.lines]}
-
 
 @dataclass
 class Charts:
@@ -76,9 +70,6 @@ class Charts:
 
     def chart(self, identity: str) -> Chart | None:
         return next((chart for chart in self.charts if chart.id == identity), None)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"note": self.note, "charts": [chart.to_json() for chart in self.charts]}
 
 
 def known_chart(identity: str, line: Curve) -> Chart:

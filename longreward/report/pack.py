@@ -226,13 +226,13 @@ def limits_for(gathered: Gathered, most: int = MOST_BYTES) -> ReplyLimits:
 
 
 def block(data: Any) -> bytes:
-    """JSON (null for a number that is not finite) or bytes, compressed, as base64: nothing in it can end a script
-    element."""
+    """Bytes, or else data as JSON (null for a number that is not finite), compressed, as base64: nothing in it can
+    end a script element."""
     if not isinstance(data, bytes):
         try:
             data = msgspec.json.encode(data)
         except UnicodeEncodeError:  # lone surrogates have no UTF-8 form
-            plain = json.loads(json.dumps(data), parse_constant=lambda _: None)
+            plain = json.loads(json.dumps(msgspec.to_builtins(data)), parse_constant=lambda _: None)
             data = json.dumps(plain, separators=(",", ":")).encode()
     return base64.b64encode(zlib.compress(data, _LEVEL))
 

@@ -20,33 +20,33 @@ FLAGS = ("attack", "hidden", "copied", "repeated", "empty", "no spread")
 sentences of the document; the same again and again; next to no answer, and yet rewarded; all siblings got the same."""
 SIGNS = {
     "attack": (
-        "speak to the judge",
-        "They hold words, tags or verdicts that are addressed to the judge. LongReward makes them inert before the "
-        "judge sees them, but a policy that writes them has learnt that something there was worth trying.",
-        "Read them: if their reward is above that of their siblings, the judge is being talked to. Put a few among the "
-        "canaries, and penalise them with a reward function of your own.",
+        "address the judge",
+        "They contain words, tags or verdicts addressed to the judge. LongReward makes them harmless before the judge "
+        "sees them. But a policy that writes such text has learnt to try it.",
+        "Read them. If their reward is above that of their siblings, the text works on the judge. Add some of them to "
+        "the canaries, and penalise such text with a reward function of your own.",
     ),
     "hidden": (
-        "hold characters that nobody sees",
-        "Zero-width, direction-changing or control characters do not show on a screen; they can hide words from "
+        "contain invisible characters",
+        "Zero-width, direction-changing or control characters do not show on a screen. They can hide words from "
         "readers and still reach the judge.",
-        "Open one: hidden characters are shown by their code. If the documents hold them as well, clean the data.",
+        "Open one: invisible characters are shown by their code. If the documents contain them too, clean the data.",
     ),
     "copied": (
         "are mostly copied from the document",
-        "Sentences of the document are always supported, so copying is an easy way to a high faithfulness.",
-        "Compare their faithfulness with their helpfulness: if the total pays for copying, raise the weight of "
+        "Sentences of the document are always supported, so copying is an easy way to high faithfulness.",
+        "Compare their faithfulness with their helpfulness. If the total pays for copying, raise the weight of "
         "helpfulness (reward.weights).",
     ),
     "repeated": (
-        "say the same again and again",
-        "Repeated text means that the policy is breaking down, or that length is being paid for.",
-        "Look at KL and length at the steps where it began; lower the learning rate or raise the KL coefficient.",
+        "repeat the same text",
+        "Repeated text means that the policy is breaking down, or that the reward pays for length.",
+        "Look at KL and length at the steps where it began. Lower the learning rate or raise the KL coefficient.",
     ),
     "empty": (
-        "say next to nothing and are rewarded",
+        "say almost nothing and are rewarded",
         "A judge that rewards an empty answer or a mere opening can be satisfied without any work.",
-        "Read the judge's texts in these answers; a stronger judge, or reward.gates, closes that door.",
+        "Read what the judge said about these answers. A stronger judge, or reward.gates, prevents such rewards.",
     ),
 }
 """Of each flag about an answer: the end of "Answers that ...", what it means, and what to do."""

@@ -9,7 +9,7 @@ const LOOKED_FOR = [
   "the reward rises while length or the number of statements grows",
   "a dimension that is the same for all answers",
   "groups whose answers all got the same reward",
-  "answers that speak to the judge, hide characters, copy the document, repeat themselves or say nothing and are rewarded",
+  "answers that address the judge, contain invisible characters, copy the document, repeat themselves, or say nothing and are rewarded",
   "a judge that drifts on its canaries",
   "void answers in a cluster, and prompts that are always void",
   "a held-out reward that fell",
@@ -23,7 +23,7 @@ export function alarmsPage(overview, answers) {
   });
   return [
     h("h1", {}, "Alarms"),
-    h("p", { class: "lead" }, "Figures that deserve a look. An alarm is no proof, and none is no promise."),
+    h("p", { class: "lead" }, "Figures that are worth a look. An alarm does not prove that something is wrong, and no alarm does not prove that all is well."),
     found,
     h("h2", {}, "What is looked for"),
     h("ul", {}, LOOKED_FOR.map((words) => h("li", {}, words))),

@@ -9,7 +9,7 @@ import { block, highlighted, line, nodes, placed, words } from "./text.js";
 const AROUND = 160; // characters of the document that are shown before and after evidence
 const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
-const SOURCES = { judge: "asked", cache: "from the cache", shared: "shared with another answer", document: "read off the document, no judge" };
+const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
 
 const support = (fact) => SUPPORT[fact.support] ?? ["unknown", "?", `void: ${fact.call.status}`];
 
@@ -58,7 +58,7 @@ function usageTags(answers, row) {
     tag(`scored in ${durationWords(answers.get("seconds", row))}`),
     answers.get("judge_tokens", row) ? tag(`${answers.get("judge_tokens", row).toLocaleString("en")} judge tokens`) : null,
     cost ? tag(`cost ${number(cost)}`) : null,
-    answers.get("shrunk", row) ? tag("judged on less material: the judge's context was too short") : null,
+    answers.get("shrunk", row) ? tag("judged on shortened material, which fits the judge's context") : null,
   ];
 }
 
@@ -90,7 +90,7 @@ function reading(answers, row, detail, all) {
     query ? [h("h2", {}, "Question"), block(query)] : null,
     h("h2", {}, "Answer"),
     detail.answer ? block(detail.answer, marked) : h("p", { class: "notice" }, noAnswer(answers, row)),
-    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : h("p", { class: "quiet" }, "The judge was given no statement of it to verify."),
+    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
   ];
 }
 
@@ -143,7 +143,7 @@ function passages(text, chunks, wanted) {
   }
   if (inside.length) between(text.length);
   for (const chunk of chunks.filter((each) => each.text !== undefined)) {
-    made.append(h("div", { class: "passage", dir: "auto" }, h("span", { class: "place" }, `characters ${chunk.from.toLocaleString("en")} to ${chunk.to.toLocaleString("en")}; the document itself is not at hand`), h("span", { class: "foreign" }, highlighted(chunk.text, wanted))));
+    made.append(h("div", { class: "passage", dir: "auto" }, h("span", { class: "place" }, `characters ${chunk.from.toLocaleString("en")} to ${chunk.to.toLocaleString("en")}; the document is not available`), h("span", { class: "foreign" }, highlighted(chunk.text, wanted))));
   }
   return made;
 }
@@ -170,7 +170,7 @@ function callText(call) {
     { class: call.status === "ok" ? "call" : "call failed" },
     h("p", { class: "quiet" }, nodes(parts.join(" · "))),
     call.detail ? block(call.detail) : null,
-    call.text ? block(call.text) : h("p", { class: "quiet" }, call.source === "judge" && call.status === "ok" ? "The judge wrote nothing beside its verdict." : "No text of the judge is stored for it."),
+    call.text ? block(call.text) : h("p", { class: "quiet" }, call.source === "judge" && call.status === "ok" ? "The judge wrote nothing besides its verdict." : "No text of the judge is stored for it."),
   );
 }
 
@@ -187,7 +187,7 @@ function verdicts(answers, detail) {
     ].flat().filter(Boolean);
     return folded([h("b", {}, nodes(dimension.name)), " ", line(score, 60), " ", h("span", { class: "quiet" }, `${count} ${count === 1 ? "call" : "calls"}`)], () => h("div", {}, fill()), { class: "dimension", open: false });
   });
-  return h("section", {}, h("h2", {}, "What the judge said"), supported === null ? null : h("p", { class: "quiet" }, `To keep this page small, replies about supported statements are shortened to ${supported} characters${cut}. The store has them whole; so has longreward report --whole.`), each);
+  return h("section", {}, h("h2", {}, "What the judge said"), supported === null ? null : h("p", { class: "quiet" }, `To keep this page small, replies about supported statements are shortened to ${supported} characters${cut}. The store keeps them in full; longreward report --whole shows them in full.`), each);
 }
 
 async function siblingSection(answers, row) {

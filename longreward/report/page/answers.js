@@ -8,12 +8,12 @@ const PAGE = 40; // answers that are listed at once
 const SNIPPET = 220; // characters
 
 export const FLAGS = {
-  attack: "speaks to the judge",
-  hidden: "hidden characters",
+  attack: "addresses the judge",
+  hidden: "invisible characters",
   copied: "copied document",
   repeated: "repeated text",
-  empty: "empty, yet rewarded",
-  "no spread": "group without spread",
+  empty: "empty, but rewarded",
+  "no spread": "whole group got the same reward",
 };
 
 const SORTS = [
@@ -207,14 +207,14 @@ export class AnswersPage {
     const form = h(
       "form",
       { role: "search", on: { submit: (event) => event.preventDefault() } },
-      input("text", "Text of answer or question", "words, as they stand"),
+      input("text", "Text of answer or question", "exact words"),
       choice("sort", "Sorted by", [...SORTS, ...overview.dimensions.map((name) => [`score:${name}`, `${capital(name)}, lowest first`])]),
       overview.runs.length > 1 ? choice("run", "Run", [["", "all"], ...overview.runs.map((run, index) => [index, run.name])]) : null,
       parts.length > 1 ? choice("part", "Scored for", [["", "anything"], ...parts.map(([name]) => [name, name])]) : null,
       choice("status", "Status", [["", "any"], ["scored", "has a reward"], ...(statuses.length ? [["void", "void"], ...statuses.map(([name]) => [name, `void: ${name}`])] : [])]),
-      choice("facts", "Statements", [["", "any"], ["unsupported", "one that is not supported"], ["partly", "one that is partly supported"]]),
+      choice("facts", "Statements", [["", "any"], ["unsupported", "at least one not supported"], ["partly", "at least one partly supported"]]),
       flags.length ? choice("flag", "Sign", [["", "any or none"], ["any", "anything suspicious"], ...flags.map((name) => [name, FLAGS[name] ?? name])]) : null,
-      h("fieldset", {}, h("legend", {}, "Between, as in 3-7, 8- or -2"),
+      h("fieldset", {}, h("legend", {}, "Ranges, such as 3-7, 8- or -2"),
         input("reward", "Reward", "0-10"),
         overview.dimensions.map((name) => input(name, capital(name), "0-10")),
         steps ? input("step", "Step", "from-to") : null),

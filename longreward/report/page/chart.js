@@ -122,7 +122,7 @@ function asTable(chart, lines, xName) {
   const made = h("details", { class: "figures" }, h("summary", {}, "Figures"));
   made.addEventListener("toggle", () => {
     if (!made.open || made.children.length > 1) return;
-    const headings = [xName, ...lines.flatMap((line) => [nodes(line.name), ...(line.spread ? [nodes(`spread of ${line.name}`)] : [])])];
+    const headings = [xName, ...lines.flatMap((line) => [nodes(line.name), ...(line.spread ? [nodes(`standard deviation of ${line.name}`)] : [])])];
     const steps = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
     const places = lines.map((line) => new Map(line.x.map((x, index) => [x, index])));
     const rows = steps.map((x) => [

@@ -11,19 +11,19 @@ const SHOWN = 50; // prompts
 const MAIN = ["reward", "policy", "judge", "canaries"];
 
 export function comparePage(overview, answers) {
-  return [h("h1", {}, "Compare"), h("p", { class: "lead" }, "First, which the others are compared with: ", line(overview.runs[0].name, 80), "."), scoresTable(overview), prompts(overview, answers), curves(overview)];
+  return [h("h1", {}, "Compare"), h("p", { class: "lead" }, "The others are compared with the first: ", line(overview.runs[0].name, 80), "."), scoresTable(overview), prompts(overview, answers), curves(overview)];
 }
 
 function scoresTable(overview) {
   const { runs, differences } = overview;
   const last = runs.map((run) => run.heldout?.columns.at(-1));
-  if (last.some((column) => !column)) return h("section", {}, h("h2", {}, "Held-out scores"), h("p", {}, "Not every one of these has held-out scores, so there is nothing to set side by side."));
+  if (last.some((column) => !column)) return h("section", {}, h("h2", {}, "Held-out scores"), h("p", {}, "Some of these have no held-out scores, so they cannot be compared."));
   const names = Object.keys(last[0].means);
   const headings = ["of 10"];
   runs.forEach((run, index) => {
     headings.push(line(`${run.name}, ${last[index].name}`, 60));
     if (run.heldout.change.total) headings.push("its own change");
-    if (index) headings.push("less the first");
+    if (index) headings.push("minus the first");
   });
   const rows = names.map((name) => {
     const cells = [name === "total" ? h("b", {}, "reward") : nodes(name)];
@@ -40,7 +40,7 @@ function scoresTable(overview) {
     {},
     h("h2", {}, "Held-out scores"),
     table("Mean and 95% interval over held-out prompts", headings, rows),
-    h("p", { class: "quiet" }, `Differences are over the prompts that both have: ${shared.join(", ")}. An interval that holds 0 tells no difference.`),
+    h("p", { class: "quiet" }, `Differences are taken over the prompts that both have: ${shared.join(", ")}. Where the interval contains 0, there may be no difference.`),
   );
 }
 
@@ -75,7 +75,7 @@ function differencesTable(overview, answers, part) {
     if (means[0] === null || !others.length) continue;
     found.push({ prompt, means, most: Math.max(...others.map((mean) => Math.abs(mean - means[0]))) });
   }
-  if (!found.length) return h("p", {}, "No prompt has scored answers of both.");
+  if (!found.length) return h("p", {}, "No prompt has scored answers in both.");
   found.sort((a, b) => b.most - a.most || a.prompt - b.prompt);
   const headings = ["prompt", ...overview.runs.flatMap((run, index) => [line(run.name, 40), ...(index ? ["difference"] : [])])];
   const rows = found.slice(0, SHOWN).map(({ prompt, means }) => [

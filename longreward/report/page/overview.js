@@ -39,7 +39,7 @@ function state(run) {
   const when = `last written ${timeWords(run.state.at)}`;
   const more = {
     running: ` It seems to be running: no summary yet, ${when}. Make this report again to see more.`,
-    ended: ` It left no summary.json, and was ${when}: it was stopped or it crashed.`,
+    ended: ` There is no summary.json, and it was ${when}: it was stopped or it crashed.`,
   };
   return [badge, more[run.state.state] ?? ` ${when[0].toUpperCase()}${when.slice(1)}.`];
 }
@@ -63,7 +63,7 @@ function troubles(run) {
     found.push(h("section", {}, h("h2", {}, "The last lines of its log"), log));
   }
   if (lines) {
-    const words = `${lines.toLocaleString("en")} ${lines === 1 ? "line holds" : "lines hold"} no scored answer: half-written, or no JSON. They are left out.`;
+    const words = `${lines.toLocaleString("en")} ${lines === 1 ? "line holds" : "lines hold"} no scored answer (half-written, or not JSON). They are skipped.`;
     found.push(folded(words, () => h("ul", {}, first.map((each) => h("li", { class: "foreign" }, nodes(each)))), { class: "notice" }));
   }
   return found;
@@ -79,8 +79,8 @@ function tiles(run) {
     ["Mean reward", number(counts.mean, "0-10"), "of 10, all answers"],
     ["Answers", counts.answers.toLocaleString("en"), [`${counts.prompts.toLocaleString("en")} prompts`, counts.steps ? `, ${counts.steps} ${counts.steps === 1 ? "step" : "steps"}` : ""].join("")],
     ["Void", share(counts.void, counts.answers), counts.void ? Object.entries(counts.reasons).map(([name, n]) => `${name} ${n.toLocaleString("en")}`).join(", ") : "no judge failure"],
-    ["Judge calls", counts.calls.toLocaleString("en"), `${share(counts.free, counts.calls)} answered without paying`],
-    ["Judge tokens", counts.tokens ? counts.tokens.toLocaleString("en") : "–", counts.cost ? `cost ${number(counts.cost)}` : "no cost told"],
+    ["Judge calls", counts.calls.toLocaleString("en"), `${share(counts.free, counts.calls)} at no cost`],
+    ["Judge tokens", counts.tokens ? counts.tokens.toLocaleString("en") : "–", counts.cost ? `cost ${number(counts.cost)}` : "cost not known"],
     counts.from && ["Scoring took", durationWords(counts.to - counts.from), `from ${timeWords(counts.from)}`],
   ];
   return h("dl", { class: "tiles" }, cells.filter(Boolean).map(([name, value, more]) =>
@@ -125,20 +125,20 @@ function heldoutSection(run) {
     {},
     h("h2", {}, "Held-out scores"),
     table(`Mean and 95% interval over the ${found.columns[0].means.total?.[3] ?? ""} held-out prompts`, headings, rows),
-    h("p", { class: "quiet" }, `${counts}. The change is that of the same prompts.`),
+    h("p", { class: "quiet" }, `${counts}. The change is taken over the prompts that both have.`),
   );
 }
 
 function curvesSection(run) {
   const { charts, note } = run.curves;
-  if (!charts.length) return h("section", {}, h("h2", {}, "Curves"), h("p", {}, note || "There are no curves: no step is done and no answer is scored yet."));
+  if (!charts.length) return h("section", {}, h("h2", {}, "Curves"), h("p", {}, note || "There are no curves yet: no step has ended and no answer has been scored."));
   const flat = charts.filter((chart) => chart.part !== "more" && isFlatZero(chart));
   const drawn = charts.filter((chart) => chart.part !== "more" && !isFlatZero(chart));
   const more = charts.filter((chart) => chart.part === "more");
   const x = (drawn[0] ?? charts[0]).x;
   const cursors = new Map(charts.map((chart) => [chart.x, new Cursor()])); // charts with one axis are read together
   const draw = (chart) => figure(chart, cursors.get(chart.x));
-  const spread = x === "step" ? "The band is one standard deviation among the answers of a step (within groups, where the trainer tells)." : "The band is one standard deviation among the answers.";
+  const spread = x === "step" ? "The band is one standard deviation among the answers of a step; in figures of the trainer, within groups." : "The band is one standard deviation among the answers.";
   const smooth = "Where a curve has many points, the strong line is a moving average.";
   const parts = PARTS.map(([part, title]) => {
     const mine = drawn.filter((chart) => chart.part === part);
@@ -149,7 +149,7 @@ function curvesSection(run) {
     note ? h("p", { class: "quiet" }, note) : null,
     scrubber(drawn.filter((chart) => chart.x === x), cursors.get(x), x),
     parts,
-    flat.length ? h("p", { class: "quiet" }, nodes(`0 throughout, so not drawn: ${flat.map((chart) => chart.title.toLowerCase()).join(", ")}.`)) : null,
+    flat.length ? h("p", { class: "quiet" }, nodes(`Always 0, so not drawn: ${flat.map((chart) => chart.title.toLowerCase()).join(", ")}.`)) : null,
     more.length ? folded(`${more.length} more curves of the trainer`, () => h("div", { class: "charts" }, more.map(draw))) : null,
   ];
 }

@@ -154,8 +154,8 @@ def opened(path: Path) -> Source:
         inside = sorted(p.name for p in path.iterdir() if p.is_dir() and any((p / sign).exists() for sign in _SIGNS))
         if inside:
             named = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
-            raise InputError(f"{path} is no run directory but holds some ({named}); give one of them")
-        what = "holds no config.yaml, store/ or tensorboard/" if any(path.iterdir()) else "is empty"
+            raise InputError(f"{path} is not a run directory but contains some ({named}); give one of them")
+        what = "has no config.yaml, store/ or tensorboard/" if any(path.iterdir()) else "is empty"
         raise InputError(f"{path} {what}; give a run directory, or a file that `longreward score --out` wrote")
     if not path.is_file():
         raise InputError(f"{path} does not exist; give a run directory, or a file that `longreward score --out` wrote")

@@ -59,8 +59,8 @@ def train(run, steps=12, per_step=6, rewards=lambda step, i: 5 + i / 10, **more)
 @pytest.mark.parametrize("make, words", [
     (lambda path: path, "does not exist; give a run directory"),
     (lambda path: path.mkdir(), "is empty; give a run directory"),
-    (lambda path: (path / "notes").mkdir(parents=True), "holds no config.yaml, store/ or tensorboard/"),
-    (lambda path: (path / "one" / "store").mkdir(parents=True), "holds some (one); give one of them"),
+    (lambda path: (path / "notes").mkdir(parents=True), "has no config.yaml, store/ or tensorboard/"),
+    (lambda path: (path / "one" / "store").mkdir(parents=True), "contains some (one); give one of them"),
     (lambda path: path.write_text('{"idx": 1, "context": "", "query": "", "answer": ""}\n'), "holds no scored answer"),
     (lambda path: path.write_text(""), "holds no scored answer"),
 ])  # fmt: skip
@@ -116,7 +116,7 @@ def test_broken_and_half_written_lines_are_counted_and_doubles_are_there_once(ma
     assert page.texts("t0") == ["second"]
     assert page.overview["runs"][0]["broken"]["lines"] == 6
     told = capsys.readouterr().out
-    assert "passed over: 6 lines" in told and "scored again: 2 records" in told
+    assert "skipped: 6 lines" in told and "scored again: 2 records" in told
 
 
 def test_a_scored_file_is_shown_with_the_rows_it_is_about(tmp_path, report):

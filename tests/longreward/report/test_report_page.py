@@ -230,7 +230,7 @@ def test_compare_opens_the_answers_of_both_runs_to_a_prompt(read, reports):
 def test_an_alarm_leads_to_its_answers(read, reports):
     reader = read(reports["evil"])
     page = reader.at("alarms")
-    card = page.locator(".alarm-card", has_text="speak to the judge")
+    card = page.locator(".alarm-card", has_text="address the judge")
     assert "What it means." in card.inner_text() and "What to do." in card.inner_text()
     card.get_by_role("link", name="Show these answers").click()
     page.wait_for_selector(".answers > li")
