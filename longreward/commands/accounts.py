@@ -1,16 +1,15 @@
-"""What scoring has cost, as scored answers tell it, and such amounts in words."""
+"""What scoring has cost, summed up over scored answers, and the form of the tables that show it."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.table import Table
 
-from longreward.config import JudgeConfig, PriceConfig
+from longreward.config import PriceConfig
 from longreward.judge.requests import VerifyStatements
 from longreward.schema import OK, ScoredAnswer, Usage
-from longreward.text.amounts import money, rounded
 
 
 class Account:
@@ -55,14 +54,6 @@ class Account:
 def used_for(answer: ScoredAnswer, price: PriceConfig) -> Usage:
     """All that scoring an answer has used, earlier attempts included."""
     return _priced(answer.usage, price) + _priced(answer.earlier_usage, price)
-
-
-def caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, Callable[[float], str]]]:
-    """The caps that are set, each with what counts against it and how to say such an amount."""
-    if judge.spend.max_cost is not None:
-        yield "max_cost", judge.spend.max_cost, used.cost, money
-    if judge.spend.max_tokens is not None:
-        yield "max_tokens", judge.spend.max_tokens, used.tokens, rounded
 
 
 def _priced(usage: Usage, price: PriceConfig) -> Usage:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from longreward import store
-from longreward.commands.accounts import Account, caps, table
+from longreward.commands.accounts import Account, table
 from longreward.commands.options import add_judge, positive, reward_config
 from longreward.commands.rows import Rows
 from longreward.commands.score import fingerprint
@@ -17,7 +17,7 @@ from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
 from longreward.schema import Sample
-from longreward.text.amounts import duration, money, rounded
+from longreward.text.amounts import caps, duration, money, rounded
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 
 

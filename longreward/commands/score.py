@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from longreward import prompts, store
-from longreward.commands.accounts import Account, caps, used_for
+from longreward.commands.accounts import Account, used_for
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import ProgressLine, Run, judge_log, print_run, print_summary, warning_of_cap
@@ -27,7 +27,7 @@ from longreward.pacing import rare_collections
 from longreward.preflight.estimate import estimate
 from longreward.reward import LongReward
 from longreward.schema import Reward, Sample, ScoredAnswer, Usage
-from longreward.text.amounts import in_words
+from longreward.text.amounts import caps, in_words
 
 _HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
 _LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are long

@@ -13,12 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from longreward.commands.accounts import Account, caps, table
+from longreward.commands.accounts import Account, table
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import JudgeError, Reason
 from longreward.preflight.estimate import Estimate
 from longreward.schema import ScoredAnswer, Usage
-from longreward.text.amounts import in_words, money, rounded
+from longreward.text.amounts import caps, in_words, money, rounded
 
 _PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
 

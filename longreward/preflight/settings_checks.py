@@ -9,7 +9,7 @@ from longreward.config import JudgeConfig
 from longreward.preflight.asking import DEFAULT_KEY, urls_by_key
 from longreward.preflight.finding import Finding, Severity, listed
 from longreward.schema import Usage
-from longreward.text.amounts import money, rounded
+from longreward.text.amounts import caps
 
 
 def keys(judge: JudgeConfig) -> Iterator[Finding]:
@@ -45,8 +45,7 @@ def limits(judge: JudgeConfig) -> Iterator[Finding]:
 
 
 def _caps(judge: JudgeConfig) -> Iterator[Finding]:
-    caps = {"max_cost": judge.spend.max_cost, "max_tokens": judge.spend.max_tokens}
-    given = [f"judge.spend.{name}={value:.12g}" for name, value in caps.items() if value is not None]
+    given = [f"judge.spend.{name}={cap:.12g}" for name, cap, *_ in caps(judge, Usage())]
     if given:
         yield Finding(Severity.OK, "limits", f"no call is begun that could go past {' or '.join(given)}")
     else:
@@ -59,12 +58,9 @@ def _caps(judge: JudgeConfig) -> Iterator[Finding]:
 
 def spend(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
     """Whether `expected` fits under the spend cap."""
-    for name, cap, amount, words in (
-        ("max_cost", judge.spend.max_cost, expected.cost, money),
-        ("max_tokens", judge.spend.max_tokens, expected.tokens, rounded),
-    ):
-        if cap is not None and amount > cap:
+    for name, cap, amount, words in caps(judge, expected):
+        if amount > cap:
             sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"
             yield Finding(Severity.NOTE, "cost", sentence, f"raise judge.spend.{name}, or go on later")
-        elif cap is not None:
+        else:
             yield Finding(Severity.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
-from longreward.config import PriceConfig
+from longreward.config import JudgeConfig, PriceConfig
 from longreward.schema import Usage
 
 
@@ -12,6 +13,14 @@ def in_words(usage: Usage, price: PriceConfig) -> str:
     """What the judge was asked, as "1,480 calls, 2.1M tokens, cost 3.20"; without the cost where `price` is unset."""
     asked = f"{usage.calls:,} calls, {rounded(usage.tokens)} tokens"
     return f"{asked}, cost {money(usage.cost)}" if price.known else asked
+
+
+def caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, Callable[[float], str]]]:
+    """The spend caps that are set: name below judge.spend, cap, what counts against it, how to say such an amount."""
+    if judge.spend.max_cost is not None:
+        yield "max_cost", judge.spend.max_cost, used.cost, money
+    if judge.spend.max_tokens is not None:
+        yield "max_tokens", judge.spend.max_tokens, used.tokens, rounded
 
 
 def rounded(number: float) -> str:
