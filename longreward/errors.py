@@ -1,4 +1,4 @@
-"""Every error the library raises on purpose. All survive pickling, since they cross process boundaries in Ray."""
+"""Every error that the library raises on purpose. All can be pickled: in training they cross process boundaries."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LongRewardError(Exception):
     """The root of all errors raised on purpose: catch this one to catch them all."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own way calls cls(*args), which fails for constructors that build their message.
+        # The default calls cls(*args), which fails for constructors that build their message.
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 
 

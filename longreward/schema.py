@@ -71,6 +71,16 @@ class Usage(Record):
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    def times(self, factor: float) -> Usage:
+        """The usage of `factor` times as much of the same."""
+        return Usage(
+            calls=round(self.calls * factor),
+            prompt_tokens=round(self.prompt_tokens * factor),
+            cached_tokens=round(self.cached_tokens * factor),
+            completion_tokens=round(self.completion_tokens * factor),
+            cost=self.cost * factor,
+        )
+
 
 VerdictSource = Literal["judge", "cache", "shared", "document"]
 """Where a verdict is from: asked for; kept from an earlier run; asked for by another answer (or by the call that

@@ -18,7 +18,6 @@ from longreward.errors import InputError
 from longreward.preflight import judge_checks, settings_checks
 from longreward.preflight.estimate import Estimate, estimate, throughput
 from longreward.preflight.finding import Finding, Severity
-from longreward.schema import Sample
 from longreward.text.amounts import duration, in_words
 
 _ABOUT = 7  # characters of the longest topic
@@ -50,7 +49,7 @@ def check_reward(config: RewardConfig, source: Path | None) -> int:
     if source is not None:
         rows = Rows(source)
         with out.status(f"reading {source}"):
-            expected = estimate(_items(rows), config)
+            expected = estimate(rows.to_estimate(), config)
         if not rows.answers + rows.prompts:
             raise InputError(f"{source} holds no readable row with context and query{rows.first_problem}")
     findings, latency_s = check_judge(out, config)
@@ -102,11 +101,6 @@ def verdict(out: Console, findings: Sequence[Finding]) -> int:
     counted = f"{problems or 'no'} problem{'s' * (problems != 1)}, {notes or 'no'} note{'s' * (notes != 1)}"
     out.print(counted, style=_STYLES[Severity.PROBLEM if problems else Severity.OK], highlight=False)
     return 1 if problems else 0
-
-
-def _items(rows: Rows) -> Iterator[Sample | tuple[str, str]]:
-    for _, sample, answered in rows.samples(unanswered=True):
-        yield sample if answered else (sample.context, sample.query)
 
 
 def _about_input(rows: Rows) -> Iterator[Finding]:

@@ -16,7 +16,6 @@ from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
-from longreward.schema import Sample
 from longreward.text.amounts import caps, duration, money, rounded
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 
@@ -79,7 +78,9 @@ def estimate_file(
     found = _account(scored, config) if scored else None
     rows = Rows(source)
     with err.status(f"reading {source}"):
-        expected = estimate(_items(rows), config, answers_per_prompt=answers_per_prompt, answer_tokens=answer_tokens)
+        expected = estimate(
+            rows.to_estimate(), config, answers_per_prompt=answers_per_prompt, answer_tokens=answer_tokens
+        )
     if not rows.answers + rows.prompts:
         raise InputError(f"{source} holds no readable row with context and query{rows.first_problem}")
 
@@ -99,11 +100,6 @@ def estimate_file(
     _say(out, _notes(expected))
     rows.report(err)
     return 1 if rows.broken else 0
-
-
-def _items(rows: Rows) -> Iterator[Sample | tuple[str, str]]:
-    for _, sample, answered in rows.samples(unanswered=True):
-        yield sample if answered else (sample.context, sample.query)
 
 
 class _KeyFields(store.Fields, kw_only=True):

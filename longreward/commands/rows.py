@@ -73,6 +73,11 @@ class Rows(_Source):
             self.prompts += not answered
             yield key, sample, answered
 
+    def to_estimate(self) -> Iterator[Sample | tuple[str, str]]:
+        """The answers, and the prompts without an answer as (context, query)."""
+        for _, sample, answered in self.samples(unanswered=True):
+            yield sample if answered else (sample.context, sample.query)
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -1,5 +1,5 @@
-"""The work that all answers about one document and question share: chunks, index, extractions and the statements
-verified against it, each done once."""
+"""The work that all answers about one document and question share. Chunks, index, extractions and verified statements
+are each made once."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from longreward.text.retrieval import BM25Index
 
 T = TypeVar("T")
 
-_LANGUAGE_SAMPLE = 4000  # characters; the head of a document tells its language
+_LANGUAGE_SAMPLE = 4000  # characters; the beginning of a document shows its language
 
 
 def document_key(context: str, query: str) -> str:
-    """Names a document and a question about it: the same in every process and at every time."""
+    """The name of a document and a question about it: a hash, the same in every process and at every time."""
     return hashlib.sha256(f"{len(query)} {query}{context}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def document_language(context: str, query: str) -> Language:
-    """The prompts' language for a document and a question about it."""
+    """The language of the prompts for a document and a question about it."""
     return detect(context[:_LANGUAGE_SAMPLE] + "\n" + query)
 
 
 class Document:
-    """A document and a question about it. Nothing is computed before it is first needed."""
+    """A document and a question about it. Everything is computed when it is first needed."""
 
     def __init__(
         self,
@@ -54,8 +54,7 @@ class Document:
         token_spans: TokenSpans = word_spans,
         preparing: asyncio.Lock | None = None,
     ) -> None:
-        """`preparing` is shared by documents that are to be prepared one after the other, so that the first are ready
-        soon."""
+        """Documents with the same `preparing` are prepared one after the other, so that the first are ready early."""
         self.context = context
         self.query = query
         self._judge = judge
@@ -63,7 +62,7 @@ class Document:
         self._token_spans = token_spans
         self._preparing = preparing or asyncio.Lock()
         self._cut_points: asyncio.Task[CutPoints] | None = None
-        self._cutting = 0  # chunkings under way that share `_cut_points`
+        self._cutting = 0  # how many chunkings under way use `_cut_points`
         self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._parts: list[Chunk] | None = None
@@ -80,33 +79,33 @@ class Document:
         return document_language(self.context, self.query)
 
     def start(self) -> None:
-        """Begin the work in the background, so that it is done when the first answer comes."""
+        """Begin the work in the background, so that it is done before the first answer needs it."""
         if "completeness" in self._config.needed:
             self._start_extraction()
         if "faithfulness" in self._config.needed:
             self._start_index()
 
     async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
-        """Ask the judge about this document, where its prefix cache may have seen it before."""
+        """Ask the judge. The document's name goes along, so that its questions meet the same prefix cache."""
         return await self._judge.ask(request, document=self.key)
 
     async def evidence(self, statement: str) -> list[Evidence]:
-        """The chunks that bear on `statement`: at most `retrieval.top_k`, in document order, possibly none."""
+        """The chunks that have to do with `statement`: at most `retrieval.top_k`, in document order, possibly none."""
         chunks, index = await asyncio.shield(self._start_index())
         return [chunks[i] for i in index.top(statement, self._config.retrieval.top_k)]
 
     async def verify(self, statements: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
-        """What the document says to each statement, in order, and the calls that were about several of them at once.
+        """How far the document supports each statement, in their order, and the calls about several of them at once.
 
-        A statement is verified once, whoever makes it. Each call is counted in the answer that caused it; the others
-        get its verdict with `source="shared"`. A failed call is not kept: the next answer tries again.
+        A statement that several answers make is verified once. The call is counted in the answer that caused it; the
+        other answers get its verdict with `source="shared"`. A failed call is not kept: the next answer tries again.
         """
         return await self._verification.verify(statements)
 
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
-        """One verdict per extraction chunk in document order, and whether no one was told of them before.
+        """One verdict for each extraction chunk, in document order, and whether this caller is the first to get them.
 
-        The second value is for counting each call once. What failed is not kept: the next answer asks for it again.
+        The first caller counts the calls. A failed extraction is not kept: the next answer asks for it again.
         """
         task = self._start_extraction()
         try:
@@ -136,7 +135,7 @@ class Document:
             if self._token_spans is word_spans:
                 await pacer().turn(Priority.BACKGROUND)
                 return word_cut_points(self.context)
-            # Tokenizers compute without the interpreter lock, for 0.1 s at 64k tokens.
+            # A tokenizer takes 0.1 s for 64k tokens and releases the interpreter lock, so a thread does help here.
             spans = await asyncio.to_thread(self._token_spans, self.context)
             return await in_slices(cut_points_in_steps(self.context, spans))
 
@@ -148,7 +147,7 @@ class Document:
         finally:
             self._cutting -= 1
             if not self._cutting:
-                self._cut_points = None  # megabytes for a long document, of no use once it is cut
+                self._cut_points = None  # megabytes for a long document, not needed once it is cut
 
     def _start_index(self) -> asyncio.Task[tuple[list[Evidence], BM25Index]]:
         if self._index is None:
@@ -177,6 +176,6 @@ class Document:
             return kept
         verdict = await self.ask(ExtractRelevant(self.language, self.query, part.text))
         if verdict.ok:
-            # For a second try, when another part has failed.
+            # If another chunk fails, the next answer asks again; this one is then known already.
             self._extracted[part.index] = Verdict(verdict.value, verdict.call.without_cost("shared"))
         return verdict

@@ -1,4 +1,4 @@
-"""The statements verified against one document (paper, section 3.3): each once, for all answers that make it."""
+"""Verifies statements against one document (paper, section 3.3): each statement once, for all answers that make it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,22 @@ class SearchableDocument(Protocol):
 class _Verified:
     statements: list[Statement]
     call: JudgeCall | None = None
-    """The call that was about all of them; None where the one statement holds its own."""
+    """The call about all of the statements; None where there is one statement, which holds its own call."""
 
 
 @dataclass(eq=False)
 class _Work:
     task: asyncio.Task[_Verified]
     counted: bool = False
-    """Whether an answer holds the call already."""
+    """Whether the call is counted in an answer already."""
 
 
 class Verification:
-    """Remembers what became of each statement, those under way included. The tasks outlive the answers that wait.
+    """Remembers the verdict about each statement, or the task that is going to bring it.
 
-    Statements are the same if only their white space differs, that is if the judge would be asked the very same. Case
-    counts: were "Polish" and "polish" one, an answer's score would depend on which answer came first.
+    A task goes on when the answer that waits for it is cancelled. Two statements are the same if only their white space
+    differs. Case counts: if "Polish" and "polish" were the same, an answer's score would depend on which answer came
+    first.
     """
 
     def __init__(self, document: SearchableDocument, config: FaithfulnessConfig) -> None:
@@ -62,7 +63,7 @@ class Verification:
     async def verify(self, texts: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
         """See `Document.verify`."""
         stated = await self._stated_sentences()
-        # No waiting from here to the last `_begin`: another answer with the same statement must find it begun.
+        # No `await` from here to the last `_begin`: another answer with the same statement must find its task.
         keys = [" ".join(text.split()) for text in texts]
         new = list(dict.fromkeys(key for key in keys if key not in self._known))
         verbatim = [key for key in new if normal_form(key) in stated] if stated else []
@@ -99,7 +100,7 @@ class Verification:
 
     async def _result(self, text: str, work: _Work, position: int, calls: list[JudgeCall]) -> Statement:
         verified = await asyncio.shield(work.task)
-        # The answer that caused the call waited first, so it is told first; if it was cancelled, the next one counts.
+        # The answer that caused the call waits first, so it comes here first. If it was cancelled, the next one counts.
         first, work.counted = not work.counted, True
         if first and verified.call is not None:
             calls.append(verified.call)
@@ -131,7 +132,7 @@ class Verification:
 
 
 def balanced(items: list[str], most: int) -> list[list[str]]:
-    """Consecutive batches of at most `most` items, as few and as even as possible: 10 by 3 is 3, 2, 3, 2."""
+    """Consecutive batches of at most `most` items, as few and as equal as possible: 10 items by 3 are 3, 2, 3, 2."""
     count = math.ceil(len(items) / most)
     edges = [math.ceil(len(items) * i / count) for i in range(count + 1)] if count else []
     return [items[start:end] for start, end in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""How well a judge's scores agree with human preferences between two answers, with intervals. Pure."""
+"""How well a judge's scores agree with human preferences between two answers, with intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from longreward.schema import HumanPreference
 
 CONFIDENCE = 0.95
-_ROUNDING = 1e-9  # scores closer than this are equal: means of the same ratings can differ in the last bit
+_ROUNDING = 1e-9  # closer scores are equal: means of the same ratings can differ in the last bit
 
 
 class Judged(NamedTuple):
@@ -34,16 +34,16 @@ class Proportion:
 
     @property
     def value(self) -> float | None:
-        """None of nothing."""
+        """The share, 0..1; None where n is 0."""
         return self.count / self.n if self.n else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's score interval at `CONFIDENCE`; None of nothing.
+        """Wilson's score interval at `CONFIDENCE`; None where n is 0.
 
         E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927), 209-212.
-        Halves vary less than the yes and no it is made for: with them it is a little wider than it need be. It takes
-        the pairs for independent, which many pairs about one document are not quite.
+        The interval is made for yes and no. Halves vary less, so with them it is a little too wide. It assumes that the
+        pairs are independent; several pairs about one document are not quite.
         """
         if not self.n:
             return None
@@ -58,10 +58,10 @@ class Proportion:
 class Agreement:
     """How one score of the judge agrees with the humans.
 
-    Judge ties count half in the headline, `share`: a judge that gives both answers the same has tossed a coin. Left out
-    of the count, as in `decided`, they would reward a judge for not deciding what is hard; counted as wrong, they would
-    cost more than guessing does. So guessing is at 50% however it is done. Pairs that the humans call a tie have no
-    right answer and are in neither.
+    Judge ties count half in `share`, the headline: a judge that gives both answers the same score has guessed, and
+    guessing should be at 50%. Without the ties (`decided`), a judge would gain by not deciding the hard pairs; with the
+    ties counted as wrong, it would lose more than by guessing. Pairs that the humans call a tie have no right answer
+    and are in neither.
     """
 
     agree: int = 0
@@ -73,7 +73,7 @@ class Agreement:
     gap: float | None = None
     """Mean difference between the two scores, whatever its sign, where the human prefers an answer."""
     gap_of_human_ties: float | None = None
-    """The same where the human does not: a judge that sees what humans see has less here."""
+    """The same where the human prefers none. It should be smaller: the answers are about equally good."""
     void: Counter[str] = field(default_factory=Counter)
     """Pairs without a score for one answer or both, by reason. They count nowhere else."""
 
@@ -84,7 +84,7 @@ class Agreement:
 
     @property
     def decided(self) -> Proportion:
-        """Of the pairs that both human and judge decide."""
+        """The share among the pairs that both the human and the judge decide."""
         return Proportion(self.agree, self.agree + self.disagree)
 
     @property

@@ -36,8 +36,8 @@ def mean_and_interval(values: Sequence[float]) -> Interval | None:
 
 @dataclass(frozen=True, slots=True)
 class MeanEstimate:
-    """`mean` is None where nothing was scored. `interval` is None where there is but one item to judge by or where all
-    values are alike: such a sample does not tell how much others would differ."""
+    """A mean with its 95% interval. `mean` is None where nothing was scored. `interval` is None where there is only one
+    item or where all values are equal: such a sample does not show how much other items would differ."""
 
     mean: float | None
     interval: tuple[float, float] | None
@@ -63,10 +63,10 @@ def mean_of_datasets(datasets: Sequence[Sequence[float]], scale: tuple[float, fl
     """The mean of the datasets' means; None if a dataset is empty, since a mean of the others is of something else.
 
     The interval is the 2.5% and 97.5% percentiles of the same mean over resampled items, kept within the scale, on
-    which all values lie. Each dataset is resampled for itself; one of a single item is taken to spread like all items
-    together. The spread is enlarged by sqrt(n / (n - 1)), or few items would seem surer than they are (Rao and Wu,
-    JASA 1988); still, of ten items it holds the true mean in some 90% of cases only, of fifty in 95%. The same values
-    always give the same interval.
+    which all values lie. Each dataset is resampled by itself; a dataset with a single item is taken to vary like
+    all items together. The deviations are enlarged by sqrt(n / (n - 1)), or the interval of few items would be too
+    narrow (Rao and Wu, JASA 1988). Even so, it holds the true mean in only some 90% of cases for ten items, in 95% for
+    fifty. The same values always give the same interval.
     """
     every = [value for values in datasets for value in values]
     if not datasets or not all(datasets):

@@ -1,4 +1,4 @@
-"""What an evaluation came to, for one policy, two side by side, or two compared: JSON and a Markdown table."""
+"""The result of an evaluation, for one policy, two side by side, or two compared: as JSON and as a Markdown table."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _NOTE = f"In brackets: {METHOD}; none where there is a single item or all have t
 
 @dataclass(frozen=True, slots=True)
 class OutcomeTally:
-    """What became of a policy's answers, or of the pairs. Void ones are in no mean."""
+    """How many of a policy's answers, or of the pairs, were judged, and how many are void and in no mean."""
 
     items: int
     void: dict[str, int]
-    """By reason."""
+    """Reason -> number of void items."""
     usage: Usage
-    """Of the judge, as far as it was paid for."""
+    """What the judge was paid for."""
 
     @classmethod
     def of(cls, outcomes: Sequence[ItemOutcome]) -> OutcomeTally:
@@ -37,7 +37,7 @@ class OutcomeTally:
         return {"items": self.items, "void": self.void, "usage": self.usage.model_dump(mode="json")}
 
     def sentence(self, name: str) -> str:
-        """Empty if nothing is void."""
+        """How many were void, and why; empty if none was."""
         if not self.void:
             return ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.void.items())
@@ -46,7 +46,7 @@ class OutcomeTally:
 
 @dataclass(frozen=True, slots=True)
 class MeanRow:
-    """A mean for each policy and, of two, the mean of the second less the first over the items scored for both."""
+    """A mean for each policy. With two also the mean difference, second minus first, over the items of both."""
 
     name: str
     level: Grouping
@@ -64,7 +64,7 @@ class Result:
     lines: list[MeanRow] = field(default_factory=list)
     """Datasets, then classes, then the average."""
     judge: str = ""
-    """Scores of different judges do not compare."""
+    """The judge's name: scores of different judges must not be compared."""
 
     @property
     def average(self) -> MeanRow:

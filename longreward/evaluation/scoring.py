@@ -1,7 +1,6 @@
 """A policy's answers judged against the references, or two policies' answers against each other.
 
-A judge failure is never a score (DESIGN, section 5): such an item is void and left out, where the published code counts
-it as 0.5.
+A judge failure is never a score: such an item is void and in no mean. The published code counts it as 0.5.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ R = TypeVar("R", bound="ItemOutcome")
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """What came of one item."""
+    """The result of one item."""
 
     item: EvaluationItem
     value: float | None

@@ -28,7 +28,7 @@ CLASSES = {
 DATASETS = tuple(dataset for datasets in CLASSES.values() for dataset in datasets)
 CHAT: Final = "longbench_chat"
 SHORT: Final = "short"
-"""What stands for the dataset in items of the other two."""
+"""The `dataset` of the items of the other two evaluations."""
 SEPARATOR = "\n\n"
 """Between context and query in the user's turn, as published."""
 
@@ -46,7 +46,7 @@ class EvaluationItem:
     query: str
     """The question, as the judge is shown it."""
     references: tuple[str, ...]
-    """Answers known to be good, none of them blank; at least one, for short requests at most one."""
+    """Answers known to be good, never blank: at least one; for short requests at most one."""
     examples: tuple[tuple[str, float], ...] = ()
     """Other answers, each with its score in 1..10."""
     query_in_context: bool = False
@@ -208,7 +208,7 @@ def _read_list(path: Path) -> list[Any]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a JSON file") from None
     except ValueError as error:  # JSON and UTF-8 errors are ValueErrors too
-        raise InputError(f"{path} is no JSON list ({error})") from None
+        raise InputError(f"{path} is not a JSON list ({error})") from None
     if not isinstance(value, list):
         raise InputError(f"{path} must hold a JSON list, found {type(value).__name__}")
     return value

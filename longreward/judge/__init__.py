@@ -1,4 +1,4 @@
-"""Who judges: `openai` asks an endpoint, `offline` applies rules; both answer the same typed requests."""
+"""The judge: `openai` asks an endpoint, `offline` applies rules. Both answer the same typed requests."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from longreward.judge.base import Judge, JudgeStatus, Verdict
 
 
 def make_judge(config: JudgeConfig, cache: Path | None = None) -> Judge:
-    """The judge that `config.kind` names, its verdicts kept in the file `cache`; the offline judge needs none.
+    """The judge that `config.kind` names. `cache` is the file of its verdict cache; the offline judge needs none.
 
     The `openai` package is imported only when it is used.
     """

@@ -1,4 +1,4 @@
-"""The judge's interface: typed requests in, verdicts out. A failure is a verdict without a value."""
+"""The interface of a judge: a typed request goes in, a verdict comes out. A failure is a verdict without a value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Generic[T]):
-    """What came of one request. `value` is None exactly when `call.status` is not "ok" or the parsed value is None."""
+    """The result of one request. `value` is None if the call failed, or if None is what the judge says (extraction)."""
 
     value: T | None
     call: JudgeCall
@@ -44,17 +44,17 @@ class Judge(Protocol):
         ...
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
-        """Answer one request. Never raises for what the judge does; only bugs and cancellation come out.
+        """Answer one request. A judge's failure is in the verdict; only a bug or a cancellation raises.
 
-        `document` names the document it is about: requests on one document go to the same endpoint, whose prefix cache
-        then serves them.
+        `document` is the name of the document that the request is about. Requests about the same document go to the
+        same endpoint, because its prefix cache holds that document.
         """
         ...
 
     def stats(self) -> dict[str, float]:
-        """Counts and gauges so far, for logs: plain numbers by name, possibly none."""
+        """Counts and gauges so far, for logs: name -> number. It may be empty."""
         ...
 
     async def aclose(self) -> None:
-        """Give back connections. The judge is not used afterwards."""
+        """Close the connections. The judge must not be used afterwards."""
         ...

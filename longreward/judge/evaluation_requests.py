@@ -1,4 +1,4 @@
-"""The questions asked to evaluate a policy's answers against references, each with the parser of its reply.
+"""The questions that an evaluation asks about a policy's answers, each with the parser of its reply.
 
 The scales are those of LongBench and LongBench-Chat as the LongReward repository scores them (its folder evaluation/);
 the pairwise verdicts are MT-Bench's (arXiv 2306.05685, section 3.1). The words of the prompts are ours.
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest(JudgeRequest[T]):
-    """A question that no reward depends on. Nothing of its material may be left out: `shrunk` is always None."""
+    """A question of an evaluation; the reward does not depend on it. Its material is never cut: `shrunk` is None."""
 
     version: ClassVar[str] = prompts.EVALUATION_VERSION
 

@@ -63,7 +63,7 @@ class OfflineJudge:
 
 @singledispatch
 def _rule(request: object) -> object:
-    """The verdict of the rule for this kind of request. The same request always gets the same one."""
+    """The verdict of the rule for this kind of request, always the same for the same request."""
     raise TypeError(f"the offline judge has no rule for {type(request).__name__}; add one in {__name__}")
 
 
@@ -73,7 +73,7 @@ def _helpfulness(request: RateHelpfulness) -> float:
     asked, question = _topic(request.query), set(content_words(request.query))
     texts = split_sentences(request.answer)
     sentences = [frozenset(content_words(s)) for s in texts if not _is_question(s)]
-    # Saying the question back is no answer: a useful sentence adds something to it.
+    # To repeat the question is not an answer: a useful sentence adds something to it.
     useful = {words for words in sentences if words & asked and words - question and not _is_filler(words)}
     if not asked or not useful:
         return 0.0
@@ -86,7 +86,7 @@ def _logicality(request: RateLogicality) -> float:
     """Does a sentence repeat an earlier one, or say something else of the same matter?"""
     texts = split_sentences(request.answer)
     sentences = [words for words in map(content_words, texts) if words]
-    # Small talk makes a flaw no smaller beyond one sentence of it for each statement.
+    # Small talk must not hide a flaw: at most one such sentence for each statement counts.
     weight = min(len(sentences), 2 * sum(map(_is_statement, texts)))
     flaws = 0.0
     said: set[frozenset[str]] = set()
@@ -161,7 +161,7 @@ def _completeness(request: RateCompleteness) -> float:
 def _against_reference(request: RateAgainstReference) -> int:
     """Are the reference's words in the answer, and of its names and numbers all (right) or some (partly right)?"""
     covered = _covered(request.reference, request.answer, request.query)
-    # Any word of the answer may be the name: a capital letter is no proof where a sentence begins.
+    # Any word of the answer may be the name: a capital letter proves nothing where a sentence begins.
     said = set(terms(request.answer)) | names_and_numbers(request.answer)
     names = names_and_numbers(request.reference) - set(terms(request.query))
     if covered >= _ALL and names <= said:
@@ -195,7 +195,7 @@ _EMPTY: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 @lru_cache(maxsize=50_000)
 def _sentence(text: str) -> tuple[frozenset[str], frozenset[str]]:
     words = frozenset(content_words(text))
-    # In the evidence any word may be the name: a capital letter is no proof where a sentence begins.
+    # In the evidence any word may be the name: a capital letter proves nothing where a sentence begins.
     return words, words | names_and_numbers(text)
 
 
@@ -227,7 +227,7 @@ def _is_statement(sentence: str) -> bool:
 
 
 def _contradict(a: frozenset[str], b: frozenset[str]) -> bool:
-    """Of two sentences on one subject: much the same matter, but other details on both sides."""
+    """Whether two sentences on one subject are about the same matter, with different details on both sides."""
     return len(a & b) / len(a | b) >= _SAME_FACT and bool(a - b) and bool(b - a)
 
 

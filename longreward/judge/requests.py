@@ -1,6 +1,7 @@
-"""The questions LongReward asks a judge (paper, section 3): each knows its material, its parser and its own facts.
+"""The questions that LongReward asks a judge (paper, section 3). `REQUESTS` is the one list of them.
 
-`REQUESTS` lists them all. What a person, an estimate or a check needs to know of a kind of question is in its class.
+A class holds all that is known of a kind of question: its prompt, its material, the parser of the reply, its name for
+people, and what an estimate expects of it.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ class JudgeRequest(ABC, Generic[T]):
     kind: ClassVar[str]
     """The prompt's name. Rows, logs and the header `X-LongReward-Request` show it."""
     version: ClassVar[str] = prompts.VERSION
-    """The version of the group of prompts which this prompt belongs to; part of the cache key."""
+    """The version of the group of prompts that this prompt belongs to. It is part of the cache key."""
     goes_first: ClassVar[bool] = False
-    """Other questions wait for the reply, so this one goes before those that nothing waits for."""
+    """Whether other questions wait for the reply. Such a question is sent before the others."""
     language: Language
 
     @abstractmethod
     def fields(self) -> dict[str, str]:
-        """The prompt's placeholders, each with its material."""
+        """Placeholder of the prompt -> its material."""
 
     @abstractmethod
     def parse(self, text: str) -> T:
@@ -49,15 +50,15 @@ class JudgeRequest(ABC, Generic[T]):
         return prompts.render(self.kind, self.language, **self.fields())
 
     def shrunk(self) -> Self | None:
-        """The same question with about half its material, for a judge whose context is too short; None where nothing
-        of it can be left out."""
+        """The same question with about half its material, for a judge whose context is too short. None where nothing
+        can be taken out."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class RewardRequest(JudgeRequest[T]):
-    """A question that the reward depends on. What a reply is like is known only afterwards: the typical ones stand for
-    judges that do not reason first."""
+    """A question that the reward depends on. The typical value and length are those of judges that do not reason before
+    they answer."""
 
     dimension: ClassVar[Dimension]
     label: ClassVar[str]
@@ -66,11 +67,11 @@ class RewardRequest(JudgeRequest[T]):
 
     @abstractmethod
     def typical_value(self) -> T:
-        """A value such as judges give, for an estimate of what will be asked."""
+        """A value that judges often give. An estimate goes on with it to the next questions."""
 
     @abstractmethod
     def typical_tokens(self) -> float:
-        """The length of a typical reply."""
+        """The length of a typical reply, in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +133,14 @@ class ListStatements(RewardRequest[list[str]]):
         return verdicts.parse_statements(text)
 
     def typical_value(self) -> list[str]:
-        """Each sentence, once: what `parse` drops is not counted either."""
+        """The sentences of the answer. A repetition counts once, as in `parse`."""
         sentences: dict[str, str] = {}
         for sentence in split_sentences(self.answer):
             sentences.setdefault(" ".join(sentence.casefold().split()), sentence)
         return list(sentences.values())
 
     def typical_tokens(self) -> float:
-        # A statement is its sentence with names in place of pronouns, between two tags of 8 tokens together.
+        # A statement is its sentence with names in place of pronouns. Its two tags have 8 tokens together.
         return 1.1 * tokens_in(self.answer) + 8 * len(split_sentences(self.answer))
 
 
@@ -183,7 +184,7 @@ class VerifyStatements(RewardRequest[list[float]]):
     evidence: Sequence[str]
 
     def fields(self) -> dict[str, str]:
-        # One line each: a statement with a line break could else look like two.
+        # One line each, or a statement with a line break could look like two.
         numbered = "\n".join(f"{i}. {' '.join(text.split())}" for i, text in enumerate(self.statements, 1))
         return {"evidence": _passages(self.evidence), "statements": numbered}
 
@@ -203,7 +204,7 @@ class VerifyStatements(RewardRequest[list[float]]):
 
 @dataclass(frozen=True, slots=True)
 class ExtractRelevant(RewardRequest[str | None]):
-    """What in one chunk of the document bears on the question; None where nothing does."""
+    """What one chunk of the document says on the question; None where it says nothing."""
 
     kind: ClassVar[str] = "extract"
     dimension: ClassVar[Dimension] = "completeness"
@@ -223,7 +224,7 @@ class ExtractRelevant(RewardRequest[str | None]):
         return text_of(self.typical_tokens(), like=self.chunk)
 
     def typical_tokens(self) -> float:
-        # A few sentences: nothing in most chunks, a page in some.
+        # On average a few sentences: most chunks hold nothing on the question, and some hold a page.
         return min(150, tokens_in(self.chunk))
 
     def shrunk(self) -> ExtractRelevant | None:
@@ -262,7 +263,7 @@ REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
 
 
 def _half_of_evidence(evidence: Sequence[str], statements: Sequence[str]) -> list[str]:
-    """The half that bears most on the statements; of a single passage its head and tail. Empty if nothing is left."""
+    """The half that has most to do with the statements; of a single passage its head and tail. It may be empty."""
     if len(evidence) == 1:
         shorter = without_middle(evidence[0])
         return [shorter] if len(shorter) < len(evidence[0]) else []

@@ -1,7 +1,8 @@
-"""Judge text -> value, or VerdictError. Pure.
+"""Reads the value out of a judge's reply, or raises VerdictError.
 
-The last verdict counts and must be valid: nothing is clamped, and a bad last verdict is never replaced by an earlier
-good one (DESIGN, section 5). Reply formats are those of LongReward (paper, section 3).
+The last verdict counts and must be valid. A number out of range is not moved into the range, and an earlier verdict
+never stands in for a bad last one: a judge that corrects itself at the end must not be read by its first thought. The
+formats are those of LongReward (paper, section 3).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Literal
 from longreward.errors import VerdictError
 
 NO_STATEMENTS = "No statements"
-"""What the judge replies, alone, for an answer without factual statements (both languages)."""
+"""The whole reply about an answer without factual statements, in both languages."""
 NO_RELEVANT = {"en": "No relevant information", "zh": "没有相关信息"}
-"""What the judge replies, alone, for a passage without anything on the question."""
+"""The whole reply about a passage that says nothing on the question."""
 
 _SUPPORT = {
     1.0: "fully supported|full supported|fully support|full support|完全支持|完全被支持|完全得到支持",
@@ -26,14 +27,14 @@ _SUPPORT = {
 _LABELS = {label: value for value, labels in _SUPPORT.items() for label in labels.split("|")}
 
 Preference = Literal["A", "B", "tie"]
-"""Which of two answers is better, by the place in which it was shown."""
+"""Which of two answers is better: the one shown first ("A") or second ("B")."""
 _PREFERENCES: dict[str, Preference] = {"a": "A", "b": "B", "c": "tie", "tie": "tie", "平局": "tie"}
 
 _THINK = re.compile(r"<think(?:ing)?>|◁think▷", re.IGNORECASE)
 _THINK_END = re.compile(r"</think(?:ing)?>|◁/think▷", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[{2,}([^\[\]]*)(\]{2,})?")
 _LENTICULAR = str.maketrans("【】", "[]")
-# The number that begins a line, marked as one by what stands around it: "12:30" and "3.5" are no such numbers.
+# The number of a statement at the beginning of a line. "12:30" and "3.5" are not such numbers.
 _NUMBERED = re.compile(
     r"[\s>|*_#`•(\[-]*(?:(?:statement|陈述)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)|第\s*(?P<counted>\d{1,6})\s*[条句项]"
     r"|(?P<plain>\d{1,6})\s*(?:[)\]|、*_]|[.:](?!\d)|[-–—]\s|(?=\[\[)))",
@@ -54,7 +55,7 @@ def parse_rating(text: str, lowest: int = 0) -> float:
     match = _RATING.fullmatch(content)
     if not match:
         expected = f"expected [[n]] with n from {lowest} to 10"
-        raise VerdictError(f"the last verdict [[{content}]] is no rating; {expected}", text)
+        raise VerdictError(f"the last verdict [[{content}]] is not a rating; {expected}", text)
     rating = float(match[1])
     if not lowest <= rating <= 10:
         raise VerdictError(f"the rating [[{content}]] is outside {lowest}..10", text)
@@ -70,7 +71,7 @@ def parse_grade(text: str, highest: int) -> int:
     match = _GRADE.fullmatch(content)
     if not match or int(match[2] or highest) != highest:
         expected = f"expected [[n]] with a whole number from 1 to {highest}"
-        raise VerdictError(f"the last verdict [[{content}]] is no grade; {expected}", text)
+        raise VerdictError(f"the last verdict [[{content}]] is not a grade; {expected}", text)
     grade = int(match[1])
     if not 1 <= grade <= highest:
         raise VerdictError(f"the grade [[{content}]] is outside 1..{highest}", text)
@@ -85,7 +86,7 @@ def parse_preference(text: str) -> Preference:
     content = _last_bracket(text)
     label = _PREFERENCES.get(content.casefold())
     if label is None:
-        raise VerdictError(f"the last verdict [[{content}]] is no preference; expected [[A]], [[B]] or [[C]]", text)
+        raise VerdictError(f"the last verdict [[{content}]] is not a preference; expected [[A]], [[B]] or [[C]]", text)
     return label
 
 
@@ -161,8 +162,8 @@ def parse_statements(text: str) -> list[str]:
 
 
 def parse_extraction(text: str) -> str | None:
-    """Read what the judge extracted; None if the whole reply, but for case, spaces and punctuation, is the sentence
-    `No relevant information` (or 没有相关信息). VerdictError for an empty reply."""
+    """Read what the judge extracted. None if the whole reply is `No relevant information` (or 没有相关信息), in any
+    case and with any spaces and punctuation. VerdictError for an empty reply."""
     reply = _without_thoughts(text).strip()
     said = _letters(reply)
     if not said:
@@ -194,7 +195,7 @@ def _folded(text: str) -> str:
 
 
 def _without_thoughts(text: str) -> str:
-    """The reply after its last <think> block. Some servers send only its end, the start being in their template."""
+    """The reply after its last <think> block. Some servers send only the end tag: the template has the start."""
     end = 0
     for closing in _THINK_END.finditer(text):
         end = closing.end()

@@ -1,4 +1,4 @@
-"""Asking an endpoint a handful of questions within a short time, and saying why one got no verdict."""
+"""Asks an endpoint a few questions within a short time, and says why one of them has no verdict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 160  # characters of a reply
 _FINAL = frozenset(
     {*REFUSES_US, Reason.BAD_REQUEST, Reason.FILTERED, Reason.CONTEXT_LENGTH, Reason.SPEND_CAP, Reason.TIMEOUT}
 )
-"""What a second attempt would not change, or has no time for."""
+"""Reasons that a second attempt would not change, or has no time for."""
 _ACTIONS = {
     Reason.UNAUTHORIZED: "check the key and judge.api_key_env",
     Reason.QUOTA: "check the account behind the key",
@@ -103,11 +103,12 @@ def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:
 async def ask(
     judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float | None = None
 ) -> list[Asked]:
-    """Ask all at once, within the judge's own limits: replies are waited for `call_s` seconds at most, and what those
-    limits still hold back after `within_s` (`call_s` if None) is not asked.
+    """Ask all questions at once, within the judge's own limits.
 
-    What fails, but may not the next time, is asked once more if there is time left, unless `judge.max_attempts` is 1.
-    ConfigError where a key is named that is not set. What the judge does wrong is in the verdicts.
+    A reply may take `call_s` seconds. A question that the limits still hold back after `within_s` seconds (`call_s` if
+    None) is not asked. A question that fails for a passing reason is asked once more if there is time left, unless
+    `judge.max_attempts` is 1. What the judge does wrong is in the verdicts. ConfigError if the variable that
+    `judge.api_key_env` names is not set.
     """
     begun = time.monotonic()
     asked = await _ask_once(judge, requests, call_s, within_s or call_s)
@@ -118,7 +119,7 @@ async def ask(
     if not again or judge.max_attempts == 1 or left <= 0:
         return asked
     await asyncio.sleep(pause)
-    # As the judge's own attempts would go on after an unreadable reply and after one that was cut.
+    # The same changes as the judge itself makes after a reply that cannot be read or was cut.
     second = judge.model_copy(update={"temperature": judge.retry_temperature, "max_tokens": 2 * judge.max_tokens})
     for i, one in zip(again, await _ask_once(second, [requests[i] for i in again], left, left), strict=True):
         if one.verdict is not None:
@@ -131,14 +132,14 @@ async def ask(
 async def _ask_once(
     judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float
 ) -> list[Asked]:
-    """A single attempt each, by a judge of its own: its next ones would wait until an endpoint that failed is tried
-    again, ever later, one call at a time."""
+    """One attempt for each question, by a new judge. After a failure, the same judge would wait longer and longer
+    before it asks the endpoint again, one call at a time."""
     once = {"max_attempts": 1, "max_outage_s": None}
     times = {name: min(call_s, getattr(judge, name)) for name in ("attempt_timeout_s", "call_timeout_s")}
     asking = make_judge(judge.model_copy(update=once | times))
     try:
         tasks = [asyncio.create_task(asking.ask(request)) for request in requests]
-        # A moment more, so that the last call to be given up is told as such.
+        # A moment more, so that the last call ends in its own timeout and says so.
         done, waiting = await asyncio.wait(tasks, timeout=within_s + _MOMENT_S)
         for task in waiting:
             task.cancel()
@@ -151,9 +152,9 @@ async def _ask_once(
 
 
 def failure(asked: Sequence[Asked]) -> str:
-    """Why these questions got no verdict, as "reason (kinds: detail)"; empty where nothing says that they cannot.
+    """Why the endpoint cannot be used, as "reason (kinds: detail)"; empty where it can.
 
-    A question that was held back by limits, ours or the endpoint's, says nothing, as long as another was answered.
+    A question that limits held back, the judge's own or the endpoint's, is not a failure if another was answered.
     """
     failed = [one for one in asked if one.failed]
     answered = any(one.ok for one in asked)
@@ -161,10 +162,10 @@ def failure(asked: Sequence[Asked]) -> str:
         failed = [one for one in failed if one.call.status not in (Reason.SPEND_CAP, Reason.RATE_LIMITED)]
     if not failed:
         return "" if answered else f"{Reason.TIMEOUT} (every kind of question: no complete reply in time)"
-    # The one that most have in common: where an endpoint is away, each kind may still end in words of its own.
+    # The reason that most questions share: where an endpoint is away, the details may differ.
     status = statistics.mode(one.call.status for one in failed)
     same = [one for one in failed if one.call.status == status]
-    # A question still under way at the end has seen no reply either; whether it was told so first is a matter of pace.
+    # A question still under way at the end has no reply either, and its own timeout was only a moment later.
     unanswered = [one for one in asked if one.verdict is None] if status == Reason.TIMEOUT and not answered else []
     kinds = "every kind of question" if len(same + unanswered) == len(asked) > 1 else listed(one.kind for one in same)
     return f"{status} ({kinds}: {same[0].told})"
@@ -172,7 +173,7 @@ def failure(asked: Sequence[Asked]) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """The judge's own warnings left out: what they speak of is in the findings, or in the error."""
+    """Without the judge's own warnings: the findings or the error say the same."""
     logger = logging.getLogger("longreward.judge")
     level = logger.level
     logger.setLevel(logging.ERROR)

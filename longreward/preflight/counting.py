@@ -1,4 +1,4 @@
-"""What a reward will ask of its judge about one document: the reward itself runs, over a judge that only counts."""
+"""What a reward will ask its judge about one document: the reward itself runs, with a judge that only counts."""
 
 from __future__ import annotations
 
@@ -23,16 +23,14 @@ _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
 
 
 class CountingJudge:
-    """Implements `Judge`: gives every question its typical value and books the tokens which that would take."""
-
-    endpoints = None
+    """Implements `Judge`: every question gets its typical value, and the call holds the tokens that it would take."""
 
     def __init__(self, max_tokens: int) -> None:
-        """`max_tokens` bounds a reply, as `judge.max_tokens` does."""
+        """`max_tokens`: the longest reply, as in `judge.max_tokens`."""
         self._max_tokens = max_tokens
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
-        """TypeError for a question that no reward asks: nobody knows what a typical reply to it is."""
+        """Count one question. TypeError for a question without a typical reply, such as an evaluation's."""
         if not isinstance(request, RewardRequest):
             raise TypeError(f"{type(request).__name__} has no typical reply; make it a RewardRequest to count it")
         usage = Usage(
@@ -55,39 +53,30 @@ class CountingJudge:
 async def usage_by_kind(
     context: str, query: str, answers: Iterable[tuple[str, int]], config: RewardConfig
 ) -> dict[str, Usage]:
-    """Kind of question -> what the judge is asked about these answers, each counted as many times as it says.
+    """What the judge is asked about the answers to one prompt: kind of question -> calls and tokens, without costs.
 
-    The document's own questions are counted once, and so is what an earlier answer has asked already. No costs.
+    `answers` are pairs (answer, how many such answers there are). Questions about the document alone count once. So
+    does a question that an earlier answer has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
     reward = LongReward(config, CountingJudge(config.judge.max_tokens))
     try:
-        # One after the other: which statements are verified in one call would otherwise depend on chance.
+        # One after the other, or chance would decide which statements are verified in one call.
         for answer, times in answers:
             scored = await reward.score(Sample(context=context, query=query, answer=answer))
             for call in scored.calls:
-                found[call.kind] += times_as_much(call.usage, 1 if call.kind in _ONCE_A_DOCUMENT else times)
+                found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
     finally:
         await reward.aclose()
     return found
 
 
-def times_as_much(usage: Usage, factor: float) -> Usage:
-    """The usage for `factor` times as much of the same."""
-    return Usage(
-        calls=round(usage.calls * factor),
-        prompt_tokens=round(usage.prompt_tokens * factor),
-        cached_tokens=round(usage.cached_tokens * factor),
-        completion_tokens=round(usage.completion_tokens * factor),
-        cost=usage.cost * factor,
-    )
-
-
 def unwritten_answer(context: str, tokens: int) -> str:
-    """An answer of about so many tokens about the document, for one that is not written yet.
+    """A text of about `tokens` tokens that stands for an answer which is not written yet.
 
-    Its statements are parts of the document, each with a number, so that no two are the same and none is a whole
-    sentence of the document.
+    Its statements are parts of the document, so that retrieval finds evidence for them. Each begins with a number, so
+    that no two are the same (they would be verified once) and none is a sentence of the document (it would not be
+    verified at all, with `faithfulness.skip_verbatim`).
     """
     count = max(1, round(tokens / _STATEMENT_TOKENS))
     numbers = [f"{i} " for i in range(1, count + 1)]

@@ -1,7 +1,7 @@
 """What judging will cost, before anything is spent: calls, tokens, money and time for a data set and a configuration.
 
-The reward itself runs, over a judge that counts (`counting.py`): the calls are those that it makes, with the real
-material. How long the replies are nobody knows beforehand; each kind of question has a typical length.
+The reward itself runs with a judge that counts (`counting.py`), so the calls are those that it makes, with the real
+material. The lengths of the replies are not known before; each kind of question has a typical one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.judge.requests import REQUESTS
-from longreward.preflight.counting import times_as_much, unwritten_answer, usage_by_kind
+from longreward.preflight.counting import unwritten_answer, usage_by_kind
 from longreward.schema import Record, Sample, Usage
 from longreward.text.sentences import says_nothing
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, size_in
@@ -27,43 +27,43 @@ _BY_KIND = {request.kind: request for request in REQUESTS}
 
 
 class Estimate(Usage):
-    """What judging will take in all and per dimension. `cost` is 0 where `judge.price` is unset."""
+    """What judging will take, in all and for each dimension. `cost` is 0 where `judge.price` is not set."""
 
     answers: int = 0
-    """Answers that cost something; empty ones do not."""
+    """Answers that cost something. Empty answers do not."""
     documents: int = 0
     """Documents, each with its question."""
     sampled: int = 0
-    """Documents that were looked into; the others are taken to be like them, by their size."""
+    """Documents that were looked into. The others count in proportion to their size."""
     dimensions: dict[str, Usage] = Field(default_factory=dict)
 
     def scaled(self, factor: float) -> Estimate:
         """The estimate for `factor` times as much of the same: more steps, more epochs."""
         return Estimate(
-            **times_as_much(self, factor).model_dump(),
+            **self.times(factor).model_dump(),
             answers=round(self.answers * factor),
             documents=round(self.documents * factor),
             sampled=self.sampled,
-            dimensions={name: times_as_much(usage, factor) for name, usage in self.dimensions.items()},
+            dimensions={name: usage.times(factor) for name, usage in self.dimensions.items()},
         )
 
 
 class Throughput(Record):
-    """How long an estimate takes, by each setting that bounds it, and what the judge must serve for that."""
+    """How long the work of an estimate takes, by each setting that limits it, and what the judge must serve."""
 
     in_flight: int
-    """Calls under way at once, over all endpoints."""
+    """Calls under way at the same time, at all endpoints together."""
     latency_s: float
-    """Seconds that a call takes."""
+    """Seconds of one call."""
     seconds_by: dict[str, float]
-    """Setting -> seconds that it allows the work in; `judge.max_in_flight` is always there."""
+    """Setting -> seconds of the work if this setting were the only limit. `judge.max_in_flight` is always there."""
     calls_per_second: float
-    """What the judge must serve for `max_in_flight` to be all that bounds it."""
+    """Calls that the judge must serve, or it is slower than the settings allow. The same holds for the tokens."""
     tokens_per_minute: float
 
     @property
     def binding(self) -> str:
-        """The setting that decides."""
+        """The setting that limits the work most."""
         return max(self.seconds_by, key=lambda name: self.seconds_by[name])
 
     @property
@@ -89,15 +89,16 @@ def estimate(
     answer_tokens: int = 300,
     sample: int = 200,
 ) -> Estimate:
-    """What scoring `items` will take: answers, or prompts (context, query) whose answers are not written yet.
+    """What scoring `items` will take. An item is an answer, or a prompt (context, query) without an answer yet.
 
-    A prompt gets `answers_per_prompt` answers (None: one) of `answer_tokens` tokens; if it is given, answers among the
-    items are left out and count as prompts. The same prompt twice is one. Nothing is taken to be in a cache or to be
-    retried. `items` is read once and may be long: only `sample` documents, evenly spread, are kept and looked into.
+    A prompt counts as `answers_per_prompt` answers (None: one) of `answer_tokens` tokens each. With
+    `answers_per_prompt`, the answers among the items count as prompts too. A prompt that comes twice counts once.
+    Verdicts from a cache and repeated attempts are not considered. `items` is read once and may be long: only `sample`
+    documents, chosen at random but always the same, are kept in memory and looked into.
 
-    Runs an event loop of its own: where one runs already, call it in a thread (`asyncio.to_thread`).
+    It runs its own event loop. Inside a running event loop, call it in a thread (`asyncio.to_thread`).
     """
-    documents = _Documents(sample, answer_tokens)
+    documents = _DocumentSample(sample, answer_tokens)
     for item in items:
         context, query = (item.context, item.query) if isinstance(item, Sample) else item
         if isinstance(item, Sample) and answers_per_prompt is None:
@@ -108,7 +109,7 @@ def estimate(
     found = asyncio.run(_usage_of(documents.sample, config, answer_tokens))
     dimensions = {str(name): Usage() for name in config.needed}
     for kind, usage in found.items():
-        usage = times_as_much(usage, documents.factor(kind))
+        usage = usage.times(documents.factor(kind))
         usage.cost = config.judge.price.cost(usage.prompt_tokens, usage.completion_tokens)
         dimensions[_BY_KIND[kind].dimension] += usage
     return Estimate(
@@ -124,12 +125,12 @@ def throughput(expected: Usage, judge: JudgeConfig, latency_s: float) -> Through
     """How fast `expected` can go where a call takes `latency_s`."""
     endpoints = judge.resolved_endpoints
     in_flight = sum(endpoint.max_in_flight or 1 for endpoint in endpoints) or judge.max_in_flight
-    # Never under two latencies, the reward's critical path: the second calls need the replies of the first.
+    # At least two calls in a row: the second ones need the replies of the first.
     seconds = max(2.0, expected.calls / in_flight) * latency_s if expected.calls else 0.0
     seconds_by = {_IN_FLIGHT: seconds}
     for name, amount in (("requests_per_minute", expected.calls), ("tokens_per_minute", expected.tokens)):
         limits = [getattr(endpoint, name) for endpoint in endpoints] or [getattr(judge, name)]
-        if None not in limits:  # an endpoint without the limit takes over what the others may not
+        if None not in limits:  # an endpoint without the limit can take what the others may not
             seconds_by[f"judge.{name}"] = 60 * amount / sum(limits)
     return Throughput(
         in_flight=in_flight,
@@ -140,8 +141,10 @@ def throughput(expected: Usage, judge: JudgeConfig, latency_s: float) -> Through
     )
 
 
-async def _usage_of(documents: Iterable[_Kept], config: RewardConfig, answer_tokens: int) -> dict[str, Usage]:
-    """Kind of question -> what these documents need of it."""
+async def _usage_of(
+    documents: Iterable[_SampledDocument], config: RewardConfig, answer_tokens: int
+) -> dict[str, Usage]:
+    """Kind of question -> calls and tokens for all these documents."""
     found: defaultdict[str, Usage] = defaultdict(Usage)
     for document in documents:
         answers = [(answer, 1) for answer in document.answers]
@@ -154,7 +157,7 @@ async def _usage_of(documents: Iterable[_Kept], config: RewardConfig, answer_tok
 
 @dataclass
 class _Size:
-    """How much there is, in all or in one document."""
+    """How much material there is: in one document, or in all."""
 
     documents: int = 0
     document_text: int = 0
@@ -165,8 +168,8 @@ class _Size:
 
 
 @dataclass
-class _Kept:
-    """A document, a question about it and the answers; those not written yet only by their number."""
+class _SampledDocument:
+    """A document, a question about it, its answers, and the number of its answers that are not written yet."""
 
     context: str
     query: str
@@ -175,9 +178,12 @@ class _Kept:
     size: _Size = field(default_factory=_Size)
 
 
-class _Documents:
-    """Counts all documents and keeps a sample: those with the smallest hashes, so that the order does not matter and
-    each is known at its first row. One that is pushed out never comes back."""
+class _DocumentSample:
+    """Measures all documents and keeps a sample of them: those with the smallest hashes.
+
+    So the order of the rows does not matter, and at its first row it is known whether a document is in the sample. A
+    document that leaves the sample never comes back.
+    """
 
     def __init__(self, most: int, answer_tokens: int) -> None:
         self._most = max(1, most)
@@ -185,11 +191,11 @@ class _Documents:
         self.whole = _Size()
         self._seen: set[int] = set()
         self._prompts: set[int] = set()
-        self._kept: dict[int, _Kept] = {}
-        self._largest: list[int] = []  # a heap of the kept ones' negated hashes
+        self._kept: dict[int, _SampledDocument] = {}
+        self._largest: list[int] = []  # a heap of the negated hashes in the sample
 
     @property
-    def sample(self) -> list[_Kept]:
+    def sample(self) -> list[_SampledDocument]:
         return list(self._kept.values())
 
     def add_answer(self, context: str, query: str, answer: str) -> None:
@@ -209,18 +215,18 @@ class _Documents:
             material.unwritten += answers
 
     def factor(self, kind: str) -> float:
-        """By what to multiply what the sample needs of a kind of call, to get to the whole."""
+        """How many times as much of this kind of question all documents need as the sample does."""
         measure = _BY_KIND[kind].grows_with
         sampled = sum(getattr(material.size, measure) for material in self._kept.values())
         return getattr(self.whole, measure) / sampled if sampled else 0.0
 
-    def _at(self, key: int, context: str, query: str, answers: int, text: float) -> _Kept | None:
-        """Take the size in; the document to add to, if it is in the sample."""
+    def _at(self, key: int, context: str, query: str, answers: int, text: float) -> _SampledDocument | None:
+        """Add to the sizes. Returns the document if it is in the sample."""
         new = key not in self._seen
         if new:
             self._seen.add(key)
             if len(self._kept) < self._most or key < -self._largest[0]:
-                self._keep(key, _Kept(context, query))
+                self._keep(key, _SampledDocument(context, query))
         material = self._kept.get(key)
         for size in (self.whole, material.size if material else _Size()):
             size.documents += new
@@ -229,7 +235,7 @@ class _Documents:
             size.answer_text += text
         return material
 
-    def _keep(self, key: int, material: _Kept) -> None:
+    def _keep(self, key: int, material: _SampledDocument) -> None:
         self._kept[key] = material
         heapq.heappush(self._largest, -key)
         if len(self._kept) > self._most:

@@ -1,8 +1,8 @@
-"""Asking a judge before it is used: does each endpoint answer every kind of question readably, how fast, and does it
-tell right from wrong?
+"""Asks a judge before it is used. Does each endpoint answer every kind of question in a form that can be read, how
+fast is it, and does it tell right answers from wrong ones?
 
-What is found out comes as findings; nothing here prints. `longreward doctor` (longreward/commands/doctor.py) shows
-them; `rl/run/preflight.py` asks each kind of question before every training run.
+The results are findings; nothing here prints. `longreward doctor` (longreward/commands/doctor.py) shows them, and every
+training run asks each kind of question once before it starts (rl/run/preflight.py).
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from longreward.preflight.finding import Finding, Severity, listed
 from longreward.preflight.questions import questions, wrong_answers
 from longreward.schema import Usage
 
-_LONGEST_CHECK_S = 120  # seconds: where our own limits let only a few questions a minute through, not all are asked
+_LONGEST_CHECK_S = 120  # seconds; with tight limits of our own, not all questions are asked in this time
 _SLOW = 0.5  # of the time an attempt may take
 _REAL_JUDGE = "for a real judge: judge.kind=openai judge.base_url=URL judge.model=NAME"
 
 
 @dataclass(slots=True)
 class JudgeCheck:
-    """What the judge was found to be."""
+    """What was found out about the judge."""
 
     findings: list[Finding] = field(default_factory=list)
     latency_s: float | None = None
-    """Seconds of a call with few others under way, None where none was answered at once. Of several endpoints, what one
-    would take that serves as many calls a second as they do on average."""
+    """Seconds of a call with few others under way; None where no first attempt was answered. For several endpoints, the
+    harmonic mean: that of an endpoint which serves as many calls a second as they do on average."""
     usage: Usage = field(default_factory=Usage)
-    """What the check itself has cost."""
+    """Calls, tokens and cost of the check itself."""
 
 
 async def check_judge(config: RewardConfig) -> JudgeCheck:
     """Ask every endpoint each kind of question, in English and Chinese, and four of them about wrong answers too.
 
-    Takes about two latencies of the judge, and at most some `judge.attempt_timeout_s` where it hangs. The verdicts are
-    not looked up in `cache.path` and not kept there.
+    It takes about two calls in a row, and a few `judge.attempt_timeout_s` where the judge hangs. The verdict cache is
+    neither read nor written.
     """
     judge, check = config.judge, JudgeCheck()
     if judge.kind == "offline":
@@ -87,7 +87,7 @@ async def _check_endpoint(config: RewardConfig, judge: JudgeConfig) -> tuple[lis
     asked = await ask(judge, questions(config), call_s, within_s)
     more: list[Asked] = []
     if any(one.ok for one in asked):
-        # After the first round, whose seconds are measured with only a handful of calls under way.
+        # After the first round: its seconds are measured with only a few calls under way.
         kinds = {one.request.kind for one in asked if one.ok}
         further = [*wrong_answers(config), *questions(config, "zh")]
         more = await ask(judge, [request for request in further if request.kind in kinds], call_s, within_s)
@@ -116,7 +116,7 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
     english = {one.request.kind: one for one in good}
     yield from _weak(judge, url, english, [one for one in more if one.request.language == "en"])
     for language, about, action in (
-        ("en", "a wrong answer", "such answers would be void now and then; see `void` in the run"),
+        ("en", "a wrong answer", "such answers would sometimes be void; watch `void` in the run"),
         ("zh", "Chinese material", "answers about Chinese documents would be void; use another judge for them"),
     ):
         if unusable := [one for one in more if one.request.language == language and one.failed]:
@@ -142,19 +142,19 @@ def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: i
             Severity.NOTE, "judge", sentence, "each such attempt costs tokens and time; see the endpoint's log"
         )
     if seconds[slowest] > _SLOW * judge.attempt_timeout_s:
-        sentence = f"{url}: {seconds[slowest]:.2g} s are much of the {judge.attempt_timeout_s:g} s an attempt may take"
+        sentence = f"{url}: {seconds[slowest]:.2g} s is much of the {judge.attempt_timeout_s:g} s for an attempt"
         yield Finding(Severity.NOTE, "judge", sentence, "under load it will be slower: raise judge.attempt_timeout_s")
 
 
 def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Sequence[Asked]) -> Iterator[Finding]:
-    """Where an answer that is blatantly wrong fares no worse than a right one."""
+    """Whether an answer that is clearly wrong gets at least the value of a right one."""
     fooled = [
         f"{one.kind} ({_value(one):g}, the right one {_value(other):g})"
         for one in wrong
         if one.ok and (other := right.get(one.request.kind)) and _value(one) >= _value(other)
     ]
     if fooled:
-        sentence = f"{url}: {judge.model} rates a blatantly wrong answer no lower than a right one in {listed(fooled)}"
+        sentence = f"{url}: {judge.model} rates a clearly wrong answer no lower than a right one in {listed(fooled)}"
         yield Finding(Severity.NOTE, "judge", sentence, "a policy learns what its judge rewards: use a stronger judge")
 
 

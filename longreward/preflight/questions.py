@@ -1,4 +1,4 @@
-"""The short questions that a judge is tried with, one of each kind, whose right answers every judge can tell."""
+"""Short questions to try a judge with: one of each kind, so easy that every judge can answer them rightly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from longreward.prompts import Language
 
 @dataclass(frozen=True, slots=True)
 class _Example:
-    """A document so short that every judge can tell a right answer about it from a wrong one."""
+    """A short document, a question about it, a right answer and a wrong one."""
 
     passage: str
     query: str
@@ -50,8 +50,10 @@ _CONTRADICTORY = (
 
 
 def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
-    """One short question of each kind that this reward asks: six, if every dimension has a weight, and one more where
-    several statements are verified in a call."""
+    """One short question of each kind that this reward asks, about a right answer.
+
+    Six questions if every dimension has a weight, and a seventh if several statements are verified in one call.
+    """
     asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
     if config.faithfulness.statements_per_call == 1:
         asked = [kind for kind in asked if kind is not VerifyStatements]
@@ -59,7 +61,7 @@ def questions(config: RewardConfig, language: Language = "en") -> list[RewardReq
 
 
 def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
-    """Questions as in `questions`, about answers that are blatantly wrong in just what the question is about."""
+    """The questions that end in a number, each about an answer that is clearly wrong in just that respect."""
     wrong = _EXAMPLES["en"].wrong
     changes: dict[type[RewardRequest[Any]], dict[str, str]] = {
         RateHelpfulness: {"answer": _BESIDE_THE_POINT},

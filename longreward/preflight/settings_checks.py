@@ -1,4 +1,4 @@
-"""What a judge's settings say by themselves: its keys, what bounds its load, and whether the work fits under a cap."""
+"""Checks of a judge's settings, without a call: its keys, its limits, and whether the work fits under the spend cap."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def keys(judge: JudgeConfig) -> Iterator[Finding]:
 
 
 def limits(judge: JudgeConfig) -> Iterator[Finding]:
-    """What bounds the load on each endpoint and the spend, and what that means."""
+    """What limits the load on each endpoint and the spending."""
     if judge.kind == "offline":
         return
     for endpoint in judge.resolved_endpoints:
@@ -47,7 +47,7 @@ def limits(judge: JudgeConfig) -> Iterator[Finding]:
 def _caps(judge: JudgeConfig) -> Iterator[Finding]:
     given = [f"judge.spend.{name}={cap:.12g}" for name, cap, *_ in caps(judge, Usage())]
     if given:
-        yield Finding(Severity.OK, "limits", f"no call is begun that could go past {' or '.join(given)}")
+        yield Finding(Severity.OK, "limits", f"no call is made that could go past {' or '.join(given)}")
     else:
         action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
         yield Finding(Severity.NOTE, "limits", "no spend cap: nothing ends a run that costs more than expected", action)

@@ -174,7 +174,7 @@ def test_a_broken_chat_case_is_named(tmp_path: Path, change: dict, why: str) -> 
         (None, "cannot be read: No such file"),
         ("", "holds no usable row for longbench"),
         ("[]", "holds no usable row for longbench"),
-        ("[{", "is no JSON list"),
+        ("[{", "is not a JSON list"),
         ('[{"idx": 1}]', "item 1: dataset must be text"),
         ("\xff", "not a JSON object"),
     ],
