@@ -10,11 +10,11 @@ from longreward.errors import LongRewardError
 
 _COMMANDS = {
     "score": "score the answers of a JSON-lines file",
-    "agree": "tell how well a judge agrees with humans, on pairs that they labelled",
-    "estimate": "tell what scoring will cost, before anything is spent",
+    "agree": "measure how well a judge agrees with humans, on pairs that they labelled",
+    "estimate": "estimate what scoring will cost, before anything is spent",
     "doctor": "check the judge, its keys and limits before they are used",
     "report": "make one page of runs or scored files: curves, answers, alarms",
-    "serve": "serve the reward over HTTP, by OpenRLHF's remote reward protocol",
+    "serve": "serve the reward over HTTP, with OpenRLHF's remote reward protocol",
 }
 
 

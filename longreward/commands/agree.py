@@ -30,7 +30,7 @@ _LOST = (
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Score both answers of each pair and tell how often the judge gives more to the answer that the human prefers, "
+        "Score both answers of each pair and show how often the judge gives more to the answer that the human prefers, "
         "per dimension and in total, with 95% intervals. Equal scores count half. A pair counts only where both "
         "answers have a score; pairs that the human calls a tie do not count."
     )

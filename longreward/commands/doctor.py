@@ -27,12 +27,12 @@ _STYLES = {Severity.OK: "green", Severity.NOTE: "yellow", Severity.PROBLEM: "bol
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Ask every endpoint of the judge each kind of question, about right and wrong answers, and look at keys and "
-        "limits: some 16 short calls per endpoint. Exit code 1 where there is a problem. A training configuration has "
+        "limits: about 16 short calls per endpoint. Exit code 1 where there is a problem. A training configuration has "
         "a doctor of its own: python rl/doctor.py."
     )
     command.epilog = SETTINGS
     add_judge(command)
-    about = "rows to be scored: are they readable, what will they take, and how long at the judge's measured pace"
+    about = "rows to be scored: can they be read, what will they cost, and how long will it take with this judge"
     command.add_argument("--input", type=Path, metavar="IN.jsonl", help=about)
 
 

@@ -22,8 +22,8 @@ from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Tell the judge calls, tokens, cost and time that scoring a file will take. The judge is not asked. Rows "
-        "without an answer are prompts whose answers are yet to be written, as in training."
+        "Show the judge calls, tokens, cost and time that scoring a file will take. The judge is not asked. Rows "
+        "without an answer are prompts whose answers are not written yet, as in training."
     )
     command.epilog = (
         "Prices are judge.price.prompt_per_million=... and judge.price.completion_per_million=...; any other "
@@ -36,7 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     tokens = "length of an answer that is not written yet (default 300)"
     command.add_argument("--answer-tokens", type=positive, default=300, metavar="T", help=tokens)
     command.add_argument("--latency", type=_seconds, default=2.0, metavar="S", help="seconds per call (default 2)")
-    against = "scores of these answers: tell what they really took"
+    against = "scores of these answers: show what they really took"
     command.add_argument("--against", type=Path, metavar="OUT.jsonl", help=against)
 
 

@@ -26,9 +26,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="run directories, or files of scores")
     where = "the page (default report.html in the first RUN, or beside it)"
     command.add_argument("--out", type=Path, metavar="FILE", help=where)
-    kept = "keep all that the judge said; else its replies are shortened where the page would pass 100 MB"
+    kept = "keep everything the judge said; otherwise its replies are shortened if the page would exceed 100 MB"
     command.add_argument("--whole", action="store_true", help=kept)
-    rows = "the rows that a file of scores is about, which has no documents, questions and answers itself"
+    rows = "the rows that were scored: a file of scores does not hold their documents"
     command.add_argument("--input", type=Path, metavar="IN.jsonl", help=rows)
 
 

@@ -36,7 +36,7 @@ _LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are lon
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.description = (
         "Score each answer on helpfulness, logicality, faithfulness and completeness (0-10). A run that is started "
-        "again continues where it stopped and asks again for what was void."
+        "again continues where it stopped, and scores void answers again."
     )
     command.epilog = SETTINGS
     command.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
