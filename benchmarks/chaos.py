@@ -182,7 +182,6 @@ def resume(folder: Path, kills: int, steps: int, seed: int) -> bool:
     """The driver killed at random moments, from the first second on."""
     chance = random.Random(seed)
     settings = [*sizes(steps, 2, 4), "data.heldout=null", "openrlhf.ckpt.save_steps=2", "resume=true"]
-    settings += ["reward.workers=2"]
     with (
         judge_server.running(latency=0.3, rules=True, repeats=True) as url,
         run(folder, "resume", url, *settings) as made,
@@ -226,7 +225,7 @@ _MOMENTS = (
 def dpo(folder: Path, kills: int, seed: int) -> bool:
     """Offline DPO killed at random moments of every stage: the pairs are those of an undisturbed run."""
     chance = random.Random(seed)
-    settings = ["openrlhf.data.max_samples=96", "evaluation.max_prompts=16", "short.heldout=null", "reward.workers=2"]
+    settings = ["openrlhf.data.max_samples=96", "evaluation.max_prompts=16", "short.heldout=null"]
     settings += ["train_dpo.ckpt.save_steps=4", "collect.answers_in_flight=64"]
     with (
         judge_server.running(latency=0.2, rules=True) as url,
@@ -279,8 +278,8 @@ def dpo(folder: Path, kills: int, seed: int) -> bool:
 
 
 def faults(folder: Path, steps: int, every: int) -> bool:
-    """One run with a judge that fails and judge workers that die, one without."""
-    settings = [*sizes(steps, 2, 4), "reward.workers=2", "evaluation.max_prompts=64", "openrlhf.ckpt.save_steps=50"]
+    """One run with a judge that fails and a judge worker that dies, one without."""
+    settings = [*sizes(steps, 2, 4), "evaluation.max_prompts=64", "openrlhf.ckpt.save_steps=50"]
     # A judge of 0.05 s: hanging calls and those told to come back in 300 s must not make the run take hours.
     settings += ["reward.judge.attempt_timeout_s=2", "reward.judge.call_timeout_s=8"]
     ends: dict[str, tuple[dict[str, Any], dict[str, list[float]]]] = {}
@@ -295,7 +294,7 @@ def faults(folder: Path, steps: int, every: int) -> bool:
             while made.running:
                 time.sleep(0.5)
                 if share and made.steps() >= due and (workers := made.processes("ray::JudgeWorker")):
-                    os.kill(random.choice(list(workers)), signal.SIGKILL)
+                    os.kill(next(iter(workers)), signal.SIGKILL)
                     killed, due = killed + 1, due + every
             code = made.wait(1)
             print(f"{name}: exit {code}")

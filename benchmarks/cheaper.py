@@ -25,8 +25,7 @@ import numpy as np
 from longreward import LongReward, Reward, RewardConfig, Sample
 from longreward.commands.rows import read_samples
 from longreward.config import apply_overrides, validate
-from longreward.judge import Judge, Verdict, make_judge
-from longreward.judge.engine.endpoints import Endpoints
+from longreward.judge import Judge, JudgeStatus, Verdict, make_judge
 from longreward.judge.requests import JudgeRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -62,9 +61,8 @@ class Counting:
         self.characters += len(request.text())
         return await self._judge.ask(request, document=document)
 
-    @property
-    def endpoints(self) -> Endpoints | None:
-        return self._judge.endpoints
+    def status(self) -> JudgeStatus:
+        return self._judge.status()
 
     def stats(self) -> dict[str, float]:
         return self._judge.stats()

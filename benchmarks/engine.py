@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import judge_replies
 import judge_server
 from rich.console import Console
 from rich.table import Table
@@ -305,7 +306,7 @@ def faults(options: argparse.Namespace) -> list[Row]:
         verdicts = await ask_all(judge, requests, 1000)
         for request, verdict in zip(requests, verdicts, strict=True):
             outcomes[verdict.call.status] += 1
-            wrong += verdict.ok and verdict.value != judge_server.rating(request.text())
+            wrong += verdict.ok and verdict.value != judge_replies.rating(request.text())
             if not verdict.ok:
                 voids.append(verdict.call)
         left = judge.stats()["judge/in_flight"] + judge.stats()["judge/waiting"]

@@ -1,8 +1,8 @@
 """A judge of fixed latency and capacity on 127.0.0.1, in a process of its own, as lean as asyncio allows.
 
 It speaks just enough HTTP for a well-behaved client, because a web framework would take the CPU that the client under
-test needs. Ratings follow from the prompt's bytes (`rating`), so that a wrong one shows. With --faults every so-manieth
-reply is a fault of the failure table, drawn by the request's number, and /faults tells which request got which.
+test needs. Its ratings follow from the prompt's bytes (`judge_replies.rating`), so that a wrong one is seen. With
+--faults that share of its replies are faults of the failure table.
 
     python benchmarks/judge_server.py --port 8000 --latency 0.5 --capacity 256
 """
@@ -19,83 +19,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from longreward.judge import requests
-from longreward.judge.offline import OfflineJudge
-from longreward.judge.requests import JudgeRequest
+from judge_replies import reply, ruled
 
 FAULTS = (
     *("429", "429 retry-after", "429 retry-after 300", "429 junk", "500", "502 html", "503", "200 html", "reset"),
     *("cut body", "close", "hang", "drip", "bad json", "json list", "200 error", "no choices", "null content"),
     *("length", "no verdict", "score 11", "huge"),
 )
-
-
-def rating(prompt: str) -> float:
-    """The rating that this judge gives to a prompt."""
-    return zlib.crc32(prompt.encode()) % 21 / 2
-
-
-def reply(prompt: str, statements: int) -> str:
-    """A valid verdict for each of the prompts, told apart by their fences."""
-    if "\n<extractions>\n" in prompt:
-        return f"[[{rating(prompt)}]]"
-    if "\n<passage>\n" in prompt:
-        return f"Mara sold copper, {zlib.crc32(prompt.encode())}."
-    if "\n<statements>\n" in prompt:
-        numbers = re.findall(r"^(\d+)\. ", prompt.rpartition("<statements>")[2], re.MULTILINE)
-        return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbers)
-    if "\n<evidence>\n" in prompt:
-        return "[[Fully supported]]"
-    if "<statement>" in prompt:
-        answer = prompt.rpartition("<answer>\n")[2].partition("\n")[0][:40]
-        return "\n".join(f"<statement>{answer} {i} crates of copper.</statement>" for i in range(statements))
-    return f"[[{rating(prompt)}]]"
-
-
-def ruled(prompt: str) -> str:
-    """The verdict of the offline judge, read back from the prompt's fences: a judge over the network with a meaning."""
-    fields = dict(re.findall(r"^<(\w+)>\n(.*?)\n</\1>$", prompt, re.MULTILINE | re.DOTALL))
-    answer, query = fields.get("answer", ""), fields.get("question", "")
-    request: JudgeRequest[Any]
-    if "extractions" in fields:
-        request = requests.RateCompleteness("en", query, answer, _passages(fields["extractions"]))
-    elif "passage" in fields:
-        request = requests.ExtractRelevant("en", query, fields["passage"])
-    elif "statements" in fields:
-        listed = re.findall(r"^\d+\. (.*)$", fields["statements"], re.MULTILINE)
-        request = requests.VerifyStatements("en", listed, _passages(fields["evidence"]))
-    elif "evidence" in fields:
-        request = requests.VerifyStatement("en", fields["statement"], _passages(fields["evidence"]))
-    elif "<statement>" in prompt:
-        request = requests.ListStatements("en", query, answer)
-    else:
-        kind = requests.RateLogicality if "contradict" in prompt[:600] else requests.RateHelpfulness
-        request = kind("en", query, answer)
-    value: Any = OfflineJudge()._answer(request)
-    labels = {1.0: "[[Fully supported]]", 0.5: "[[Partially supported]]", 0.0: "[[No support]]"}
-    match request:
-        case requests.VerifyStatements():
-            return "\n".join(f"{number}. {labels[support]}" for number, support in enumerate(value, 1))
-        case requests.VerifyStatement():
-            return labels[value]
-        case requests.ListStatements():
-            return "\n".join(f"<statement>{text}</statement>" for text in value) or "No statements"
-        case requests.ExtractRelevant():
-            return value or "No relevant information"
-    return f"[[{value:.4f}]]"
-
-
-def _passages(text: str) -> list[str]:
-    return [] if text == "(none)" else [part.split(") ", 1)[1] for part in re.split(r"\n\n(?=\(\d+\) )", text)]
-
-
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n"
 
 
@@ -154,6 +89,7 @@ class Connection(asyncio.Protocol):
         self.judge = judge
         self.buffer = bytearray()
         self.body = b""
+        self.kind = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -171,6 +107,8 @@ class Connection(asyncio.Protocol):
         length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
         if len(rest) >= length:
             self.body = bytes(rest[:length])
+            kind = re.search(rb"(?i)x-longreward-request: (\w+)", head)
+            self.kind = kind[1].decode() if kind else ""
             del self.buffer[: len(head) + 4 + length]
             self.judge.arrive(self)
 
@@ -188,7 +126,7 @@ class Connection(asyncio.Protocol):
         if options.repeats and content == "":
             self.judge.answered[hash(prompt)] += 1
         if content == "":
-            content = ruled(prompt) if options.rules else reply(prompt, options.statements)
+            content = ruled(self.kind, prompt) if options.rules else reply(self.kind, prompt, options.statements)
         choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
         usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 10}
         self.send(json.dumps({"choices": [choice], "usage": usage}).encode())

@@ -45,7 +45,7 @@ def main() -> int:
     options = parser.parse_args()
     common = [f"run.dir={options.dir.resolve()}", "data.heldout=null", f"openrlhf.data.max_samples={options.prompts}"]
     agent_s = run("rl/train.py", "--config", CONFIG, *common, "run.name=agent")
-    with serving(server_settings(), "--workers", "2") as server:
+    with serving(server_settings()) as server:
         words = ["--config", CONFIG, "--remote-url", f"{server.url}/get_reward", *common, "run.name=served"]
         served_s = run("benchmarks/plain_openrlhf.py", *words)
     models = [str(options.dir.resolve() / name / "model") for name in ("served", "agent")]

@@ -151,6 +151,10 @@ def test_machine_defaults_can_be_overridden():
         ("rewards.name=x", "unknown key 'rewards'; did you mean 'reward'?"),
         ("run.name=a/b", "run.name"),
         ("reward.workers=0", "reward.workers"),
+        (
+            "reward.workers=4 reward.judge.kind=openai reward.judge.model=j reward.judge.base_url=http://j/v1",
+            "workers=4: a reward that asks a judge has one worker, which makes some 1000 calls a second; leave",
+        ),
         ("reward.weights.honesty=1", "reward.weights"),
         ("nonsense", "is not a setting; write section.key=value"),
         ("run.name.x=1", "not a section"),
@@ -158,7 +162,7 @@ def test_machine_defaults_can_be_overridden():
 )
 def test_a_mistake_is_one_sentence(override, sentence):
     with pytest.raises(ConfigError) as caught:
-        argv(override)
+        argv(*override.split())
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 

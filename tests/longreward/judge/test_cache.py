@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from longreward.judge.engine import cache as module
+from longreward.judge.engine import cache_file
+from longreward.judge.engine import cache_threads as module
 from longreward.judge.engine.cache import VerdictCache, cache_key
 
 KILLS = Path(__file__).parents[3] / "benchmarks" / "cache_kill.py"
@@ -22,8 +23,8 @@ KILLS = Path(__file__).parents[3] / "benchmarks" / "cache_kill.py"
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(module, "RETRY_S", (0.05, 0.1))
-    monkeypatch.setattr(module._Reader, "busy_s", 0.3)
-    monkeypatch.setattr(module._Writer, "busy_s", 0.3)
+    monkeypatch.setattr(module.Reader, "busy_s", 0.3)
+    monkeypatch.setattr(module.Writer, "busy_s", 0.3)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ async def until(condition) -> None:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name in ("_Reader", "_Writer")]
+    return [thread.name for thread in threading.enumerate() if thread.name in ("Reader", "Writer")]
 
 
 def test_what_was_put_is_there_for_the_next_cache(path):
@@ -152,7 +153,7 @@ def test_closing_ends_the_threads_and_may_be_repeated(path, caplog):
         cache = VerdictCache(path)
         cache.put(key(1), value(1))
         assert await cache.get(key(2)) is None
-        assert sorted(threads()) == ["_Reader", "_Writer"]
+        assert sorted(threads()) == ["Reader", "Writer"]
         await asyncio.gather(cache.aclose(), cache.aclose())
         await cache.aclose()
         assert not threads()
@@ -280,7 +281,7 @@ def garbage(path: Path) -> None:
 
 def other_schema(path: Path) -> None:
     fill(path, 1)
-    change(path, f"PRAGMA user_version = {module.SCHEMA + 1}")
+    change(path, f"PRAGMA user_version = {cache_file.SCHEMA + 1}")
 
 
 def other_program(path: Path) -> None:
@@ -296,7 +297,7 @@ def lost_table(path: Path) -> None:
     ("make", "reason", "advice"),
     [
         (garbage, "no SQLite database", "Delete it"),
-        (other_schema, f"schema {module.SCHEMA + 1}, here {module.SCHEMA}", "another file"),
+        (other_schema, f"schema {cache_file.SCHEMA + 1}, here {cache_file.SCHEMA}", "another file"),
         (other_program, "another program", "another file"),
         (lost_table, "damaged", "Delete it"),
         (Path.mkdir, "directory", "Check cache.path"),
@@ -457,11 +458,12 @@ def test_closing_while_the_file_is_locked_gives_up_with_a_warning(path, caplog):
 FULL_DISK = """if True:
     import asyncio, resource, sys
     from pathlib import Path
-    from longreward.judge.engine import cache as module
+    from longreward.judge.engine import cache_threads as module
+    from longreward.judge.engine.cache import VerdictCache
     module.RETRY_S = (0.05, 0.1)
 
     async def run():
-        cache = module.VerdictCache(Path(sys.argv[1]))
+        cache = VerdictCache(Path(sys.argv[1]))
         written = lambda: cache.stats()["cache/written"]
         number = 0
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))

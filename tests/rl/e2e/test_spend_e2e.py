@@ -20,7 +20,6 @@ def settings(judge_server, tiny, **more):
         "run.name": "capped",
         "data.heldout": "null",
         "openrlhf.train.num_episodes": 3,
-        "reward.workers": 2,
         "reward.judge.kind": "openai",
         "reward.judge.base_url": judge_server.url,
         "reward.judge.model": "judge",
@@ -55,6 +54,8 @@ def test_a_run_that_reaches_its_cap_stops_with_a_checkpoint_of_its_last_step(lau
 
 def test_a_paused_run_goes_on_when_the_cap_is_raised_and_ctrl_c_ends_it(launcher, tiny, judge_server):
     more = {"reward.judge.spend.max_cost": 0.1, "reward.on_spend_cap": "pause", "reward.answer_timeout_s": 5}
+    # So many steps that the run is not over before Ctrl-C, however quick the machine is.
+    more["openrlhf.train.num_episodes"] = 300
     process = launcher.start(*launcher.train_words(*settings(judge_server, tiny, **more)))
     run = launcher.directory / "runs" / "capped"
     deadline = time.monotonic() + 900

@@ -26,7 +26,7 @@ def records(run: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def submitted(cluster, tiny, module_judge):
-    """`ray job submit -- python rl/train.py`, W&B offline, two judge workers, a judge that fails now and then."""
+    """`ray job submit -- python rl/train.py`, W&B offline, a judge that fails now and then."""
     launcher, _ = cluster
     module_judge.script = {
         # Every seventh rating is unreadable: void, and the run goes on.
@@ -40,7 +40,6 @@ def submitted(cluster, tiny, module_judge):
         f"reward.judge.base_url={module_judge.url}",
         "reward.judge.model=judge",
         "reward.judge.max_attempts=1",
-        "reward.workers=2",
         *tiny,
     ]
     ray = str(Path(sys.executable).with_name("ray"))
