@@ -59,6 +59,10 @@ class InputError(LongRewardError, ValueError):
     """A row or a file that cannot be read as what it should be."""
 
 
+class TooManyVoidsError(LongRewardError):
+    """The share of void rewards passed the configured limit: the judge fails, not the policy."""
+
+
 class VerdictError(LongRewardError):
     """A judge's reply that holds no valid verdict. `text` is the whole reply."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longreward.errors import LongRewardError
+from longreward.errors import LongRewardError, TooManyVoidsError
 
 
 class RunFailedError(LongRewardError):
@@ -21,10 +21,6 @@ class JudgeDownError(RunStoppedError):
     """No endpoint of the judge has worked for `judge.max_outage_s`, or all of them refuse us."""
 
 
-class TooManyVoidsError(RunStoppedError):
-    """The share of void rewards passed the configured limit: the judge fails, not the policy."""
-
-
 class JudgeDriftError(RunFailedError):
     """The judge scores the canaries otherwise than at the start, and `watch.on_drift` is stop."""
 
@@ -39,3 +35,7 @@ class StalledError(RunFailedError):
 
 class ClusterLostError(RunFailedError):
     """Ray's head is gone, and every process of the run with it."""
+
+
+RUN_FAILED = (RunFailedError, TooManyVoidsError)
+"""For isinstance: the errors that a run ends with when its user has made no mistake."""

@@ -28,14 +28,14 @@ class BackgroundReward:
         self._config = config
         self._concurrency = concurrency
         self._lock = threading.Lock()
-        self._worker: _Worker | None = None
+        self._worker: _ScoringThread | None = None
         _instances.add(self)
 
     def submit(self, samples: Iterable[Sample]) -> Future[list[Reward]]:
-        """Begin to score answers. ConfigError where the judge cannot be set up, for example for want of a key."""
+        """Begin to score answers. ConfigError where the judge cannot be set up: no key, say."""
         with self._lock:
             if self._worker is None:
-                self._worker = _Worker(self._config)
+                self._worker = _ScoringThread(self._config)
             worker = self._worker
         scoring = worker.reward.score_many(samples, concurrency=self._concurrency)
         return asyncio.run_coroutine_threadsafe(scoring, worker.loop)
@@ -62,7 +62,7 @@ class BackgroundReward:
         self._worker = None
 
 
-class _Worker:
+class _ScoringThread:
     """The thread, its event loop, and the LongReward that is bound to it."""
 
     loop: asyncio.AbstractEventLoop
@@ -96,7 +96,7 @@ class _Worker:
 
 
 _instances: set[BackgroundReward] = set()  # kept: a thread is to be closed though nobody has its reward any more
-_inherited: list[_Worker | None] = []
+_inherited: list[_ScoringThread | None] = []
 _shared: dict[str, BackgroundReward] = {}
 _shared_lock = threading.Lock()
 

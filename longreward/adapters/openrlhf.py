@@ -24,10 +24,10 @@ from longreward.voids import Scores, Siblings
 
 T = TypeVar("T")
 _lock = threading.Lock()
-_of_process: RewardFunction | None = None
+_of_process: OpenRLHFRewards | None = None
 
 
-class RewardFunction:
+class OpenRLHFRewards:
     """Scores from any thread, with siblings known as in `longreward serve`. Its event loop ends with the process."""
 
     def __init__(self, config: ServerConfig) -> None:
@@ -69,7 +69,7 @@ class RewardFunction:
             self._held -= 1
 
 
-def of_process() -> RewardFunction:
+def of_process() -> OpenRLHFRewards:
     """The process's only one, configured by the file that LONGREWARD_CONFIG names: the one of `longreward serve`, whose
     limits on requests do not matter here. ConfigError."""
     global _of_process
@@ -78,5 +78,5 @@ def of_process() -> RewardFunction:
             path = os.environ.get(VARIABLE)
             if not path:
                 raise ConfigError(f"{VARIABLE} is not set; give it the path of the reward's YAML file")
-            _of_process = RewardFunction(validate(ServerConfig, load_yaml(Path(path)), path))
+            _of_process = OpenRLHFRewards(validate(ServerConfig, load_yaml(Path(path)), path))
         return _of_process

@@ -16,7 +16,7 @@ import asyncio
 import inspect
 import logging
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,16 +24,14 @@ from typing import Any
 
 from longreward.adapters.background import BackgroundReward
 from longreward.adapters.config import Config, divided, resolve
-from longreward.errors import ConfigError, InputError, LongRewardError
+from longreward.errors import ConfigError, InputError
 from longreward.schema import Reward, Sample
+from longreward.voids import VoidWindow
 
 logger = logging.getLogger(__name__)
 Values = list[float | None]
-RewardFunction = Callable[..., Awaitable[Values]]
-
-
-class TooManyVoidsError(LongRewardError):
-    """The share of void rewards passed `max_void_rate`: the judge fails, not the policy."""
+ColumnFunction = Callable[..., Awaitable[Values]]
+"""A reward function as TRL takes it: prompts, completions and the columns in, a value per completion out."""
 
 
 class RewardFunctions(list[Any]):
@@ -105,11 +103,12 @@ class _Scoring:
     ) -> None:
         self._reward = reward
         self._context, self._query = context, query
-        self._max_void_rate = max_void_rate
-        self._recent: deque[bool] = deque(maxlen=void_window)
+        self._voids = VoidWindow(
+            max_void_rate, void_window, setting="max_void_rate", then="continue from the last checkpoint"
+        )
         self._batch: _Batch | None = None
 
-    def column(self, name: str) -> RewardFunction:
+    def column(self, name: str) -> ColumnFunction:
         """The function that gives the total or one dimension of each answer."""
 
         async def column(prompts: Any, completions: list[Any], **about: Any) -> Values:
@@ -119,7 +118,7 @@ class _Scoring:
         column.__name__ = "longreward" if name == "total" else f"longreward_{name}"
         return column
 
-    def beside(self, other: Callable[..., Any]) -> RewardFunction:
+    def beside(self, other: Callable[..., Any]) -> ColumnFunction:
         """Another reward function, None where LongReward is void."""
 
         async def beside(prompts: Any, completions: list[Any], **about: Any) -> Values:
@@ -182,13 +181,8 @@ class _Scoring:
             reasons = Counter(reward.why_void for reward in void).most_common()
             told = ", ".join(f"{count} {reason}" for reason, count in reasons)
             logger.warning("%d of %d answers have no reward and are not trained on: %s", len(void), len(scored), told)
-        self._recent.extend(reward.total is None for reward in scored)
-        rate = sum(self._recent) / len(self._recent)
-        if len(self._recent) == self._recent.maxlen and rate > self._max_void_rate:
-            raise TooManyVoidsError(
-                f"{rate:.0%} of the last {len(self._recent)} rewards are void (max_void_rate is "
-                f"{self._max_void_rate:.0%}): the judge fails; mend it and continue from the last checkpoint"
-            )
+        for reward in scored:
+            self._voids.add(reward.total is None, reward.status)
 
 
 def _column(about: dict[str, Any], name: str) -> list[Any]:

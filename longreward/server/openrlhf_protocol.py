@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from longreward import openrlhf_logs
 from longreward.errors import ConfigError, InputError, Reason
+from longreward.openrlhf_logs import AnswerFigures
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.text.continuation import continuation
 from longreward.voids import Scores
@@ -133,29 +135,13 @@ def items_of(request: RewardRequest, special: SpecialTokens) -> list[Item]:
     return [_item(number, *row, special) for number, row in enumerate(rows)]
 
 
-def logs_of(outcome: Outcome, dimensions: Sequence[str], judge: dict[str, float]) -> dict[str, float]:
-    """What a trainer logs of an answer: the same keys for every one. `judge` is the judge's own stats."""
-    reward, calls = outcome.reward, outcome.reward.calls
-    reasons = set(reward.void_reasons.values())
-    logs: dict[str, float] = {name: outcome.scores[name] for name in ["total", *dimensions]}
-    logs |= {"void": reward.total is None}
-    logs |= {f"void_{reason}": reason in reasons for reason in Reason}
-    logs |= {"judge_seconds": reward.seconds, "judge_calls": len(calls)}
-    logs |= {"statements": sum(len(d.statements) for d in reward.dimensions.values())}
-    logs |= {"free_calls": sum(call.source != "judge" for call in calls) / max(1, len(calls))}
-    logs |= {f"judge_{name}": judge.get(f"judge/{key}", 0.0) for name, key in _JUDGE}
-    return {f"longreward/{name}": float(value) for name, value in logs.items()}
-
-
-_JUDGE = (("p50_s", "p50_s"), ("p95_s", "p95_s"), ("cost", "run_cost"))
-
-
 def reply_of(
     outcomes: Sequence[Outcome], dimensions: Sequence[str], judge: dict[str, float], void: Literal["neutral", "null"]
 ) -> RewardReply:
     """The reply to the request whose answers these are, in its order."""
     rewards = [None if void == "null" and o.reward.total is None else float(o.scores["total"]) for o in outcomes]
-    logs = [logs_of(outcome, dimensions, judge) for outcome in outcomes]
+    names = ["total", *dimensions]
+    logs = [openrlhf_logs.logs(AnswerFigures.of(o.reward, judge), o.scores, names) for o in outcomes]
     return RewardReply(
         rewards=rewards,
         scores=[None if reward is None else reward / 10 for reward in rewards],

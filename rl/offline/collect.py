@@ -19,7 +19,9 @@ import ray
 
 from longreward import jsonlines, store
 from longreward.errors import ConfigError
+from longreward.openrlhf_logs import AnswerFigures, void_reason
 from longreward.text.amounts import clock
+from longreward.voids import VoidWindow
 from rl.config import RunConfig
 from rl.data.prompts import Label, rollout_id
 from rl.monitor.live_view import Figure, View
@@ -27,9 +29,7 @@ from rl.monitor.progress import SHORT
 from rl.offline import published_files
 from rl.reward_functions import registry
 from rl.rollout.engines import Engines, in_flight
-from rl.rollout.group_barrier import VoidWatch
-from rl.rollout.judge_worker import Scored
-from rl.rollout.reward_client import scores_of, void_reason
+from rl.rollout.reward_client import scores_of
 from rl.run.session import Session
 
 _TELL_S = 10  # seconds between two lines of progress
@@ -241,13 +241,16 @@ class _Progress:
         self._run, self._answers = run, answers
         self._begun = self._told = time.monotonic()
         self._done = self._void = 0
-        self._voids = VoidWatch(run.config.reward.max_void_rate, run.config.reward.void_window)
+        reward = run.config.reward
+        self._voids = VoidWindow(
+            reward.max_void_rate, reward.void_window, setting="reward.max_void_rate", then="continue with resume=true"
+        )
         self._sums = dict.fromkeys(["total", *registry.dimensions(run.config.reward)], 0.0)
 
     def add(self, results: list[Any]) -> None:
         """Rollouts as the agent returns them, or what a worker says of an answer."""
         for result in results:
-            if isinstance(result, Scored):
+            if isinstance(result, AnswerFigures):
                 scores, reason = result.scores, result.reason
             else:
                 logs = result["extra_logs"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from longreward.voids import Scores, mean
-from rl.errors import RunStoppedError, TooManyVoidsError
+from longreward.voids import Scores, VoidWindow, mean
+from rl.errors import RunStoppedError
 
 _NO_SPREAD = 1e-6
 
@@ -73,34 +73,10 @@ class Group:
         return self.spread.get("total", 0.0) < _NO_SPREAD
 
 
-class VoidWatch:
-    """Whether the reward fails: too many of the last answers are void."""
-
-    def __init__(self, max_rate: float, window: int, then: str = "continue with resume=true") -> None:
-        """`then`: what to do once the reward is mended."""
-        self._max_rate, self._then = max_rate, then
-        self._recent: deque[str | None] = deque(maxlen=window)
-
-    def add(self, void: bool, reason: str = "") -> None:
-        """`reason`: why it is void, where that is known.
-
-        TooManyVoidsError when the window is full and its share of void answers above the highest allowed.
-        """
-        self._recent.append((reason or "unknown") if void else None)
-        reasons = Counter(reason for reason in self._recent if reason is not None)
-        rate = reasons.total() / len(self._recent)
-        if len(self._recent) == self._recent.maxlen and rate > self._max_rate:
-            commonest, _ = reasons.most_common(1)[0]
-            raise TooManyVoidsError(
-                f"{rate:.0%} of the last {len(self._recent)} rewards are void (reward.max_void_rate is "
-                f"{self._max_rate:.0%}; most often: {commonest}): the reward fails; mend it and {self._then}"
-            )
-
-
 class GroupBarrier:
     """Keeps the groups in flight of one engine, fills void rewards, and watches the void rate.
 
-    A void reward becomes the mean of its valid siblings, so that it does not move any group's mean (DESIGN, section 5);
+    A void reward becomes the mean of its valid siblings, so that it does not move any group's mean (docs/design.md);
     a group without a valid member gets the mean of the latest valid rewards, all alike. Neither is trained on.
     """
 
@@ -119,7 +95,12 @@ class GroupBarrier:
         """
         self._names = None if names is None else list(names)
         self._groups: dict[int, Group] = {}
-        self._voids = VoidWatch(max_void_rate, void_window, "continue with resume=true from the last checkpoint")
+        self._voids = VoidWindow(
+            max_void_rate,
+            void_window,
+            setting="reward.max_void_rate",
+            then="continue with resume=true from the last checkpoint",
+        )
         self._min_spread = min_spread
         self._valid: deque[Scores] = deque(maxlen=256)
         self._shuffle = random.Random(0) if shuffle else None

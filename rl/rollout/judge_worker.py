@@ -16,6 +16,7 @@ from typing import Any
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError, Reason
 from longreward.judge.engine.openai_judge import OpenAIJudge
+from longreward.openrlhf_logs import AnswerFigures
 from longreward.pacing import rare_collections
 from longreward.schema import Reward, ScoredAnswer, Usage
 from longreward.store import Store
@@ -29,41 +30,6 @@ from rl.reward_functions.base import RewardFunction
 from rl.rollout.spend_ledger import SpendLedger
 
 _AFRESH_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a rollout engine needs to know of a scored answer; all of it is in the store."""
-
-    scores: dict[str, float] | None
-    """`total` and each dimension, 0..10; None: void."""
-    reason: str = ""
-    """Why it is void."""
-    seconds: float = 0.0
-    """Wall time of scoring it."""
-    statements: int = 0
-    calls: int = 0
-    """Questions to the judge that it took."""
-    free_calls: int = 0
-    """Those that cost nothing: from the cache, shared with another answer, or read off the document."""
-    judge: dict[str, float] = field(default_factory=dict)
-    """The judge's `p50_s` and `p95_s` (seconds per call, lately) and the run's `cost` so far."""
-
-    @classmethod
-    def of(cls, reward: Reward, stats: dict[str, float]) -> Scored:
-        calls = reward.calls
-        return cls(
-            scores=reward.scores,
-            reason=next(iter(reward.void_reasons.values()), ""),
-            seconds=reward.seconds,
-            statements=sum(len(d.statements) for d in reward.dimensions.values()),
-            calls=len(calls),
-            free_calls=sum(call.source != "judge" for call in calls),
-            judge={
-                name: stats.get(f"judge/{key}", 0.0)
-                for name, key in (("p50_s", "p50_s"), ("p95_s", "p95_s"), ("cost", "run_cost"))
-            },
-        )
 
 
 class JudgeWorker:
@@ -115,7 +81,7 @@ class JudgeWorker:
         self._begin()
         self._reward.prepare(prompt[slice(*label.context)], prompt[slice(*label.query)])
 
-    async def score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Scored:
+    async def score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> AnswerFigures:
         """Score one answer to a prompt. `about` (rollout, tokens, truncated) is stored beside it: a worker that dies
         before the engine has its answer leaves a second record of the same `rollout`.
 
@@ -135,7 +101,7 @@ class JudgeWorker:
         self._store.append(ScoredAnswer.of(sample, reward, split=label.split, time=started, **about))
         if reward.total is None:
             self._end_the_run(reward)
-        return Scored.of(reward, self._reward.stats())
+        return AnswerFigures.of(reward, self._reward.stats())
 
     async def score_afresh(
         self, samples: Sequence[TrainingSample], deadline_s: float

@@ -14,20 +14,21 @@ from typing import Any
 
 import ray
 
+from longreward import openrlhf_logs
 from longreward.errors import Reason
+from longreward.openrlhf_logs import PREFIX, AnswerFigures
 from rl.config import RunConfig
 from rl.data.prompts import Label, rollout_id
 from rl.reward_functions import registry
 from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
-from rl.rollout.judge_worker import Scored
 from rl.trainer.masking import LEFT_OUT
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
 """The variable that carries `Settings` to the engines: OpenRLHF makes its agent without arguments."""
 
 
-_REASONS = [reason for reason in Reason if reason is not Reason.SPEND_CAP]
+_REASONS = [reason for reason in Reason if reason is not Reason.SPEND_CAP]  # which ends the run
 _OUT_OF_RANGE = -1.0  # of OpenRLHF's dynamic filtering, whose scores are 0..1: such a group is replaced by another
 
 
@@ -64,7 +65,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Document:
+class GroupDocument:
     """A group's prompt, put once into Ray's object store for all its answers, and the worker that scores them."""
 
     label: Label
@@ -144,9 +145,9 @@ class RewardClient:
         """As `reward`, where the policy gave no answer that could be scored: void."""
         if rollout.group is None:
             return {"answer": ""}
-        return await self._settled(prompt, rollout.group, Scored(None, Reason.FILTERED), 0)
+        return await self._settled(prompt, rollout.group, AnswerFigures(None, (Reason.FILTERED,)), 0)
 
-    async def _settled(self, prompt: str, group: Group, scored: Scored, tokens: int) -> dict[str, Any]:
+    async def _settled(self, prompt: str, group: Group, scored: AnswerFigures, tokens: int) -> dict[str, Any]:
         settled = await self._barrier.exchange(prompt, group, Member(scored.scores, tokens, scored.reason))
         filtered_out = self._settings.filtering and settled.group.skipped
         return {
@@ -156,25 +157,17 @@ class RewardClient:
             "extra_logs": self._logs(scored, settled),
         }
 
-    def _logs(self, scored: Scored, settled: Settled) -> dict[str, float]:
+    def _logs(self, scored: AnswerFigures, settled: Settled) -> dict[str, float]:
         """What W&B and TensorBoard show, each the mean over a step's answers. The same keys for every answer, or
         OpenRLHF drops or mixes them. No part of a reward may be called as what stands beside it (registry.RESERVED)."""
         group, names = settled.group, ["total", *self._settings.dimensions]
-        logs = {name: settled.scores[name] for name in names}
-        logs |= {f"{name}_spread": group.spread.get(name, 0.0) for name in names}
-        logs |= {
-            "no_spread": group.without_spread,
-            "length_correlation": group.length_correlation,
-        }
-        logs |= {"void": scored.scores is None}
-        logs |= {f"void_{reason}": scored.reason == reason for reason in _REASONS}
-        logs |= {"judge_seconds": scored.seconds, "statements": scored.statements, "judge_calls": scored.calls}
-        logs |= {"free_calls": scored.free_calls / max(1, scored.calls)}
-        logs |= {f"judge_{name}": scored.judge.get(name, 0.0) for name in ("p50_s", "p95_s", "cost")}
-        logs = {f"longreward/{name}": float(value) for name, value in logs.items()}
+        figures = {f"{name}_spread": group.spread.get(name, 0.0) for name in names}
+        figures |= {"no_spread": group.without_spread, "length_correlation": group.length_correlation}
+        logs = openrlhf_logs.logs(scored, settled.scores, names, _REASONS)
+        logs |= {PREFIX + name: float(value) for name, value in figures.items()}
         return logs | {LEFT_OUT: float(settled.left_out)}
 
-    async def _score(self, document: Document, answer: str, about: dict[str, Any]) -> Scored:
+    async def _score(self, document: GroupDocument, answer: str, about: dict[str, Any]) -> AnswerFigures:
         """Void where the worker died too often or did not answer in time, as for any failure of the judge."""
         identity = document.label.id
         call = document.worker.score.remote(document.prompt, document.label, answer, about)
@@ -184,38 +177,33 @@ class RewardClient:
             while True:
                 done, _ = await asyncio.wait({scoring}, timeout=limit_s)
                 if done:
-                    scored: Scored = scoring.result()
+                    scored: AnswerFigures = scoring.result()
                     return scored
                 # The time of a pause or of an outage does not count, nor does the queue that it leaves behind.
                 if not await _awaitable(document.worker.stood_still.remote(limit_s)):
                     print(f"longreward: no reward for {identity} in {limit_s} s", flush=True)
-                    return Scored(None, Reason.TIMEOUT, limit_s)
+                    return AnswerFigures(None, (Reason.TIMEOUT,), limit_s)
         except ray.exceptions.RayActorError as error:
             print(f"longreward: the judge worker for {identity} died: {error}", flush=True)
-            return Scored(None, Reason.INTERNAL)
+            return AnswerFigures(None, (Reason.INTERNAL,))
         finally:
             if not scoring.done():
                 ray.cancel(call)  # nobody waits for it: its judge calls need not be paid for
 
-    def _document(self, prompt: str, label: Label) -> Document:
+    def _document(self, prompt: str, label: Label) -> GroupDocument:
         worker = self._workers[judge_workers.rendezvous(label.id, self._settings.workers)]
         ref = ray.put(prompt)
         worker.prepare.remote(ref, label)
-        return Document(label, ref, worker)
+        return GroupDocument(label, ref, worker)
 
 
 def scores_of(logs: Mapping[str, float]) -> dict[str, float] | None:
     """`total` and the dimensions of a rollout by its `extra_logs`, 0..10; None: void."""
-    if logs["longreward/void"]:
+    if logs[PREFIX + "void"]:
         return None
     # Only what the reward consists of has a spread.
     names = [name.removesuffix("_spread") for name in logs if name.endswith("_spread")]
-    return {name.removeprefix("longreward/"): logs[name] for name in names if name in logs}
-
-
-def void_reason(logs: Mapping[str, float]) -> str:
-    """Why a rollout is void, by its `extra_logs`; empty where they do not tell."""
-    return next((str(reason) for reason in _REASONS if logs.get(f"longreward/void_{reason}")), "")
+    return {name.removeprefix(PREFIX): logs[name] for name in names if name in logs}
 
 
 async def _awaitable(ref: Any) -> Any:

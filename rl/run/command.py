@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from longreward.errors import LongRewardError
 from rl.config import RunConfig
-from rl.errors import RunFailedError
+from rl.errors import RUN_FAILED
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -38,7 +38,7 @@ def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int
         return 130
     except Exception as error:
         # Ray's form of an error that was raised in a worker has a cause: the run failed, not the user.
-        users = isinstance(error, LongRewardError) and not isinstance(error, RunFailedError)
+        users = isinstance(error, LongRewardError) and not isinstance(error, RUN_FAILED)
         if users and not hasattr(error, "cause"):
             _tell(name, str(error))
             return 2

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rl.config import RunConfig
-from rl.errors import PartDiedError, RunFailedError
+from rl.errors import RUN_FAILED, PartDiedError
 from rl.monitor import store_totals
 from rl.monitor.progress import Progress
 from rl.monitor.step_watch import Watch
@@ -64,7 +64,7 @@ def fit(run: Session) -> dict[str, Any]:
         ):
             openrlhf_run.run(run.argv)
     except BaseException as error:
-        part = None if isinstance(error, RunFailedError | KeyboardInterrupt) else dead_part(error, begun_at)
+        part = None if isinstance(error, (*RUN_FAILED, KeyboardInterrupt)) else dead_part(error, begun_at)
         # In async mode the learners are at work on another batch when a rollout ends in an error.
         if in_rollout(error) and not flags.train_async_enable:
             run.keep_what_was_learned(error)

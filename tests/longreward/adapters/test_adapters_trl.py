@@ -8,7 +8,8 @@ from collections import defaultdict
 import pytest
 
 from longreward import DIMENSIONS, ConfigError, InputError, LongReward, RewardConfig, Sample
-from longreward.adapters.trl import TooManyVoidsError, longreward_rewards
+from longreward.adapters.trl import longreward_rewards
+from longreward.errors import TooManyVoidsError
 
 
 def call(functions, rows, **more):

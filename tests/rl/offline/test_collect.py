@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from longreward.errors import ConfigError
+from longreward.errors import ConfigError, TooManyVoidsError
 from longreward.jsonlines import Appender
+from longreward.openrlhf_logs import AnswerFigures
 from rl.config import RunConfig
 from rl.data.prompts import Label, TrainingSample, rollout_id
-from rl.errors import TooManyVoidsError
 from rl.monitor.live_view import Screen
 from rl.offline import collect
 from rl.reward_functions.registry import RESERVED
 from rl.rollout.engines import Engines
 from rl.rollout.group_barrier import Group, Settled
-from rl.rollout.judge_worker import Scored
 from rl.rollout.reward_client import RewardClient, Rollout, scores_of
 
 QUERY = "What did Mara do?"
@@ -54,9 +53,9 @@ class Run:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def _score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Scored:
+    def _score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> AnswerFigures:
         self.judged.append((label.sample(prompt, answer), about))
-        return Scored({"total": 5.0})
+        return AnswerFigures({"total": 5.0})
 
     def _generate(self, prompt: str, label: str, num_samples: int, **_: Any) -> list[dict[str, Any]]:
         found = Label.from_json(label)
@@ -253,9 +252,9 @@ def test_too_many_voids_are_told_with_their_reason_wherever_it_comes_from(run: R
     run.config.reward.void_window, run.config.reward.max_void_rate = 3, 0.5
     progress = collect._Progress(run, 9)  # type: ignore[arg-type]
     logs = {"longreward/void": 1.0, "longreward/void_timeout": 1.0, "longreward/void_filtered": 0.0}
-    progress.add([{"extra_logs": logs}, Scored(None, "filtered")])
+    progress.add([{"extra_logs": logs}, AnswerFigures(None, ("filtered",))])
     with pytest.raises(TooManyVoidsError, match="most often: timeout"):
-        progress.add([Scored(None, "timeout")])
+        progress.add([AnswerFigures(None, ("timeout",))])
 
 
 @pytest.mark.parametrize("name", ["reference", "remote", "openrlhf"])
@@ -272,7 +271,7 @@ def test_no_part_of_a_reward_can_be_called_as_what_is_logged_beside_it() -> None
     client._settings = SimpleNamespace(dimensions=["style"])  # type: ignore[assignment]
     scores = {"total": 5.0, "style": 5.0}
     group = Group(None, spread=dict.fromkeys(scores, 0.5))
-    logs = client._logs(Scored(scores), Settled(scores, 5.0, False, group))
+    logs = client._logs(AnswerFigures(scores), Settled(scores, 5.0, False, group))
     beside = {name.removeprefix("longreward/") for name in logs} - {"style"}
     assert {name for name in beside if not name.endswith("_spread")} <= RESERVED
     assert scores_of(logs) == scores

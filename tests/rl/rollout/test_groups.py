@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from longreward.voids import SCALE_MIDDLE
-from rl.errors import RunStoppedError, TooManyVoidsError
-from rl.rollout.group_barrier import GroupBarrier, Member, Settled, VoidWatch
+from longreward.errors import TooManyVoidsError
+from longreward.voids import SCALE_MIDDLE, VoidWindow
+from rl.errors import RunStoppedError
+from rl.rollout.group_barrier import GroupBarrier, Member, Settled
 
 
 def scores(total: float) -> dict[str, float]:
@@ -115,7 +116,7 @@ def test_the_shuffled_control_permutes_rewards_and_keeps_the_scores():
 
 
 def test_too_many_voids_name_what_is_behind_most_of_them():
-    watch = VoidWatch(0.5, 4)
+    watch = VoidWindow(0.5, 4, setting="reward.max_void_rate", then="continue with resume=true")
     watch.add(True, "timeout")
     watch.add(False)
     watch.add(True, "bad_response")
