@@ -104,6 +104,15 @@ def read_as(path: Path, kind: type[T], broken: list[str]) -> Iterator[tuple[int,
             yield number, offset, row
 
 
+def row_id(row: dict[str, Any], line: int | None) -> str:
+    """A row's own `idx` (or `id`), text or a whole number; without one the number of its line. ValueError where that is
+    None, or where the row's own is something else."""
+    found = next((row[name] for name in ("idx", "id") if row.get(name) is not None), line)
+    if isinstance(found, bool) or not isinstance(found, int | str):
+        raise ValueError(f"idx must be text or a whole number, found {found!r}")
+    return str(found)
+
+
 def rewrite(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Replace the file by `rows` in one step: a kill leaves the old or the new file, never half of one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -25,7 +25,7 @@ from rl.offline.config import load_any
 from rl.run import command
 
 if TYPE_CHECKING:
-    from rl.rollout.heldout_scores import Scores
+    from rl.rollout.heldout_scores import HeldoutScores
     from rl.run.session import Session
 
 
@@ -34,7 +34,7 @@ class Evaluated:
     """What one policy said and got."""
 
     name: str
-    heldout: Scores | None = None
+    heldout: HeldoutScores | None = None
     answers: dict[Kind, dict[str, str]] = field(default_factory=dict)
     """By evaluation and item."""
 
@@ -137,7 +137,7 @@ def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Evalua
     return evaluated
 
 
-def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[Scores], page: list[str]) -> dict[str, Any]:
+def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[HeldoutScores], page: list[str]) -> dict[str, Any]:
     from rl.monitor import progress
     from rl.rollout.heldout_scores import gain, markdown
 

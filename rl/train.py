@@ -36,7 +36,7 @@ def train(config: RunConfig, verbose: bool) -> int:
     """Score the held-out set, train, score it again, write summary.json."""
     from rl.monitor import progress
     from rl.rollout.engines import rollout_engines
-    from rl.rollout.heldout_scores import Scores, evaluate, gain
+    from rl.rollout.heldout_scores import HeldoutScores, evaluate, gain
     from rl.run import judge_estimate, online_training, run_directory, session
 
     if config.resume and run_directory.finished(config):
@@ -48,7 +48,7 @@ def train(config: RunConfig, verbose: bool) -> int:
             run.say(judge_estimate.sentence(judged, config.reward.judge.price))
         if "heldout" in run.reports:
             taken = config.directory / "heldout_before.json"
-            before = Scores.read(taken)
+            before = HeldoutScores.read(taken)
             if before is None:
                 run.say("scoring the held-out documents before training")
                 with rollout_engines(config, flags.policy, flags) as engines:

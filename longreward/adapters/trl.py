@@ -29,8 +29,8 @@ from longreward.schema import Reward, Sample
 from longreward.voids import VoidWindow
 
 logger = logging.getLogger(__name__)
-Values = list[float | None]
-ColumnFunction = Callable[..., Awaitable[Values]]
+ColumnValues = list[float | None]
+ColumnFunction = Callable[..., Awaitable[ColumnValues]]
 """A reward function as TRL takes it: prompts, completions and the columns in, a value per completion out."""
 
 
@@ -111,7 +111,7 @@ class _Scoring:
     def column(self, name: str) -> ColumnFunction:
         """The function that gives the total or one dimension of each answer."""
 
-        async def column(prompts: Any, completions: list[Any], **about: Any) -> Values:
+        async def column(prompts: Any, completions: list[Any], **about: Any) -> ColumnValues:
             rewards = await self._rewards(column, completions, about)
             return [None if reward is None or reward.scores is None else reward.scores[name] for reward in rewards]
 
@@ -121,7 +121,7 @@ class _Scoring:
     def beside(self, other: Callable[..., Any]) -> ColumnFunction:
         """Another reward function, None where LongReward is void."""
 
-        async def beside(prompts: Any, completions: list[Any], **about: Any) -> Values:
+        async def beside(prompts: Any, completions: list[Any], **about: Any) -> ColumnValues:
             values = other(prompts=prompts, completions=completions, **about)
             if inspect.isawaitable(values):
                 values = await values

@@ -13,7 +13,7 @@ from rich.console import Console
 from longreward import jsonlines, store
 from longreward.commands.accounts import table
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
-from longreward.commands.rows import Pair, Pairs
+from longreward.commands.rows import LabelledPair, Pairs
 from longreward.commands.score import fingerprint, score_samples
 from longreward.commands.score_display import Run, print_run
 from longreward.config import RewardConfig
@@ -61,7 +61,7 @@ async def agree_file(
     """
     screen = Console(stderr=True, soft_wrap=True)
     rows = Pairs(source)
-    pairs: list[Pair] = []
+    pairs: list[LabelledPair] = []
     samples: dict[str, Sample] = {}
     for pair, a, b in rows.pairs():
         pairs.append(pair)
@@ -99,7 +99,7 @@ async def agree_file(
     return 1 if rows.broken or run.stopped or not found["total"].share.n else 0
 
 
-def _check(rows: Pairs, pairs: Sequence[Pair]) -> None:
+def _check(rows: Pairs, pairs: Sequence[LabelledPair]) -> None:
     if not pairs:
         formats = "context, query, and win_response and lose_response, or answer_a, answer_b and preference"
         raise InputError(f"{rows.source} holds no readable pair, which has {formats}{rows.first_problem}")
@@ -124,7 +124,7 @@ def _check_writable(file: Path, others: Sequence[Path]) -> None:
         raise InputError(f"{file} cannot be written: {error.strerror}; choose another --json") from None
 
 
-def _about_labels(pairs: Sequence[Pair], samples: dict[str, Sample]) -> Iterator[str]:
+def _about_labels(pairs: Sequence[LabelledPair], samples: dict[str, Sample]) -> Iterator[str]:
     human_ties = sum(pair.human == "tie" for pair in pairs)
     ties = f", {human_ties:,} of them ties" if human_ties else ""
     yield f"{len(pairs):,} human labels{ties}, {len(samples):,} answers"
@@ -136,7 +136,7 @@ def _about_labels(pairs: Sequence[Pair], samples: dict[str, Sample]) -> Iterator
         )
 
 
-def _judged(pair: Pair, name: str, run: Run) -> Judged:
+def _judged(pair: LabelledPair, name: str, run: Run) -> Judged:
     rows = [run.rows.get(key) for key in (pair.a, pair.b)]
     a, b = (None if row is None else row.score_of(name) for row in rows)
     reasons = {reason for row in rows for reason in _void(row, name)}
@@ -150,7 +150,7 @@ def _void(row: ScoredAnswer | None, name: str) -> set[str]:
     return {reason for part, reason in row.void_reasons.items() if name in ("total", part)}
 
 
-def _print(console: Console, found: dict[str, Agreement], pairs: Sequence[Pair], run: Run) -> None:
+def _print(console: Console, found: dict[str, Agreement], pairs: Sequence[LabelledPair], run: Run) -> None:
     title = f"{len(pairs):,} pairs in {duration(run.seconds)}, {in_words(run.account.usage, run.judge.price)}"
     result = table(title, "dimension", ["pairs", "agree", f"{CONFIDENCE:.0%} interval", "decided", "ties", "void"])
     result.add_column("why")
@@ -186,7 +186,7 @@ def _interval(share: Proportion) -> str:
     return "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}%"
 
 
-def _as_json(found: dict[str, Agreement], pairs: Sequence[Pair], run: Run) -> dict[str, Any]:
+def _as_json(found: dict[str, Agreement], pairs: Sequence[LabelledPair], run: Run) -> dict[str, Any]:
     """With each pair's scores, so that two judges can be compared on the pairs that both have scored."""
     return {
         "confidence": CONFIDENCE,
@@ -198,7 +198,7 @@ def _as_json(found: dict[str, Agreement], pairs: Sequence[Pair], run: Run) -> di
     }
 
 
-def _pair_as_json(pair: Pair, names: Sequence[str], run: Run) -> dict[str, Any]:
+def _pair_as_json(pair: LabelledPair, names: Sequence[str], run: Run) -> dict[str, Any]:
     judged = {name: _judged(pair, name, run) for name in names}
     return {
         "idx": pair.idx,

@@ -20,7 +20,7 @@ _PUBLISHED = ("win_response", "lose_response")
 _LABELLED = ("answer_a", "answer_b", "preference")
 
 
-class _Source:
+class _RowFile:
     """A JSON-lines file. Rows that cannot be read are passed over and noted in `broken`, as `file:line: why`."""
 
     def __init__(self, source: Path) -> None:
@@ -42,7 +42,7 @@ class _Source:
             console.print(sentence, style="red")
 
 
-class Rows(_Source):
+class Rows(_RowFile):
     """The answers and prompts of a file, with keys made of their content. An identical row comes once."""
 
     def __init__(self, source: Path) -> None:
@@ -62,8 +62,8 @@ class Rows(_Source):
                 fields["answer"] = ""
             try:
                 sample = _sample(number, row, fields)
-            except ValidationError as error:
-                self.broken.append(f"{self.source}:{number}: {_wrong(error)}")
+            except ValueError as error:
+                self.broken.append(f"{self.source}:{number}: {error}")
                 continue
             key = _key(sample)
             if key in seen:
@@ -80,7 +80,7 @@ class Rows(_Source):
 
 
 @dataclass(frozen=True)
-class Pair:
+class LabelledPair:
     """Two answers to a question, and which of them a human prefers."""
 
     idx: str
@@ -91,28 +91,26 @@ class Pair:
     b: str
 
 
-class Pairs(_Source):
+class Pairs(_RowFile):
     """The labelled pairs of a file, in one of two formats, which it may mix.
 
     Either win_response and lose_response, of which the human prefers the first, or answer_a, answer_b and preference:
     "a", "b" or "tie". Each row is a label of its own, also where several are about the same two answers.
     """
 
-    def pairs(self) -> Iterator[tuple[Pair, Sample, Sample]]:
+    def pairs(self) -> Iterator[tuple[LabelledPair, Sample, Sample]]:
         """Yield each pair with its two answers, whose ids are "IDX/win" and "IDX/lose", or "IDX/a" and "IDX/b"."""
         for number, row in jsonlines.read(self.source, self.broken):
             try:
                 pair = _pair(number, row)
-            except ValidationError as error:
-                self.broken.append(f"{self.source}:{number}: {_wrong(error)}")
             except ValueError as error:
                 self.broken.append(f"{self.source}:{number}: {error}")
             else:
                 yield pair
 
 
-def _pair(number: int, row: dict[str, Any]) -> tuple[Pair, Sample, Sample]:
-    """ValueError says what is wrong with a row; ValidationError, which is one, that its id is."""
+def _pair(number: int, row: dict[str, Any]) -> tuple[LabelledPair, Sample, Sample]:
+    """ValueError says what is wrong with a row."""
     published = any(name in row for name in _PUBLISHED)
     if published and any(name in row for name in _LABELLED):
         raise ValueError(f"it has fields of both formats; keep {' and '.join(_PUBLISHED)}, or {', '.join(_LABELLED)}")
@@ -136,7 +134,7 @@ def _pair(number: int, row: dict[str, Any]) -> tuple[Pair, Sample, Sample]:
         for name, short in ((name_a, "win" if published else "a"), (name_b, "lose" if published else "b"))
     ]
     key_a, key_b = (_key(answer.model_copy(update={"id": ""})) for answer in answers)
-    return Pair(sample.id, number, human, key_a, key_b), answers[0], answers[1]
+    return LabelledPair(sample.id, number, human, key_a, key_b), answers[0], answers[1]
 
 
 def read_samples(source: Path, broken: list[str]) -> dict[str, Sample]:
@@ -148,13 +146,13 @@ def read_samples(source: Path, broken: list[str]) -> dict[str, Sample]:
 
 
 def _sample(number: int, row: dict[str, Any], fields: dict[str, Any]) -> Sample:
-    """With the row's own idx (or id), or the number of its line."""
-    identity = row.get("idx", row.get("id"))
-    return Sample.model_validate({"id": str(number) if identity is None else identity, **fields})
-
-
-def _wrong(error: ValidationError) -> str:
-    return ", ".join(f"{e['loc'][0]} must be text, found {type(e['input']).__name__}" for e in error.errors())
+    """ValueError names the fields that are not text."""
+    identity = jsonlines.row_id(row, number)
+    try:
+        return Sample(id=identity, **fields)
+    except ValidationError as error:
+        wrong = [f"{e['loc'][0]} must be text, found {type(e['input']).__name__}" for e in error.errors()]
+        raise ValueError(", ".join(wrong)) from None
 
 
 def _key(sample: Sample) -> str:

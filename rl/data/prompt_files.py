@@ -67,17 +67,15 @@ def rows(source: Path, broken: list[str], reference: str | None = None) -> Itera
         wrong = next(
             (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
         )
-        references: tuple[str, ...] = ()
-        if reference and not wrong:
-            try:
-                references = references_of(row, reference)
-            except ValueError as error:
-                wrong = str(error)
-        if wrong:
-            broken.append(f"{source}:{number}: {wrong}")
+        try:
+            if wrong:
+                raise ValueError(wrong)
+            references = references_of(row, reference) if reference else ()
+            usable = Row(jsonlines.row_id(row, number), row["context"], row["query"], references)
+        except ValueError as error:
+            broken.append(f"{source}:{number}: {error}")
         else:
-            identity = str(row.get("idx", row.get("id", number)))
-            yield Row(identity, row["context"], row["query"], references)
+            yield usable
 
 
 def references_of(row: dict[str, Any], field: str) -> tuple[str, ...]:

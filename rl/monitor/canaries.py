@@ -70,13 +70,14 @@ def load(path: Path, reference: str | None = None) -> list[Canary]:
     """
     found: dict[str, Canary] = {}
     for number, row in jsonlines.read(path):
-        identity = row.get("idx", row.get("id"))
         fields = {name: row.get(name) for name in ("context", "query", "answer")}
         try:
-            plain = Sample.model_validate({"id": str(number) if identity is None else identity, **fields})
+            plain = Sample(id=jsonlines.row_id(row, number), **fields)
         except ValidationError as error:
             name = error.errors()[0]["loc"][0]
             raise InputError(f"{path}:{number}: a canary's {name} must be text; add it or leave the row out") from None
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
         prompt, label = Label.of_text(plain.id, "canary", plain.context, plain.query)
         try:
             references = references_of(row, reference) if reference else ()

@@ -15,7 +15,7 @@ from rich.table import Table
 from longreward.text.amounts import clock, money
 from rl.monitor.live_view import Figure, View, window
 from rl.reward_functions import registry
-from rl.rollout.heldout_scores import Scores
+from rl.rollout.heldout_scores import HeldoutScores
 from rl.rollout.judge_workers import Workers
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ class _Pace:
 
 def print_table(
     console: Console,
-    before: Scores,
-    after: Scores | None,
+    before: HeldoutScores,
+    after: HeldoutScores | None,
     gain: dict[str, Any] | None,
     names: Sequence[str] = ("before", "after"),
 ) -> None:

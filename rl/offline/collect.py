@@ -227,14 +227,14 @@ def _prompts(config: RunConfig) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 @contextmanager
-def _progress(run: Session, answers: int) -> Iterator[_Progress]:
-    progress = _Progress(run, answers)
+def _progress(run: Session, answers: int) -> Iterator[CollectingProgress]:
+    progress = CollectingProgress(run, answers)
     with run.screen.showing(progress.view):
         yield progress
     progress.tell()
 
 
-class _Progress:
+class CollectingProgress:
     """How many answers are there, what they got, and how long it will take: live, or a line now and then."""
 
     def __init__(self, run: Session, answers: int) -> None:

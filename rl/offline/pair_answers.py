@@ -18,12 +18,12 @@ from rl.offline.pair_report import PairReport
 DIGITS = 9  # of a score; what is behind them depends on the order in which a mean was added up
 K = TypeVar("K", bound=Hashable)
 _SCORED = "scored"
-_Score = Annotated[float, msgspec.Meta(ge=0, le=10)]
+_Total = Annotated[float, msgspec.Meta(ge=0, le=10)]
 Weights = Mapping[Dimension, float]
 
 
 class _DimensionFields(msgspec.Struct):
-    score: _Score | None = None
+    score: _Total | None = None
 
 
 class _PairFields(store.Fields, kw_only=True):
@@ -34,7 +34,7 @@ class _PairFields(store.Fields, kw_only=True):
     answer: str
     tokens: Annotated[int, msgspec.Meta(ge=0)]
     truncated: bool
-    total: _Score | None = None
+    total: _Total | None = None
     time: float = 0.0
 
 

@@ -35,7 +35,7 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PublishedPair:
     """A published preference pair."""
 
     where: str
@@ -80,12 +80,12 @@ def responses(source: Path, broken: list[str], sft: Path | None = None) -> Itera
             yield response
 
 
-def pairs(source: Path, broken: list[str]) -> Iterator[Pair]:
+def pairs(source: Path, broken: list[str]) -> Iterator[PublishedPair]:
     """Rows with idx, context, query, win_response, lose_response."""
     for number, row in _rows(source, broken):
         try:
             texts = _texts(row, "context", "query", "win_response", "lose_response")
-            yield Pair(f"{source}:{number}", _identity(row, number), *texts.values())
+            yield PublishedPair(f"{source}:{number}", _identity(row, number), *texts.values())
         except ValueError as error:
             broken.append(f"{source}:{number}: {error}")
 
@@ -231,10 +231,7 @@ def _is_list(source: Path) -> bool:
 
 def _identity(row: dict[str, Any], number: int | None) -> str:
     """ValueError for a row that has none, unless its line's `number` may stand for it."""
-    found = row.get("idx", row.get("id", number))
-    if isinstance(found, bool) or not isinstance(found, int | str):
-        raise ValueError(f"idx must be text or a whole number, found {found!r}")
-    return _text("idx", str(found))
+    return _text("idx", jsonlines.row_id(row, number))
 
 
 def _texts(row: dict[str, Any], *names: str) -> dict[str, str]:

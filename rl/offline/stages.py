@@ -15,7 +15,7 @@ from rl.offline.pair_report import PairReport
 from rl.offline.served_policy import served_policy
 from rl.rollout import judge_workers
 from rl.rollout.engines import Engines, rollout_engines
-from rl.rollout.heldout_scores import Scores, gain
+from rl.rollout.heldout_scores import HeldoutScores, gain
 from rl.rollout.heldout_scores import evaluate as score_heldout
 from rl.run import judge_estimate, online_training, preflight
 from rl.run.session import Session
@@ -134,7 +134,10 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     with rollout_engines(config, str(model), flags) as engines, online_training.watched(run):
         if config.data.heldout is not None:
             run.say("scoring the held-out documents after training")
-            before, after = Scores.read(_before(config)), score_heldout(config, engines, config.prompts("heldout"))
+            before, after = (
+                HeldoutScores.read(_before(config)),
+                score_heldout(config, engines, config.prompts("heldout")),
+            )
             assert before is not None
             summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
             progress.print_table(run.console, before, after, summary["gain"])

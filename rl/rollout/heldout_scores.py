@@ -20,7 +20,7 @@ from rl.rollout.reward_client import scores_of
 
 
 @dataclass(frozen=True)
-class Scores:
+class HeldoutScores:
     """Held-out scores of one policy: per prompt, the mean over its answers that are not void."""
 
     prompts: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Scores:
         return {n: _mean([s[n] for s in self.prompts.values() if n in s]) for n in self.names}
 
     @classmethod
-    def read(cls, path: Path) -> Scores | None:
+    def read(cls, path: Path) -> HeldoutScores | None:
         """What `write` wrote; None where there is nothing."""
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
@@ -52,7 +52,7 @@ class Scores:
         return {"n": len(self.prompts), "answers": self.answers, "void": self.void, **rounded}
 
 
-def gain(before: Scores, after: Scores, dimension: str = "total") -> dict[str, Any]:
+def gain(before: HeldoutScores, after: HeldoutScores, dimension: str = "total") -> dict[str, Any]:
     """After - before over the prompts scored in both: mean and 95% interval (normal approximation)."""
     ids = before.prompts.keys() & after.prompts.keys()
     differences = [after.prompts[i][dimension] - before.prompts[i][dimension] for i in sorted(ids)]
@@ -62,7 +62,7 @@ def gain(before: Scores, after: Scores, dimension: str = "total") -> dict[str, A
     return {"n": n, "total": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
 
 
-def markdown(names: Sequence[str], scores: Sequence[Scores]) -> str:
+def markdown(names: Sequence[str], scores: Sequence[HeldoutScores]) -> str:
     """A table of one policy's scores, or of two policies' with the change and its 95% interval."""
     lines = [f"| held-out reward, 0-10 | {' | '.join(names)} |" + " change |" * (len(scores) > 1)]
     lines.append("| --- |" + " ---: |" * (len(lines[0].split("|")) - 3))
@@ -82,7 +82,7 @@ def markdown(names: Sequence[str], scores: Sequence[Scores]) -> str:
     return "\n".join(lines) + f"\n\n{counts}. In brackets: 95% interval over documents."
 
 
-def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> Scores:
+def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> HeldoutScores:
     """Sample `evaluation.n_samples_per_prompt` answers per prompt from the engines' policy and score them."""
     sampling, answers = engines.sampling(config.evaluation.temperature), config.evaluation.n_samples_per_prompt
     calls = (
@@ -95,7 +95,7 @@ def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> Scores:
     return collect([{name: one[name] for name in kept} for group in in_flight(calls, at_once) for one in group])
 
 
-def collect(responses: list[dict[str, Any]]) -> Scores:
+def collect(responses: list[dict[str, Any]]) -> HeldoutScores:
     """Scores of rollouts as the agent returns them. Void ones are counted, never averaged in."""
     by_prompt: dict[str, list[dict[str, float]]] = {}
     void = 0
@@ -106,7 +106,7 @@ def collect(responses: list[dict[str, Any]]) -> Scores:
             continue
         by_prompt.setdefault(Label.from_json(response["label"]).id, []).append(scores)
     means = {i: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for i, scores in by_prompt.items()}
-    return Scores(means, len(responses), void)
+    return HeldoutScores(means, len(responses), void)
 
 
 def _mean(values: list[float]) -> float | None:

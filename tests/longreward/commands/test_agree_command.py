@@ -169,7 +169,7 @@ def test_broken_rows_are_named_and_the_rest_goes_on(agree, tmp_path):
         "pairs.jsonl:6: lose_response missing",
         "pairs.jsonl:7: it has fields of both formats",
         "pairs.jsonl:8: answer_a and answer_b are the same text",
-        "pairs.jsonl:9: id must be text, found list",
+        "pairs.jsonl:9: idx must be text or a whole number, found [8]",
         "8 rows were skipped",
     ):
         assert part in done.stderr

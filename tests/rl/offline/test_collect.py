@@ -250,7 +250,7 @@ def test_an_answer_without_a_number_has_no_seed_and_an_id_of_its_own() -> None:
 
 def test_too_many_voids_are_told_with_their_reason_wherever_it_comes_from(run: Run) -> None:
     run.config.reward.void_window, run.config.reward.max_void_rate = 3, 0.5
-    progress = collect._Progress(run, 9)  # type: ignore[arg-type]
+    progress = collect.CollectingProgress(run, 9)  # type: ignore[arg-type]
     logs = {"longreward/void": 1.0, "longreward/void_timeout": 1.0, "longreward/void_filtered": 0.0}
     progress.add([{"extra_logs": logs}, AnswerFigures(None, ("filtered",))])
     with pytest.raises(TooManyVoidsError, match="most often: timeout"):
