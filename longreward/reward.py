@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from longreward import prompts
 from longreward.config import RewardConfig, validate
 from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
@@ -144,3 +147,12 @@ class LongReward:
 
 def _floor() -> DimensionScore:
     return DimensionScore(score=0.0, status=OK, detail="the answer is empty")
+
+
+def fingerprint(config: RewardConfig) -> str:
+    """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
+    judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
+    # No key for gates where there are none: files of scores from before there were gates can be continued.
+    without = {"judge", "cache"} | (set() if config.gates else {"gates"})
+    scoring = config.model_dump(mode="json", exclude=without) | {"judge": judge, "prompts": prompts.VERSION}
+    return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]

@@ -14,11 +14,12 @@ from longreward import jsonlines, store
 from longreward.commands.accounts import table
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import LabelledPair, Pairs
-from longreward.commands.score import fingerprint, score_samples
+from longreward.commands.score import score_samples
 from longreward.commands.score_display import Run, print_run
 from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Proportion, agreement, preference
+from longreward.reward import fingerprint
 from longreward.schema import Sample, ScoredAnswer
 from longreward.text.amounts import duration, in_words
 

@@ -12,10 +12,10 @@ from longreward import store
 from longreward.commands.accounts import Account, table
 from longreward.commands.options import add_judge, positive, reward_config
 from longreward.commands.rows import Rows
-from longreward.commands.score import fingerprint
 from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
+from longreward.reward import fingerprint
 from longreward.text.amounts import caps, duration, money, rounded
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from longreward import prompts, store
+from longreward import store
 from longreward.commands.accounts import Account, used_for
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Rows
@@ -25,7 +23,7 @@ from longreward.errors import InputError, JudgeError, Reason
 from longreward.judge import offline
 from longreward.pacing import rare_collections
 from longreward.preflight.estimate import estimate
-from longreward.reward import LongReward
+from longreward.reward import LongReward, fingerprint
 from longreward.schema import Reward, Sample, ScoredAnswer, Usage
 from longreward.text.amounts import caps, in_words
 
@@ -120,15 +118,6 @@ async def score_samples(
         answers=len(samples),
         kept=out is not None,
     )
-
-
-def fingerprint(config: RewardConfig) -> str:
-    """Tells whether two runs score alike: all settings that can change a score, and the prompts."""
-    judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
-    # Without gates as before there were any: files of scores can be continued.
-    without = {"judge", "cache"} | (set() if config.gates else {"gates"})
-    scoring = config.model_dump(mode="json", exclude=without) | {"judge": judge, "prompts": prompts.VERSION}
-    return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass
