@@ -21,7 +21,7 @@ class Account:
         self.dimensions: defaultdict[str, Usage] = defaultdict(Usage)
         self.sources: Counter[str] = Counter()
         self.earlier = Usage()
-        """What earlier attempts at these answers used, that ended void."""
+        """What earlier attempts at these answers used, which ended void."""
 
     @property
     def usage(self) -> Usage:

@@ -32,7 +32,7 @@ def reward_config(options: argparse.Namespace, overrides: list[str]) -> RewardCo
 
 
 def server_config(options: argparse.Namespace, overrides: list[str]) -> ServerConfig:
-    """As `reward_config`, with the section `serve:`. All commands read one file, so all check what it says there."""
+    """As `reward_config`, with the section `serve:`. All commands read the same file and check all of it."""
     data = config.load_yaml(options.config) if options.config else {}
     judge = data.setdefault("judge", {})
     if not isinstance(judge, dict):

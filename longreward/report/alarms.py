@@ -1,4 +1,4 @@
-"""What a person should look into, and why: found in the figures of the answers and in the curves."""
+"""The alarms of a report: what a person should look into, found in the figures of the answers and in the curves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIN_STEPS = 10
 _REWARD_RISE = 0.2
 """Points of 10 that the reward has to rise by: less is within what two runs of the quickstart differ by."""
 _GROWTH = 1.5
-"""Length or number of statements so many times what it was. Better answers are longer too, but seldom by half."""
+"""Factor by which length or number of statements has grown. Better answers are longer too, but seldom by half."""
 _CORRELATION = 0.5
 """Reward and length within groups: above it, length explains a quarter of what the groups differ by."""
 _MIN_ANSWERS = 50  # for what is said of all answers
@@ -33,7 +33,7 @@ _NO_SPREAD = 0.3
 _MIN_GROUPS = 10
 _MAX_DRIFT = 1.0  # where config.yaml has no watch.max_drift; its own default
 _VOID_WINDOW, _MIN_VOID_WINDOW, _VOID_SHARE = 50, 10, 0.2
-"""Answers scored one after the other, and the share of void ones: one in five is no accident of single calls."""
+"""Answers scored one after the other, and the share of void ones: one in five is more than single failed calls."""
 _VOID_PROMPT = 4
 """Answers to a prompt, all void, none scored: then it is the prompt (too long, filtered), not the moment."""
 _SUSPICIOUS_SHARE = 0.01
@@ -57,7 +57,7 @@ class Alarm:
 
 
 def alarms(table: Table, run: int, source: Source, curves: Charts) -> list[Alarm]:
-    """All that holds for a run, alarms first."""
+    """The alarms and notes of a run, alarms first."""
     rows = np.flatnonzero(table.of("run") == run)
     finders = (_growth, _flat_dimensions, _no_spread, _suspicious, _void_in_time, _void_prompts, _heldout_fell)
     found = [alarm for finder in finders for alarm in finder(table, run, rows, curves)]

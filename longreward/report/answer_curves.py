@@ -23,9 +23,9 @@ _PARTS = 60  # of a run without steps
 
 
 def from_answers(table: Table, run: int, *, spends: bool) -> Charts:
-    """The same curves as far as answers tell: over steps where they have any, else over the answers in the order of
-    their time (of a scored file: of its lines). The spread is that among all answers of a step. `spends`: whether there
-    is a price."""
+    """The curves that answers alone give: over steps if they have any, else over the answers in the order of their time
+    (in a scored file: of its lines). The band is the standard deviation among all answers of a step. `spends`: whether
+    judge calls have a price."""
     rows = np.flatnonzero(table.of("run") == run)
     training = rows[table.of("part", rows) == TRAINING]
     rows = training if len(training) else rows
@@ -47,7 +47,7 @@ def from_answers(table: Table, run: int, *, spends: bool) -> Charts:
 
 
 class _Means:
-    """Means over parts of the answers: `where` is the part of each row, `x` where it stands."""
+    """Means over parts of the answers: `where` has the part of each row, `x` the place of each part on the axis."""
 
     def __init__(self, table: Table, rows: Column, where: Column, x: Column) -> None:
         self._table, self._rows, self._where, self._x = table, rows, where, x

@@ -1,4 +1,4 @@
-"""From sources to report.html."""
+"""Builds report.html: reads the sources, works out what their figures mean, writes the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN |= {"part": "u1", "step": "i4", "group": "u4", "flags": "u1"}
 
 @dataclass(frozen=True)
 class Built:
-    """What a report holds, for the person who asked for it."""
+    """What a report contains, to be told to the user."""
 
     answers: int
     prompts: int
@@ -103,7 +103,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
 
 
 def _sort(table: Table) -> None:
-    """By prompt, run, part, step, and from best to worst: siblings are neighbours. Void answers come last."""
+    """Sort by prompt, run, part, step, and best to worst: siblings are neighbours, void answers come last."""
     keys = [table.of(name) for name in ("step", "part", "run", "prompt")]
     table.sort([-np.nan_to_num(table.of("total"), nan=-np.inf), *keys])
 
@@ -156,7 +156,7 @@ def _counts(table: Table, run: int) -> dict[str, Any]:
 
 
 def _kind(source: Source) -> str:
-    """`grpo`, `dpo` and so on, as far as the directory tells."""
+    """The kind of run: `grpo`, `dpo` and so on."""
     if not source.is_run:
         return "scored file"
     told = (source.summary or {}).get("kind")
@@ -177,7 +177,7 @@ def _has_price(source: Source, table: Table, run: int) -> bool:
 
 
 def _differences(table: Table, runs: int) -> list[dict[str, Interval]]:
-    """Of each run less the first one: held-out scores on the prompts that both have."""
+    """Held-out scores of each run minus those of the first one, over the prompts that both have."""
     first = heldout.last_scores(table, 0)
     found = []
     for run in range(1, runs):

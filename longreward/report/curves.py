@@ -1,4 +1,5 @@
-"""Charts over a run's steps: from its TensorBoard files, and from its answers where there are none."""
+"""The charts of a run: what they are called and how they are drawn. Their curves come from the trainer's TensorBoard
+files (trainer_curves.py) or from the answers (answer_curves.py)."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ KNOWN = (
 
 
 class Curve(msgspec.Struct, omit_defaults=True):
-    """`spread` is how far answers lie around a value: one standard deviation."""
+    """A curve; `spread` is the standard deviation of the answers around each value."""
 
     name: str
     x: list[float]
@@ -56,12 +57,12 @@ class Chart:
     """`reward`, `policy`, `judge`, `canaries`, or `more`."""
     lines: list[Curve]
     x: str = "step"
-    """What stands on the horizontal axis."""
+    """The name of the horizontal axis."""
 
 
 @dataclass
 class Charts:
-    """`note` is what a reader has to know of their origin."""
+    """The charts of a run. `note` says where they come from, if the reader has to know it."""
 
     charts: list[Chart] = field(default_factory=list)
     note: str = ""
@@ -73,13 +74,13 @@ class Charts:
 
 
 def known_chart(identity: str, line: Curve) -> Chart:
-    """One of the charts that the trainer's figures make too, of a line from elsewhere."""
+    """A chart that the trainer's figures can have too, drawn from a curve of another origin."""
     title, unit, part = next((t, u, p) for i, t, u, p, _ in KNOWN if i == identity)
     return Chart(identity, title, unit, part, [line])
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """The total and LongReward's own dimensions first."""
+    """The names in their order on the page: the total and LongReward's own dimensions first."""
     usual = ["total", *DIMENSIONS]
     return sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
 

@@ -15,7 +15,7 @@ ByPrompt = dict[str, dict[int, float]]
 
 
 def by_prompt(table: Table, rows: Column) -> ByPrompt:
-    """The means of some answers. A prompt whose answers are all void is not there."""
+    """The mean score of each prompt over these rows, by dimension. A prompt whose answers are all void is missing."""
     prompts = table.of("prompt", rows)
     columns = {"total": table.of("total", rows)}
     columns |= {name: table.of(f"score:{name}", rows) for name in table.dimensions}
@@ -32,13 +32,13 @@ def by_prompt(table: Table, rows: Column) -> ByPrompt:
 
 
 def differences(before: ByPrompt, after: ByPrompt, name: str) -> list[float]:
-    """After less before, of the prompts that both have."""
+    """After minus before, for each prompt that both have."""
     first, last = before.get(name, {}), after.get(name, {})
     return [last[prompt] - first[prompt] for prompt in sorted(first.keys() & last.keys())]
 
 
 def last_scores(table: Table, run: int) -> ByPrompt:
-    """Of a run's policy as it ended: held-out scores after training, else those that there are."""
+    """Held-out scores of a run's last policy: those after training, or else those that exist."""
     mine, part = table.of("run") == run, table.of("part")
     for wanted in (AFTER, HELDOUT):
         if (mine & (part == wanted)).any():
@@ -47,8 +47,8 @@ def last_scores(table: Table, run: int) -> ByPrompt:
 
 
 def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
-    """Held-out scores of a run, by the answers in its store; by summary.json or heldout_before.json where those are
-    gone. None where it has none."""
+    """Held-out scores of a run: from the answers in its store, or from summary.json if the answers are gone. None for a
+    run without held-out scores."""
     mine, part = table.of("run") == run, table.of("part")
     first, last = _names(source)
     wanted = [(BEFORE, first), (AFTER, last), (HELDOUT, "held-out")]
@@ -71,7 +71,7 @@ def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
 
 
 def _names(source: Source) -> tuple[str, str]:
-    """Of the scores that are compared: one policy before and after training, or two policies."""
+    """The names of the two sets of scores that are compared: one policy before and after training, or two policies."""
     if len(source.policies) > 1:
         (first, _), (last, _), *_ = source.policies
         return first, last
@@ -84,7 +84,7 @@ def _column(name: str, scores: ByPrompt, *, answers: int, void: int) -> dict[str
 
 
 def _told(source: Source) -> dict[str, Any] | None:
-    """What the run has written of itself."""
+    """Held-out scores as the run itself wrote them down, for a run whose answers are gone."""
     told = source.summary or {}
     columns = []
     for key, name in zip(("before", "after"), _names(source), strict=True):

@@ -24,15 +24,16 @@ from longreward.report.reading.stored import StoredCall, StoredDimension, Stored
 from longreward.report.reading.table import Column
 
 MOST_BYTES = 95_000_000
-"""Of the texts in a report, if shortening what the judge said can help it: beyond 100 MB pages get unwieldy."""
+"""The judge's replies are shortened until the texts take no more: a page of over 100 MB is slow to handle."""
 ReplyLimits = tuple[int | None, int | None]
-"""Characters of a judge's reply that are kept: about a statement that is fully supported, and else; None: all."""
+"""Characters of a judge's reply that are kept: of one about a fully supported statement, and of others; None: all."""
 WHOLE: ReplyLimits = (None, None)
 LIMITS: tuple[ReplyLimits, ...] = (
     WHOLE,
     *((400, None), (150, None), (150, 1000), (100, 500), (80, 300), (60, 200), (60, 160), (60, 120), (0, 60)),
 )
-"""From the most generous; the first that fits MOST_BYTES is taken. Few read why a supported statement is supported."""
+"""The most generous first; the first that fits MOST_BYTES is taken. Replies about supported statements are cut first,
+because few people read why a supported statement is supported."""
 _SHELF = 500_000  # characters of answers, verdicts and documents, before they are compressed
 _SAMPLE = 16  # questions that the limit is chosen by
 _LEVEL = 5  # a fiftieth larger than the smallest, in half the time
@@ -63,7 +64,7 @@ class Texts:
 
 
 def shortened(text: str, limit: int | None) -> str:
-    """With its middle left out where it is longer than that, between two sentences if there is a place."""
+    """The text without its middle if it is longer than `limit`; cut between two sentences if possible."""
     if limit is None or len(text) <= limit:
         return text
     if not limit:
@@ -107,7 +108,7 @@ class Packer:
         said = [texts.add(answer.answer) for answer in answers]
         parts: dict[str, Any] = {"t": {"texts": texts.new(), "answers": said}}
         evidence: dict[tuple[int, int], dict[StoredEvidence, int]] = {}
-        """By question and run, each piece and its number."""
+        """By question and run: each piece of evidence, and its number."""
         judged = []
         for answer, prompt, run in zip(answers, prompts, runs, strict=True):
             numbers = evidence.setdefault((prompt, run), {})
@@ -123,7 +124,7 @@ class Packer:
         return {kind: block(part) for kind, part in parts.items()}, flags
 
     def _documents(self, number: int) -> dict[int, str]:
-        """By run, the document of a question where it is known."""
+        """The document of a question by run; a run whose document is not known is missing."""
         places = self._gathered.questions[number].documents
         found = {run: self._gathered.document(place) for run, place in places.items()}
         return {run: document for run, document in found.items() if document is not None}
@@ -147,7 +148,7 @@ class Packer:
 
 
 class _Held:
-    """Whether a document has these very words; asked once for siblings that say the same."""
+    """Tells whether a document contains a sentence word for word; siblings that say the same are looked up once."""
 
     def __init__(self, document: str) -> None:
         self._document, self._known = document, dict[str, bool]()
@@ -177,7 +178,7 @@ def _about(
 
 
 def _call(texts: Texts, call: StoredCall, limit: int | None) -> list[Any]:
-    """What is usual is left out at the end: most calls have neither detail nor usage of their own."""
+    """A call as a list. Usual values at its end are left out: most calls have no detail and no usage of their own."""
     said = texts.add(shortened(call.text, limit))
     detail = texts.add(shortened(call.detail, limit)) + 1 if call.detail else 0
     usage = call.usage
@@ -201,7 +202,7 @@ def _spans(document: str | None, evidence: dict[StoredEvidence, int]) -> list[li
 
 
 def _utf16(text: str) -> Callable[[int], int]:
-    """From offsets in characters to those in UTF-16 units."""
+    """A function from an offset in characters to one in UTF-16 units, as JavaScript counts."""
     if text.isascii() or max(text, default="") <= "\uffff":
         return lambda offset: offset
     wide = [place for place, character in enumerate(text) if character > "\uffff"]
@@ -209,9 +210,9 @@ def _utf16(text: str) -> Callable[[int], int]:
 
 
 def limits_for(gathered: Gathered, most: int = MOST_BYTES) -> ReplyLimits:
-    """How much of each judge's reply can be kept, judged by some questions spread over all of them."""
+    """How much of the judge's replies fits on the page, estimated from questions spread evenly over all of them."""
     count, table = len(gathered.questions), gathered.table
-    # As it is read, not compressed: half of that, and as base64.
+    # Compressed and in base64, texts take about half of this.
     if table.of("characters").sum() + table.of("said").sum() <= most:
         return WHOLE
     sample = sorted({count * i // _SAMPLE for i in range(_SAMPLE)})
@@ -242,7 +243,7 @@ def element(name: str, content: bytes) -> bytes:
 
 
 def write_shelves(packer: Packer, out: BinaryIO) -> tuple[list[int], Column]:
-    """Write all texts. How many questions each shelf has, and the flags of all answers."""
+    """Write all texts. Returns the number of questions on each shelf, and the flags of all answers."""
     shelves, flags = packer.shelves(), list[int]()
     for number, shelf in enumerate(shelves):
         blocks, found = packer.pack(shelf)

@@ -1,15 +1,19 @@
 """Which training step an answer belongs to, what it was scored for, and which answers are its siblings.
 
-The store tells none of that. An answer's part follows from the order in time: held-out answers before the first
-training answer are `held-out before`, those after the last one `held-out after`. Where two policies were evaluated, the
-first one's are `held-out before`, the other's `held-out after`.
+The store does not say any of this. An answer's part follows from the order in time: held-out answers before the first
+training answer are `held-out before`, those after the last one are `held-out after`. If two policies were evaluated,
+the answers of the first are `held-out before`, those of the other `held-out after`.
 
-Steps are told in one of two ways. With TensorBoard files of a synchronous run: the step whose figures are the first to
-be written after the answer was scored, since a step's answers are all there before it trains and the next ones are
-generated after that; void answers, resumed runs and incomplete batches are right as well. Without them, or where
-training is asynchronous and steps overlap, by counting: a prompt's answers in the order of their time, so many at a
-time as `rollout.n_samples_per_prompt`, are a group, and so many groups, by the time they were complete, as
-`rollout.batch_size` are a step. Answers that were scored for a step that is not done yet have the next step's number.
+There are two ways to find the step:
+
+- A synchronous run with TensorBoard files: an answer belongs to the first step whose figures were written after the
+  answer was scored. All answers of a step exist before the step trains, and the next ones are generated after that. So
+  this is right for void answers, resumed runs and incomplete batches too.
+- Other runs (without such files, or asynchronous, where steps overlap): by counting. The answers to a prompt, in the
+  order of their time, make groups of `rollout.n_samples_per_prompt`. The groups, in the order in which they were
+  complete, make steps of `rollout.batch_size` groups.
+
+Answers that were scored for a step that has not ended yet have the next step's number.
 """
 
 from __future__ import annotations

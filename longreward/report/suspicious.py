@@ -1,6 +1,6 @@
-"""Answers that look made for the judge rather than for the reader, and groups that teach nothing.
+"""Signs of answers that were made for the judge rather than for the reader, and groups that teach nothing.
 
-A sign is a reason to look, not a proof: it decides about nothing.
+A sign is a reason to look, not a proof. It has no influence on rewards.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SIGNS = {
         "Read what the judge said about these answers. A stronger judge, or reward.gates, prevents such rewards.",
     ),
 }
-"""Of each flag about an answer: the end of "Answers that ...", what it means, and what to do."""
+"""For each flag about an answer: the end of "Answers that ...", what it means, and what to do."""
 SPREADLESS = 1 << FLAGS.index("no spread")
 
 _COPIED_CHARACTERS, _COPIED_SHARE = 600, 0.8

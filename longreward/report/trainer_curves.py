@@ -28,12 +28,12 @@ _USED = {f"{LONGREWARD}{name}" for name in ("judge_p50_s", "judge_p95_s")}
 
 
 Scalars = dict[str, tuple[list[float], list[float], list[float]]]
-"""By tag: steps, values, and the times they were written."""
+"""By tag: steps, values, and the times (seconds since 1970) at which they were written."""
 
 
 def from_events(source: Source) -> Charts:
-    """The curves of a run's TensorBoard files; none where there are no files or the package to read them is missing,
-    which `note` then says."""
+    """The curves of a run's TensorBoard files. Without such files there are none, and without the package that reads
+    them `note` says so."""
     folders = sorted({path.parent for path in (source.path / "tensorboard").glob("*/events*")}) if source.is_run else []
     if not folders:
         return Charts()

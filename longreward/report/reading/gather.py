@@ -1,6 +1,6 @@
 """Read all sources once. Figures go into a table; texts stay in their files, where a line is found again by its place.
 
-So memory holds figures alone, however large the sources are. The files stay open until the report is written: a file
+So memory holds only figures, however large the sources are. The files stay open until the report is written: a file
 that another program replaces meanwhile is read to its end as it was.
 """
 
@@ -54,7 +54,7 @@ class Question:
     id: str
     query: str
     documents: dict[int, Place] = field(default_factory=dict)
-    """By run, the row that holds its document; a run that has none is not there."""
+    """By run, the place of the row with its document. A run whose document is not known is missing."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Gathered:
     questions: list[Question]
     """In the order of their numbers in the table's column `prompt`."""
     repeated: int
-    """Records of answers that were scored again; `store.rank` tells which one counts."""
+    """The number of records that do not count, because their answer was scored again; see `store.rank`."""
     files: OpenFiles
     samples: dict[str, Place]
 
@@ -135,7 +135,7 @@ def _gathered(sources: Sequence[Source], files: OpenFiles, samples: dict[str, Pl
 
 
 def _completed(answer: StoredAnswer, files: OpenFiles, samples: dict[str, Place]) -> StoredAnswer:
-    """With the texts of its row among the samples: files of scores of before there were versions have none."""
+    """The answer with its texts from the samples, if its row has none: rows without a version have no texts."""
     if answer.key in samples and not answer.answer:
         row = json.loads(files.line(samples[answer.key]))
         answer.query, answer.answer = row["query"], row["answer"]
@@ -143,7 +143,7 @@ def _completed(answer: StoredAnswer, files: OpenFiles, samples: dict[str, Place]
 
 
 def _kept(samples: Iterable[tuple[str, Sample]], files: OpenFiles, folder: Path) -> dict[str, Place]:
-    """Where each sample is, by its key."""
+    """Write the samples to a temporary file. Returns the place of each by its key."""
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     number, places = files.add(file), dict[str, Place]()
     for key, sample in samples:
@@ -171,5 +171,5 @@ def _documents(source: Source, files: OpenFiles) -> Iterator[tuple[tuple[str, st
 
 
 def _span(row: dict[str, Any], label: dict[str, Any], name: str) -> str:
-    """A part of a rendered prompt."""
+    """The part of a rendered prompt that its label calls `name`."""
     return str(row["input"][slice(*label[name])])

@@ -1,4 +1,4 @@
-"""What a report is made of: a run directory, or a file of scored answers."""
+"""The sources of a report: run directories, and files of scored answers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from longreward.report.reading.stored import StoredAnswer
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
 """One of these makes a directory a run directory."""
 POLICIES = "policies.json"
-"""Of a run directory in which several policies were evaluated, one after the other: the name of each, and when its
-first answer may have been scored."""
+"""The file of a run directory in which several policies were evaluated one after the other: the name of each, and the
+earliest time at which an answer of it can have been scored."""
 _RUNNING_S = 600.0
-"""A run that wrote something within this time is taken to be running: the log has a line for each answer, and the
-slowest steps that we know are some minutes."""
+"""A run that wrote something within this time (seconds) counts as running: the log gets a line for each answer, and the
+slowest known steps take some minutes."""
 _LOG_LINES, _LOG_BYTES = 40, 64_000  # of the end of logs/train.log
 _LINE_CHARACTERS = 400
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # of a terminal's colours
@@ -41,7 +41,7 @@ class Source:
     broken: list[str] = field(default_factory=list)
     """The first lines that hold no scored answer, each as `file:line: why`."""
     broken_lines: int = 0
-    """How many there are. The last line of a file that is being written may be one of them."""
+    """The number of such lines. The last line of a file that is being written may be one of them."""
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Source:
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:
-        """What the run wrote at its end; None where it has not."""
+        """What the run wrote at its end; None before that."""
         return self.json("summary.json")
 
     @cached_property
@@ -75,7 +75,7 @@ class Source:
         ]
 
     def setting(self, *keys: str) -> Any:
-        """A value of the configuration; None where it is not there."""
+        """A value of the configuration; None if it is not set."""
         found: Any = self.config
         for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
@@ -90,12 +90,12 @@ class Source:
         return found if isinstance(found, dict) else None
 
     def files(self) -> list[Path]:
-        """Where the scored answers are."""
+        """The files with the scored answers."""
         return store.files(self.path / "store") if self.is_run else [self.path]
 
     def answers(self, path: Path) -> Iterator[tuple[int, StoredAnswer]]:
-        """(offset in bytes, scored answer) of each line in a file; other lines, half-written ones too, are counted. A
-        file that is gone by now has none."""
+        """Yield (offset in bytes, scored answer) of each line in a file. Lines without one, half-written lines too, are
+        counted. A file that has disappeared since it was listed has no answers."""
         broken: list[str] = []
         try:
             for _, offset, answer in store.read(path, broken, StoredAnswer):
@@ -106,7 +106,7 @@ class Source:
         self._count(broken)
 
     def prompt_files(self) -> list[Path]:
-        """Where the documents are: the rendered prompts of a run."""
+        """The files with the documents: the rendered prompts of a run."""
         return sorted((self.path / "data").glob("*.jsonl")) if self.is_run else []
 
     def state(self, now: float) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class Source:
 
 
 def opened(path: Path) -> Source:
-    """InputError where there is neither a run directory nor a file."""
+    """The source at `path`. InputError if there is neither a run directory nor a file."""
     if path.is_dir():
         if any((path / sign).exists() for sign in _SIGNS):
             return Source(path, True, path.resolve().name)
@@ -163,7 +163,7 @@ def opened(path: Path) -> Source:
 
 
 def named_apart(sources: list[Source]) -> list[Source]:
-    """The same with names that differ: as many parts of their paths as it takes."""
+    """The same sources with names that differ: each gets as many parts of its path as that takes."""
     for length in range(2, 8):
         if len({source.name for source in sources}) == len(sources):
             break

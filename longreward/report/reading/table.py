@@ -131,8 +131,8 @@ class Table:
         self, columns: dict[str, Column], calls: tuple[Column, Column], statuses: list[str], dimensions: list[str]
     ) -> None:
         self.columns, self.calls, self.statuses, self.dimensions = columns, calls, statuses, dimensions
-        """`columns` by name; dimensions as `score:NAME`, NaN where void. `calls`: of every judge call that was made the
-        row of its answer, and its seconds."""
+        """`columns` by name; the score of a dimension is `score:NAME`, NaN where void. `calls`: for each judge call
+        that was made, the row of its answer and its seconds."""
 
     def __len__(self) -> int:
         return len(self.columns["run"])
@@ -142,7 +142,7 @@ class Table:
         return self.columns[name][rows]
 
     def sort(self, keys: Sequence[Column]) -> None:
-        """By the last of the keys, then by the one before it, and so on."""
+        """Sort all rows by the last of the keys, then by the one before it, and so on."""
         order = np.lexsort(keys)
         self.columns = {name: column[order] for name, column in self.columns.items()}
         place = np.empty(len(order), np.int64)
