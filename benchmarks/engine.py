@@ -36,7 +36,7 @@ from longreward.config import JudgeConfig
 from longreward.judge import make_judge
 from longreward.judge.requests import RateHelpfulness
 from longreward.pacing import rare_collections
-from longreward.text.chunking import chunk
+from longreward.text.chunking import chunks_between, word_cut_points
 from longreward.text.retrieval import BM25Index
 
 Row = tuple[str, str, str, bool]
@@ -353,7 +353,7 @@ def retrieval(_: argparse.Namespace) -> list[Row]:
             text = document(65536, seed, chinese)
             queries = [document(24, 1000 + seed * 10 + i, chinese) for i in range(10)]
             started = time.perf_counter()
-            index = BM25Index([part.text for part in chunk(text, 128)])
+            index = BM25Index([part.text for part in chunks_between(text, word_cut_points(text), 128)])
             for query in queries:
                 index.top(query, 5)
             times.append(time.perf_counter() - started)

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from enum import IntEnum
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -18,6 +19,7 @@ from weakref import WeakKeyDictionary
 from longreward.text.steps import Steps
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _TURNS_PER_PASS = 16  # some 0.2 ms of CPU each
 _SLICE_S = 0.002
@@ -101,6 +103,21 @@ def rare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+async def at_most(concurrency: int, items: Iterable[Item], work: Callable[[Item], Awaitable[T]]) -> list[T]:
+    """Do `work` for each item, for at most `concurrency` of them at once. The results are in the order of the items."""
+    numbered = enumerate(items)
+    results: dict[int, T] = {}
+
+    async def worker() -> None:
+        for position, item in numbered:
+            results[position] = await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(worker())
+    return [results[position] for position in range(len(results))]
 
 
 async def in_slices(steps: Steps[T]) -> T:

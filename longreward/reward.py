@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from longreward import prompts
@@ -16,7 +16,7 @@ from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.requests import RateHelpfulness
-from longreward.pacing import Priority, pacer
+from longreward.pacing import Priority, at_most, pacer
 from longreward.schema import OK, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
@@ -76,33 +76,12 @@ class LongReward:
             seconds=time.monotonic() - started,
         )
 
-    async def score_many(
-        self,
-        samples: Iterable[Sample],
-        *,
-        concurrency: int = 64,
-        on_result: Callable[[int, Reward], Awaitable[None] | None] | None = None,
-    ) -> list[Reward]:
-        """Score answers, at most `concurrency` at once, results in the order given.
+    async def score_many(self, samples: Iterable[Sample], *, concurrency: int = 64) -> list[Reward]:
+        """Score answers, at most `concurrency` at once; the results in the order of the answers.
 
-        `on_result(position, reward)` is called as each is done. One answer's judge failures do not touch the others.
+        One answer's judge failures do not touch the others.
         """
-        samples = list(samples)
-        results: list[Reward | None] = [None] * len(samples)
-        numbered = iter(enumerate(samples))
-
-        async def worker() -> None:
-            for position, sample in numbered:
-                reward = results[position] = await self.score(sample)
-                if on_result is not None:
-                    waiting = on_result(position, reward)
-                    if waiting is not None:
-                        await waiting
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(samples))):
-                group.create_task(worker())
-        return [reward for reward in results if reward is not None]
+        return await at_most(concurrency, samples, self.score)
 
     async def probe(self) -> JudgeCall:
         """Ask the judge one short question, past the cache: `status` tells whether it answers."""

@@ -37,11 +37,6 @@ def document_key(context: str, query: str) -> str:
     return hashlib.sha256(f"{len(query)} {query}{context}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def document_language(context: str, query: str) -> Language:
-    """The language of the prompts for a document and a question about it."""
-    return detect(context[:_LANGUAGE_SAMPLE] + "\n" + query)
-
-
 class Document:
     """A document and a question about it. Everything is computed when it is first needed."""
 
@@ -76,7 +71,7 @@ class Document:
 
     @cached_property
     def language(self) -> Language:
-        return document_language(self.context, self.query)
+        return detect(self.context[:_LANGUAGE_SAMPLE] + "\n" + self.query)
 
     def start(self) -> None:
         """Begin the work in the background, so that it is done before the first answer needs it."""

@@ -6,9 +6,9 @@ A judge failure is never a score: such an item is void and in no mean. The publi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from longreward.evaluation.tasks import CHAT, CLASSES, SHORT, EvaluationItem
 from longreward.judge import Judge
@@ -19,6 +19,7 @@ from longreward.judge.evaluation_requests import (
     RateChat,
     RateSummary,
 )
+from longreward.pacing import at_most
 from longreward.schema import OK, JudgeCall, Usage
 from longreward.text.language import detect
 from longreward.text.sentences import says_nothing
@@ -27,8 +28,6 @@ NO_ANSWER = "no_answer"
 """The status of an item that the policy was not asked, or whose answer was lost."""
 
 _FOR_B = {"A": -1, "tie": 0, "B": 1}
-
-R = TypeVar("R", bound="ItemOutcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,6 @@ async def score(
     judge: Judge,
     *,
     concurrency: int = 64,
-    on_done: Callable[[ScoredItem], None] | None = None,
 ) -> list[ScoredItem]:
     """Judge each item's answer (by the item's id), at most `concurrency` items at once, results in their order.
 
@@ -95,7 +93,7 @@ async def score(
 
     if any(item.dataset == SHORT for item in items):
         raise ValueError("short requests have no score of their own; compare two policies' answers")
-    return await _all(items, one, concurrency, on_done)
+    return await at_most(concurrency, items, one)
 
 
 async def compare(
@@ -105,7 +103,6 @@ async def compare(
     judge: Judge,
     *,
     concurrency: int = 64,
-    on_done: Callable[[ComparedItem], None] | None = None,
 ) -> list[ComparedItem]:
     """Ask which of two policies' answers is better, twice for each item, with the answers' places swapped.
 
@@ -126,7 +123,7 @@ async def compare(
             return ComparedItem(item, 0.5, detail="the answers are the same")
         return await _both_orders(item, a, b, judge)
 
-    return await _all(items, one, concurrency, on_done)
+    return await at_most(concurrency, items, one)
 
 
 async def _best(item: EvaluationItem, answer: str, judge: Judge) -> ScoredItem:
@@ -179,24 +176,3 @@ async def _both_orders(item: EvaluationItem, a: str, b: str, judge: Judge) -> Co
         return ComparedItem(item, None, failed.status, failed.detail, calls)
     for_b = _FOR_B[first.value] - _FOR_B[second.value]
     return ComparedItem(item, 1.0 if for_b > 0 else 0.0 if for_b < 0 else 0.5, calls=calls)
-
-
-async def _all(
-    items: Sequence[EvaluationItem],
-    work: Callable[[EvaluationItem], Awaitable[R]],
-    concurrency: int,
-    on_done: Callable[[R], None] | None,
-) -> list[R]:
-    results: dict[int, R] = {}
-    numbered = iter(enumerate(items))
-
-    async def worker() -> None:
-        for position, item in numbered:
-            results[position] = await work(item)
-            if on_done is not None:
-                on_done(results[position])
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(items))):
-            group.create_task(worker())
-    return [results[position] for position in range(len(items))]

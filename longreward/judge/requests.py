@@ -66,12 +66,9 @@ class RewardRequest(JudgeRequest[T]):
     grows_with: ClassVar[Measure] = "answers"
 
     @abstractmethod
-    def typical_value(self) -> T:
-        """A value that judges often give. An estimate goes on with it to the next questions."""
-
-    @abstractmethod
-    def typical_tokens(self) -> float:
-        """The length of a typical reply, in tokens."""
+    def typical(self) -> tuple[T, float]:
+        """A value that judges often give, and the length of such a reply in tokens. An estimate goes on with the value
+        to the next questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +85,8 @@ class RateAnswer(RewardRequest[float]):
     def parse(self, text: str) -> float:
         return verdicts.parse_rating(text)
 
-    def typical_value(self) -> float:
-        return 7.0
-
-    def typical_tokens(self) -> float:
-        return self.reply_tokens
+    def typical(self) -> tuple[float, float]:
+        return 7.0, self.reply_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +126,12 @@ class ListStatements(RewardRequest[list[str]]):
     def parse(self, text: str) -> list[str]:
         return verdicts.parse_statements(text)
 
-    def typical_value(self) -> list[str]:
-        """The sentences of the answer. A repetition counts once, as in `parse`."""
-        sentences: dict[str, str] = {}
-        for sentence in split_sentences(self.answer):
-            sentences.setdefault(" ".join(sentence.casefold().split()), sentence)
-        return list(sentences.values())
-
-    def typical_tokens(self) -> float:
+    def typical(self) -> tuple[list[str], float]:
+        sentences = split_sentences(self.answer)
+        # A repetition counts once, as in `parse`.
+        different = {" ".join(sentence.casefold().split()): sentence for sentence in sentences}
         # A statement is its sentence with names in place of pronouns. Its two tags have 8 tokens together.
-        return 1.1 * tokens_in(self.answer) + 8 * len(split_sentences(self.answer))
+        return list(different.values()), 1.1 * tokens_in(self.answer) + 8 * len(sentences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +151,8 @@ class VerifyStatement(RewardRequest[float]):
     def parse(self, text: str) -> float:
         return verdicts.parse_support(text)
 
-    def typical_value(self) -> float:
-        return 1.0
-
-    def typical_tokens(self) -> float:
-        return 60  # one to three sentences and a verdict
+    def typical(self) -> tuple[float, float]:
+        return 1.0, 60  # one to three sentences and a verdict
 
     def shrunk(self) -> VerifyStatement | None:
         evidence = _half_of_evidence(self.evidence, [self.statement])
@@ -191,11 +178,8 @@ class VerifyStatements(RewardRequest[list[float]]):
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_supports(text, len(self.statements))
 
-    def typical_value(self) -> list[float]:
-        return [1.0] * len(self.statements)
-
-    def typical_tokens(self) -> float:
-        return 35 * len(self.statements)  # a line for each
+    def typical(self) -> tuple[list[float], float]:
+        return [1.0] * len(self.statements), 35 * len(self.statements)  # a line for each
 
     def shrunk(self) -> VerifyStatements | None:
         evidence = _half_of_evidence(self.evidence, self.statements)
@@ -220,12 +204,10 @@ class ExtractRelevant(RewardRequest[str | None]):
     def parse(self, text: str) -> str | None:
         return verdicts.parse_extraction(text)
 
-    def typical_value(self) -> str | None:
-        return text_of(self.typical_tokens(), like=self.chunk)
-
-    def typical_tokens(self) -> float:
+    def typical(self) -> tuple[str | None, float]:
         # On average a few sentences: most chunks hold nothing on the question, and some hold a page.
-        return min(150, tokens_in(self.chunk))
+        tokens = min(150, tokens_in(self.chunk))
+        return text_of(tokens, like=self.chunk), tokens
 
     def shrunk(self) -> ExtractRelevant | None:
         chunk = without_middle(self.chunk)

@@ -33,12 +33,10 @@ class CountingJudge:
         """Count one question. TypeError for a question without a typical reply, such as an evaluation's."""
         if not isinstance(request, RewardRequest):
             raise TypeError(f"{type(request).__name__} has no typical reply; make it a RewardRequest to count it")
-        usage = Usage(
-            calls=1,
-            prompt_tokens=round(tokens_in(request.text())),
-            completion_tokens=round(min(request.typical_tokens(), self._max_tokens)),
-        )
-        return Verdict(request.typical_value(), JudgeCall(kind=request.kind, attempts=1, usage=usage))
+        value, reply = request.typical()
+        prompt, completion = round(tokens_in(request.text())), round(min(reply, self._max_tokens))
+        usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
+        return Verdict(value, JudgeCall(kind=request.kind, attempts=1, usage=usage))
 
     def status(self) -> JudgeStatus:
         return JudgeStatus()

@@ -7,7 +7,6 @@ material. The lengths of the replies are not known before; each kind of question
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -106,7 +105,7 @@ def estimate(
         else:
             documents.add_prompt(context, query, answers_per_prompt or 1)
 
-    found = asyncio.run(_usage_of(documents.sample, config, answer_tokens))
+    found = asyncio.run(_usage_of(documents.sample.values(), config, answer_tokens))
     dimensions = {str(name): Usage() for name in config.needed}
     for kind, usage in found.items():
         usage = usage.times(documents.factor(kind))
@@ -189,57 +188,45 @@ class _DocumentSample:
         self._most = max(1, most)
         self._answer_bytes = answer_tokens * ASCII_BYTES_PER_TOKEN
         self.whole = _Size()
+        self.sample: dict[int, _SampledDocument] = {}
         self._seen: set[int] = set()
         self._prompts: set[int] = set()
-        self._kept: dict[int, _SampledDocument] = {}
-        self._largest: list[int] = []  # a heap of the negated hashes in the sample
-
-    @property
-    def sample(self) -> list[_SampledDocument]:
-        return list(self._kept.values())
 
     def add_answer(self, context: str, query: str, answer: str) -> None:
         if says_nothing(answer):
             return  # scored without a judge
-        material = self._at(_key(context, query), context, query, 1, size_in(answer))
-        if material:
-            material.answers.append(answer)
+        if document := self._measure(_key(context, query), context, query, 1, size_in(answer)):
+            document.answers.append(answer)
 
     def add_prompt(self, context: str, query: str, answers: int) -> None:
         key = _key(context, query)
         if key in self._prompts:
             return
         self._prompts.add(key)
-        material = self._at(key, context, query, answers, answers * self._answer_bytes)
-        if material:
-            material.unwritten += answers
+        if document := self._measure(key, context, query, answers, answers * self._answer_bytes):
+            document.unwritten += answers
 
     def factor(self, kind: str) -> float:
         """How many times as much of this kind of question all documents need as the sample does."""
         measure = _BY_KIND[kind].grows_with
-        sampled = sum(getattr(material.size, measure) for material in self._kept.values())
+        sampled = sum(getattr(document.size, measure) for document in self.sample.values())
         return getattr(self.whole, measure) / sampled if sampled else 0.0
 
-    def _at(self, key: int, context: str, query: str, answers: int, text: float) -> _SampledDocument | None:
+    def _measure(self, key: int, context: str, query: str, answers: int, text: float) -> _SampledDocument | None:
         """Add to the sizes. Returns the document if it is in the sample."""
         new = key not in self._seen
         if new:
             self._seen.add(key)
-            if len(self._kept) < self._most or key < -self._largest[0]:
-                self._keep(key, _SampledDocument(context, query))
-        material = self._kept.get(key)
-        for size in (self.whole, material.size if material else _Size()):
+            self.sample[key] = _SampledDocument(context, query)
+            if len(self.sample) > self._most:
+                del self.sample[max(self.sample)]
+        document = self.sample.get(key)
+        for size in (self.whole, document.size) if document else (self.whole,):
             size.documents += new
             size.document_text += size_in(context) if new else 0
             size.answers += answers
             size.answer_text += text
-        return material
-
-    def _keep(self, key: int, material: _SampledDocument) -> None:
-        self._kept[key] = material
-        heapq.heappush(self._largest, -key)
-        if len(self._kept) > self._most:
-            del self._kept[-heapq.heappop(self._largest)]
+        return document
 
 
 def _key(context: str, query: str) -> int:

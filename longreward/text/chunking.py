@@ -44,27 +44,6 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _TOKEN.finditer(text)]
 
 
-def count_tokens(text: str, token_spans: TokenSpans = word_spans) -> int:
-    """Number of tokens in a text."""
-    return len(token_spans(text))
-
-
-def chunk(document: str, max_tokens: int, token_spans: TokenSpans = word_spans) -> list[Chunk]:
-    """Cut a document into contiguous chunks of at most `max_tokens` tokens (the paper: 128 and 4096).
-
-    The chunks cover the whole text without gap or overlap and each but the first starts at a token's start. Spans may
-    overlap, be empty or repeat (the byte tokens of one character); every span counts as a token of the chunk it starts
-    in. Cuts inside a token or between a character and its combining marks are avoided while that keeps the limit. Only
-    a single character of more than `max_tokens` tokens makes a chunk longer. Empty text gives no chunks; ValueError
-    if `max_tokens` < 1.
-    """
-    if token_spans is word_spans:
-        points = word_cut_points(document)
-    else:
-        points = at_once(cut_points_in_steps(document, token_spans(document)))
-    return chunks_between(document, points, max_tokens)
-
-
 @dataclass(frozen=True, slots=True)
 class CutPoints:
     """Where a document may be cut: the distinct token starts, how many tokens start up to and with each, and whether a
@@ -76,7 +55,14 @@ class CutPoints:
 
 
 def chunks_between(document: str, points: CutPoints, max_tokens: int) -> list[Chunk]:
-    """`chunk`, for a document whose cut points are known already."""
+    """Cut a document into contiguous chunks of at most `max_tokens` tokens (the paper: 128 and 4096).
+
+    The chunks cover the whole text without gap or overlap and each but the first starts at a token's start. Spans may
+    overlap, be empty or repeat (the byte tokens of one character); every span counts as a token of the chunk it starts
+    in. Cuts inside a token or between a character and its combining marks are avoided while that keeps the limit. Only
+    a single character of more than `max_tokens` tokens makes a chunk longer. Empty text gives no chunks; ValueError
+    if `max_tokens` < 1.
+    """
     if max_tokens < 1:
         raise ValueError(f"max_tokens is {max_tokens}; it must be 1 or more")
     if not document:

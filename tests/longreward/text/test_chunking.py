@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longreward.text.chunking import chunk, count_tokens, word_spans
+from longreward.text.chunking import Chunk, chunks_between, cut_points_in_steps, word_cut_points, word_spans
+from longreward.text.steps import at_once
+
+
+def chunk(document: str, max_tokens: int, token_spans=word_spans) -> list[Chunk]:
+    if token_spans is word_spans:
+        return chunks_between(document, word_cut_points(document), max_tokens)
+    return chunks_between(document, at_once(cut_points_in_steps(document, token_spans(document))), max_tokens)
+
+
+def count_tokens(text: str) -> int:
+    return len(word_spans(text))
+
 
 ALPHABET = [
     "a",
