@@ -6,17 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from longreward.report.curves import (
-    Chart,
-    Charts,
-    Curve,
-    in_order,
-    known_chart,
-    latency_chart,
-    reward_chart,
-    thinned,
-    void_chart,
-)
+from longreward.report import curves
+from longreward.report.curves import Chart, Charts, Curve
 from longreward.report.reading.table import TRAINING, Column, Table
 
 _PARTS = 60  # of a run without steps
@@ -55,10 +46,10 @@ class _Means:
     def charts(self, spends: bool) -> Iterator[Chart]:
         table, rows = self._table, self._rows
         scores = [("total", table.of("total", rows))]
-        scores += [(name, table.of(f"score:{name}", rows)) for name in in_order(table.dimensions)]
+        scores += [(name, table.of(f"score:{name}", rows)) for name in curves.in_order(table.dimensions)]
         for name, values in scores:
             if np.isfinite(values).any():
-                yield reward_chart(name, [self._line("mean", values, with_spread=True)])
+                yield curves.reward_chart(name, [self._line("mean", values, with_spread=True)])
         tokens = table.of("tokens", rows).astype(float)
         if (tokens >= 0).any():
             yield self._chart("length", np.where(tokens < 0, np.nan, tokens))
@@ -67,10 +58,10 @@ class _Means:
         reasons = table.of("status", rows)
         names = [(code, name) for code, name in enumerate(table.statuses) if code and (reasons == code).any()]
         void = [self._line("all", reasons != 0), *(self._line(name, reasons == code) for code, name in names)]
-        yield void_chart(void)
+        yield curves.void_chart(void)
         latency = self._latency()
         if latency:
-            yield latency_chart(latency)
+            yield curves.latency_chart(latency)
         yield self._chart("judge_seconds", table.of("seconds", rows))
         yield self._chart("judge_calls", table.of("calls", rows))
         calls = table.of("calls", rows).astype(float)
@@ -78,13 +69,13 @@ class _Means:
         yield self._chart("free_calls", free)
         if spends:
             cost = np.cumsum(np.bincount(self._where, table.of("cost", rows), len(self._x)))
-            yield self._known("cost", thinned("cost", self._x, cost))
+            yield self._known("cost", curves.thinned("cost", self._x, cost))
 
     def _chart(self, identity: str, values: Column) -> Chart:
         return self._known(identity, self._line(identity, values))
 
     def _known(self, identity: str, line: Curve) -> Chart:
-        chart = known_chart(identity, line)
+        chart = curves.known_chart(identity, line)
         line.name = chart.title
         return chart
 
@@ -96,7 +87,7 @@ class _Means:
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.bincount(where, values[valid], size) / count
             square = np.bincount(where, (values[valid] - mean[where]) ** 2, size) / count
-        return thinned(name, self._x, mean, np.sqrt(square) if with_spread else None)
+        return curves.thinned(name, self._x, mean, np.sqrt(square) if with_spread else None)
 
     def _latency(self) -> list[Curve]:
         answers, seconds = self._table.calls
@@ -110,4 +101,4 @@ class _Means:
         found = np.split(seconds[order], np.searchsorted(where[order], np.arange(1, len(self._x))))
         shares = (("median", 0.5), ("95th percentile", 0.95))
         each = [(name, [np.quantile(s, share) if len(s) else np.nan for s in found]) for name, share in shares]
-        return [thinned(name, self._x, np.array(values)) for name, values in each]
+        return [curves.thinned(name, self._x, np.array(values)) for name, values in each]

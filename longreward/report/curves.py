@@ -22,10 +22,10 @@ KNOWN = (
     ("truncated", "Answers cut at the length limit", "share", "policy", "train/truncated"),
     (
         "length_correlation",
-        "Reward and length within groups",
+        "Reward and length in groups",
         "correlation",
         "policy",
-        "train/longreward/length_correlation",
+        f"{LONGREWARD}length_correlation",
     ),
     ("no_spread", "Groups in which all answers got the same", "share", "policy", f"{LONGREWARD}no_spread"),
     ("left_out", "Answers masked in training", "share", "judge", f"{LONGREWARD}left_out"),

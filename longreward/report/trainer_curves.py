@@ -10,18 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from longreward.report.curves import (
-    KNOWN,
-    LONGREWARD,
-    Chart,
-    Charts,
-    Curve,
-    in_order,
-    latency_chart,
-    reward_chart,
-    thinned,
-    void_chart,
-)
+from longreward.report import curves
+from longreward.report.curves import LONGREWARD, Chart, Charts, Curve
 from longreward.report.reading.sources import Source
 
 _USED = {f"{LONGREWARD}{name}" for name in ("judge_p50_s", "judge_p95_s")}
@@ -71,24 +61,24 @@ def _scalars(folder: Path) -> Scalars:
 
 
 def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
-    used = {tag for *_, tag in KNOWN} | _USED
+    used = {tag for *_, tag in curves.KNOWN} | _USED
     spread = [tag.removesuffix("_spread") for tag in scalars if tag.startswith(LONGREWARD) and tag.endswith("_spread")]
     names = [tag.removeprefix(LONGREWARD) for tag in spread if tag in scalars]
-    for name in in_order(names):
+    for name in curves.in_order(names):
         tag = LONGREWARD + name
         used |= {tag, f"{tag}_spread"}
-        yield reward_chart(name, [_line("mean", scalars[tag], scalars[f"{tag}_spread"])])
-    for identity, title, unit, part, tag in KNOWN:
+        yield curves.reward_chart(name, [_line("mean", scalars[tag], scalars[f"{tag}_spread"])])
+    for identity, title, unit, part, tag in curves.KNOWN:
         if tag in scalars:
             yield Chart(identity, title, unit, part, [_line(title, scalars[tag])])
     latency = [(name, f"{LONGREWARD}judge_{key}_s") for name, key in (("median", "p50"), ("95th percentile", "p95"))]
     if all(tag in scalars for _, tag in latency):
-        yield latency_chart([_line(name, scalars[tag]) for name, tag in latency])
+        yield curves.latency_chart([_line(name, scalars[tag]) for name, tag in latency])
     void = {tag for tag in scalars if tag == f"{LONGREWARD}void" or tag.startswith(f"{LONGREWARD}void_")}
     if void:
         used |= void
         lines = [_line(_reason(tag), scalars[tag]) for tag in sorted(void)]
-        yield void_chart([line for line in lines if line.name == "all" or any(line.y)])
+        yield curves.void_chart([line for line in lines if line.name == "all" or any(line.y)])
     for tag in sorted(scalars.keys() - used):
         yield Chart(tag, tag.removeprefix("train/"), "", "more", [_line(tag, scalars[tag])])
 
@@ -102,4 +92,4 @@ def _line(name: str, points: tuple[list[float], list[float], list[float]], sprea
     around = None
     if spread is not None and len(spread[1]) == len(y):
         around = np.array(spread[1], float)
-    return thinned(name, x, y, around)
+    return curves.thinned(name, x, y, around)

@@ -135,6 +135,39 @@ def test_a_scored_file_is_shown_with_the_rows_it_is_about(tmp_path, report):
     assert full.json("prompts")["queries"] == ["Who?"] * 3
 
 
+def test_records_with_figures_that_cannot_be_are_skipped(make_run, report):
+    run = make_run(**GRPO)
+    run.answer("p0", "good", 3.0)
+    record = json.loads((run.path / "store" / "answers-0-a.jsonl").read_text())
+    for wrong in ({"seconds": -1.0}, {"tokens": "many"}, {"total": 1e300}, {"time": None}, {"dimensions": {"a": 1}}):
+        run.line("store/answers-0-a.jsonl", json.dumps(record | {"rollout": "other"} | wrong))
+    run.line("store/answers-0-a.jsonl", json.dumps(record | {"rollout": "other"}).replace("3.0", "NaN", 1))
+    page = report(run)
+    assert page.texts("t0") == ["good"] and page.overview["runs"][0]["broken"]["lines"] == 6
+
+
+def test_a_statement_is_a_place_in_its_answer_or_its_own_text(make_run, report):
+    run = make_run(**GRPO)
+    facts = [(text, 1.0, 0, 4, "Mara") for text in ("She left.", "She never came back.")]
+    run.answer("p0", "\U0001f600 Mara sold copper. She left.", 5.0, facts=facts)
+    page = report(run)
+    answer = page.texts("t0")[0].encode("utf-16-le")
+    statements = next(row[5] for row in page.json("d0")["answers"][0] if row[0] == "faithfulness")
+    start, end = statements[0][0]  # in UTF-16 units, as JavaScript counts
+    assert answer[2 * start : 2 * end].decode("utf-16-le") == "She left."
+    assert statements[1][0] == 0 and "She never came back." in page.texts("d0")
+
+
+def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was(make_run):
+    run = make_run(**GRPO)
+    run.answer("p0", "first", 3.0)
+    gathered = gather([opened(run.path)], (), run.path)
+    (run.path / "new").write_text("another file")
+    (run.path / "new").replace(run.path / "store" / "answers-0-a.jsonl")
+    assert gathered.answer(0).answer == "first"
+    gathered.files.close()
+
+
 def test_evidence_is_a_place_in_the_document_or_its_own_text(make_run, report):
     run = make_run(**GRPO)
     document = "𝔘𝔫𝔦 🙂 came first. " + DOCUMENT
