@@ -9,7 +9,7 @@ from longreward.errors import Reason
 from longreward.schema import Reward
 
 PREFIX = "longreward/"
-"""Of all keys: without it they could shadow OpenRLHF's own metrics."""
+"""All keys begin with it. Without it they could shadow OpenRLHF's own metrics."""
 _JUDGE = {"p50_s": "p50_s", "p95_s": "p95_s", "cost": "run_cost"}
 
 

@@ -195,7 +195,7 @@ class Reward(Record):
 
 
 VERSION = 1
-"""Of the records written now. Raise it when a field changes its meaning; longreward/store.py upgrades old ones."""
+"""The version of the records written now. Raise it when a field changes its meaning; store.py upgrades old records."""
 
 
 class ScoredAnswer(Reward):

@@ -111,7 +111,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def rank(total: float | None, time: float) -> tuple[bool, float]:
-    """Of two records of one answer the one with the higher rank counts: a score wins over none, then the later."""
+    """Where two records are of one answer, the higher rank counts: a score wins over none, then the later record."""
     return total is not None, time
 
 

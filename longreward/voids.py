@@ -43,8 +43,8 @@ class _AnswersToPrompt:
     outcomes: list[Scores | None] = field(default_factory=list)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     stand_in: Scores | None = None
-    """What its void answers get while it has no valid one: the same for all, or they would differ by nothing but
-    chance."""
+    """What its void answers get while it has no valid one: the same for all, since a difference between them would be
+    chance alone."""
 
     def filler(self, recent: Sequence[Scores]) -> Scores:
         valid = [scores for scores in self.outcomes if scores is not None]
@@ -66,8 +66,11 @@ class Siblings:
         self._recent: deque[Scores] = deque(maxlen=_RECENT)
 
     async def settle(self, prompt: str, scores: Scores | None, wait_s: float) -> Scores:
-        """Take in an answer to `prompt`: its own scores, or for a void one (None) what stands for them, after at most
-        `wait_s` seconds. Without a valid sibling that is the mean of the latest valid rewards of all prompts."""
+        """Take in an answer to `prompt`, and return its own scores, or for a void one (None) what stands for them.
+
+        A void answer waits for its siblings, at most `wait_s` seconds. Without a valid sibling it gets the mean of the
+        latest valid rewards of all prompts.
+        """
         group = self._join(prompt)
         group.outcomes.append(scores)
         if scores is not None:
@@ -111,5 +114,5 @@ class VoidWindow:
             commonest, _ = reasons.most_common(1)[0]
             raise TooManyVoidsError(
                 f"{rate:.0%} of the last {len(self._recent)} rewards are void ({self._setting} is "
-                f"{self._max_rate:.0%}; most often: {commonest}): the reward fails; mend it and {self._then}"
+                f"{self._max_rate:.0%}; most often: {commonest}): the reward fails; repair it and {self._then}"
             )

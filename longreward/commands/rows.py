@@ -38,7 +38,7 @@ class _RowFile:
             console.print(f"skipped {problem}", style="red", markup=False, highlight=False)
         if self.broken:
             were, them = ("row was", "it") if len(self.broken) == 1 else ("rows were", "them")
-            sentence = f"{len(self.broken):,} {were} skipped; mend {them} and run the same command again"
+            sentence = f"{len(self.broken):,} {were} skipped; correct {them} and run the same command again"
             console.print(sentence, style="red")
 
 

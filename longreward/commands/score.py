@@ -27,7 +27,7 @@ from longreward.reward import LongReward, fingerprint
 from longreward.schema import Reward, Sample, ScoredAnswer, Usage
 from longreward.text.amounts import caps, in_words
 
-_HOPELESS_AFTER = 8  # answers all void and none scored: the judge, not the answers, is what is wrong
+_HOPELESS_AFTER = 8  # answers, all void: the judge is what is wrong, not the answers
 _LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are long
 
 
@@ -158,7 +158,7 @@ class _Earlier:
             else:
                 earlier.others[row.key] = row
         if not earlier.used_by and out.stat().st_size:
-            raise InputError(f"{out} exists and is no file of scores; choose another --out")
+            raise InputError(f"{out} exists and is not a file of scores; choose another --out")
         return earlier
 
 

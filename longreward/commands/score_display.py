@@ -32,9 +32,9 @@ class Run:
     others: dict[str, ScoredAnswer]
     """Rows of the output file about answers that are not in the input."""
     account: Account
-    """Of this run alone."""
+    """What this run alone used."""
     earlier: Usage
-    """Of the runs before it."""
+    """What the runs before it used."""
     seconds: float
     stopped: bool
     """The spend cap ended the run."""

@@ -69,7 +69,7 @@ class Refusal(BaseModel):
     detail: str
 
 
-class _Label(BaseModel):
+class _GivenLabel(BaseModel):
     id: str | int = ""
     context: str | Span
     query: str | Span
@@ -163,7 +163,7 @@ def void_reward(sample: Sample, dimensions: Sequence[str], reason: Reason, detai
 
 def _item(number: int, query: str, prompt: str, label_text: str, special: SpecialTokens) -> Item:
     try:
-        label = _Label.model_validate_json(label_text)
+        label = _GivenLabel.model_validate_json(label_text)
     except ValidationError as error:
         raise InputError(f"item {number}: labels: {_first(error)}; give JSON with context and query") from None
     answer = continuation(query, prompt)

@@ -32,7 +32,7 @@ class PairReport:
     pairs_too_long: int = 0
     """Pairs that the trainer would have cut or dropped; their prompt may have others."""
     answers: int = 0
-    """Of the split, each rollout once."""
+    """Answers of the split, each rollout once."""
     void: int = 0
     """Answers without a score; they enter no pair."""
     cut: int = 0

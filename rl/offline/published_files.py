@@ -199,7 +199,7 @@ def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, dict[str, Any]
     try:
         text = source.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source} is no UTF-8 text ({error}); write it again as UTF-8") from None
+        raise InputError(f"{source} is not UTF-8 text ({error}); write it again as UTF-8") from None
     decoder = json.JSONDecoder()
     place, number, counted = text.index("[") + 1, 1, 0
     while True:
@@ -235,7 +235,7 @@ def _identity(row: dict[str, Any], number: int | None) -> str:
 
 
 def _texts(row: dict[str, Any], *names: str) -> dict[str, str]:
-    """ValueError where one of them is no text."""
+    """The texts of these fields. ValueError where one of them is not text."""
     return {name: _text(name, row.get(name)) for name in names}
 
 

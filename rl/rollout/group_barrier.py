@@ -1,4 +1,4 @@
-"""The group barrier: what the siblings of a prompt need of one another before their rewards go to the optimizer."""
+"""The group barrier: an answer waits here until all answers to its prompt are scored."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Settled:
     """Its own, or for a void one the mean of its valid siblings'."""
     reward: float
     """What to train on, 0..10."""
-    left_out: bool
+    masked: bool
     """Void, or in a skipped group: its advantage is to be 0 (rl/trainer/masking.py)."""
     group: Group
     """The whole group's figures."""
@@ -53,7 +53,7 @@ class Group:
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     final: list[Scores] = field(default_factory=list)
     permutation: list[int] = field(default_factory=list)
-    spread: Scores = field(default_factory=dict)
+    deviations: Scores = field(default_factory=dict)
     """Standard deviation of the valid members' `total` and dimensions; 0 for fewer than two."""
     length_correlation: float = 0.0
     """Pearson's correlation of `total` and length among valid members; 0 where one of them does not vary."""
@@ -70,7 +70,7 @@ class Group:
     @property
     def without_spread(self) -> bool:
         """Whether all valid members have the same total, so that no group estimator can tell them apart."""
-        return self.spread.get("total", 0.0) < _NO_SPREAD
+        return self.deviations.get("total", 0.0) < _NO_SPREAD
 
 
 class GroupBarrier:
@@ -106,7 +106,7 @@ class GroupBarrier:
         self._shuffle = random.Random(0) if shuffle else None
 
     def register(self, prompt: object, make_document: Callable[[], Any]) -> Group:
-        """Join the group of `prompt`, told by identity: one call's siblings share the very object, no one else does.
+        """Join the group of `prompt`. The object's identity tells the group: siblings share the very same object.
 
         `make_document` is called for the first member only; its result is the group's `document`.
         """
@@ -140,7 +140,7 @@ class GroupBarrier:
         return Settled(
             scores=group.final[place],
             reward=group.final[group.permutation[place]]["total"],
-            left_out=group.skipped or member.scores is None,
+            masked=group.skipped or member.scores is None,
             group=group,
         )
 
@@ -158,12 +158,12 @@ class GroupBarrier:
         self._valid.extend(valid)
         filler = mean(valid or list(self._valid))
         group.final = [filler if member.scores is None else member.scores for member in group.members]
-        group.spread = {name: _deviation([scores[name] for scores in valid]) for name in names if valid}
+        group.deviations = {name: _deviation([scores[name] for scores in valid]) for name in names if valid}
         group.length_correlation = _correlation(
             [(m.scores["total"], float(m.tokens)) for m in group.members if m.scores is not None]
         )
         # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
-        group.skipped = not valid or (group.size > 1 and group.spread["total"] < self._min_spread)
+        group.skipped = not valid or (group.size > 1 and group.deviations["total"] < self._min_spread)
         group.permutation = list(range(group.size))
         if self._shuffle is not None:
             self._shuffle.shuffle(group.permutation)

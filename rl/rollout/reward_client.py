@@ -161,11 +161,11 @@ class RewardClient:
         """What W&B and TensorBoard show, each the mean over a step's answers. The same keys for every answer, or
         OpenRLHF drops or mixes them. No part of a reward may be called as what stands beside it (registry.RESERVED)."""
         group, names = settled.group, ["total", *self._settings.dimensions]
-        figures = {f"{name}_spread": group.spread.get(name, 0.0) for name in names}
+        figures = {f"{name}_spread": group.deviations.get(name, 0.0) for name in names}
         figures |= {"no_spread": group.without_spread, "length_correlation": group.length_correlation}
         logs = openrlhf_logs.logs(scored, settled.scores, names, _REASONS)
         logs |= {PREFIX + name: float(value) for name, value in figures.items()}
-        return logs | {LEFT_OUT: float(settled.left_out)}
+        return logs | {LEFT_OUT: float(settled.masked)}
 
     async def _score(self, document: GroupDocument, answer: str, about: dict[str, Any]) -> AnswerFigures:
         """Void where the worker died too often or did not answer in time, as for any failure of the judge."""

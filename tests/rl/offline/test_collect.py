@@ -270,7 +270,7 @@ def test_no_part_of_a_reward_can_be_called_as_what_is_logged_beside_it() -> None
     client = RewardClient.__new__(RewardClient)
     client._settings = SimpleNamespace(dimensions=["style"])  # type: ignore[assignment]
     scores = {"total": 5.0, "style": 5.0}
-    group = Group(None, spread=dict.fromkeys(scores, 0.5))
+    group = Group(None, deviations=dict.fromkeys(scores, 0.5))
     logs = client._logs(AnswerFigures(scores), Settled(scores, 5.0, False, group))
     beside = {name.removeprefix("longreward/") for name in logs} - {"style"}
     assert {name for name in beside if not name.endswith("_spread")} <= RESERVED

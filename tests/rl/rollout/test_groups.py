@@ -53,13 +53,13 @@ def test_a_void_reward_becomes_the_mean_of_its_valid_siblings():
     (results,) = exchange(make(), [7, 8, None, 6])
     assert rewards(results) == [7, 8, 7, 6]
     assert results[2].scores == scores(7)
-    assert [settled.left_out for settled in results] == [False, False, True, False]
+    assert [settled.masked for settled in results] == [False, False, True, False]
 
 
 def test_a_group_knows_its_spread_and_how_length_goes_with_reward():
     (results,) = exchange(make(), [7, 8, None, 6], tokens=lambda value: 10 * (value or 0))
     group = results[0].group
-    assert group.spread == {"total": 1, "helpfulness": 1, "faithfulness": 0.5}
+    assert group.deviations == {"total": 1, "helpfulness": 1, "faithfulness": 0.5}
     assert group.length_correlation == pytest.approx(1)
     assert not group.without_spread
     (even,) = exchange(make(), [5, 5, None])
@@ -68,22 +68,22 @@ def test_a_group_knows_its_spread_and_how_length_goes_with_reward():
 
 def test_a_group_within_the_judges_noise_is_skipped_where_that_is_asked_for():
     near, far = exchange(make(min_spread=0.5), [7.0, 7.1, 7.2], [3, 7, 9])
-    assert all(settled.left_out for settled in near) and not any(settled.left_out for settled in far)
+    assert all(settled.masked for settled in near) and not any(settled.masked for settled in far)
     assert rewards(near) == [7.0, 7.1, 7.2]
     (off,) = exchange(make(), [7.0, 7.0])
-    assert not any(settled.left_out for settled in off)
+    assert not any(settled.masked for settled in off)
 
 
 def test_an_answer_without_siblings_is_not_skipped_for_want_of_spread():
     (results,) = exchange(make(min_spread=0.5), [7.0])
-    assert not results[0].left_out
+    assert not results[0].masked
 
 
 def test_a_group_without_a_valid_reward_is_even_and_near_what_was_seen():
     first, second = exchange(make(), [2, 4], [None, None, None])
     assert rewards(first) == [2, 4]
     assert rewards(second) == [3, 3, 3]
-    assert all(settled.left_out for settled in second)
+    assert all(settled.masked for settled in second)
 
 
 def test_before_any_valid_reward_the_middle_of_the_scale_is_used():
@@ -120,7 +120,7 @@ def test_too_many_voids_name_what_is_behind_most_of_them():
     watch.add(True, "timeout")
     watch.add(False)
     watch.add(True, "bad_response")
-    with pytest.raises(TooManyVoidsError, match=r"most often: timeout\): the reward fails; mend it and continue with"):
+    with pytest.raises(TooManyVoidsError, match=r"most often: timeout\): the reward fails; repair it and continue"):
         watch.add(True, "timeout")
 
 
@@ -152,7 +152,7 @@ def test_scores_that_nobody_asked_for_are_left_out():
         make(names=["total"]), [Member({"total": 5.0, "style": 1.0}), Member({"total": 3.0}), Member(None)]
     )
     assert [one.reward for one in found] == [5, 3, 4]
-    assert found[0].group.spread.keys() == {"total"}
+    assert found[0].group.deviations.keys() == {"total"}
 
 
 def test_too_many_voids_are_an_error_to_all_siblings():
