@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rl import config
 from rl.data import prompt_files
-from rl.run import preflight
-from rl.trainer import cpu_backend, openrlhf_flags, openrlhf_run
+from rl.run import planning
+from rl.trainer import cpu_backend, openrlhf_run
 
 
 def main() -> None:
@@ -27,12 +27,11 @@ def main() -> None:
 
     run = config.load(options.config, options.overrides)
     os.environ |= {cpu_backend.DEVICE_VARIABLE: "cpu"} | cpu_backend.environment()
-    argv = preflight.flags(run, "cpu")
-    flags = vars(openrlhf_flags.parse(argv))
+    plan = planning.make(run.model_copy(update={"run": run.run.model_copy(update={"device": "cpu"})}), "online")
+    argv, flags = plan.argv, plan.flags
     del argv[(agent := argv.index("--train.agent_func_path")) : agent + 2]
-    tokenizer = prompt_files.load_tokenizer(flags["actor.model_name_or_path"])
-    budget = flags["data.max_len"] - flags["rollout.max_new_tokens"]
-    prompt_files.prepare(run.data.train, run.prompts("train"), tokenizer, budget, "train")
+    tokenizer = prompt_files.load_tokenizer(flags.policy)
+    prompt_files.prepare(run.data.train, run.prompts("train"), tokenizer, flags.prompt_tokens, "train")
 
     cpu_backend.apply()
     import ray

@@ -39,3 +39,8 @@ class ClusterLostError(RunFailedError):
 
 RUN_FAILED = (RunFailedError, TooManyVoidsError)
 """For isinstance: the errors that a run ends with when its user has made no mistake."""
+
+
+def last_line(error: BaseException) -> str:
+    """What an error comes to: the end of its message (Ray's begin with a traceback), or its type's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

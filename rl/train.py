@@ -3,7 +3,7 @@
     python rl/train.py --config configs/grpo_cpu.yaml [section.key=value ...] [--dry-run] [--verbose]
     ray job submit -- python rl/train.py --config configs/grpo_cpu.yaml
 
-config -> preflight -> Ray -> judge workers -> held-out scores -> OpenRLHF -> held-out scores -> summary.json
+config -> plan -> Ray -> judge workers -> held-out scores -> OpenRLHF -> held-out scores -> summary.json
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ import time
 from typing import Any
 
 from rl.config import RunConfig, load
+from rl.plan import RunPlan
 from rl.run import command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one configuration. Returns 0; 1 if training failed; 2 for a user's error; 130 if stopped."""
     parser = command.parser(__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="check, write config.yaml and command.txt, and exit")
+    command.add_dry_run(parser)
     options, overrides = parser.parse_known_args(argv)
 
     def work(config: RunConfig) -> int:
-        if options.dry_run:
-            from rl.run.dry_run import dry_run
+        from rl.run import planning, run_directory
 
-            return dry_run(config)
-        return train(config, options.verbose)
+        if config.resume and not options.dry_run and run_directory.finished(config):
+            print(f"train: {config.directory} is finished, see its summary.json; begin another run with run.name")
+            return 0
+        with command.waiting("checking the configuration", verbose=options.verbose):
+            plan = planning.make(config, "online")
+        return planning.dry_run(plan) if options.dry_run else train(plan, options.verbose)
 
     return command.carry_out("train", lambda: load(options.config, overrides), work)
 
 
-def train(config: RunConfig, verbose: bool) -> int:
+def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
     """Score the held-out set, train, score it again, write summary.json."""
     from rl.monitor import progress
     from rl.rollout.engines import rollout_engines
     from rl.rollout.heldout_scores import HeldoutScores, evaluate, gain
     from rl.run import judge_estimate, online_training, run_directory, session
 
-    if config.resume and run_directory.finished(config):
-        print(f"train: {config.directory} is finished, see its summary.json; begin another run with run.name")
-        return 0
-    with session.open_session(config, verbose=verbose) as run:
-        flags, before, after = run.flags, None, None
+    config, flags, before, after = plan.config, plan.flags, None, None
+    with session.open_session(plan, verbose=verbose) as run:
         if judged := judge_estimate.expected(config, flags) if config.reward.asks_judge else None:
             run.say(judge_estimate.sentence(judged, config.reward.judge.price))
         if "heldout" in run.reports:
@@ -64,7 +65,7 @@ def train(config: RunConfig, verbose: bool) -> int:
             summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
             progress.print_table(run.console, before, after, summary["gain"])
         summary |= online_training.judged(config)
-        summary["wall_s"] = round(time.monotonic() - run.started, 1)
+        summary["wall_s"] = round(time.monotonic() - plan.started, 1)
         run_directory.write_summary(config, summary)
         run.say(
             f"done in {summary['wall_s']:.0f} s, {summary['train_s']:.0f} s of it training; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from longreward import jsonlines
 from longreward.errors import ConfigError, InputError
 from rl.data.prompts import SEPARATOR, Label
-from rl.reward_functions.reference import words
+from rl.data.words import words
 
 _MARK = "\ue000longreward\ue000"  # stands for the user's turn while the template is rendered; private-use characters
 
@@ -76,6 +76,18 @@ def rows(source: Path, broken: list[str], reference: str | None = None) -> Itera
             broken.append(f"{source}:{number}: {error}")
         else:
             yield usable
+
+
+def count(source: Path, at_most: int, reference: str | None) -> int:
+    """The usable rows of a file, or `at_most` where there are more. InputError where it cannot be read."""
+    return sum(1 for _ in islice(rows(source, [], reference), at_most))
+
+
+def no_row(source: Path, broken: Sequence[str], reference: str | None) -> str:
+    """What to say of a file in which no row can be used; `broken` as from `rows`."""
+    first = f"; first problem: {broken[0]}" if broken else ""
+    wanted = f" and a reference answer in {reference!r}" if reference else ""
+    return f"{source} holds no row with context and query as text{wanted}{first}"
 
 
 def references_of(row: dict[str, Any], field: str) -> tuple[str, ...]:
@@ -162,9 +174,7 @@ def _fitted(
             prompt["label"] = replace(Label.from_json(prompt["label"]), reference=row.reference).to_json()
         yield prompt
     if not report.kept:
-        first = f"; first problem: {report.broken[0]}" if report.broken else ""
-        wanted = f" and a reference answer in {reference!r}" if reference else ""
-        raise InputError(f"{source} holds no row with context and query as text{wanted}{first}")
+        raise InputError(no_row(source, report.broken, reference))
 
 
 def _shown(value: Any) -> str:

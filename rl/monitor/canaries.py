@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from longreward import jsonlines
 from longreward.errors import InputError
+from longreward.preflight.finding import Finding, Severity
 from longreward.schema import Sample
 from rl.config import RunConfig, WatchSection
 from rl.data.prompt_files import references_of
@@ -53,14 +54,13 @@ class Canary:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def check(config: RunConfig) -> str | None:
+def check(config: RunConfig) -> Finding | None:
     """Why a run cannot have the canaries that it asks for, whatever is in their file; None where it can."""
     if config.watch.canaries is None or not config.reward.gpus:
         return None
-    return (
-        "watch.canaries has no GPU for the reward model (reward.openrlhf.gpus=1), which does not drift either; leave "
-        "watch.canaries out, or set reward.openrlhf.gpus=0"
-    )
+    sentence = "watch.canaries has no GPU for the reward model (reward.openrlhf.gpus=1), which does not drift either"
+    action = "leave watch.canaries out, or set reward.openrlhf.gpus=0"
+    return Finding(Severity.PROBLEM, "reward", sentence, action)
 
 
 def load(path: Path, reference: str | None = None) -> list[Canary]:

@@ -26,8 +26,10 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 class Screen:
     """What a person sees of a run. Without a terminal, or before `live`, only the lines that are printed."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, started: float | None = None) -> None:
+        """`started`: `time.monotonic()` when the run began; now, where it is left out."""
         self.console = console
+        self.started = time.monotonic() if started is None else started
         self.is_live = False
         self._views: list[Callable[[], RenderableType]] = []
         self._since = time.monotonic()
@@ -65,9 +67,11 @@ class Screen:
         finally:
             self._views.remove(view)
 
-    def line_printed(self) -> None:
-        """What goes on now has been said in the line above."""
-        self._since = time.monotonic()
+    def say(self, text: str) -> None:
+        """Print one line, with the time since the run began."""
+        passed = clock(time.monotonic() - self.started)
+        self.console.print(f"[{passed}] {text}", highlight=False, markup=False, soft_wrap=True)
+        self._since = time.monotonic()  # what goes on now has been said in this line
 
     def _render(self) -> RenderableType:
         if self._views:

@@ -18,7 +18,6 @@ from typing import Any
 import ray
 
 from longreward import jsonlines, store
-from longreward.errors import ConfigError
 from longreward.openrlhf_logs import AnswerFigures, void_reason
 from longreward.text.amounts import clock
 from longreward.voids import VoidWindow
@@ -163,22 +162,11 @@ def collect(
             progress.add(result if isinstance(result, list) else [result])
 
 
-def refuse_responses(config: RunConfig) -> None:
-    """ConfigError where `collect.responses` cannot be scored: nothing is known there of the rendered prompt, nor of
-    reference answers."""
-    if lacking := [name for name in ("reference", "remote", "openrlhf") if name in config.reward.parts]:
-        raise ConfigError(
-            f"collect.responses cannot be scored by reward {lacking[0]}, which needs the prompt or reference answers "
-            "that are not there; leave collect.responses out and generate the answers, or set reward.name=longreward"
-        )
-
-
 def score_responses(run: Session, source: Path, length: Callable[[str], int], at_once: int) -> None:
     """Score answers that were sampled elsewhere, those that the store has no score for yet.
 
-    `length` counts the tokens of an answer. ConfigError where the reward cannot score them.
+    `length` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
     """
-    refuse_responses(run.config)
     found = Collected.read(run.config.directory / "store", "train")
     sft = run.config.data.train
     broken: list[str] = []

@@ -17,7 +17,7 @@ from rl.rollout import judge_workers
 from rl.rollout.engines import Engines, rollout_engines
 from rl.rollout.heldout_scores import HeldoutScores, gain
 from rl.rollout.heldout_scores import evaluate as score_heldout
-from rl.run import judge_estimate, online_training, preflight
+from rl.run import judge_estimate, online_training
 from rl.run.session import Session
 
 
@@ -86,24 +86,6 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
         run.say(short_conversations.mix(long, config.short, config.examples, tokenizer, fits, config.collect.seed))
 
 
-def check(config: DpoConfig) -> None:
-    """What would end the run after hours of collecting: ConfigError for train_dpo's flags, a missing file, or answers
-    that the reward cannot score."""
-    finetune.argv(finetune.DPO, config, preflight.choose_device(config))
-    files = {"short.train": config.short.train, "short.heldout": config.short.heldout}
-    files |= {"collect.pairs": config.collect.pairs, "collect.responses": config.collect.responses}
-    for name, path in [*files.items(), *(("collect.stores", path) for path in config.collect.stores)]:
-        if path is not None and not path.exists():
-            raise ConfigError(f"{name} {path} does not exist")
-    if config.collect.responses is not None:
-        collect.refuse_responses(config)
-
-
-def train(run: Session, config: DpoConfig) -> None:
-    """OpenRLHF's train_dpo on the pairs. Its checkpoints are continued from if they are of the same pairs."""
-    finetune.train(run, finetune.DPO, config)
-
-
 def end_reward_models(run: Session, config: DpoConfig) -> None:
     """End the judge workers where each has a GPU: train_dpo takes all there are."""
     if config.reward.gpus and run.workers.actors:
@@ -115,7 +97,7 @@ def end_reward_models(run: Session, config: DpoConfig) -> None:
 def start_reward_models(run: Session, config: DpoConfig) -> None:
     """Start the judge workers that `end_reward_models` has ended, under the names that the engines know."""
     if run.workers.run_id and not run.workers.actors:
-        run.workers = judge_workers.start(config, run.tokenizer, run.workers.run_id)
+        run.workers = judge_workers.start(config, run.plan.tokenizer, run.workers.run_id)
 
 
 def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:

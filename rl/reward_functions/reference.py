@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from typing import Literal
@@ -13,6 +11,7 @@ from pydantic import Field
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
 from rl.data.prompts import TrainingSample
+from rl.data.words import words
 from rl.reward_functions.base import RewardWithoutJudge
 
 
@@ -37,19 +36,6 @@ class ReferenceReward(RewardWithoutJudge):
             raise JudgeError(Reason.BAD_REQUEST, f"sample {sample.id} has no reference answer in {self._field!r}")
         answer = words(sample.answer)
         return {"total": 10 * max(self._agreement(answer, reference) for reference in references)}
-
-
-def words(text: str) -> list[str]:
-    """What is compared: words in small letters, numbers with their sign and fraction, CJK characters one by one."""
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    # Marks are kept: they are the vowels of many scripts.
-    spaced = "".join(c if c in ".,-" or c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in plain)
-    return [word.replace(",", "") for word in _WORD.findall(spaced)]
-
-
-_CJK = "\u3041-\u3096\u30a1-\u30fa\u30fc-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_NUMBER = r"(?<![\w.,])-?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)"
-_WORD = re.compile(rf"{_NUMBER}|[{_CJK}]|[^\s.,\-{_CJK}]+")
 
 
 def exact(answer: list[str], reference: list[str]) -> float:

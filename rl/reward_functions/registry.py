@@ -15,10 +15,10 @@ from longreward import LongReward
 from longreward.errors import ConfigError, Reason
 from longreward.judge import Judge
 from longreward.text.chunking import TokenSpans
-from rl.config import RewardSection
 from rl.reward_functions import python
 from rl.reward_functions.base import RewardFunction
 from rl.reward_functions.composite import Composite
+from rl.reward_functions.config import RewardSection
 from rl.reward_functions.reference import ReferenceReward
 from rl.reward_functions.remote import RemoteReward
 

@@ -13,9 +13,11 @@ from pydantic import Field, model_validator
 
 from longreward.config import Section
 from longreward.errors import ConfigError, JudgeError, Reason
+from longreward.preflight.finding import Finding, Severity
 from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
 from rl.trainer.cpu_backend import DEVICE_VARIABLE
+from rl.trainer.model_folder import missing_model
 from rl.trainer.openrlhf_flags import Flags
 
 
@@ -136,25 +138,25 @@ class RewardModel(RewardWithoutJudge):
         return found
 
 
-def problems(section: RewardModelSection, flags: Flags) -> list[str]:
+def problems(section: RewardModelSection, flags: Flags) -> list[Finding]:
     """What would end the run or leave its longest answers without a reward, as far as that can be told without loading
-    the model: one sentence each."""
-    from rl.run.preflight import no_model  # which imports rl.config, and that this module
-
+    the model."""
     found, longest, new = [], flags.data_max_len, flags.rollout_max_new_tokens
-    name = section.model_name_or_path
-    if name is not None and (problem := no_model("reward.openrlhf.model_name_or_path", name)):
-        found.append(problem)
+    if section.model_name_or_path is not None:
+        found += missing_model("reward.openrlhf.model_name_or_path", section.model_name_or_path)
     if section.reads == "prompt" and section.max_len < longest:
-        found.append(
+        sentence = (
             f"reward.openrlhf.max_len={section.max_len} is less than openrlhf.data.max_len={longest}, so that longer "
-            "answers would have no reward; raise it, or leave the document out with reward.openrlhf.reads=query"
+            "answers would have no reward"
         )
+        action = "raise it, or leave the document out with reward.openrlhf.reads=query"
+        found.append(Finding(Severity.PROBLEM, "reward", sentence, action))
     if section.reads == "query" and section.max_len <= new:
-        found.append(
+        sentence = (
             f"reward.openrlhf.max_len={section.max_len} leaves no room for a question beside an answer of "
-            f"openrlhf.rollout.max_new_tokens={new}; raise it"
+            f"openrlhf.rollout.max_new_tokens={new}"
         )
+        found.append(Finding(Severity.PROBLEM, "reward", sentence, "raise it"))
     return found
 
 

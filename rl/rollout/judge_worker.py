@@ -21,11 +21,11 @@ from longreward.schema import Reward, ScoredAnswer, Usage
 from longreward.store import Store
 from longreward.text.chunking import TokenSpans, word_spans
 from longreward.tokenizer import token_spans as spans_by_file
-from rl.config import RewardSection
 from rl.data.prompts import Label, TrainingSample
 from rl.errors import JudgeDownError, SpendCapReachedError
 from rl.reward_functions import registry
 from rl.reward_functions.base import RewardFunction
+from rl.reward_functions.config import RewardSection
 from rl.rollout.spend_ledger import SpendLedger
 
 _AFRESH_AT_ONCE = 64

@@ -12,9 +12,10 @@ from typing import Any
 import ray
 
 from longreward.errors import ConfigError
-from rl.config import RewardSection, RunConfig
+from rl.config import RunConfig
+from rl.errors import last_line
+from rl.reward_functions.config import RewardSection
 from rl.rollout.judge_worker import JudgeWorker
-from rl.run.cluster import last_line
 
 _LAST_WORDS_S = 5
 _BUSY_S = 30

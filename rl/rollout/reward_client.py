@@ -47,7 +47,7 @@ class Settings:
     """Whether OpenRLHF replaces groups whose mean score is out of `algo.dynamic_filtering_range`."""
 
     @classmethod
-    def of(cls, config: RunConfig, run_id: str) -> Settings:
+    def of(cls, config: RunConfig, run_id: str, *, filtering: bool) -> Settings:
         reward = config.reward
         return cls(
             workers=judge_workers.names(config, run_id),
@@ -57,7 +57,7 @@ class Settings:
             void_window=reward.void_window,
             min_spread=reward.min_group_spread,
             shuffle=reward.shuffle,
-            filtering=bool(config.openrlhf.get("algo.dynamic_filtering_enable")),
+            filtering=filtering,
         )
 
     def environment(self) -> dict[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+from rich.console import Console
 
 from longreward.errors import LongRewardError
 from rl.config import RunConfig
@@ -24,6 +27,24 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     made.add_argument("--verbose", action="store_true", help="show the logs of engines and learners on the screen too")
     return made
+
+
+def add_dry_run(made: argparse.ArgumentParser) -> None:
+    """The option --dry-run, for the commands that have one."""
+    what = "check all that a run would refuse, write config.yaml and command.txt, and exit"
+    made.add_argument("--dry-run", action="store_true", help=what)
+
+
+@contextmanager
+def waiting(text: str, *, verbose: bool) -> Iterator[None]:
+    """A sign of life on a terminal, while there is no run directory yet and so no log."""
+    console = Console()
+    if verbose or not console.is_terminal:
+        yield
+        return
+    with console.status(text):
+        console.show_cursor(True)  # a run that is killed would leave the terminal without one
+        yield
 
 
 def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int:
@@ -51,7 +72,7 @@ def _failed(name: str, error: Exception, config: RunConfig) -> int:
     """The run ended in an exception: its root in one line on the screen, all of it in the log."""
     import traceback
 
-    from rl.run.cluster import what_happened
+    from rl.run.failures import what_happened
 
     log = config.log
     if not log.parent.is_dir():

@@ -49,12 +49,6 @@ def sentence(found: Estimate, price: PriceConfig) -> str:
     return f"the judge is expected to be asked about {in_words(found, price)} for {found.answers:,} answers"
 
 
-def count_prompts(config: RunConfig, flags: Flags) -> int:
-    """Prompts that an episode trains on, read off data.train as prepare_data reads it."""
-    rows = prompt_files.rows(config.data.train, [], config.reward.reference_field)
-    return sum(1 for _ in islice(rows, flags.data_max_samples))
-
-
 def _evaluations(flags: Flags, prompts: int) -> int:
     """Of the held-out set, while the run trains."""
     if not flags.eval_dataset or flags.eval_steps < 1:

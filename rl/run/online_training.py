@@ -15,7 +15,7 @@ from rl.monitor import store_totals
 from rl.monitor.progress import Progress
 from rl.monitor.step_watch import Watch
 from rl.run import run_directory
-from rl.run.cluster import dead_part, in_rollout
+from rl.run.failures import dead_part, in_rollout
 from rl.run.interrupt import Interrupt, interruptible
 from rl.run.session import Session
 from rl.run.watchdog import Watchdog
@@ -27,7 +27,8 @@ def watched(run: Session) -> Iterator[Interrupt]:
     """Around whatever waits for Ray: it is ended, with the reason, where Ray's head is gone or nothing moves."""
 
     def last_words(error: Exception) -> None:
-        print(f"{run.command}: failed: {error}", file=sys.__stderr__, flush=True)
+        name = "train" if run.plan.trains_online else "run"
+        print(f"{name}: failed: {error}", file=sys.__stderr__, flush=True)
         run.say(f"failed: {error}")
         run.tell_last_checkpoint()
 
@@ -60,9 +61,9 @@ def fit(run: Session) -> dict[str, Any]:
         with (
             watched(run) as interrupt,
             Watch(run, interrupt) as watch,
-            Progress(run, batch * samples, steps, watch.on_step),
+            Progress(run, flags.answers_per_step, steps, watch.on_step),
         ):
-            openrlhf_run.run(run.argv)
+            openrlhf_run.run(run.plan.argv)
     except BaseException as error:
         part = None if isinstance(error, (*RUN_FAILED, KeyboardInterrupt)) else dead_part(error, begun_at)
         # In async mode the learners are at work on another batch when a rollout ends in an error.

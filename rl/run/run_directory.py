@@ -20,7 +20,6 @@ from longreward import config as base
 from longreward import jsonlines
 from longreward.errors import ConfigError
 from rl.config import RunConfig
-from rl.trainer.openrlhf_parser import MODULE
 
 C = TypeVar("C", bound=RunConfig)
 _LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
@@ -69,17 +68,16 @@ def finished(config: RunConfig) -> bool:
     return (config.directory / "summary.json").is_file()
 
 
-def write_plan(config: RunConfig, argv: list[str]) -> None:
-    """`config.yaml` (resolved) and `command.txt`: what the run will do."""
-    config.directory.mkdir(parents=True, exist_ok=True)
+def write_config(directory: Path, config: RunConfig) -> None:
+    """`config.yaml`: the configuration with everything resolved. The directory is made where it is not there."""
+    directory.mkdir(parents=True, exist_ok=True)
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (config.directory / "config.yaml").write_text(resolved, encoding="utf-8")
-    write_command(config, ["python", "-m", MODULE, *argv])
+    (directory / "config.yaml").write_text(resolved, encoding="utf-8")
 
 
-def write_command(config: RunConfig, words: list[str]) -> None:
+def write_command(directory: Path, words: list[str]) -> None:
     """`command.txt`: what OpenRLHF is started with."""
-    (config.directory / "command.txt").write_text(shlex.join(words) + "\n", encoding="utf-8")
+    (directory / "command.txt").write_text(shlex.join(words) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -16,8 +16,8 @@ import pytest
 from longreward.errors import ConfigError
 from rl import config
 from rl.offline import config as offline_config
-from rl.reward_functions import registry
-from rl.run import cluster, preflight
+from rl.offline.planning import plan_any
+from rl.run import planning
 from rl.trainer import cpu_backend, openrlhf_flags, openrlhf_parser
 
 ROOT = Path(__file__).parents[2]
@@ -40,11 +40,15 @@ def sections(*kinds: type) -> list[type]:
 
 
 def argv(*overrides: str, device: str = "cpu") -> list[str]:
-    return preflight.flags(config.load(CPU, list(overrides)), device)[0]
+    return plan(*overrides, device=device).argv
 
 
 def parsed(*overrides: str, device: str = "cpu"):
-    return preflight.flags(config.load(CPU, list(overrides)), device)[1]
+    return plan(*overrides, device=device).flags
+
+
+def plan(*overrides: str, device: str = "cpu"):
+    return planning.make(config.load(CPU, [f"run.device={device}", *overrides]), "online")
 
 
 def parsed_by_openrlhf(*overrides: str, device: str = "cpu"):
@@ -53,11 +57,8 @@ def parsed_by_openrlhf(*overrides: str, device: str = "cpu"):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_good(path):
-    loaded = load(path)
-    registry.check(loaded.reward)
-    device = "gpu" if loaded.run.device == "gpu" else "cpu"
-    trains = type(loaded) is config.RunConfig
-    assert cluster.needed(preflight.flags(loaded, device)[1], loaded, trains=trains).gpus >= 1
+    made = plan_any(load(path))
+    assert made.resources.gpus >= 1 or made.kind == "sft"
     assert path.read_text().startswith("# "), "a configuration opens with what it is for"
 
 
@@ -93,7 +94,7 @@ def test_every_flag_of_openrlhf_can_be_given():
 def test_every_flag_we_emit_exists_in_openrlhfs_source():
     flags = flags_in_openrlhfs_source() | {"actor.adam.lr", "actor.lr_scheduler"}
     for path in CONFIGS:
-        words = preflight.flags(load(path), "gpu")[0] + argv()
+        words = plan_any(load(path)).argv + argv()
         assert {word[2:] for word in words if word.startswith("--")} <= flags | openrlhf_known()
     assert set(openrlhf_flags.OWNED) <= openrlhf_known()
     assert set(cpu_backend.UNSUPPORTED_FLAGS) <= openrlhf_known()
@@ -193,7 +194,7 @@ def test_a_mistake_is_one_sentence(override, sentence):
     ],
 )
 def test_the_gpus_a_run_needs(overrides, gpus):
-    assert cluster.needed(parsed(*overrides), config.load(CPU, overrides)).gpus == gpus
+    assert plan(*overrides).resources.gpus == gpus
 
 
 def test_wandb_key_is_a_placeholder(monkeypatch):
@@ -204,8 +205,10 @@ def test_wandb_key_is_a_placeholder(monkeypatch):
     assert "--logger.wandb.key" not in argv()
 
 
-def test_no_file_of_rl_shadows_a_module():
+def test_no_file_or_folder_of_rl_shadows_a_module():
     """`python rl/train.py` puts rl/ first on sys.path, in the driver and in every Ray worker."""
-    names = {path.stem for path in (ROOT / "rl").glob("*.py")} - {"__init__"}
+    folders = {path.name for path in (ROOT / "rl").iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    names = {path.stem for path in (ROOT / "rl").glob("*.py")} - {"__init__"} | folders
+    assert {"config", "run", "toy"} <= names
     assert not names & sys.stdlib_module_names
     assert not names & packages_distributions().keys()

@@ -18,6 +18,7 @@ from longreward.jsonlines import Appender
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
 from rl.monitor import step_watch
+from rl.monitor.live_view import Screen
 from rl.monitor.step_watch import Watch
 from rl.rollout import judge_workers
 from rl.run.interrupt import Interrupt, interruptible
@@ -43,7 +44,8 @@ def session(tmp_path):
         console = Console(file=io.StringIO(), force_terminal=True, width=1000)
         asked = "canaries" in watched and ray.is_initialized()
         started.append(judge_workers.start(config, None, uuid.uuid4().hex[:8]) if asked else judge_workers.Workers([]))
-        return Session(config, console, [], flags, time.monotonic(), workers=started[-1])
+        plan = SimpleNamespace(config=config, flags=flags, tokenizer=None)
+        return Session(plan, Screen(console), workers=started[-1])
 
     started: list[judge_workers.Workers] = []
     yield make

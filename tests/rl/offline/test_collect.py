@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from longreward.errors import ConfigError, TooManyVoidsError
+from longreward.errors import TooManyVoidsError
 from longreward.jsonlines import Appender
 from longreward.openrlhf_logs import AnswerFigures
 from rl.config import RunConfig
@@ -255,15 +255,6 @@ def test_too_many_voids_are_told_with_their_reason_wherever_it_comes_from(run: R
     progress.add([{"extra_logs": logs}, AnswerFigures(None, ("filtered",))])
     with pytest.raises(TooManyVoidsError, match="most often: timeout"):
         progress.add([AnswerFigures(None, ("timeout",))])
-
-
-@pytest.mark.parametrize("name", ["reference", "remote", "openrlhf"])
-def test_responses_that_the_reward_cannot_score_are_refused(run: Run, name: str) -> None:
-    run.config.reward.name = name
-    with pytest.raises(ConfigError, match=rf"collect.responses cannot be scored by reward {name}, .*leave .* out"):
-        collect.refuse_responses(run.config)
-    run.config.reward.name = "python"
-    collect.refuse_responses(run.config)
 
 
 def test_no_part_of_a_reward_can_be_called_as_what_is_logged_beside_it() -> None:

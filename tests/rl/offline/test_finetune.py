@@ -23,19 +23,27 @@ from rl.errors import PartDiedError, StalledError
 from rl.monitor.live_view import Screen
 from rl.offline import finetune
 from rl.offline.config import DpoConfig, SftConfig
-from rl.offline.finetune import DPO, SFT, Program
-from rl.trainer import openrlhf_flags, openrlhf_parser
+from rl.offline.planning import plan_dpo, plan_sft
+from rl.plan import RunPlan
+from rl.run import planning
+from rl.trainer import learner_process, openrlhf_flags, openrlhf_parser
+from rl.trainer.learner_programs import DPO, SFT, Learners, Program
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "configs"
 
 
 def dpo_words(*overrides: str, device: str = "cpu", file: Path = CONFIGS / "dpo_cpu.yaml") -> list[str]:
-    return finetune.argv(DPO, load_as(DpoConfig, file, list(overrides)), device)[0]
+    return learners(plan_dpo(load_as(DpoConfig, file, [f"run.device={device}", *overrides]))).argv
 
 
 def sft_words(*overrides: str, device: str = "cpu", file: Path = CONFIGS / "sft_cpu.yaml") -> list[str]:
-    return finetune.argv(SFT, load_as(SftConfig, file, list(overrides)), device)[0]
+    return learners(plan_sft(load_as(SftConfig, file, [f"run.device={device}", *overrides]))).argv
+
+
+def learners(plan: RunPlan[Any]) -> Learners:
+    assert plan.learners is not None
+    return plan.learners
 
 
 def parsed(program: Program, words: list[str]) -> dict[str, Any]:
@@ -158,7 +166,7 @@ def test_wandb_gets_the_runs_name_and_no_key(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_command_starts_so_many_learners_of_ours() -> None:
-    words = finetune.command(DPO, ["--model.beta", "0.2"], 4)
+    words = learner_process.command(DPO.module, ["--model.beta", "0.2"], 4)
     assert words[:3] == [sys.executable, "-m", "deepspeed.launcher.runner"]
     assert "--num_gpus=4" in words
     assert words[-4:] == ["rl.trainer.learner", "openrlhf.cli.train_dpo", "--model.beta", "0.2"]
@@ -191,7 +199,7 @@ DPO_LINE = (
     ],
 )
 def test_a_step_is_a_short_line(text: str, shown: str | None) -> None:
-    found = finetune.step_line(text)
+    found = learner_process.step_line(text)
     assert found is None if shown is None else (found or "").startswith(shown)
 
 
@@ -202,9 +210,10 @@ class Run:
         self.config = load_as(DpoConfig, CONFIGS / "dpo_cpu.yaml", [f"run.dir={folder}", *overrides])
         self.console = Console(quiet=True)
         self.screen = Screen(self.console)
+        monkeypatch.setattr(self.screen, "say", lambda text: self.said.append(text))
         self.said: list[str] = []
         self.started: list[list[str]] = []
-        monkeypatch.setattr(finetune, "start", self._started)
+        monkeypatch.setattr(learner_process, "start", self._started)
         self.pairs = self.config.examples
         self.monkeypatch = monkeypatch
         self.pairs.parent.mkdir(parents=True)
@@ -213,22 +222,19 @@ class Run:
     def write(self, count: int) -> None:
         self.pairs.write_text("".join(json.dumps({"prompt": str(n)}) + "\n" for n in range(count)))
 
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
     def _started(self, words: list[str], *_: object) -> None:
         self.started.append(words)
         model = self.config.directory / "model"
         model.mkdir(parents=True, exist_ok=True)
         (model / "config.json").write_text("{}")
 
-    def train(self, *overrides: str, learners: int = 1, device: str = "cpu", **settings: Any) -> None:
-        config = self.config.model_copy(update=settings | {"processes": learners})
-        self.config.resume = config.resume
-        if overrides:
-            config.train_dpo = config.train_dpo | flatten(apply_overrides({}, list(overrides)))
-        self.monkeypatch.setenv("LONGREWARD_DEVICE", device)
-        finetune.train(self, DPO, config)  # type: ignore[arg-type]
+    def train(self, *overrides: str, learners: int = 1, device: str = "cpu", resume: bool = False) -> None:
+        config = self.config.model_copy(update={"processes": learners or None})
+        config.train_dpo = config.train_dpo | flatten(apply_overrides({}, list(overrides)))
+        config.run = config.run.model_copy(update={"device": device})
+        plan = plan_dpo(config, resume=resume)
+        planning.refuse(plan.findings)
+        finetune.train(plan, self.screen)
 
     def checkpoint(self, step: int) -> None:
         folder = self.config.checkpoints / f"global_step{step}"
@@ -268,7 +274,7 @@ def test_too_few_examples_for_a_batch_are_told_before_anything_starts(run: Run) 
 def test_what_cannot_be_divided_is_told_before_anything_starts(
     run: Run, monkeypatch: pytest.MonkeyPatch, overrides: list[str], learners: int, sentence: str
 ) -> None:
-    monkeypatch.setattr(finetune, "processes", lambda count, device: count)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(device_count=lambda: 0)))
     with pytest.raises(ConfigError, match=sentence):
         run.train(*overrides, learners=learners, device="gpu")
     assert run.started == []
@@ -299,7 +305,7 @@ def test_a_continued_run_begins_at_its_last_checkpoint(run: Run, monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(finetune, "start", killed)
+        patched.setattr(learner_process, "start", killed)
         run.train()
     run.checkpoint(2)
     run.train(resume=True)
@@ -332,7 +338,7 @@ def test_only_visible_gpus_are_used(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_program_that_says_nothing_is_ended(tmp_path: Path) -> None:
     with pytest.raises(StalledError, match=r"said nothing for 1 s \(run.stall_s\)"):
-        finetune.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log", print, 0.6)
+        learner_process.start([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log", print, 0.6)
 
 
 def test_a_failed_program_says_where_its_words_are(tmp_path: Path) -> None:
@@ -340,7 +346,7 @@ def test_a_failed_program_says_where_its_words_are(tmp_path: Path) -> None:
     lines = [SFT_LINE, SFT_LINE, "Traceback: no memory"]
     code = f"import sys; print({chr(13).join(lines)!r}, flush=True); sys.exit(3)"
     with pytest.raises(PartDiedError, match=r"exit code 3\); its last words are in .*train.log"):
-        finetune.start([sys.executable, "-c", code], log, steps.append, 60)
+        learner_process.start([sys.executable, "-c", code], log, steps.append, 60)
     assert steps == ["epoch 1  micro-batch 2/64  loss 0.065"]
     assert log.read_text().splitlines() == lines
 
@@ -360,7 +366,7 @@ child.wait()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune.start([sys.executable, "-c", code], tmp_path / "log", interrupt, 60)
+        learner_process.start([sys.executable, "-c", code], tmp_path / "log", interrupt, 60)
     assert gone(int(pid_file.read_text()), 5)
 
 
@@ -394,9 +400,9 @@ def test_a_learner_whose_driver_is_gone_already_does_not_begin() -> None:
 
 def test_learners_are_one_for_each_gpu_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(device_count=lambda: 8)))
-    assert finetune.processes(None, "gpu") == 8
-    assert finetune.processes(2, "gpu") == finetune.processes(2, "cpu") == 2
-    assert finetune.processes(None, "cpu") == 1
+    assert learner_process.count_learners(None, "gpu") == 8
+    assert learner_process.count_learners(2, "gpu") == learner_process.count_learners(2, "cpu") == 2
+    assert learner_process.count_learners(None, "cpu") == 1
 
 
 @pytest.mark.e2e

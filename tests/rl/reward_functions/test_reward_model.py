@@ -20,11 +20,12 @@ from rl import config
 from rl.data import prompt_files
 from rl.data.prompts import Label, TrainingSample
 from rl.offline import stages
+from rl.plan import Resources
 from rl.reward_functions import reward_model
 from rl.reward_functions.reward_model import RewardModel, RewardModelSection
 from rl.rollout import judge_workers
 from rl.rollout.judge_workers import Workers
-from rl.run import cluster, preflight
+from rl.run import planning
 
 ROOT = Path(__file__).parents[3]
 POLICY = ROOT / "rl/toy/policy"
@@ -320,7 +321,7 @@ FLAGS = SimpleNamespace(data_max_len=4096, rollout_max_new_tokens=512)
 )
 def test_what_can_be_known_before_it_is_loaded(settings: dict[str, Any], words: list[str]) -> None:
     (problem,) = reward_model.problems(RewardModelSection(**settings), FLAGS)
-    assert all(word in problem for word in words), problem
+    assert all(word in problem.text for word in words), problem
 
 
 @pytest.mark.parametrize("settings", [{"max_len": 4096}, {"reads": "query", "max_len": 513}])
@@ -339,11 +340,10 @@ def test_half_a_gpu_or_another_precision_is_refused() -> None:
             config.load(CPU, [override])
 
 
-@pytest.mark.parametrize("trains", [True, False])
-def test_judge_workers_take_gpus_of_their_own_and_no_cpus(trains: bool) -> None:
-    def needed(*overrides: str) -> cluster.Resources:
-        loaded = config.load(CPU, list(overrides))
-        return cluster.needed(preflight.flags(loaded, "cpu")[1], loaded, trains=trains)
+@pytest.mark.parametrize("kind", ["online", "evaluation"])
+def test_judge_workers_take_gpus_of_their_own_and_no_cpus(kind: Any) -> None:
+    def needed(*overrides: str) -> Resources:
+        return planning.make(config.load(CPU, ["run.device=cpu", *overrides]), kind).resources
 
     without, with_model = needed(), needed(*ON_GPU, "reward.workers=2")
     assert (with_model.gpus, with_model.cpus) == (without.gpus + 2, without.cpus)
@@ -383,7 +383,7 @@ def test_train_dpo_has_the_gpus_while_it_trains(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(judge_workers, "start", start)
 
     def run(workers: Workers) -> Any:
-        return SimpleNamespace(workers=workers, tokenizer="policy", say=told.append)
+        return SimpleNamespace(workers=workers, plan=SimpleNamespace(tokenizer="policy"), say=told.append)
 
     on_cpu: Any = config.load(CPU, [])
     on_gpu: Any = config.load(CPU, ON_GPU)

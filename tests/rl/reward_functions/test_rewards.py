@@ -19,11 +19,12 @@ from longreward.config import validate
 from longreward.errors import ConfigError
 from longreward.schema import Reward
 from longreward.text.chunking import word_spans
-from rl.config import RewardSection
 from rl.data import prompt_files
 from rl.data.prompts import Label, TrainingSample
 from rl.reward_functions import registry
-from rl.run import preflight
+from rl.reward_functions.config import RewardSection
+from rl.run import planning
+from rl.run.checks import services
 
 CONTEXT, QUERY = "Mara sold copper to Otto in Lisbon.", "What did Mara do?"
 
@@ -378,12 +379,12 @@ def test_a_server_that_stays_down_has_a_deadline() -> None:
     ],
 )
 def test_the_server_is_asked_before_a_run_starts(monkeypatch, reply: Any, sentence: str) -> None:
-    monkeypatch.setattr(preflight, "_JUDGE_CHECK_S", 1)
+    monkeypatch.setattr(services, "REPLY_S", 1)
 
     async def asked() -> None:
         async with server(lambda *_: reply) as url:
             config = SimpleNamespace(reward=section("remote", remote={"url": url}))
-            await asyncio.to_thread(preflight.remote_reward, config)
+            planning.refuse(await asyncio.to_thread(services.reward_server, config))
 
     with pytest.raises(ConfigError, match=sentence) if sentence else nullcontext():
         asyncio.run(asked())

@@ -154,11 +154,7 @@ def test_a_hub_model_says_what_was_not_checked(tmp_path, monkeypatch, capsys):
         (["--config", "configs/grpo_cpu.yaml", "openrlhf.actor.adam.lrr=1"], "did you mean 'actor.adam.lr'?"),
         (["--config", "configs/grpo_cpu.yaml", "--verbos"], "unrecognized arguments: --verbos"),
         (["--config", "configs/grpo_cpu.yaml", "reward.name=nice"], "reward.name 'nice' is unknown"),
-        (
-            ["--config", "configs/dpo_cpu.yaml"],
-            "run `python rl/dpo.py --config configs/dpo_cpu.yaml`, with --dry-run to",
-        ),
-        (["--config", "configs/sft_cpu.yaml"], "is one of rl/sft.py's: it has the section 'train_sft'"),
+        (["--config", "configs/dpo_cpu.yaml", "train_dpo.model.beat=1"], "did you mean 'model.beta'?"),
     ],
 )
 def test_a_users_error_is_one_sentence_and_exit_code_2(words, sentence, monkeypatch, capsys):
@@ -166,6 +162,17 @@ def test_a_users_error_is_one_sentence_and_exit_code_2(words, sentence, monkeypa
     assert main([*words, *(["run.device=cpu"] if "none.yaml" not in words else [])]) == 2
     error = capsys.readouterr().err
     assert sentence in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["dpo_cpu", "sft_cpu"])
+def test_runs_of_other_kinds_are_looked_at_too(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["--config", f"configs/{name}.yaml", f"run.dir={tmp_path}/runs", "run.device=cpu"]) == 0
+    assert told(capsys.readouterr().out.splitlines(), "ok", "files")
+    kind = name.removesuffix("_cpu")
+    assert main(["--config", f"configs/{name}.yaml", "run.device=cpu", f"train_{kind}.train.micro_batch_size=5"]) == 1
+    (line,) = told(capsys.readouterr().out.splitlines(), "problem", "batches")
+    assert f"train_{kind}.train.batch_size=" in line and "x 1 learners" in line
 
 
 @pytest.mark.e2e

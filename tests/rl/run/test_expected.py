@@ -8,7 +8,8 @@ from pathlib import Path
 
 from longreward.config import PriceConfig
 from rl.config import load
-from rl.run import judge_estimate, preflight
+from rl.data import prompt_files
+from rl.run import judge_estimate, planning
 
 CONFIG = Path(__file__).parents[3] / "configs" / "grpo_cpu.yaml"
 
@@ -18,8 +19,8 @@ def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     rows.insert(3, {"idx": "no question", "context": "Mara"})  # which is no prompt
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = load(CONFIG, [f"data.train={data}", f"data.heldout={data}", "evaluation.max_prompts=5"])
-    _, flags = preflight.flags(config, "cpu")
+    config = load(CONFIG, ["run.device=cpu", f"data.train={data}", f"data.heldout={data}", "evaluation.max_prompts=5"])
+    flags = planning.make(config, "online").flags
     flags = replace(flags, rollout_max_new_tokens=64, data_max_samples=10, rollout_n_samples_per_prompt=4)
     flags = replace(flags, train_num_episodes=3)
     found = judge_estimate.expected(config, flags)
@@ -34,12 +35,13 @@ def test_rows_without_a_reference_are_not_counted_where_one_is_needed(tmp_path):
     rows = [{"context": "Mara sold copper.", "query": f"What {word}?", "gold": word} for word in ("copper", "?", 3)]
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    _, flags = preflight.flags(load(CONFIG, []), "cpu")
+    flags = planning.make(load(CONFIG, ["run.device=cpu"]), "online").flags
     flags = replace(flags, rollout_max_new_tokens=64, data_max_samples=10, rollout_n_samples_per_prompt=4)
 
     def counted(*overrides):
         config = load(CONFIG, [f"data.train={data}", "reward.reference.field=gold", *overrides])
-        return judge_estimate.count_prompts(config, flags), judge_estimate.of_episode(config, flags).answers
+        prompts = prompt_files.count(data, flags.data_max_samples, config.reward.reference_field)
+        return prompts, judge_estimate.of_episode(config, flags).answers
 
     assert counted() == (3, 12)
     parts = "reward.composite.parts={longreward: {weight: 1}, reference: {weight: 1}}"

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from collections import namedtuple
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +15,15 @@ from aiohttp import web
 from longreward.errors import ConfigError
 from longreward.judge.requests import REQUESTS
 from longreward.preflight import asking as judge_asking
+from longreward.preflight import judge_checks
+from longreward.preflight.finding import Finding, Severity
 from longreward.text.amounts import file_size
 from rl import config
+from rl.plan import Resources
 from rl.reward_functions import reward_model
-from rl.run import cluster, disk, preflight, session
+from rl.run import cluster, planning, session
+from rl.run.checks import services
+from rl.trainer import model_folder
 
 ROOT = Path(__file__).parents[3]
 AWAY = SimpleNamespace(url="http://127.0.0.1:9/v1")
@@ -61,17 +65,16 @@ def asking(load):
 
 
 def sentence(made) -> str:
-    with pytest.raises(ConfigError) as caught:
-        preflight.judge(made)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    (found,) = services.findings(made)
+    assert found.severity is Severity.PROBLEM and "\n" not in found.text
+    return found.text
 
 
 def test_each_endpoint_is_asked_each_kind_of_question_once_and_all_at_once(asking, judge, start_judge):
     judge.latency = 1.0
     with start_judge() as other:
         other.latency = 1.0
-        preflight.judge(asking(judge, other))
+        assert services.findings(asking(judge, other)) == []
         assert dict(judge.calls) == dict(other.calls) == dict.fromkeys(SIX, 1)
         assert judge.most_in_flight == other.most_in_flight == 6
 
@@ -92,24 +95,24 @@ def test_a_judge_that_is_away_is_told_without_waiting_for_an_outage_to_end(askin
 
 
 def test_a_judge_that_hangs_is_given_up(asking, judge, monkeypatch):
-    monkeypatch.setattr(preflight, "_JUDGE_CHECK_S", 3)
+    monkeypatch.setattr(services, "REPLY_S", 3)
     judge.latency = 30
     assert "did not answer: timeout (every kind of question: no complete reply" in sentence(asking(judge))
 
 
 def test_a_passing_fault_is_no_reason_not_to_begin(asking, judge):
     judge.script = {"verify": lambda _, n: web.Response(status=503) if n == 1 else "[[No support]]"}
-    preflight.judge(asking(judge))
+    assert services.findings(asking(judge)) == []
     assert judge.calls["verify"] == 2
 
 
 def test_questions_that_limits_hold_back_are_no_reason_not_to_begin(asking, judge, monkeypatch):
-    monkeypatch.setattr(preflight, "_JUDGE_CHECK_S", 2)
-    preflight.judge(asking(judge, requests_per_minute=10))
+    monkeypatch.setattr(services, "REPLY_S", 2)
+    assert services.findings(asking(judge, requests_per_minute=10)) == []
     assert judge.calls.total() == 1
     refused = web.json_response
     judge.script = {"logicality": lambda *_: refused({"error": {"message": "slow down"}}, status=429)}
-    preflight.judge(asking(judge))
+    assert services.findings(asking(judge)) == []
 
 
 def test_a_refused_key_is_told_but_not_shown(asking, judge, monkeypatch):
@@ -136,14 +139,19 @@ MANY = {
 }
 
 
-def flags(load, **changes):
+def many(load, **changes):
+    """A run on eight learners."""
     words = {**MANY, **{name.replace("__", "."): value for name, value in changes.items()}}
-    made = load(*(f"openrlhf.{name}={value}" for name, value in words.items()))
-    return made, preflight.flags(made, "cpu")[1]
+    return load(*(f"openrlhf.{name}={value}" for name, value in words.items()))
+
+
+def problems(made, kind="online"):
+    """What a run is refused for, each in one sentence."""
+    return [finding.text for finding in planning.make(made, kind).problems]
 
 
 def test_a_run_on_eight_learners_that_fits_has_no_problem(load):
-    assert preflight.problems(*flags(load)) == []
+    assert problems(many(load)) == []
 
 
 PROBLEMS = {
@@ -173,17 +181,17 @@ PROBLEMS = {
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_what_would_break_a_run_is_told(load, name):
     changes, words = PROBLEMS[name]
-    problems = preflight.problems(*flags(load, **changes))
-    assert words in problems[0] and "\n" not in problems[0]
+    found = problems(many(load, **changes))
+    assert words in found[0] and "\n" not in found[0]
 
 
 def test_a_count_of_none_is_a_users_error(load):
     with pytest.raises(ConfigError, match=r"openrlhf.rollout.micro_batch_size is 0; set it to 1 at least"):
-        flags(load, rollout__micro_batch_size=0)
+        problems(many(load, rollout__micro_batch_size=0))
 
 
 def test_a_short_last_step_is_fine_where_all_learners_get_the_same(load):
-    assert preflight.problems(*flags(load, data__max_samples=26, rollout__micro_batch_size=1)) == []
+    assert problems(many(load, data__max_samples=26, rollout__micro_batch_size=1)) == []
 
 
 def test_a_last_step_that_would_hang_is_found_by_counting_the_prompts(load, tmp_path):
@@ -191,25 +199,25 @@ def test_a_last_step_that_would_hang_is_found_by_counting_the_prompts(load, tmp_
     rows = [{"idx": i, "context": "c", "query": "q"} for i in range(19)]
     data = tmp_path / "train.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no row\n")
-    made, found = flags(load, rollout__micro_batch_size=2)
+    made = many(load, rollout__micro_batch_size=2)
     made.data.train = data
-    (problem,) = preflight.problems(made, found)
+    (problem,) = problems(made)
     assert "the last step of an episode: 3 prompts x 8 answers are dealt to 8 learners (actor) unevenly" in problem
     assert "openrlhf.data.max_samples" in problem
-    assert preflight.problems(made, replace(found, data_max_samples=16)) == []
+    made.openrlhf["data.max_samples"] = 16
+    assert problems(made) == []
 
 
 def test_answers_that_are_dropped_are_noted_and_no_problem(load):
-    made, found = flags(load, train__micro_batch_size=3, train__batch_size=48)
-    (note,) = [finding for finding in preflight.steps(found) if "never trained on" in finding.sentence]
+    plan = planning.make(many(load, train__micro_batch_size=3, train__batch_size=48), "online")
+    (note,) = [finding for finding in plan.findings if "never trained on" in finding.sentence]
     # 64 answers, 8 to a learner, two batches of 3 each.
     assert note.severity == "note" and "16 of the answers" in note.sentence
-    assert preflight.problems(made, found) == []
+    assert plan.problems == []
 
 
 def test_an_evaluation_is_not_held_up_by_what_only_training_needs(load):
-    made, found = flags(load, train__batch_size=40)
-    assert preflight.problems(made, found, trains=False) == []
+    assert problems(many(load, train__batch_size=40), "evaluation") == []
 
 
 Usage = namedtuple("Usage", "total used free")
@@ -223,51 +231,48 @@ def free(monkeypatch):
 
 def test_too_small_a_disk_is_told_with_the_arithmetic(load, free):
     made = load("openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=2")
-    _, found = preflight.flags(made, "cpu")
     # Two checkpoints of 14 bytes a parameter and the model of 2.
     free(30 * 519_040 - 1)
-    (problem,) = preflight.problems(made, found)
+    (problem,) = problems(made)
     assert "too little room for 2 checkpoints of 7.27 MB" in problem and "and the model, 1.04 MB" in problem
     free(30 * 519_040)
-    assert preflight.problems(made, found) == []
+    assert problems(made) == []
 
 
 def test_a_short_run_needs_no_room_for_checkpoints_that_it_never_saves(load, free):
     made = load("openrlhf.ckpt.save_steps=20", "openrlhf.data.max_samples=8")
-    _, found = preflight.flags(made, "cpu")
     free(2 * 519_040)
-    assert preflight.problems(made, found) == []
+    assert problems(made) == []
     free(2 * 519_040 - 1)
-    assert len(preflight.problems(made, found)) == 1
+    assert len(problems(made)) == 1
 
 
 def test_a_resumed_run_counts_its_own_checkpoints_as_room(load, free):
     made = load("resume=true", "openrlhf.ckpt.save_steps=1", "openrlhf.ckpt.max_num=2")
-    _, found = preflight.flags(made, "cpu")
     made.checkpoints.joinpath("_actor").mkdir(parents=True)
     free(24 * 519_040)
-    assert preflight.problems(made, found)
+    assert problems(made)
     made.checkpoints.joinpath("_actor", "state").write_bytes(bytes(6 * 519_040))
-    assert preflight.problems(made, found) == []
+    assert problems(made) == []
 
 
 def test_a_single_checkpoint_is_refused_because_it_is_deleted_before_the_next_is_written(load):
     made = load("openrlhf.ckpt.max_num=1")
-    (problem,) = preflight.problems(made, preflight.flags(made, "cpu")[1])
+    (problem,) = problems(made)
     assert "openrlhf.ckpt.max_num=1" in problem and "set it to 2 at least" in problem
 
 
 def test_parameters_are_counted_with_and_without_weights(tmp_path):
     policy = ROOT / "rl/toy/policy"
-    exact = disk.count_parameters(policy)
+    exact = model_folder.count_parameters(policy)
     assert exact == 519_040
     shutil.copy(policy / "config.json", tmp_path)
-    assert disk.count_parameters(tmp_path) == pytest.approx(exact, rel=0.01)
-    assert disk.count_parameters(Path("meta-llama/Llama-3.1-8B-Instruct")) is None
+    assert model_folder.count_parameters(tmp_path) == pytest.approx(exact, rel=0.01)
+    assert model_folder.count_parameters(Path("meta-llama/Llama-3.1-8B-Instruct")) is None
     llama = {"hidden_size": 4096, "num_hidden_layers": 32, "vocab_size": 128256, "num_attention_heads": 32}
     llama |= {"num_key_value_heads": 8, "intermediate_size": 14336}
     (tmp_path / "config.json").write_text(json.dumps(llama))
-    assert disk.count_parameters(tmp_path) == 8_030_261_248
+    assert model_folder.count_parameters(tmp_path) == 8_030_261_248
 
 
 def test_the_sizes_that_are_told_are_short():
@@ -280,34 +285,39 @@ def test_what_the_reward_cannot_do_in_this_run_is_told(load, monkeypatch, tmp_pa
     canary.write_text(json.dumps({"idx": 1, "context": "c", "query": "q", "answer": "a"}))
     model = ["reward.openrlhf.model_name_or_path=rl/toy/policy", "reward.openrlhf.gpus=1"]
     made = load("reward.name=openrlhf", *model, f"watch.canaries={canary}")
-    _, found = preflight.flags(made, "cpu")
-    monkeypatch.setattr(reward_model, "problems", lambda section, flags: [f"{section.gpus:g} of {flags.data_max_len}"])
-    about_model, about_canaries = preflight.problems(made, found, trains=False)
-    assert about_model == f"1 of {found.data_max_len}" and about_canaries.startswith("watch.canaries has no GPU")
-    assert preflight.reward(load(*model), found) == []
+
+    def asked(section, flags):
+        return [Finding(Severity.PROBLEM, "reward", f"{section.gpus:g} of {flags.data_max_len}")]
+
+    monkeypatch.setattr(reward_model, "problems", asked)
+    about_model, about_canaries = problems(made, "evaluation")
+    assert about_model == f"1 of {planning.make(made, 'evaluation').flags.data_max_len}"
+    assert about_canaries.startswith("watch.canaries has no GPU")
+    assert problems(load(*model), "evaluation") == []
+
+
+REFERENCE = ["reward.name=reference", "reward.reference.field=query"]
 
 
 @pytest.mark.parametrize(
     ("settings", "asked"),
-    [([], True), (["reward.name=reference"], False), (["reward.name=reference", "evaluation.short=x.jsonl"], True)],
+    [([], True), (REFERENCE, False), ([*REFERENCE, "evaluation.short=x.jsonl"], True)],
 )
 def test_the_judge_is_asked_before_a_run_that_needs_one(load, monkeypatch, settings, asked):
     class AskedError(Exception):
         pass
 
-    def ask(config):
+    async def ask(*_):
         raise AskedError
 
     def go_on():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "_checked", lambda config, trains: SimpleNamespace(env_vars={}))
-    monkeypatch.setattr(preflight, "judge", ask)
+    monkeypatch.setattr(judge_checks, "ask", ask)
     monkeypatch.setattr(session.cpu_backend, "apply", go_on)
-    with (
-        pytest.raises(AskedError if asked else KeyboardInterrupt),
-        session.open_session(load(*settings), verbose=False),
-    ):
+    away = [f"reward.judge.{word}" for word in ("kind=openai", f"base_url={AWAY.url}", "model=m")]
+    plan = planning.make(load(*settings, *away), "evaluation")
+    with pytest.raises(AskedError if asked else KeyboardInterrupt), session.open_session(plan, verbose=False):
         pass
 
 
@@ -320,4 +330,4 @@ def test_ray_that_does_not_start_is_told_in_one_sentence(asking, judge, monkeypa
     monkeypatch.setattr(ray, "init", fails)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(ConfigError, match=r"Ray did not start on this machine: The current node timed out .* again"):
-        cluster.connect(asking(judge), cluster.Resources(1, 1, ""), "cpu", {})
+        cluster.connect(asking(judge), Resources(1, 1, ""), "cpu", {})

@@ -6,6 +6,7 @@ import pytest
 
 from longreward.errors import ConfigError
 from rl import evaluate
+from rl.plan import Resources
 from rl.run import cluster
 
 MISTAKES = {
@@ -66,7 +67,7 @@ def test_a_failed_preflight_leaves_an_earlier_run_alone(launcher):
 
 
 def test_too_few_cpus_are_told_apart_from_too_few_gpus():
-    need = cluster.Resources(gpus=3, cpus=4, parts="1 learners + 1 reference + 1 vLLM engines")
+    need = Resources(gpus=3, cpus=4, parts="1 learners + 1 reference + 1 vLLM engines")
     with pytest.raises(ConfigError, match=r"needs 3 GPUs \(1 learners .*\) and Ray has 2; .*--num-gpus"):
         cluster._compare(need, {"GPU": 2, "CPU": 16})
     with pytest.raises(ConfigError, match=r"needs 3 CPUs .*and Ray has 2; .*--num-cpus"):

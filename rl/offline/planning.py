@@ -1,0 +1,126 @@
+"""Plans of DPO and SFT runs: an online run's plan, with the learners and the files that only they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from longreward.errors import InputError
+from longreward.preflight.finding import Finding, Severity
+from rl.config import RunConfig
+from rl.offline import published_files
+from rl.offline.config import STAGES, DpoConfig, FinetuneConfig, SftConfig
+from rl.plan import Kind, RunPlan
+from rl.run import planning
+from rl.run.openrlhf_command import directories_and_tracking
+from rl.trainer import learner_process, learner_programs
+from rl.trainer.learner_programs import DPO, SFT, Learners, Program
+
+F = TypeVar("F", bound=FinetuneConfig)
+
+
+def plan_dpo(
+    config: DpoConfig, stages: Sequence[str] = STAGES, *, resume: bool | None = None, counts_prompts: bool = False
+) -> RunPlan[DpoConfig]:
+    """Plan the stages of a DPO run. Arguments and errors as for `planning.make`; of what only training reads nothing is
+    looked at where it is not among the stages."""
+    plan = planning.make(config, "dpo", resume=resume, counts_prompts=counts_prompts)
+    found = list(_answers(plan.config, stages))
+    if "train" not in stages:
+        return replace(plan, findings=(*plan.findings, *found))
+    found += _pairs(plan.config)
+    learners = _learners(plan, DPO, plan.config.train_dpo)
+    return replace(plan, learners=learners, findings=(*plan.findings, *found, *learners.findings()))
+
+
+def plan_sft(config: SftConfig) -> RunPlan[SftConfig]:
+    """Plan an SFT run. Errors as from `planning.make`."""
+    plan = planning.make(config, "sft")
+    found: list[Finding] = []
+    if plan.config.data.train.is_file():
+        rows = "context, query and answer"
+        found += _unusable("data.train", plan.config.data.train, published_files.sft, rows)
+    learners = _learners(plan, SFT, plan.config.train_sft)
+    return replace(plan, learners=learners, findings=(*plan.findings, *found, *learners.findings()))
+
+
+def plan_any(config: RunConfig, *, counts_prompts: bool = False) -> RunPlan[RunConfig]:
+    """Plan a run of whatever kind the configuration is of."""
+    if isinstance(config, SftConfig):
+        return plan_sft(config)
+    if isinstance(config, DpoConfig):
+        return plan_dpo(config, counts_prompts=counts_prompts)
+    return planning.make(config, _ONLINE, counts_prompts=counts_prompts)
+
+
+_ONLINE: Kind = "online"
+
+
+def _learners(plan: RunPlan[FinetuneConfig], program: Program, section: dict[str, Any]) -> Learners:
+    owned = {"data.dataset": plan.config.examples, **directories_and_tracking(plan.config)}
+    count = learner_process.count_learners(plan.config.processes, plan.device)
+    return learner_programs.learners(program, section, owned, plan.flags, plan.device, count)
+
+
+def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
+    """Problems with answers that come from elsewhere."""
+    source = config.collect.responses
+    if source is not None and "collect" in stages:
+        # Nothing is known there of the rendered prompt, nor of reference answers.
+        if lacking := [name for name in ("reference", "remote", "openrlhf") if name in config.reward.parts]:
+            sentence = (
+                f"collect.responses cannot be scored by reward {lacking[0]}, which needs the prompt or reference "
+                "answers that are not there"
+            )
+            action = "leave collect.responses out and generate the answers, or set reward.name=longreward"
+            yield Finding(Severity.PROBLEM, "reward", sentence, action)
+        elif config.data.train.is_file():
+            train = config.data.train
+            rows = "idx, query and answer, and a context there or in data.train"
+            yield from _unusable(
+                "collect.responses", source, lambda path, broken: published_files.responses(path, broken, train), rows
+            )
+    if "pair" in stages and config.collect.pairs is None:
+        own = config.directory / "store"
+        if "collect" not in stages and not config.collect.stores and not any(own.glob("answers-*.jsonl")):
+            yield _problem(f"{own} holds no answers (no answers-*.jsonl)", "run the stage collect before")
+        for folder in config.collect.stores:
+            if not folder.is_dir():
+                yield _problem(f"collect.stores {folder} does not exist", "give the store/ folder of a run")
+            elif not any(folder.glob("answers-*.jsonl")):
+                sentence = f"collect.stores {folder} holds no answers (no answers-*.jsonl)"
+                yield _problem(sentence, "give the store/ folder of a run")
+
+
+def _pairs(config: DpoConfig) -> Iterator[Finding]:
+    """Problems with pairs and instructions that come from elsewhere."""
+    if config.collect.pairs is not None:
+        rows = "context, query, win_response and lose_response"
+        yield from _unusable("collect.pairs", config.collect.pairs, published_files.pairs, rows)
+    for name, path in (("short.train", config.short.train), ("short.heldout", config.short.heldout)):
+        if path is not None and not path.exists():
+            yield _problem(f"{name} {path} does not exist", f"correct the path, or leave {name} out")
+
+
+def _unusable(
+    setting: str, path: Path, read: Callable[[Path, list[str]], Iterable[Any]], rows: str
+) -> Iterator[Finding]:
+    """A problem where the file is not there or none of its rows can be used. Reads up to the first one that can."""
+    broken: list[str] = []
+    if not path.exists():
+        yield _problem(f"{setting} {path} does not exist", f"give a JSON-lines file with {rows}")
+        return
+    try:
+        usable = any(True for _ in read(path, broken))
+    except InputError as error:
+        yield _problem(f"{setting}: {error}")
+        return
+    if not usable:
+        first = f"; first problem: {broken[0]}" if broken else ""
+        yield _problem(f"{setting} {path} holds no row with {rows}{first}")
+
+
+def _problem(sentence: str, action: str = "") -> Finding:
+    return Finding(Severity.PROBLEM, "files", sentence, action)

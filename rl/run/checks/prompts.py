@@ -1,0 +1,49 @@
+"""The prompts as they would be prepared: how many, how long, how many cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from longreward.errors import LongRewardError
+from longreward.preflight.finding import Finding, Severity
+from rl.config import RunConfig
+from rl.data import prompt_files
+from rl.trainer.openrlhf_flags import Flags
+
+
+def findings(config: RunConfig, flags: Flags) -> list[Finding]:
+    """What preparing the prompts would report. Reads all of the data with the policy's tokenizer."""
+    found: list[Finding] = []
+    budget = flags.prompt_tokens
+    try:
+        tokenizer = prompt_files.load_tokenizer(flags.policy)
+        if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
+            sentence = f"the tokenizer of {flags.policy} tells no character offsets"
+            found.append(Finding(Severity.PROBLEM, "data", sentence, "set reward.tokenizer=words"))
+        for key, source, most in (
+            ("data.train", config.data.train, None),
+            ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
+        ):
+            if source is not None:
+                report = prompt_files.measure(source, tokenizer, budget, most, config.reward.reference_field)
+                found += _about_prompts(key, report, budget, flags)
+                if key == "data.train":
+                    prompts = min(report.kept, flags.data_max_samples)
+                    if prompts < report.kept:
+                        sentence = f"the first {prompts:,} of {report.kept:,} prompts are trained on"
+                        found.append(Finding(Severity.NOTE, "data", sentence, "that is openrlhf.data.max_samples"))
+    except LongRewardError as error:
+        found.append(Finding(Severity.PROBLEM, "data", str(error)))
+    return found
+
+
+def _about_prompts(key: str, report: prompt_files.Report, budget: int, flags: Flags) -> Iterator[Finding]:
+    longest = f"the longest has {report.longest_uncut:,} tokens, the budget is {budget:,}"
+    yield Finding(Severity.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
+    if report.cut:
+        whole = report.longest_uncut + flags.rollout_max_new_tokens
+        sentence = f"{key}: {report.cut:,} prompts over the budget are cut in the middle of the document"
+        yield Finding(Severity.NOTE, "data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
+    if report.broken:
+        sentence = f"{key}: {len(report.broken):,} unreadable rows are passed over; the first: {report.broken[0]}"
+        yield Finding(Severity.NOTE, "data", sentence, "mend them if they matter")

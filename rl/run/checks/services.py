@@ -1,0 +1,46 @@
+"""What a run needs from elsewhere: W&B's key, judge and reward server, which are asked something real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from longreward.preflight import judge_checks
+from longreward.preflight.finding import Finding, Severity
+from rl.config import RunConfig
+from rl.reward_functions import remote
+
+REPLY_S = 12
+"""Seconds that a judge or a reward server has to answer: all checks of a run have to end within 20."""
+
+
+def findings(config: RunConfig) -> list[Finding]:
+    """Problems of W&B's key, of the judge where the run needs one, and of the reward server."""
+    found = keys(config)
+    if config.needs_judge:
+        for problem in asyncio.run(judge_checks.unusable(config.reward, REPLY_S)):
+            named = problem.within("reward.")
+            found.append(replace(named, action=f"{named.action}, or run rl/doctor.py"))
+    return [*found, *(f for f in reward_server(config) if f.severity is Severity.PROBLEM)]
+
+
+def keys(config: RunConfig) -> list[Finding]:
+    """A problem where W&B would ask for its key on a terminal that the trainer does not have."""
+    # On a cluster that runs already the trainer's environment is the node's: it cannot be looked at from here.
+    has_key = os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
+    if config.wandb.mode != "online" or not config.needs_own_cluster or has_key:
+        return []
+    sentence = "wandb.mode is online but WANDB_API_KEY is not set"
+    return [Finding(Severity.PROBLEM, "keys", sentence, "export it, or set wandb.mode=offline")]
+
+
+def reward_server(config: RunConfig) -> list[Finding]:
+    """What comes of one real answer that the reward server is asked to score; empty where the reward asks none."""
+    if "remote" not in config.reward.parts:
+        return []
+    if why := asyncio.run(remote.problem(config.reward.remote, REPLY_S)):
+        action = "check reward.remote.url, the server and reward.remote.token_env"
+        return [Finding(Severity.PROBLEM, "reward", f"the reward server gave no reward: {why}", action)]
+    return [Finding(Severity.OK, "reward", "the reward server scores an answer")]

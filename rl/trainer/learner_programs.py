@@ -1,0 +1,134 @@
+"""OpenRLHF's train_dpo and train_sft: what a run sets for them, and their command line from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from longreward.errors import ConfigError
+from longreward.preflight.finding import Finding, Severity
+from rl.trainer.openrlhf_flags import OWNED_BY_EVERY_RUN, Flags, LearnerFlags, parse_learner, to_argv
+
+
+@dataclass(frozen=True)
+class Program:
+    """One of OpenRLHF's programs that is not a Ray job."""
+
+    module: str
+    section: str
+    """Where the configuration has its flags."""
+    defaults: Mapping[str, Any]
+    """Our defaults, where they differ from OpenRLHF's."""
+    owned: Mapping[str, str]
+    """Flags that the run sets itself, and what to set instead."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Flags that are the same in every run."""
+
+
+DPO = Program(
+    module="openrlhf.cli.train_dpo",
+    section="train_dpo",
+    # The paper's (section 4.1); a checkpoint now and then, OpenRLHF's own is never.
+    defaults={
+        "model.beta": 0.15,
+        "model.nll_loss_coef": 0.1,
+        "adam.lr": 1e-6,
+        "train.batch_size": 16,
+        "train.micro_batch_size": 1,
+        "ckpt.save_steps": 50,
+    },
+    owned=OWNED_BY_EVERY_RUN
+    | {
+        "model.model_name_or_path": "set openrlhf.actor.model_name_or_path",
+        "data.dataset": "the pairs are made from data.train",
+        "data.prompt_key": "the pairs are made from data.train",
+        "data.chosen_key": "the pairs are made from data.train",
+        "data.rejected_key": "the pairs are made from data.train",
+        "data.max_len": "set openrlhf.data.max_len",
+    },
+    fixed={"data.prompt_key": "prompt", "data.chosen_key": "chosen", "data.rejected_key": "rejected"},
+)
+SFT = Program(
+    module="openrlhf.cli.train_sft",
+    section="train_sft",
+    defaults={"adam.lr": 1e-5, "train.batch_size": 8, "train.micro_batch_size": 1, "ckpt.save_steps": 50},
+    owned=OWNED_BY_EVERY_RUN
+    | {
+        "model.model_name_or_path": "set openrlhf.actor.model_name_or_path",
+        "data.max_len": "set openrlhf.data.max_len",
+        "data.dataset": "set data.train",
+        "data.input_key": "prompts are prepared from data.train",
+        "data.output_key": "prompts are prepared from data.train",
+    },
+    # An empty template: the prompt as it is.
+    fixed={"data.input_key": "prompt", "data.output_key": "answer", "data.input_template": ""},
+)
+
+
+@dataclass(frozen=True)
+class Learners:
+    """A program as one run starts it on this machine."""
+
+    program: Program
+    argv: list[str]
+    """The program's arguments."""
+    flags: LearnerFlags
+    deciding: Mapping[str, Any]
+    """By OpenRLHF's names, the flags that the trained weights depend on."""
+    count: int
+    """Processes, one for each GPU; 0 where no GPU is visible."""
+
+    @property
+    def examples_at_once(self) -> int:
+        """Examples in one forward pass of all learners together."""
+        groups = self.count // (self.flags.ds_ring_attn_size * self.flags.ds_tensor_parallel_size)
+        return self.flags.train_micro_batch_size * groups
+
+    def findings(self) -> list[Finding]:
+        """How batches are divided among the learners; empty where their number is unknown."""
+        if not self.count:
+            return []
+        flags, section, count = self.flags, self.program.section, self.count
+        together = flags.ds_ring_attn_size * flags.ds_tensor_parallel_size
+        if count % together:
+            sentence = (
+                f"{count} learners cannot be divided into groups of {together} ({section}.ds.ring_attn_size x "
+                "ds.tensor_parallel_size)"
+            )
+            return [Finding(Severity.PROBLEM, "batches", sentence, "set processes to a multiple of it")]
+        if flags.train_batch_size % self.examples_at_once:
+            of = f", {together} of which work on one example" if together > 1 else ""
+            sentence = (
+                f"{section}.train.batch_size={flags.train_batch_size} is no multiple of train.micro_batch_size="
+                f"{flags.train_micro_batch_size} x {count} learners{of}, so DeepSpeed would refuse it"
+            )
+            return [Finding(Severity.PROBLEM, "batches", sentence, "change one of them, or processes")]
+        sentence = f"{count} learner{'s' * (count > 1)}, steps of {flags.train_batch_size} examples"
+        return [Finding(Severity.OK, "batches", sentence)]
+
+
+def learners(
+    program: Program, section: Mapping[str, Any], owned: Mapping[str, Any], policy: Flags, device: str, count: int
+) -> Learners:
+    """The program as it is started: `section` is the configuration's, flat, `owned` what the run sets itself.
+
+    ConfigError for an unknown flag, one that the run owns, or a value that cannot work.
+    """
+    for flag in section:
+        if flag in program.owned:
+            raise ConfigError(f"{program.section}.{flag} is set by the run itself: {program.owned[flag]}")
+    machine = {"ds.attn_implementation": "sdpa"} if device == "cpu" else {}
+    # Examples are made to fit data.max_len; train_dpo's own default is another.
+    model = {"model.model_name_or_path": policy.policy, "data.max_len": policy.data_max_len}
+    words = to_argv(
+        {**program.defaults, **machine, **section, **program.fixed, **model, **owned}, program.module, program.section
+    )
+    found, deciding = parse_learner(words, program.module, program.section, device)
+    steps = {"ckpt.save_steps": found.ckpt_save_steps, "logger.logging_steps": found.logger_logging_steps}
+    for name, every in steps.items():
+        if every == 0:
+            raise ConfigError(f"{program.section}.{name} is 0, and OpenRLHF divides by it; set -1 for never")
+    if found.ds_ring_attn_size > 1 and not found.ds_packing_samples:
+        raise ConfigError(f"{program.section}.ds.ring_attn_size needs {program.section}.ds.packing_samples=true")
+    return Learners(program, words, found, deciding, count)

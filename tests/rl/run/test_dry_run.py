@@ -1,0 +1,150 @@
+"""A dry run refuses what the run would refuse: one sentence, exit code 2, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rl import dpo, sft, train
+from rl.config import load_as
+from rl.offline.config import DpoConfig
+from rl.offline.planning import plan_dpo
+
+ROOT = Path(__file__).parents[3]
+MAIN = {"grpo": train.main, "dpo": dpo.main, "sft": sft.main}
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd):
+    """Runs a command dry on the CPU configuration of a kind, with changes: the sentence that refuses it."""
+    monkeypatch.chdir(ROOT)
+
+    def run(kind: str, *overrides: str, stages: tuple[str, ...] = ()) -> str:
+        words = ["--config", f"configs/{kind}_cpu.yaml", "--dry-run", f"run.dir={tmp_path}/runs", "run.device=cpu"]
+        code = MAIN[kind]([*words, *(word for stage in stages for word in ("--stage", stage)), *overrides])
+        error = capfd.readouterr().err
+        assert code == 2 and len(error.splitlines()) == 1, error
+        assert not (tmp_path / "runs").exists()
+        return error
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes rows of JSON lines, and gives the file's path."""
+
+    def make(*rows: dict, name: str = "rows.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return make
+
+
+DOCUMENT = {"idx": 1, "context": "Mara sold copper to Otto .", "query": "What did Mara sell ?"}
+
+
+@pytest.mark.parametrize("kind", MAIN)
+def test_data_that_are_not_there(refused, kind):
+    assert "data.train none.jsonl does not exist" in refused(kind, "data.train=none.jsonl")
+
+
+@pytest.mark.parametrize("kind", MAIN)
+def test_data_without_a_row_that_can_be_used(refused, write, kind):
+    data = write({"idx": 1, "context": 3})
+    sentence = refused(kind, f"data.train={data}")
+    assert f"{data} holds no row with context" in sentence and f"first problem: {data}:1:" in sentence
+
+
+@pytest.mark.parametrize("kind", MAIN)
+def test_a_model_folder_without_weights(refused, tmp_path, kind):
+    shutil.copytree(ROOT / "rl/toy/policy", tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    assert "holds no weights" in refused(kind, f"openrlhf.actor.model_name_or_path={tmp_path}/model")
+    (tmp_path / "model" / "config.json").unlink()
+    assert "holds no model (no config.json)" in refused(kind, f"openrlhf.actor.model_name_or_path={tmp_path}/model")
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dpo"])
+def test_a_reward_that_does_not_fit_the_data(refused, write, kind):
+    data = write(DOCUMENT)
+    sentence = refused(kind, f"data.train={data}", "reward.name=reference", "reward.reference.field=gold")
+    assert "a reference answer in 'gold'; first problem" in sentence
+
+
+def test_a_reward_model_that_is_not_there_or_reads_too_little(refused):
+    words = ["reward.name=openrlhf", "reward.openrlhf.model_name_or_path=./none"]
+    assert "reward.openrlhf.model_name_or_path ./none holds no model" in refused("grpo", *words)
+    words[1] = "reward.openrlhf.model_name_or_path=rl/toy/policy"
+    assert "reward.openrlhf.max_len=9 is less than" in refused("grpo", *words, "reward.openrlhf.max_len=9")
+
+
+def test_pairs_that_are_not_there_or_cannot_be_used(refused, write):
+    assert "collect.pairs nothere.jsonl does not exist; give" in refused("dpo", "collect.pairs=nothere.jsonl")
+    pairs = write(DOCUMENT)
+    assert f"collect.pairs {pairs} holds no row with" in refused("dpo", f"collect.pairs={pairs}")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("reference", ["reference.field=query"]),
+        ("remote", ["remote.url=http://127.0.0.1:9/get_reward"]),
+        ("openrlhf", ["openrlhf.model_name_or_path=rl/toy/policy"]),
+    ],
+)
+def test_responses_that_the_reward_cannot_score(refused, write, name, settings):
+    responses = write({"idx": "1-0", "context": "Mara sold copper .", "query": "?", "answer": "copper"})
+    words = [f"reward.{word}" for word in (f"name={name}", *settings)]
+    sentence = refused("dpo", f"collect.responses={responses}", *words)
+    assert re.search(rf"collect.responses cannot be scored by reward {name}, .*leave .* out", sentence)
+
+
+def test_responses_that_a_function_of_the_users_scores_are_fine(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    responses = write({"idx": "1-0", "context": "Mara sold copper .", "query": "?", "answer": "copper"})
+    function = tmp_path / "mine.py"
+    function.write_text("def score(sample):\n    return 5\n")
+    words = ["run.device=cpu", "reward.name=python", f"reward.python.function={function}:score"]
+    words += ["reward.python.allow=true", f"collect.responses={responses}"]
+    assert plan_dpo(load_as(DpoConfig, ROOT / "configs/dpo_cpu.yaml", words)).problems == []
+
+
+def test_responses_that_are_not_there_or_cannot_be_used(refused, write):
+    words = [f"data.train={write(DOCUMENT)}", "data.heldout=null", "short.heldout=null"]
+    assert "collect.responses none.jsonl does not exist" in refused("dpo", "collect.responses=none.jsonl", *words)
+    broken = write({"idx": "7-0", "query": "?", "answer": "copper"}, name="broken.jsonl")
+    assert "no context for document '7'" in refused("dpo", f"collect.responses={broken}", *words)
+
+
+def test_stores_without_answers(refused, tmp_path):
+    assert "collect.stores nowhere does not exist" in refused("dpo", "collect.stores=[nowhere]")
+    (tmp_path / "store").mkdir()
+    assert "holds no answers (no answers-*.jsonl)" in refused("dpo", f"collect.stores=[{tmp_path}/store]")
+
+
+def test_stages_on_a_run_that_is_not_there(refused):
+    assert "there is no run in" in refused("dpo", stages=("pair",))
+
+
+def test_short_conversations_that_are_not_there(refused):
+    assert "short.train none.jsonl does not exist" in refused("dpo", "short.train=none.jsonl")
+
+
+def test_a_batch_that_learners_cannot_divide(refused):
+    assert "train_sft.train.batch_size=" in refused("sft", "train_sft.train.micro_batch_size=5")
+
+
+def test_a_run_that_cannot_be_resumed_as_it_is(refused, tmp_path, monkeypatch, capfd):
+    earlier = tmp_path / "earlier" / "sft_cpu"
+    monkeypatch.chdir(ROOT)
+    words = ["--config", "configs/sft_cpu.yaml", "--dry-run", "run.device=cpu"]
+    assert sft.main([*words, f"run.dir={earlier.parent}"]) == 0
+    shutil.move(f"{earlier}-dry-run", earlier)
+    shutil.copy("rl/toy/data/train.jsonl", tmp_path / "other.jsonl")
+    assert sft.main([*words, f"run.dir={earlier.parent}", "resume=true", f"data.train={tmp_path}/other.jsonl"]) == 2
+    assert "resume=true: data.train is" in capfd.readouterr().err
