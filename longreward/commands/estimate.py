@@ -70,7 +70,7 @@ def estimate_file(
     latency_s: float,
     scored: Path | None,
 ) -> int:
-    """Print what scoring the rows of `source` will take and, where it is given, what the file `scored` says it took.
+    """Print what scoring the rows of `source` will take and, if `scored` is given, what those scores really took.
 
     Returns 0, or 1 where rows were unreadable. InputError where none is readable or `scored` holds no scores.
     """
@@ -91,7 +91,7 @@ def estimate_file(
         account, same_configuration = found
         _print_comparison(out, expected, account, config.judge.price)
         if account.rows != rows.answers:
-            _say(out, [f"compare with care: {account.rows:,} answers are scored, {rows.answers:,} were to be"])
+            _say(out, [f"compare with care: {account.rows:,} answers are scored, the input has {rows.answers:,}"])
         if not same_configuration:
             _say(out, ["compare with care: they were scored with another configuration, judge or prompt version"])
     out.print()
@@ -110,11 +110,11 @@ class _KeyFields(store.Fields, kw_only=True):
 def _account(scored: Path, config: RewardConfig) -> tuple[Account, bool]:
     """What the answers of a file of scores have used, and whether all were scored with this configuration.
 
-    InputError where the file is none.
+    InputError if the file holds no scores.
     """
     account, configurations = Account(config.judge.price), set()
     broken: list[str] = []
-    # Of an answer that was asked again the last row counts: it knows what the earlier ones have used.
+    # If an answer was scored again, its last row counts: that row knows what the earlier ones have used.
     last = {row.key or number: number for number, _, row in store.read(scored, broken, _KeyFields)}
     if not last:
         problem = f"; first problem: {broken[0]}" if broken else ""
@@ -182,18 +182,18 @@ def _ratio(actual: float, expected: float) -> str:
 
 
 def _notes(expected: Estimate) -> Iterator[str]:
-    """What the figures rest on."""
+    """How the figures were worked out."""
     if expected.sampled < expected.documents:
         yield f"Counted on {expected.sampled:,} of the documents, evenly spread; the others by their size."
     yield (
         f"A token is {ASCII_BYTES_PER_TOKEN:g} bytes of English or {OTHER_BYTES_PER_TOKEN:g} of Chinese. A judge that "
         "reasons before it answers writes several times the completion tokens."
     )
-    yield "Left out: retries, discounts for cached prompts, and that verdicts in cache.path cost nothing."
-    yield "Documents are cut by words here; the policy's tokenizer, in training, makes some more chunks or fewer."
+    yield "Not counted: retries, discounts for cached prompts, and that verdicts in cache.path cost nothing."
+    yield "Documents are cut by words here. In training, the policy's tokenizer makes slightly more or fewer chunks."
 
 
 def _say(console: Console, lines: Iterable[str]) -> None:
-    """Wrapped on a terminal, one line each where there is none."""
+    """Print lines: wrapped on a terminal, else not."""
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)

@@ -28,7 +28,7 @@ class Run:
     """Scored answers, and what it took."""
 
     rows: dict[str, ScoredAnswer]
-    """By key, in the order of the input; without those that a spend cap did not let us reach."""
+    """By key, in the order of the input; without the answers that were not reached because of a spend cap."""
     others: dict[str, ScoredAnswer]
     """Rows of the output file about answers that are not in the input."""
     account: Account
@@ -41,9 +41,9 @@ class Run:
     expected: Estimate | None
     judge: JudgeConfig
     answers: int
-    """How many there were to score."""
+    """The number of answers in the input."""
     kept: bool
-    """In a file: the next run goes on where this one stopped."""
+    """The scores are in a file, so the next run goes on where this one stopped."""
 
     @property
     def whole(self) -> int:
@@ -52,7 +52,7 @@ class Run:
 
 
 class ProgressLine:
-    """A bar on a terminal, a line now and then elsewhere."""
+    """Progress: a bar on a terminal, otherwise a line every ten seconds."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total, self._last = console, total, time.monotonic()
@@ -70,7 +70,7 @@ class ProgressLine:
         self._bar.stop()
 
     def advance(self, total: float | None, account: Account) -> None:
-        """One more answer, whose reward is `total`."""
+        """Count one more answer, whose reward is `total` (0..10; None: void)."""
         self._done += 1
         self._void += total is None
         self._sum += total or 0.0
@@ -86,7 +86,7 @@ class ProgressLine:
 
 @contextmanager
 def judge_log(console: Console) -> Iterator[None]:
-    """The judge's warnings, above the progress bar. Of the spend cap the end of the run speaks."""
+    """Show the judge's warnings above the progress bar, except about the spend cap: the end of the run tells that."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -124,16 +124,16 @@ def print_summary(rows: list[ScoredAnswer], account: Account, priced: bool, seco
 
 
 def warning_of_cap(expected: Estimate, config: RewardConfig) -> str:
-    """Where `judge.spend` is less than expected; empty elsewhere."""
+    """A warning if less is left of `judge.spend` than scoring is expected to take; empty otherwise."""
     for name, cap, amount, words in caps(config.judge, expected):
         if amount > cap:
             keep = "" if config.cache.path else " (give cache.path=..., or answers cut short are paid twice)"
-            return f"; judge.spend.{name} leaves {words(cap)} and will end the run before that{keep}"
+            return f"; judge.spend.{name} has {words(cap)} left, so the run will end before that{keep}"
     return ""
 
 
 def print_run(console: Console, run: Run) -> None:
-    """What all runs together took, and how far this one was from the estimate or from the end."""
+    """Print what all runs together took, and how far this one was from its estimate or from the end."""
     price = run.judge.price
     if run.earlier.calls:
         total = in_words(run.earlier + run.account.usage, price)
@@ -160,7 +160,7 @@ def _stopped(run: Run) -> str:
 
 
 def _compared(usage: Usage, expected: Usage, price: PriceConfig) -> str:
-    """As `in_words`, each with how far it is from what was expected."""
+    """As `in_words`, each figure with its difference from what was expected."""
     parts = [f"{usage.calls:,} calls ({_off_by(usage.calls, expected.calls)})"]
     if usage.calls and not usage.tokens:
         return f"{parts[0]}; the endpoint reports no tokens"
