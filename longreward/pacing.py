@@ -1,8 +1,8 @@
-"""Who goes first on a busy event loop: requests and replies, then new questions, new answers, and documents.
+"""The order of work on a busy event loop: requests and replies first, then new questions, new answers, documents.
 
-A thousand things that become ready at once would otherwise be done in one pass of the loop, a second in which nothing
-else runs and the judge's places stand empty. Threads would not help: while one computes, every system call of the
-loop's thread waits up to 5 ms for the interpreter lock, and sending a request takes several.
+Without an order, a thousand tasks that become ready at once run in one pass of the loop. It takes a second, in which no
+request is sent and the judge waits. Threads would not help: while one of them computes, every system call of the loop's
+thread waits up to 5 ms for the interpreter lock, and sending a request takes several system calls.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from weakref import WeakKeyDictionary
 from longreward.text.steps import Steps
 
 T = TypeVar("T")
-Item = TypeVar("Item")
+S = TypeVar("S")
 
-_TURNS_PER_PASS = 16  # some 0.2 ms of CPU each
+_TURNS_PER_PASS = 16  # one takes some 0.2 ms of CPU
 _SLICE_S = 0.002
-_PATIENCE = 20  # passes after which background work gets a slice, however busy the loop is
+_PATIENCE = 20  # after so many passes background work gets a slice, even if the loop is busy
 
 
 class Priority(IntEnum):
+    """What a task does next; smaller numbers go first."""
+
     NETWORK = 0
     """Sending a request, reading a reply."""
     ARRIVAL = 1
@@ -38,7 +40,7 @@ class Priority(IntEnum):
 
 
 class Pacer:
-    """Lets a few tasks at a time through in each pass of its event loop, the urgent ones first."""
+    """Lets only a few tasks run in each pass of its event loop, the urgent ones first."""
 
     def __init__(self) -> None:
         self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Priority)
@@ -89,7 +91,7 @@ _pacers: WeakKeyDictionary[asyncio.AbstractEventLoop, Pacer] = WeakKeyDictionary
 
 
 def pacer() -> Pacer:
-    """The running event loop's pacer: one for all rewards and judges on it."""
+    """The pacer of the running event loop. All rewards and judges on that loop share it."""
     loop = asyncio.get_running_loop()
     found = _pacers.get(loop)
     if found is None:
@@ -98,14 +100,14 @@ def pacer() -> Pacer:
 
 
 def rare_collections() -> None:
-    """For a process that does nothing but score: keep what is loaded by now out of garbage collection and collect
-    seldom. Going through all objects stops every call for 0.1 to 0.2 s, several times in the first seconds."""
+    """Collect garbage less often, and never look at the objects that exist by now. For a process that only scores: a
+    full collection stops all calls for 0.1 to 0.2 s, and there would be several in the first seconds."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
-async def at_most(concurrency: int, items: Iterable[Item], work: Callable[[Item], Awaitable[T]]) -> list[T]:
+async def at_most(concurrency: int, items: Iterable[S], work: Callable[[S], Awaitable[T]]) -> list[T]:
     """Do `work` for each item, for at most `concurrency` of them at once. The results are in the order of the items."""
     numbered = enumerate(items)
     results: dict[int, T] = {}
@@ -121,7 +123,7 @@ async def at_most(concurrency: int, items: Iterable[Item], work: Callable[[Item]
 
 
 async def in_slices(steps: Steps[T]) -> T:
-    """Do it on the event loop in the background, 2 ms at a time."""
+    """Do the steps in the background of the event loop, 2 ms at a time. Returns their result."""
     background = pacer()
     while True:
         await background.turn(Priority.BACKGROUND)

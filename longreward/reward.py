@@ -1,4 +1,4 @@
-"""LongReward: the four dimensions as one small graph of concurrent judge calls."""
+"""LongReward: the scores of the four dimensions, and the reward made of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
 
-_DOCUMENTS_KEPT = 256  # prepared documents; a rollout batch's worth, so that no group prepares its document twice
+_DOCUMENTS_KEPT = 256  # prepared documents: as many as a rollout batch has, so that no document is prepared twice
 
 
 class LongReward:
@@ -33,26 +33,28 @@ class LongReward:
     """
 
     def __init__(self, config: RewardConfig, judge: Judge | None = None, token_spans: TokenSpans = word_spans) -> None:
-        """`token_spans` gives the character spans of a text's tokens; chunk sizes are counted in them."""
+        """`judge`: None makes the one that the configuration names. `token_spans`: text -> character spans of its
+        tokens, in which chunk sizes are counted."""
         self.config = config
         self._judge = judge if judge is not None else make_judge(config.judge, config.cache.path)
         self._token_spans = token_spans
         if "faithfulness" in config.needed:
-            # Pays for bm25s' import (numba, a second) here, not in the middle of the first answer.
+            # Imports bm25s (numba, a second) now, and not in the middle of the first answer.
             BM25Index([])
-        word_cut_points(" ")  # and for its table
+        word_cut_points(" ")  # makes its table of characters now, for the same reason
         self._preparing = asyncio.Lock()
         self._documents: OrderedDict[tuple[str, str], Document] = OrderedDict()
 
     @classmethod
     def from_config(cls, config: RewardConfig | Mapping[str, Any], token_spans: TokenSpans = word_spans) -> LongReward:
-        """From a mapping: judge, cache, retrieval, chunking, weights. ConfigError says what is wrong in it."""
+        """Make it from a configuration or a mapping (judge, cache, retrieval, chunking, weights, ...). ConfigError says
+        what is wrong in the mapping."""
         if not isinstance(config, RewardConfig):
             config = validate(RewardConfig, config, "reward config")
         return cls(config, token_spans=token_spans)
 
     def prepare(self, context: str, query: str) -> None:
-        """Begin the work that does not depend on the answer. Call it on the event loop, ahead of `score`."""
+        """Begin the work that does not depend on the answer. Call it on the event loop, before `score`."""
         self._document(context, query).start()
 
     async def score(self, sample: Sample) -> Reward:
@@ -61,7 +63,7 @@ class LongReward:
         if says_nothing(sample.answer):  # the floor, without a call
             dimensions = {name: _floor() for name in self.config.needed}
         else:
-            # In a crowd the first answers' calls go out before the last answers are looked at.
+            # With many answers at once, the calls of the first ones are sent before the last ones are looked at.
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
@@ -109,7 +111,7 @@ class LongReward:
             document = Document(context, query, self._judge, self.config, self._token_spans, self._preparing)
         self._documents[context, query] = document
         if len(self._documents) > _DOCUMENTS_KEPT:
-            # Answers in flight hold their document themselves: forgetting it here loses no work of theirs.
+            # An answer under way holds its document itself, so its work is not lost.
             self._documents.popitem(last=False)
         return document
 

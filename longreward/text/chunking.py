@@ -23,7 +23,7 @@ Spans = Sequence[tuple[int, int]]
 TokenSpans = Callable[[str], Spans]
 """Text -> character spans of its tokens. Use the policy's tokenizer, so that chunk sizes mean what they say."""
 
-# Words and numbers are cut at 16 characters, so that a "word" of a megabyte (base64, a genome) is many tokens.
+# Words and numbers are cut after 16 characters, or a "word" of a megabyte (base64, a genome) would be one token.
 _TOKEN = re.compile(rf"[^\W\d_{CJK}]{{1,16}}|\d{{1,16}}|[{CJK}]|[^\w\s]|_")
 _STEP = 1000  # tokens, well below a millisecond
 _JOINER = "\u200d"
@@ -40,14 +40,14 @@ class Chunk:
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """A tokenizer that needs no model: words, numbers, single CJK characters and punctuation marks."""
+    """A tokenizer without a model. Tokens are words, numbers, single CJK characters and punctuation marks."""
     return [match.span() for match in _TOKEN.finditer(text)]
 
 
 @dataclass(frozen=True, slots=True)
 class CutPoints:
-    """Where a document may be cut: the distinct token starts, how many tokens start up to and with each, and whether a
-    cut there harms nothing."""
+    """Where a document may be cut: the places where tokens start, the number of tokens that start up to and including
+    each place, and whether a cut there is clean (not inside a token or a visible character)."""
 
     starts: list[int]
     totals: Sequence[int]
@@ -85,12 +85,12 @@ def chunks_between(document: str, points: CutPoints, max_tokens: int) -> list[Ch
 
 
 def cut_points_in_steps(document: str, spans: Spans) -> Steps[CutPoints]:
-    """The cut points between a document's tokens, a step at a time."""
+    """The cut points of a document from its token spans, a step at a time."""
     starts: list[int] = []
     weights: list[int] = []
     clean: list[bool] = []
     covered, last = 0, -1
-    # Special tokens come as (0, 0) wherever they stand, so spans need not be in order.
+    # Special tokens come as (0, 0) at any place, so the spans may be out of order.
     for number, (start, end) in enumerate(sorted(spans), 1):
         if start == last or (starts and start >= len(document)):
             weights[-1] += 1
@@ -107,7 +107,7 @@ def cut_points_in_steps(document: str, spans: Spans) -> Steps[CutPoints]:
 
 
 def word_cut_points(document: str) -> CutPoints:
-    """The same as `cut_points_in_steps` of `word_spans`, ten times as fast: some milliseconds for 64k tokens."""
+    """The same as `cut_points_in_steps` of `word_spans`, but ten times as fast: a few milliseconds for 64k tokens."""
     import numpy as np
 
     codes = np.frombuffer(document.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
@@ -133,7 +133,7 @@ _SINGLE, _LETTER, _DIGIT = 1, 2, 3
 
 @cache
 def _character_kinds() -> tuple[Any, Any]:
-    """Of each character up to `_LAST`: how `_TOKEN` takes it (0: not at all), and if it continues the one before."""
+    """For each character up to `_LAST`: its kind for `_TOKEN` (0: none), and whether it belongs to the one before."""
     import numpy as np
 
     every = "".join(map(chr, range(_LAST + 1)))

@@ -7,16 +7,16 @@ import re
 _TAIL = 32
 """Characters of the prompt's end that are looked for."""
 _STEP, _ANCHOR, _DRIFT = 512, 24, 128
-"""The prompt is followed through the text by a piece of it every so many characters, each so long, and found at most so
-far from where the one before it says."""
+"""In characters: a piece of the prompt is looked for after each `_STEP`; it has `_ANCHOR`, and stands at most
+`_DRIFT` away from where the piece before it says."""
 _MOST_PLACES = 256
 
 
 def continuation(text: str, prompt: str) -> str | None:
-    """What follows `prompt` in `text`; None where its end is not to be found.
+    """What follows `prompt` in `text`; None where the end of `prompt` is not found.
 
-    Only what stands before the prompt's end decides where that is: whoever wrote the continuation cannot move it by
-    writing the prompt's last words again.
+    Only the text before the prompt's end decides where the end is. A continuation that repeats the prompt's last words
+    cannot move it.
     """
     if text.startswith(prompt):
         return text[len(prompt) :]

@@ -9,7 +9,7 @@ from longreward.text.steps import Steps, at_once
 
 
 class _Vocabulary(dict[str, int]):
-    """Numbers terms in the order in which they are first asked for."""
+    """Term -> its number. A new term gets the next number."""
 
     def __missing__(self, term: str) -> int:
         number = self[term] = len(self)
@@ -17,7 +17,7 @@ class _Vocabulary(dict[str, int]):
 
 
 class BM25Index:
-    """An index over texts (a document's chunks). Scoring is by the bm25s library, in this process, without a model."""
+    """An index over texts (a document's chunks). The bm25s library scores them in this process; there is no model."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         at_once(self._build(texts))
@@ -30,7 +30,7 @@ class BM25Index:
         return index
 
     def _build(self, texts: Sequence[str]) -> Steps[None]:
-        # bm25s brings numpy and, where installed, numba: a second of import that `import longreward` must not cost.
+        # bm25s imports numpy and, where installed, numba. That takes a second, which `import longreward` must not take.
         import bm25s
 
         self._size = len(texts)
@@ -55,7 +55,7 @@ class BM25Index:
         """
         if k < 0:
             raise ValueError(f"k is {k}; it must be 0 or more")
-        # Unknown terms are left out here: bm25s itself would answer them with arbitrary texts of score 0.
+        # Without the unknown terms: for them bm25s would return arbitrary texts with a score of 0.
         ids = [self._vocabulary[term] for term in terms(query) if term in self._vocabulary]
         if self._bm25 is None or not ids or not k:
             return []

@@ -48,7 +48,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     """(start, end) of every sentence, in order, without the white space around it.
 
     Sentences end at . ! ? 。！？； (closing quotes included) and at line breaks; pieces without a letter or digit are
-    left out.
+    dropped.
     """
     spans: list[tuple[int, int]] = []
     start = 0
@@ -83,7 +83,7 @@ def names_and_numbers(text: str) -> set[str]:
     """What must not differ between a statement and its evidence: numbers ("1,000" as "1000", "10km" as "10") and
     names, lowercased.
 
-    A name is a capitalised word that is no function word (a sentence's first word counts unless the text also has it
+    A name is a capitalised word that is not a function word (a sentence's first word counts unless the text also has it
     in lower case), a word of letters and digits ("E12", "v3"), or a title in 《》. An ordinary first word may be among
     them, so look names up in all words of the evidence, not only in its names.
     """

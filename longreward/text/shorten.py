@@ -1,4 +1,4 @@
-"""Half of a text or of some passages, losing as little as may be: for a judge whose context is too short."""
+"""Half of a text or of some passages, for a judge whose context is too short. As little as possible is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from longreward.text.sentences import content_words, sentence_spans
 
 GAP = "\n…\n"
 """Stands where a text was cut."""
-_TOO_SHORT = 80  # characters; below it a cut saves nothing and spoils the sense
+_TOO_SHORT = 80  # characters; a cut in a shorter text saves nothing and spoils the sense
 
 
 def without_middle(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Work in steps of about a millisecond at most, so that other things can be done in between, see pacing.py."""
+"""Work in steps of at most about a millisecond, so that other work can be done in between. See pacing.py."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
-"""A generator that works on between its yields and returns its result."""
+"""A generator that does one step between two yields and returns its result."""
 
 
 def at_once(steps: Steps[T]) -> T:
-    """Do all of it now."""
+    """Do all steps now. Returns the result."""
     while True:
         try:
             next(steps)

@@ -1,7 +1,7 @@
-"""The sentences that a document says itself, whole and in its own voice, to find statements that repeat one of them.
+"""The whole sentences that a document itself states. A statement that repeats one of them needs no judge.
 
-Everything doubtful is left out: a sentence left out is only judged as any other, one wrongly let in would count as
-supported unseen.
+Every doubtful sentence is dropped: a statement like it is then verified by the judge as any other, while a sentence
+that is kept by mistake would count as supported without a check.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CLOSED_BY = {
     **{"“": "”", "„": "“”", "「": "」", "『": "』", "‘": "’", "'": "'", '"': '"', "＂": "＂"},
     **{"«": "»", "»": "«", "‹": "›", "›": "‹"},
 }
-# Apostrophes inside a word or before a number ('90s) are no quotation marks. A straight mark with white space before
+# Apostrophes inside a word or before a number ('90s) are not quotation marks. A straight mark with white space before
 # it opens a quotation even where one is open: a quotation of several paragraphs opens again in each.
 _QUOTE = re.compile(
     r"(?P<opens>(?<![^\s(\[（—–-])(?:[\"＂](?=\S)|'(?=[^\W\d])))|[“”„「」『』«»‹›\"＂]|‘(?!\d)|[’'](?!\w)"
@@ -35,7 +35,7 @@ def stated_sentences(text: str) -> frozenset[str]:
     """`normal_form` of each sentence that begins after a full stop (or with the text), ends with one, asks nothing and
     stands in no quotation.
 
-    Text set in short lines has line breaks inside its sentences: a line alone is no sentence.
+    Text in short lines has line breaks inside its sentences, so a line alone is not a sentence.
     """
     found: set[str] = set()
     quotes = _QUOTE.finditer(text)
@@ -56,8 +56,8 @@ def stated_sentences(text: str) -> frozenset[str]:
 
 
 def normal_form(sentence: str) -> str | None:
-    """The sentence without what does not change it: case, width, spaces, its full stop. None for a question, for
-    less than three words and where width is no matter of style (10²)."""
+    """The sentence without differences that do not matter: case, width, spaces, the full stop. None for a question, for
+    fewer than three words, and where width matters (10²)."""
     folded = " ".join(unicodedata.normalize("NFKC", sentence).casefold().split())
     if folded.endswith("?") or _RAISED.search(sentence) or len(terms(folded)) < _MIN_TERMS:
         return None
