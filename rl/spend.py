@@ -1,4 +1,4 @@
-"""What a run has spent on its judge; and more money for one that is paused because it has spent all it may.
+"""Show what a run has spent on its judge, and raise the cap of a run that is paused because it has reached it.
 
 python rl/spend.py runs/NAME                                # show
 python rl/spend.py runs/NAME max_cost=50 [max_tokens=1e9]   # raise the cap; a paused run goes on within a second
@@ -53,11 +53,11 @@ def _state(run: Path) -> dict[str, Any]:
 def _cap(text: str, state: dict[str, Any]) -> tuple[str, float]:
     name, _, value = text.partition("=")
     if name not in _NAMES:
-        raise InputError(f"{text!r} is no cap; write max_cost=50 or max_tokens=1000000")
+        raise InputError(f"{text!r} is not a cap; write max_cost=50 or max_tokens=1000000")
     try:
         number = float(value)
     except ValueError:
-        raise InputError(f"{text!r}: {value!r} is no number") from None
+        raise InputError(f"{text!r}: {value!r} is not a number") from None
     used = state["used"][_NAMES[name]]
     if not number > used:
         raise InputError(f"{text!r} is not more than the {used:g} already spent; a cap counts from the run's start")

@@ -1,4 +1,4 @@
-"""The paths of the server, as its /openapi.json tells them."""
+"""The paths of the server, as /openapi.json describes them."""
 
 from __future__ import annotations
 
@@ -69,16 +69,7 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
             **guarded,
         )(get_reward)
 
-    @app.get("/healthz", summary="Whether the process is up")
-    async def healthz() -> State:
-        return State(status="ok")
-
-    @app.get("/readyz", summary="Whether requests should be sent here", responses={503: {"model": State}})
-    async def readyz() -> Response:
-        why = service.not_ready
-        state = State(status="ok") if why is None else State(status="not ready", detail=why)
-        return JSONResponse(state.model_dump(), 200 if why is None else 503)
-
+    _add_health(app, service)
     unauthorized = {} if token is None else _described({401: "No token, or a wrong one"})
 
     @app.get(
@@ -94,12 +85,24 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
     return _Counted(TokenGuard(app, token))
 
 
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", summary="Whether the process is up")
+    async def healthz() -> State:
+        return State(status="ok")
+
+    @app.get("/readyz", summary="Whether requests should be sent here", responses={503: {"model": State}})
+    async def readyz() -> Response:
+        why = service.not_ready
+        state = State(status="ok") if why is None else State(status="not ready", detail=why)
+        return JSONResponse(state.model_dump(), 200 if why is None else 503)
+
+
 def _described(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Refusal, "description": text} for status, text in refusals.items()}
 
 
 class _Counted:
-    """Counts replies by status, whoever sends them."""
+    """Counts all replies by status, those of refused requests too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Who may use the server: anybody on this machine, or whoever knows the token."""
+"""Who may use the server: everybody on this machine, or the clients that know the token."""
 
 from __future__ import annotations
 

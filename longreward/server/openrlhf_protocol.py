@@ -169,7 +169,7 @@ def _item(number: int, query: str, prompt: str, label_text: str, special: Specia
     answer = continuation(query, prompt)
     if answer is None:
         raise InputError(
-            f"item {number}: the end of its prompt is not to be found in its query, which must be prompt and answer "
+            f"item {number}: the end of its prompt is not found in its query, which must be prompt and answer "
             "as one text"
         )
     context = _text(number, "context", label.context, prompt)
@@ -184,7 +184,9 @@ def _text(number: int, name: str, given: str | Span, prompt: str) -> str:
         return given
     start, end = given
     if not 0 <= start <= end <= len(prompt):
-        raise InputError(f"item {number}: labels: {name} [{start}, {end}] is no span of its prompt of {len(prompt)}")
+        raise InputError(
+            f"item {number}: labels: {name} [{start}, {end}] is not a span of its prompt of {len(prompt)} characters"
+        )
     return prompt[start:end]
 
 
@@ -196,7 +198,7 @@ def _special_tokens(folder: Path) -> list[str]:
     except FileNotFoundError:
         raise ConfigError(f"serve.tokenizer: {path} does not exist; give the policy's folder") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"serve.tokenizer: {path} is no fast tokenizer's file: {error!r}") from None
+        raise ConfigError(f"serve.tokenizer: {path} is not the file of a fast tokenizer: {error!r}") from None
     return sorted(tokens, key=len, reverse=True)
 
 

@@ -65,7 +65,7 @@ def run(config: ServerConfig, listening: socket.socket, token: str | None, hello
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us: uvicorn would close the door before anybody is told to stay away."""
+    """Leaves signals to us: uvicorn would close the port at once, and late clients would see no reason."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -124,7 +124,7 @@ def _end_now(why: str) -> None:
 
 
 async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, listening: socket.socket) -> None:
-    """The door stays open in the meantime, so that late requests are refused with a reason."""
+    """Answer all that was accepted. The port stays open until then, so that late requests are refused with a reason."""
     await end.wait()
     settings = service.config
     limit_s = settings.body_timeout_s + settings.deadline_s + _AFTER_THE_DEADLINE_S

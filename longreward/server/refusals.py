@@ -55,7 +55,7 @@ class BodyReader:
         self._held = 0
 
     async def read(self, request: Request) -> bytes:
-        """The whole body. RefusedError where it is no JSON, too large, too slow, or there are too many at once."""
+        """The whole body. RefusedError where it is not JSON, too large, too slow, or too many come at once."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise RefusedError(415, "send JSON, with Content-Type: application/json", unread=True)
         length = request.headers.get("content-length", "0")

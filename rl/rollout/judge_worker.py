@@ -32,7 +32,7 @@ _AFRESH_AT_ONCE = 64
 
 
 class JudgeWorker:
-    """Holds one reward function. All methods run on one event loop; none of them blocks it.
+    """Holds one reward function. All methods run on one event loop, and no method blocks it.
 
     A run whose reward asks a judge has exactly one worker. So one process keeps to the judge's limits and counts the
     spend.
@@ -44,7 +44,7 @@ class JudgeWorker:
     ):
         # Keys come as arguments: a runtime environment's variables would stand in Ray's logs and its dashboard.
         os.environ.update(secrets)
-        # A restarted worker needs another name: its predecessor's counts are still on the books.
+        # A restarted worker needs another name: the counts under the old name are kept.
         self._name = f"judge-{index}-{uuid.uuid4().hex[:8]}"
         self._begun = False
         self._token_spans = token_spans(tokenizer)
@@ -177,8 +177,8 @@ async def _scores(reward: RewardFunction, sample: TrainingSample, places: asynci
 
 
 def own_cache(directory: Path) -> Path:
-    """The run's own cache on this machine: verdicts paid for once are not paid for again when the run continues. A
-    file for each machine, because SQLite's is not to be shared over a network."""
+    """The run's own cache on this machine: verdicts paid for once are not paid for again when the run continues.
+    There is a file for each machine, because SQLite files cannot be shared over a network."""
     return directory / "cache" / f"{socket.gethostname()}.db"
 
 

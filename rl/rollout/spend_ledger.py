@@ -1,4 +1,4 @@
-"""What a run has spent on its judge, in files of the run directory: so that neither a kill nor a resume forgets it.
+"""What a run has spent on its judge, kept in the run directory, so that it is known after a kill and on resume.
 
 The judge worker writes `spend.json` at least twice a second while anything changes. It reads `spend_cap.json`, with
 which `rl/spend.py` raises the cap of a paused run.
@@ -123,7 +123,7 @@ def _amount(written: Any) -> Amount:
 
 
 def _cap(written: dict[str, Any]) -> Amount | None:
-    """The caps that `spend_cap.json` holds, None of one being no cap; None where there is no such file."""
+    """The caps that `spend_cap.json` holds, infinity where it says null; None where there is no such file."""
     if not written:
         return None
     cost, tokens = written.get("cost"), written.get("tokens")

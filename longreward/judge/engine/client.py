@@ -1,4 +1,4 @@
-"""One request to one OpenAI-compatible endpoint: bounded in size and time, every failure named. No retries here."""
+"""One request to one OpenAI-compatible endpoint: limited in size and time, and never retried."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Reply:
 class EndpointClient:
     """Sends chat completions to `config.base_url`. Use it on one event loop; `aclose` it there.
 
-    Address, key and headers are those of the openai package's own client. Requests go by aiohttp: the way through that
-    client takes 1.2 ms of CPU a call, this one 0.3 ms, which decides how many calls a second one worker can make.
+    Address, key and headers are those of the openai package's own client. Requests go by aiohttp, because
+    that client takes 1.2 ms of CPU a call and aiohttp 0.3 ms. This decides how many calls a second a process can make.
     ConfigError when `api_key_env` names a variable that is not set.
     """
 
@@ -60,8 +60,8 @@ class EndpointClient:
     async def complete(self, body: dict[str, Any], kind: str) -> Reply:
         """Ask one question of this kind (`verify`, ...). Cancellation ends the request.
 
-        JudgeError with the reason for everything an endpoint can do wrong.
-        `JudgeError.usage` holds the tokens where the endpoint counted some for a reply that is no good.
+        JudgeError with the reason for everything that an endpoint can do wrong; its `usage` holds the tokens that the
+        endpoint counted for a reply that cannot be used.
         """
         await pacer().turn(Priority.NETWORK)
         headers = {**self._headers, KIND_HEADER: kind}
@@ -99,7 +99,7 @@ class EndpointClient:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for this address: asked once, as aiohttp's own way costs a thread a call."""
+    """The environment's proxy for this address. Asked once, because aiohttp would start a thread a call."""
     parts = urllib.parse.urlsplit(url)
     if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
         return None
@@ -131,7 +131,7 @@ def _api_key(config: EndpointConfig) -> str:
 
 
 def _reply(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
-    """JudgeError where it is no chat completion with text."""
+    """The reply of a response. JudgeError where it is not a chat completion with text."""
     try:
         reply: Any = json.loads(raw)
     except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors too
@@ -140,12 +140,12 @@ def _reply(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
         raise _from_status(status, headers, reply, raw)
     if reply is None and raw.lstrip()[:1] == b"<":
         # A page of HTML is from a proxy in front of a judge that is away for the moment.
-        raise JudgeError(Reason.SERVER_ERROR, detail=f"the reply is a page, no JSON: {_short(raw)}")
+        raise JudgeError(Reason.SERVER_ERROR, detail=f"the reply is a web page, not JSON: {_short(raw)}")
     choices = reply.get("choices") if isinstance(reply, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is no chat completion: {_short(raw)}")
+        raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {_short(raw)}")
     usage, text, finish = _usage(reply.get("usage")), message.get("content"), choice.get("finish_reason")
     if finish == "content_filter":
         detail = "the endpoint's content filter stopped the reply"
@@ -190,7 +190,7 @@ def _as_judge_error(error: Exception) -> JudgeError:
         case OSError() | aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
             return JudgeError(Reason.UNREACHABLE, detail=_short(error) or type(error).__name__)
         case aiohttp.InvalidURL():
-            return JudgeError(Reason.BAD_REQUEST, detail=f"{_short(error)} is no URL; check judge.base_url")
+            return JudgeError(Reason.BAD_REQUEST, detail=f"{_short(error)} is not a URL; check judge.base_url")
         case aiohttp.ClientError():
             return JudgeError(Reason.BAD_RESPONSE, detail=_short(error) or type(error).__name__)
     raise error

@@ -10,7 +10,7 @@ AFTER_A_STANDSTILL_S = 1.0
 
 
 class Standstill:
-    """Time in which calls' clocks stand still: the run is paused for want of money, or an outage is waited out."""
+    """The time in which no call's clock runs: the run is paused at its spend cap, or an outage is waited out."""
 
     def __init__(self) -> None:
         self._total = 0.0
@@ -29,7 +29,7 @@ class Standstill:
             self._since, self._ended = None, now
 
     def seconds(self, now: float) -> float:
-        """All of it until `now`."""
+        """Seconds of standstill until `now`."""
         return self._total + (now - self._since if self._since is not None else 0.0)
 
     def ended_ago(self, now: float) -> float:
@@ -38,7 +38,7 @@ class Standstill:
 
 
 class Clock:
-    """A call's time from its first attempt on, which stands still while the run is paused or an outage waited out."""
+    """The time of one call since its first attempt, without the time of standstills."""
 
     def __init__(self, standstill: Standstill, limit_s: float) -> None:
         self._standstill, self._limit_s = standstill, limit_s
@@ -53,7 +53,7 @@ class Clock:
 
     @property
     def elapsed(self) -> float:
-        """Those that count."""
+        """Seconds that count against the call's deadline."""
         return self.wall - (self._standstill.seconds(self._loop.time()) - self._stood)
 
     @property
@@ -63,9 +63,10 @@ class Clock:
 
     @property
     def wait_s(self) -> float:
-        """How long to wait for a place before looking at the clock again: never for ever, for it may go on."""
+        """Seconds to wait for a place before looking at the clock again; finite, because a standstill may end."""
         left = self._limit_s - self.elapsed
         return max(left, AFTER_A_STANDSTILL_S) if self._standstill.now else left
 
     def stood_still_within(self, seconds: float) -> bool:
+        """Whether time is left, or the clock stood still within the last seconds."""
         return self.left > 0 or self._standstill.ended_ago(self._loop.time()) < seconds

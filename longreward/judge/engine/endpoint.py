@@ -19,12 +19,12 @@ _log = logging.getLogger("longreward.judge")
 
 
 class Urgency(IntEnum):
-    """Who goes first in a queue, and within one urgency by arrival."""
+    """The order in a queue. Requests of one urgency leave in the order of their arrival."""
 
     AGAIN = 0
-    """A call that has been sent before: its time runs."""
+    """Another attempt at a call, whose time runs already."""
     FIRST = 1
-    """A call for whose reply other calls wait."""
+    """A call whose reply other calls wait for."""
     NORMAL = 2
 
 
@@ -34,11 +34,11 @@ class Waiter:
 
     document: str
     tokens: float
-    """Expected, prompt and completion."""
+    """Expected tokens, prompt and completion."""
     most: Callable[[], Amount]
-    """It can cost no more, as far as is known now."""
+    """The most that it can cost, as far as is known now."""
     avoid: Endpoint | None
-    """The endpoint that has just failed it."""
+    """The endpoint where it has just failed."""
     urgency: Urgency
     permit: asyncio.Future[Permit]
     endpoint: Endpoint | None = None
@@ -65,7 +65,7 @@ class Endpoint:
     tokens: RateBucket
     health: Health = field(default_factory=Health)
     queues: tuple[deque[Waiter], ...] = field(default_factory=lambda: tuple(deque() for _ in Urgency))
-    waiting: int = 0  # in the queues, less those who were cancelled
+    waiting: int = 0  # requests in the queues, without the cancelled ones
     timer: asyncio.TimerHandle | None = None
     announced: bool = False
     last_served: float = 0.0
@@ -86,13 +86,13 @@ class Endpoint:
         return self.concurrency.in_flight + self.waiting
 
     def wait(self, tokens: float, now: float) -> float:
-        """Seconds until a request of so many tokens may leave; infinity where something else must happen first."""
+        """Seconds until a request of so many tokens may leave; infinity while every place is taken."""
         if not self.concurrency.has_room:
             return math.inf
         return max(self.health.wait(now), self.requests.wait(1, now), self.tokens.wait(tokens, now))
 
     def first(self) -> Waiter | None:
-        """Who is to leave next."""
+        """The request that leaves next."""
         for queue in self.queues:
             while queue and queue[0].permit.done():
                 queue.popleft()
@@ -111,11 +111,11 @@ class Endpoint:
             self.announced = True
 
     def take_all(self) -> list[Waiter]:
-        """All who wait, out of the queues."""
+        """All requests that wait, taken out of the queues."""
         waiters = [waiter for queue in self.queues for waiter in queue if not waiter.permit.done()]
         for queue in self.queues:
             queue.clear()
         for waiter in waiters:
             waiter.endpoint = None
-        self.waiting -= len(waiters)  # those just cancelled take themselves off
+        self.waiting -= len(waiters)  # a request that was just cancelled counts itself out
         return waiters

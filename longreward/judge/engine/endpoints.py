@@ -1,4 +1,4 @@
-"""The judge's endpoints as one: who sends a request where, and when. Queues, routing, fail-over, fairness."""
+"""All endpoints of the judge together: which request goes to which endpoint, and when it may leave."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from longreward.errors import JudgeError, Reason
 from longreward.judge.base import JudgeStatus
 from longreward.judge.engine.clocks import Standstill
 from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency, Waiter
+from longreward.judge.engine.outage import Outage
 from longreward.judge.engine.spend_cap import Amount, Spend
 
 _log = logging.getLogger("longreward.judge")
 
 _MOST_LOADED = 1.25
-"""An endpoint gets at most so many times its fair share of the load (consistent hashing with bounded loads)."""
+"""An endpoint takes at most this many times its fair share of the load (consistent hashing with bounded loads)."""
 _NOT_WORTH_MOVING = 0.25
-"""Below this share of its places an endpoint keeps all its documents: nobody waits, and its prefix cache knows them."""
-_FIRST_PATIENCE_S = 15.0
+"""Below this share of its places an endpoint keeps all its documents: nothing waits, and its prefix cache has them."""
 
 
 class Endpoints:
-    """Routes requests by document, within every endpoint's limits and health and within the spend.
+    """Routes requests by document, within the limits and the health of every endpoint and within the spend.
 
-    All calls on one document prefer the same endpoint (rendezvous hashing); one that has more than its fair share of
-    the load, or is unwell, is passed over, and one that is idle takes over others' work. While no endpoint is well,
-    requests wait, but no longer than `patience_s` (15 s at most while none has ever worked), or for `max_outage_s`
-    where that is given: then the calls' own clocks stand still in the meantime.
+    All calls about one document prefer the same endpoint (rendezvous hashing), because its prefix cache then has the
+    document. An endpoint that is unwell, or has more than its fair share of the load, is passed over. An idle endpoint
+    takes requests that wait for another one. While no endpoint is well, requests wait as `Outage` says.
     """
 
     def __init__(
@@ -39,22 +38,16 @@ class Endpoints:
         self.spend = spend
         spend.on_change = self._spend_changed
         self.standstill = Standstill()
-        self._patience_s = patience_s
-        self._max_outage_s = max_outage_s
-        self._give_up: asyncio.TimerHandle | None = None
-        self._gave_up = False
+        self._outage = Outage(self._endpoints, patience_s, max_outage_s, self._outage_changed)
 
     @property
     def patience_s(self) -> float:
-        """How long a call may wait for endpoints that fail: less while none has ever worked, because that is rather a
-        wrong address than a judge that is away for a moment."""
-        if self._max_outage_s is not None:
-            return self._max_outage_s
-        return self._patience_s if any(e.health.worked for e in self) else min(self._patience_s, _FIRST_PATIENCE_S)
+        """How long a call may wait for endpoints that fail, in seconds."""
+        return self._outage.patience_s
 
     def status(self) -> JudgeStatus:
         """How all of them together are doing."""
-        no_hope = self._gave_up or all(e.health.refuses_us for e in self)
+        no_hope = self._outage.given_up or all(e.health.refuses_us for e in self)
         return JudgeStatus(
             given_up=str(self._refusal()) if no_hope else None,
             spent=self.spend.reached,
@@ -74,9 +67,11 @@ class Endpoints:
         avoid: Endpoint | None = None,
         urgency: Urgency = Urgency.NORMAL,
     ) -> Permit:
-        """Wait for a place.
+        """Wait until a request may leave, and return the right to send it.
 
-        JudgeError where no endpoint will serve it: all refuse us, none has come back, or the spend cap is reached.
+        The request is about `document` and takes about `tokens`; `most()` is what it can cost at most. `avoid` is the
+        endpoint where it has just failed. JudgeError when no endpoint will serve it: all refuse us, none has come back
+        in time, or the spend cap is reached.
         """
         if self.spend.refuses:
             raise self._spent()
@@ -96,9 +91,9 @@ class Endpoints:
     def leave(
         self, permit: Permit, failure: JudgeError | None, used: Amount, *, reported: bool = True, heard: bool = True
     ) -> None:
-        """The request is over and has used so much, by the endpoint's own count if `reported`.
+        """The request is over and has cost `used`; `reported` says that the endpoint itself counted that.
 
-        `heard` is False where it was broken off from our side, which says nothing about the endpoint.
+        `heard` is False when we broke the request off, which says nothing about the endpoint.
         """
         endpoint, now = permit.endpoint, asyncio.get_running_loop().time()
         reason = failure.reason if failure else None
@@ -114,7 +109,7 @@ class Endpoints:
             if endpoint.health.ended(permit.serial, endpoint.concurrency.last_serial, failure, now):
                 self._health_changed(endpoint)
             endpoint.announce()
-            self._watch_for_all_down()
+            self._outage.look()
         if self.spend.wanted is None:
             self._pump(endpoint)
         else:
@@ -134,18 +129,19 @@ class Endpoints:
     def pump_all(self) -> None:
         """Let requests leave that may leave now; where the spend cap is reached, fail them."""
         if self.spend.refuses:
-            for waiter in self._everyone():
+            for waiter in self._take_all():
                 waiter.permit.set_exception(self._spent())
         for endpoint in self._endpoints:
             self._pump(endpoint)
 
     def aclose(self) -> None:
-        for handle in [self._give_up, *(e.timer for e in self._endpoints)]:
-            if handle is not None:
-                handle.cancel()
+        self._outage.aclose()
+        for endpoint in self._endpoints:
+            if endpoint.timer is not None:
+                endpoint.timer.cancel()
 
     def _choose(self, waiter: Waiter) -> Endpoint:
-        """The endpoint for a request: by document, less those that are unwell or have more than their share."""
+        """The endpoint for a request, chosen by its document among those that are well and not overloaded."""
         if len(self._endpoints) == 1:
             ranked = self._endpoints
         else:
@@ -178,7 +174,7 @@ class Endpoints:
                     self._pump(other)
 
     def _pump(self, endpoint: Endpoint) -> None:
-        """Let requests leave for `endpoint` as long as it has room; see to it that this is called again in time."""
+        """Let requests leave for `endpoint` while it has room, and set a timer for the next one that must wait."""
         loop = asyncio.get_running_loop()
         while True:
             waiter = endpoint.first() or self._steal(endpoint)
@@ -195,12 +191,12 @@ class Endpoints:
             self._start(waiter, endpoint, most)
 
     def _look_at_the_cap(self, most: Amount) -> None:
-        """See whether the cap is reached: what is left does not pay for the request in front of the queue."""
-        # While requests are under way they may give back some of what they have reserved.
+        """Find out whether the cap is reached: what is left does not pay for the request in front of the queue."""
+        # Requests under way may still give back a part of what they have reserved.
         if not any(e.concurrency.in_flight for e in self._endpoints) and not self.spend.pays_for(most):
             self.spend.reached = True
             _log.warning("%s", self._spent())
-            self._clocks()
+            self._set_clocks()
             asyncio.get_running_loop().call_soon(self.pump_all)
 
     def _wake(self, endpoint: Endpoint, wait: float) -> None:
@@ -239,11 +235,11 @@ class Endpoints:
         waiter = busiest.first() if busiest is not None else None
         if waiter is None or busiest is None:
             return None
-        # A request that has just failed here goes elsewhere, if there is an elsewhere.
+        # A request that has just failed at this endpoint goes to another one that is well.
         return None if waiter.avoid is endpoint and busiest.health.failure is None else waiter
 
     def _health_changed(self, endpoint: Endpoint) -> None:
-        """Let those who wait for an endpoint that has become unwell go elsewhere."""
+        """Move the requests that wait for an endpoint that has become unwell to other endpoints."""
         if endpoint.health.failure is None:
             return
         for waiter in endpoint.take_all():
@@ -254,42 +250,27 @@ class Endpoints:
             else:
                 self._enqueue(waiter, target)
 
-    def _watch_for_all_down(self) -> None:
-        down = all(e.health.failure is not None for e in self._endpoints)
-        if not down:
-            if self._give_up is not None:
-                self._give_up.cancel()
-            self._give_up, self._gave_up = None, False
-        elif self._gave_up:
-            self._fail_everyone()
-        elif self._give_up is None:
-            self._give_up = asyncio.get_running_loop().call_later(self.patience_s, self._out_of_patience)
-        self._clocks()
-
-    def _out_of_patience(self) -> None:
-        self._gave_up = True
-        self._clocks()
-        self._fail_everyone()
+    def _outage_changed(self) -> None:
+        self._set_clocks()
+        if self._outage.given_up:
+            for waiter in self._take_all():
+                waiter.permit.set_exception(self._refusal())
 
     def _spend_changed(self) -> None:
-        self._clocks()
+        self._set_clocks()
         self.pump_all()
 
-    def _clocks(self) -> None:
-        """Stop the calls' clocks, or let them go on."""
-        outage = self._max_outage_s is not None and self._give_up is not None and not self._gave_up
-        self.standstill.set(self.spend.paused or outage, asyncio.get_running_loop().time())
+    def _set_clocks(self) -> None:
+        """Stop the calls' clocks in a pause or an outage that is waited out, or let them go on."""
+        now = asyncio.get_running_loop().time()
+        self.standstill.set(self.spend.paused or self._outage.stops_clocks, now)
 
-    def _fail_everyone(self) -> None:
-        for waiter in self._everyone():
-            waiter.permit.set_exception(self._refusal())
-
-    def _everyone(self) -> list[Waiter]:
-        """All who wait, taken out of their queues."""
+    def _take_all(self) -> list[Waiter]:
+        """All requests that wait, taken out of their queues."""
         return [waiter for endpoint in self._endpoints for waiter in endpoint.take_all()]
 
     def _refusal(self) -> JudgeError:
-        """Why no endpoint takes anything, in the words of the one that failed last for good, or else for now."""
+        """Why no endpoint takes a request, preferably in the words of one that refuses us for good."""
         failures = [(e.health.refuses_us, e.name, e.health.failure) for e in self._endpoints if e.health.failure]
         _, name, failure = max(failures, key=lambda f: f[0], default=(False, "", None))
         assert failure is not None

@@ -1,7 +1,7 @@
 """How much may be sent to one endpoint: requests at once, requests and tokens per minute, and whether it is well.
 
-None of these wait: they answer "now?" and "how long?", and the endpoint's queue does the waiting. Times are those of
-`time.monotonic`, handed in.
+Nothing here waits. These classes say whether a request may leave now and how many seconds are left until then; the
+endpoint's queue waits. `now` is the event loop's time in seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from longreward.errors import JudgeError, Reason
 _BURST = 1 / 20  # of a minute's allowance may go out at once
 _GROWTH = 0.1  # of the limit, per round of answers
 _DEEPEST_CUT = 0.5
-_ROUND = 5  # answers at least, before a share of refusals means anything
+_ROUND = 5  # so few answers say nothing about the share of refusals
 _FAULTS_IN_A_ROW = 5  # then the endpoint is left alone for a while
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _FIRST_BAN_S, _LONGEST_BAN_S = 60.0, 600.0
@@ -19,14 +19,14 @@ _FIRST_BAN_S, _LONGEST_BAN_S = 60.0, 600.0
 REFUSES_US = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.QUOTA})
 """The endpoint will not serve us, whatever we ask."""
 PASSING = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.SERVER_ERROR})
-"""Faults of the endpoint that pass."""
+"""Faults that may be over at the next attempt."""
 
 
 class AdaptiveConcurrency:
-    """Most requests at once: up to `ceiling`, less while the endpoint refuses or times out.
+    """The limit on requests at once: up to `ceiling`, and lower while the endpoint refuses requests or times out.
 
-    Answers are looked at in rounds, about one round trip each. A round with refusals lowers the limit once, by the
-    refused share and at most by half; a round without raises it by a tenth while it is used up.
+    Answers are counted in rounds of about one round trip. A round with refusals lowers the limit once, by the refused
+    share and at most by half. A round without refusals raises it by a tenth if it was used up.
     """
 
     def __init__(self, ceiling: int) -> None:
@@ -56,7 +56,7 @@ class AdaptiveConcurrency:
         used_up = self.in_flight >= self.limit
         self.in_flight -= 1
         if serial <= self._counted_from:
-            return  # sent before the last cut: it tells nothing about the limit that holds since
+            return  # sent before the last cut, so it says nothing about the limit of now
         self._answers += 1
         self._refused += failure is Reason.RATE_LIMITED
         self._timed_out += failure is Reason.TIMEOUT
@@ -67,11 +67,11 @@ class AdaptiveConcurrency:
             self._end_round()
 
     def _end_round(self) -> None:
-        # A time-out now and then is bad luck; several in a round are a queue that grows at the endpoint.
+        # One time-out may be chance; several in a round mean that a queue grows at the endpoint.
         too_slow = self._timed_out if self._timed_out >= 3 else 0
         refused = (self._refused + too_slow) / self._answers
         if refused:
-            # From what was really under way: a limit that was never reached would be cut in vain.
+            # From what was really under way: to cut a limit that was never reached would change nothing.
             under_way = min(self._limit, self._ceiling, self._highest)
             self._limit = max(1.0, under_way * max(_DEEPEST_CUT, 1 - refused))
             self._counted_from = self.last_serial
@@ -80,10 +80,10 @@ class AdaptiveConcurrency:
 
 
 class RateBucket:
-    """A per-minute allowance, such that no minute sees more than it. `per_minute` None: no limit.
+    """A limit per minute that no minute passes. `per_minute` None: no limit.
 
-    A twentieth of it may go out at once, the rest flows evenly. More than that at once is let through when the bucket
-    is full and paid back afterwards, as is what turns out to cost more than was taken.
+    A twentieth of it may go out at once, the rest flows evenly. A request that is larger than that twentieth leaves
+    when the bucket is full, and later requests wait the longer. So do they when a request used more than was taken.
     """
 
     def __init__(self, per_minute: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What to do after a failed attempt: the failure table of DESIGN, section 6, as code."""
+"""What to do after a failed attempt: one rule for each reason of failure (docs/judge.md)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ _LONGEST_BACKOFF_S = 20.0
 _JITTER = 0.1
 _BAD_RESPONSES_AT_MOST = 5
 _LAST_ATTEMPT = 0.25
-"""Share of what is left of a call's time that is kept for one more attempt, however long the endpoint wants us to
-wait."""
+"""This share of a call's remaining time is kept for one more attempt, even if the endpoint asks for a longer wait."""
 
 
 class Retries:
@@ -58,7 +57,7 @@ class Retries:
             return 0.0 if self._truncated < 2 else None
         if reason is Reason.BAD_RESPONSE:
             self._bad += 1
-            # Twice in a row is no accident - unless all others fare well in the meantime.
+            # Two in a row are not chance, unless all other calls go well.
             if self._bad >= (_BAD_RESPONSES_AT_MOST if others_served else 2):
                 return None
         elif reason not in PASSING:

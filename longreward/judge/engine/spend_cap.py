@@ -1,4 +1,4 @@
-"""What the judge has cost and what it may still cost."""
+"""What the judge has cost, and what it may still cost."""
 
 from __future__ import annotations
 

@@ -37,12 +37,12 @@ def test_a_label_that_cannot_be_read_is_refused_with_its_place(label):
 
 @pytest.mark.parametrize("span", [[-1, 2], [2, 1], [0, 99]])
 def test_a_span_outside_the_prompt_is_refused(span):
-    with pytest.raises(InputError, match=r"item 0: labels: context \[.*\] is no span of its prompt of 6"):
+    with pytest.raises(InputError, match=r"item 0: labels: context \[.*\] is not a span of its prompt of 6 characters"):
         read("promptyes", "prompt", {"context": span, "query": "q"})
 
 
 def test_an_answer_without_its_prompt_is_refused():
-    with pytest.raises(InputError, match="item 0: the end of its prompt is not to be found"):
+    with pytest.raises(InputError, match="item 0: the end of its prompt is not found"):
         read("something else", "prompt", {"context": "c", "query": "q"})
 
 

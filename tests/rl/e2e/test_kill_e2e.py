@@ -43,11 +43,10 @@ def records(run):
 
 def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_nothing_twice(launcher, judge_server):
     """The demonstration in short; benchmarks/ has the full figures and the shuffled control."""
-    ruled = runpy.run_path("benchmarks/judge_server.py")["ruled"]  # the offline judge's rules behind HTTP
+    ruled = runpy.run_path("benchmarks/judge_replies.py")["ruled"]  # the offline judge's rules behind HTTP
     kinds = ("helpfulness", "logicality", "completeness", "statements", "verify", "verify_many", "extract")
-    judge_server.script = {kind: lambda prompt, _: ruled(prompt) for kind in kinds}
+    judge_server.script = {kind: lambda prompt, _, kind=kind: ruled(kind, prompt) for kind in kinds}
     run = launcher.directory / "runs" / "run"
-    # One worker: two would both ask what two answers have in common.
     words = [
         *settings(judge_server, ()),
         "data.heldout=rl/toy/data/heldout.jsonl",
