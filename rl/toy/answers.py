@@ -1,21 +1,16 @@
 """Answers of compromised quality, and the reading of an answer's faults.
 
 ``compromised_answer`` makes the answers of the supervised start; ``faults`` says what is wrong with any answer,
-made here or sampled from a policy. Make the shipped canaries again with:
-
-    python rl/toy/answers.py --out rl/toy/data
+made here or sampled from a policy.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import re
 from dataclasses import replace
-from pathlib import Path
 
-from rl.toy.task import GOODS, PLACES, RECEIVERS, SUBJECTS, VERBS, Fact, Prompt, prompts
+from rl.toy.task import GOODS, PLACES, RECEIVERS, SUBJECTS, VERBS, ToyFact, ToyPrompt
 
 FILLERS = (
     "That is a very interesting question.",
@@ -30,10 +25,6 @@ MODES = {"invented": 1.0, "missing": 1.0, "padded": 1.0, "contradicting": 2.5, "
 CLEAN_SHARE = 0.42
 SECOND_MODE_SHARE = 0.2
 
-CANARIES = ("clean", "invented", "missing", "padded")
-"""Kinds of canaries: clean answers, and those of one mode."""
-CANARIES_OF_A_KIND = 3
-
 SLOTS = {"verb": VERBS, "good": GOODS, "receiver": RECEIVERS, "place": PLACES}
 FACT = re.compile(rf"({'|'.join(SUBJECTS)}) (\w+) (\w+) to (\w+) in (\w+)\.")
 
@@ -46,12 +37,12 @@ def draw_modes(rng: random.Random) -> frozenset[str]:
     return frozenset(drawn)
 
 
-def _altered(fact: Fact, rng: random.Random, slots: list[str]) -> Fact:
+def _altered(fact: ToyFact, rng: random.Random, slots: list[str]) -> ToyFact:
     changes = {slot: rng.choice([word for word in SLOTS[slot] if word != getattr(fact, slot)]) for slot in slots}
     return replace(fact, **changes)
 
 
-def compromised_answer(prompt: Prompt, rng: random.Random, modes: frozenset[str] | None = None) -> str:
+def compromised_answer(prompt: ToyPrompt, rng: random.Random, modes: frozenset[str] | None = None) -> str:
     """Return an answer with the given modes, or with modes drawn from ``rng``.
 
     - ``invented``: one or two slots of a fact hold wrong values;
@@ -89,7 +80,7 @@ def compromised_answer(prompt: Prompt, rng: random.Random, modes: frozenset[str]
     return " ".join(sentences)
 
 
-def faults(prompt: Prompt, answer: str) -> frozenset[str]:
+def faults(prompt: ToyPrompt, answer: str) -> frozenset[str]:
     """Return what is wrong with an answer: modes, ``broken`` sentences, ``reordered`` facts; nothing if it is clean."""
     if answer == prompt.answer:
         return frozenset()
@@ -119,29 +110,6 @@ def faults(prompt: Prompt, answer: str) -> frozenset[str]:
     return frozenset(found or {"reordered"})
 
 
-def exact_facts(prompt: Prompt, answer: str) -> int:
+def exact_facts(prompt: ToyPrompt, answer: str) -> int:
     """Return how many of the asked facts an answer says word for word."""
     return sum(fact.sentence in answer for fact in prompt.asked_facts)
-
-
-def canaries_text() -> str:
-    """Return the JSON lines of the shipped canaries: answers of known quality, each about a document of its own."""
-    rows = []
-    for number, (kind, prompt) in enumerate(zip(CANARIES * CANARIES_OF_A_KIND, prompts("canary"), strict=False)):
-        idx = f"{kind}-{number // len(CANARIES)}"
-        made = compromised_answer(prompt, random.Random(f"toy {idx}"), frozenset({kind} & MODES.keys()))
-        rows.append(prompt.row() | {"idx": idx, "answer": made})
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def main() -> None:
-    """Write the shipped canaries."""
-    parser = argparse.ArgumentParser(description="Write the canaries of the toy task.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data")
-    out = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "canaries.jsonl").write_text(canaries_text(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,4 @@
-"""What a toy policy does on the held-out prompts: copying, and the faults of its sampled answers.
-
-python rl/toy/make_policy.py --measure rl/toy/policy
-"""
+"""What a toy policy does on the held-out prompts: copying, and the faults of its sampled answers."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from typing import Any
 from rl.toy import answers, task
 
 MAX_NEW_TOKENS = 64
-Pair = tuple[task.Prompt, str]
 
 
 def load(policy: Path) -> tuple[Any, Any]:
@@ -28,22 +24,17 @@ def load(policy: Path) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(policy, trust_remote_code=True, use_fast=True)
 
 
-def render(tokenizer: Any, prompt: task.Prompt) -> str:
-    """Return the text of a prompt up to where the assistant answers."""
-    return render_turn(tokenizer, task.message(prompt.context, prompt.query))
-
-
-def render_turn(tokenizer: Any, content: str) -> str:
+def render(tokenizer: Any, content: str) -> str:
     """Return the text of one user turn up to where the assistant answers."""
     turn = [{"role": "user", "content": content}]
     return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
 
 
-def answer(model: Any, tokenizer: Any, prompts: Iterable[task.Prompt], samples: int = 0) -> list[tuple[str, int]]:
+def answer(model: Any, tokenizer: Any, prompts: Iterable[task.ToyPrompt], samples: int = 0) -> list[tuple[str, int]]:
     """Return texts and token counts: one greedy answer of each prompt, or ``samples`` drawn at temperature 1."""
     import torch
 
-    texts = [render(tokenizer, prompt) for prompt in prompts]
+    texts = [render(tokenizer, prompt.message) for prompt in prompts]
     inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
     how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": samples}
     with torch.inference_mode():
@@ -65,8 +56,8 @@ def measure(policy: Path, samples: int = 8) -> dict[str, Any]:
     torch.manual_seed(0)
     model, tokenizer = load(policy)
     prompts = list(islice(task.prompts("heldout"), task.SPLITS["heldout"]))
-    greedy: list[Pair] = []
-    drawn: list[Pair] = []
+    greedy: list[tuple[task.ToyPrompt, str]] = []
+    drawn: list[tuple[task.ToyPrompt, str]] = []
     lengths: list[int] = []
     for start in range(0, len(prompts), 16):
         part = prompts[start : start + 16]
@@ -74,53 +65,31 @@ def measure(policy: Path, samples: int = 8) -> dict[str, Any]:
         for number, (text, length) in enumerate(answer(model, tokenizer, part, samples)):
             drawn.append((part[number // samples], text))
             lengths.append(length)
-    counts: Counter[str] = Counter()
-    for prompt, text in drawn:
-        counts.update(answers.faults(prompt, text) or {"clean"})
-    clean = [text == prompt.answer for prompt, text in drawn]
-    groups = [clean[start : start + samples] for start in range(0, len(clean), samples)]
+    faults = [answers.faults(prompt, text) for prompt, text in drawn]
+    counts = Counter(name for found in faults for name in found or {"clean"})
+    clean_in_group = [sum(not found for found in faults[i : i + samples]) for i in range(0, len(faults), samples)]
     return {
         "answers_sampled": len(drawn),
         "sampled_shares": {name: round(count / len(drawn), 3) for name, count in sorted(counts.items())},
         "sampled_asked_facts_exact": asked_exact(drawn),
         "sampled_said_facts_exact": said_exact(drawn),
         "sampled_tokens": {"min": min(lengths), "mean": round(sum(lengths) / len(lengths), 1), "max": max(lengths)},
-        "sampled_unfinished": round(sum(length >= MAX_NEW_TOKENS for length in lengths) / len(drawn), 3),
-        "prompts_with_clean_and_other_answers": round(sum(any(g) and not all(g) for g in groups) / len(groups), 3),
+        "prompts_with_clean_and_other_answers": round(
+            sum(0 < clean < samples for clean in clean_in_group) / len(prompts), 3
+        ),
         "greedy_clean": round(sum(text == prompt.answer for prompt, text in greedy) / len(greedy), 3),
         "greedy_asked_facts_exact": asked_exact(greedy),
         "greedy_said_facts_exact": said_exact(greedy),
-        "reference_facts_exact": reference_exact(model, tokenizer, prompts),
     }
 
 
-def asked_exact(pairs: Sequence[Pair]) -> float:
+def asked_exact(answered: Sequence[tuple[task.ToyPrompt, str]]) -> float:
     """Return the share of the asked facts that the answers say word for word."""
-    said = sum(answers.exact_facts(prompt, text) for prompt, text in pairs)
-    return round(said / sum(len(prompt.asked) for prompt, _ in pairs), 3)
+    said = sum(answers.exact_facts(prompt, text) for prompt, text in answered)
+    return round(said / sum(len(prompt.asked) for prompt, _ in answered), 3)
 
 
-def said_exact(pairs: Sequence[Pair]) -> float:
+def said_exact(answered: Sequence[tuple[task.ToyPrompt, str]]) -> float:
     """Return the share of the fact sentences said that stand in their document word for word."""
-    said = [(prompt, match[0]) for prompt, text in pairs for match in answers.FACT.finditer(text)]
+    said = [(prompt, match[0]) for prompt, text in answered for match in answers.FACT.finditer(text)]
     return round(sum(sentence in prompt.context for prompt, sentence in said) / max(1, len(said)), 3)
-
-
-def reference_exact(model: Any, tokenizer: Any, prompts: Sequence[task.Prompt]) -> float:
-    """Return the share of the asked facts copied without a wrong word once the policy has begun to say them.
-
-    The reference answer is given up to each word, so what the policy would rather talk about does not count.
-    """
-    import torch
-
-    right = []
-    for prompt in prompts:
-        text = render(tokenizer, prompt)
-        start = len(tokenizer(text)["input_ids"])
-        ids = tokenizer(text + prompt.answer, return_tensors="pt")["input_ids"]
-        with torch.inference_mode():
-            best = model(input_ids=ids).logits[0].argmax(dim=-1)
-        hits = (best[start - 1 : -1] == ids[0, start:]).tolist()
-        size = len(hits) // len(prompt.asked)
-        right += [all(hits[at + 1 : at + size]) for at in range(0, len(hits), size)]
-    return round(sum(right) / len(right), 3)

@@ -1,19 +1,14 @@
 """The toy task: a document of one-fact sentences and a question that names three of its subjects.
 
-Every slot of every document is drawn afresh, so an answer can only come from the document. Make the
-shipped prompts again with:
-
-    python rl/toy/task.py --out rl/toy/data
+Every slot of every document is drawn anew, so an answer can only come from the document.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import count
 
 SUBJECTS = (
     "Mara Lena Tomas Ingrid Pavel Sofia Bruno Celia Dario Elsa Felix Greta Hugo Irene Jonas Katya Leon Mirko Nadia "
@@ -42,7 +37,7 @@ SPLITS = {"train": 512, "heldout": 96}
 
 
 @dataclass(frozen=True)
-class Fact:
+class ToyFact:
     """One fact; its sentence has the same eight tokens' frame whatever the slots hold."""
 
     subject: str
@@ -58,11 +53,11 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ToyPrompt:
     """A document and the subjects its question asks for, in the order asked."""
 
     idx: str
-    facts: tuple[Fact, ...]
+    facts: tuple[ToyFact, ...]
     asked: tuple[str, ...]
 
     @property
@@ -77,7 +72,7 @@ class Prompt:
         return f"What did {', '.join(first)} and {last} do?" if first else f"What did {last} do?"
 
     @property
-    def asked_facts(self) -> tuple[Fact, ...]:
+    def asked_facts(self) -> tuple[ToyFact, ...]:
         """The facts of a good answer, in the order asked."""
         by_subject = {fact.subject: fact for fact in self.facts}
         return tuple(by_subject[name] for name in self.asked)
@@ -87,56 +82,28 @@ class Prompt:
         """The clean reference answer: the asked sentences, word for word, and nothing else."""
         return " ".join(fact.sentence for fact in self.asked_facts)
 
-    def row(self) -> dict[str, str]:
-        """The prompt in the published schema of the sft split."""
-        return {"idx": self.idx, "context": self.context, "query": self.query, "answer": self.answer}
+    @property
+    def message(self) -> str:
+        """The one user message that the document and its question become."""
+        return f"{self.context}\n\n{self.query}"
 
 
-def message(context: str, query: str) -> str:
-    """Return the one user message that a document and its question become."""
-    return f"{context}\n\n{query}"
-
-
-def make_prompt(rng: random.Random, idx: str, sentences: int | None = None, asked: int = ASKED) -> Prompt:
+def make_prompt(rng: random.Random, idx: str, sentences: int | None = None, asked: int = ASKED) -> ToyPrompt:
     """Draw a prompt: ``sentences`` facts with distinct subjects (36 to 44 if not given), ``asked`` of them asked."""
-    count = rng.randint(*SENTENCES) if sentences is None else sentences
-    if not 1 <= asked <= count <= len(SUBJECTS):
+    size = rng.randint(*SENTENCES) if sentences is None else sentences
+    if not 1 <= asked <= size <= len(SUBJECTS):
         raise ValueError(
-            f"cannot ask for {asked} of {count} sentences: choose 1 <= asked <= sentences <= {len(SUBJECTS)}"
+            f"cannot ask for {asked} of {size} sentences: choose 1 <= asked <= sentences <= {len(SUBJECTS)}"
         )
     facts = tuple(
-        Fact(name, rng.choice(VERBS), rng.choice(GOODS), rng.choice(RECEIVERS), rng.choice(PLACES))
-        for name in rng.sample(SUBJECTS, count)
+        ToyFact(name, rng.choice(VERBS), rng.choice(GOODS), rng.choice(RECEIVERS), rng.choice(PLACES))
+        for name in rng.sample(SUBJECTS, size)
     )
-    return Prompt(idx, facts, tuple(fact.subject for fact in rng.sample(facts, asked)))
+    return ToyPrompt(idx, facts, tuple(fact.subject for fact in rng.sample(facts, asked)))
 
 
-def prompts(split: str) -> Iterator[Prompt]:
+def prompts(split: str) -> Iterator[ToyPrompt]:
     """Yield the prompts of a split without end; the split's name is part of each seed, so splits share no document."""
-    number = 0
-    while True:
+    for number in count():
         idx = f"{split}-{number:05d}"
         yield make_prompt(random.Random(f"toy {idx}"), idx)
-        number += 1
-
-
-def split_text(split: str) -> str:
-    """Return the JSON lines of a shipped split (``train`` or ``heldout``)."""
-    if split not in SPLITS:
-        raise ValueError(f"no shipped split {split!r}: use one of {', '.join(SPLITS)}")
-    rows = (prompt.row() for prompt, _ in zip(prompts(split), range(SPLITS[split]), strict=False))
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def main() -> None:
-    """Write the shipped prompts."""
-    parser = argparse.ArgumentParser(description="Write the prompts of the toy task.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data")
-    out = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
-    for split in SPLITS:
-        (out / f"{split}.jsonl").write_text(split_text(split), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,13 +12,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from rl.toy import answers, task
+from rl.toy import answers, make_data, task
 
 TOY = Path(task.__file__).parent
 POLICY = TOY / "policy"
 
 
-def some_prompts(count: int) -> list[task.Prompt]:
+def some_prompts(count: int) -> list[task.ToyPrompt]:
     return list(islice(task.prompts("test"), count))
 
 
@@ -31,12 +31,17 @@ def tokenizer():
 @pytest.mark.parametrize("split", task.SPLITS)
 def test_shipped_prompts_are_what_the_maker_writes(split: str) -> None:
     shipped = (TOY / "data" / f"{split}.jsonl").read_text(encoding="utf-8")
-    assert shipped == task.split_text(split)
+    assert shipped == make_data.file_text(split)
     rows = [json.loads(line) for line in shipped.splitlines()]
     assert len(rows) == task.SPLITS[split]
     assert all(list(row) == ["idx", "context", "query", "answer"] for row in rows)
     assert all(isinstance(value, str) and value for row in rows for value in row.values())
     assert len({row["idx"] for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("name", make_data.FILES)
+def test_every_shipped_file_is_what_the_maker_writes(name: str) -> None:
+    assert (TOY / "data" / f"{name}.jsonl").read_text(encoding="utf-8") == make_data.file_text(name)
 
 
 def test_no_document_is_shared_between_train_heldout_and_supervised_start() -> None:
@@ -51,7 +56,7 @@ def test_no_document_is_shared_between_train_heldout_and_supervised_start() -> N
 
 def test_an_unknown_split_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'dev'.*train, heldout"):
-        task.split_text("dev")
+        make_data.file_text("dev")
 
 
 def test_a_question_cannot_ask_for_more_than_the_document_says() -> None:
@@ -110,7 +115,7 @@ def test_other_faults_of_an_answer_are_named() -> None:
 def test_tokenizer_round_trips_and_its_offsets_cut_words(tokenizer) -> None:
     for number, prompt in enumerate(some_prompts(50)):
         made = answers.compromised_answer(prompt, random.Random(number))
-        for text in (prompt.context, prompt.query, made, task.message(prompt.context, prompt.query)):
+        for text in (prompt.context, prompt.query, made, prompt.message):
             encoded = tokenizer(text, return_offsets_mapping=True)
             assert tokenizer.decode(encoded["input_ids"], skip_special_tokens=True) == text
             assert tokenizer.unk_token_id not in encoded["input_ids"]

@@ -17,7 +17,7 @@ from rl.config import RunConfig, WatchSection
 from rl.monitor import canaries
 from rl.monitor.canaries import Canaries, Canary, History
 from rl.rollout import judge_workers
-from rl.toy import answers, task
+from rl.toy import answers, make_data, task
 
 TOY = Path(task.__file__).parent / "data" / "canaries.jsonl"
 
@@ -180,7 +180,7 @@ def test_a_file_without_canaries_is_refused(tmp_path):
 
 
 def test_the_shipped_canaries_are_what_the_maker_writes_and_of_the_quality_they_say():
-    assert TOY.read_text(encoding="utf-8") == answers.canaries_text()
+    assert TOY.read_text(encoding="utf-8") == make_data.file_text("canaries")
     rows = [json.loads(line) for line in TOY.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 12
     for row, prompt in zip(rows, task.prompts("canary"), strict=False):
