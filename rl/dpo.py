@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from longreward.errors import ConfigError
+from longreward.text.amounts import duration
 from rl.config import load_as
 from rl.offline.config import STAGES, DpoConfig
 from rl.plan import RunPlan
@@ -76,7 +77,7 @@ def dpo(plan: RunPlan[DpoConfig], stages: Sequence[str], verbose: bool) -> int:
             summary |= stage.evaluate(run, config)
             summary["wall_s"] = round(time.monotonic() - plan.started, 1)
             run_directory.write_summary(config, summary)
-        run.say(f"done in {time.monotonic() - plan.started:.0f} s; run directory: {config.directory}")
+        run.say(f"done in {duration(time.monotonic() - plan.started)}; run directory: {config.directory}")
     return 0
 
 

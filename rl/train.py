@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from longreward.text.amounts import duration
 from rl.config import RunConfig, load
 from rl.plan import RunPlan
 from rl.run import command
@@ -68,7 +69,7 @@ def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
         summary["wall_s"] = round(time.monotonic() - plan.started, 1)
         run_directory.write_summary(config, summary)
         run.say(
-            f"done in {summary['wall_s']:.0f} s, {summary['train_s']:.0f} s of it training; "
+            f"done in {duration(summary['wall_s'])}, {duration(summary['train_s'])} of it training; "
             f"run directory: {config.directory}"
         )
     return 0

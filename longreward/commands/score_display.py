@@ -18,7 +18,7 @@ from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import JudgeError, Reason
 from longreward.preflight.estimate import Estimate
 from longreward.schema import ScoredAnswer, Usage
-from longreward.text.amounts import caps, in_words, money, rounded
+from longreward.text.amounts import caps, duration, in_words, money, rounded
 
 _PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
 
@@ -104,7 +104,7 @@ def judge_log(console: Console) -> Iterator[None]:
 
 def print_summary(rows: list[ScoredAnswer], account: Account, priced: bool, seconds: float, out: Path) -> None:
     console = Console()
-    title = f"{len(rows):,} answers in {seconds:.2f} s, {account.usage.calls:,} judge calls"
+    title = f"{len(rows):,} answers in {duration(seconds)}, {account.usage.calls:,} judge calls"
     asked = bool(account.usage.calls or account.free)
     headings = ["mean (0-10)", "void", *(["calls", "tokens"] if asked else []), *(["cost"] if asked and priced else [])]
     summary = table(title, "dimension", headings)

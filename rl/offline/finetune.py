@@ -14,7 +14,7 @@ from rich.text import Text
 
 from longreward import jsonlines
 from longreward.errors import ConfigError
-from longreward.text.amounts import clock
+from longreward.text.amounts import clock, duration
 from rl.config import RunConfig
 from rl.monitor.live_view import Screen
 from rl.offline.config import FinetuneConfig
@@ -67,7 +67,7 @@ def train(plan: RunPlan[FinetuneConfig], screen: Screen) -> None:
     if flags.ds_lora_rank:
         _merge(config, flags.model_model_name_or_path, flags.ds_param_dtype)
     jsonlines.write_json(done, {"of": this, "steps": steps})
-    screen.say(f"trained in {seconds:.0f} s; the model is in {config.directory / 'model'}")
+    screen.say(f"trained in {duration(seconds)}; the model is in {config.directory / 'model'}")
 
 
 def _run(config: RunConfig, learners: Learners, more: list[str], screen: Screen) -> float:
