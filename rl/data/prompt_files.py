@@ -20,7 +20,7 @@ _MARK = "\ue000longreward\ue000"  # stands for the user's turn while the templat
 
 
 @dataclass
-class Report:
+class PromptReport:
     """What became of the rows of one file."""
 
     kept: int = 0
@@ -34,7 +34,7 @@ class Report:
     """Rows passed over, each as `file:line: why`."""
 
     @classmethod
-    def read(cls, out: Path) -> Report | None:
+    def read(cls, out: Path) -> PromptReport | None:
         """The report of prompts prepared before; None where there are none."""
         path = _report_path(out)
         if not (out.is_file() and path.is_file()):
@@ -115,10 +115,10 @@ def prepare(
     split: str,
     max_rows: int | None = None,
     reference: str | None = None,
-) -> Report:
+) -> PromptReport:
     """Write `out` from `source`, with reference answers out of the field `reference` if one is named. InputError for a
     file without a usable row, ConfigError for a hopeless budget."""
-    report = Report()
+    report = PromptReport()
     prompts = list(_fitted(source, tokenizer, max_prompt_tokens, split, max_rows, report, reference))
     out.parent.mkdir(parents=True, exist_ok=True)
     jsonlines.rewrite(out, prompts)
@@ -132,16 +132,16 @@ def measure(
     max_prompt_tokens: int,
     max_rows: int | None = None,
     reference: str | None = None,
-) -> Report:
+) -> PromptReport:
     """What `prepare` would report, nothing written; errors as there."""
-    report = Report()
+    report = PromptReport()
     for _ in _fitted(source, tokenizer, max_prompt_tokens, "train", max_rows, report, reference):
         pass
     return report
 
 
 def renderer(
-    tokenizer: Any, max_prompt_tokens: int, split: str, report: Report
+    tokenizer: Any, max_prompt_tokens: int, split: str, report: PromptReport
 ) -> Callable[[str, str, str], dict[str, Any]]:
     """(identity, context, query) -> `input` and `label` of a prompt, its length and cut entered into `report`. Without
     a context or a query the other is the whole of the user's turn.
@@ -162,7 +162,7 @@ def _fitted(
     max_prompt_tokens: int,
     split: str,
     max_rows: int | None,
-    report: Report,
+    report: PromptReport,
     reference: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The prompts of a file one by one, entered into `report`."""
@@ -206,7 +206,7 @@ def _fit(
     template: Callable[[str], str],
     budget: int,
     split: str,
-    report: Report,
+    report: PromptReport,
 ) -> dict[str, Any]:
     between = SEPARATOR if context and query else ""
     prompt = template(context + between + query)

@@ -31,9 +31,6 @@ _LOOK_S = 0.5
 _GRACE_S = 15.0  # for Ray to bring the result of a round whose own deadline has passed
 _ENOUGH = 0.5  # an alarm needs so many of the canaries: a judge that fails at the others has not drifted
 
-Scores = dict[str, float]
-"""`total` and each dimension, 0..10."""
-
 
 @dataclass(frozen=True)
 class Canary:
@@ -117,7 +114,7 @@ class Round:
     """All canaries scored once."""
 
     step: int
-    means: Scores
+    means: dict[str, float]
     """Of those that were scored; empty if none was."""
     reference: float | None
     """The same canaries' mean total by the reference."""
@@ -167,7 +164,7 @@ class History:
             for _, row in jsonlines.read(path, broken=[]):
                 self._take_in(row)
 
-    def add(self, step: int, scores: Sequence[Scores | None]) -> tuple[Round, str | None]:
+    def add(self, step: int, scores: Sequence[dict[str, float] | None]) -> tuple[Round, str | None]:
         """One more round: the scores in the order of the canaries, None where void. With an alarm's sentence where the
         mean has moved further than `watch.max_drift` and had not the last time."""
         valid = [(canary, found) for canary, found in zip(self._canaries, scores, strict=True) if found is not None]
@@ -229,7 +226,7 @@ class History:
         self._alarms += row["alarm"]
 
 
-def _kept(canary: Canary, found: Scores | None) -> dict[str, Any] | None:
+def _kept(canary: Canary, found: dict[str, float] | None) -> dict[str, Any] | None:
     return None if found is None else {"key": canary.key, **found}
 
 

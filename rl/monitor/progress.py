@@ -6,20 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from rich.console import Console
 from rich.table import Table
 
 from longreward.text.amounts import clock, money
-from rl.monitor.live_view import Figure, View, window
+from rl.config import RunConfig
+from rl.monitor.live_view import Figure, Screen, View, window
+from rl.plan import RunPlan
 from rl.reward_functions import registry
 from rl.rollout.heldout_scores import HeldoutScores
 from rl.rollout.judge_workers import Workers
-
-if TYPE_CHECKING:
-    from rl.run.session import Session
 
 SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
 SHORT |= {"faithfulness": "faithful", "completeness": "complete"}
@@ -30,31 +29,35 @@ _LAST_STEP = "the last step, and how it differs from the first"
 _LINES_AT_MOST = 200  # a long run prints every so-manieth step
 
 
-class Progress:
+class TrainingProgress:
     """Tells of each training step from the judge workers' counts. Use as a context around training."""
 
     def __init__(
         self,
-        run: Session,
-        answers_per_step: int,
-        steps: int,
+        plan: RunPlan[RunConfig],
+        screen: Screen,
+        workers: Workers,
         on_step: Callable[[int], None],
+        *,
+        steps: int,
+        first_step: int = 0,
     ) -> None:
-        """`on_step` is called with each new step's number, from this thread."""
-        self._console, self._workers, self._directory = run.console, run.workers, run.config.directory
-        self._screen, self._shown = run.screen, ExitStack()
-        self._first_step, self._on_step = run.first_step, on_step
-        self._dimensions = registry.dimensions(run.config.reward)
+        """`on_step` is called with each new step's number, from a thread of its own; `steps` are those of the whole
+        run, which continues from `first_step`."""
+        self._console, self._workers, self._directory = screen.console, workers, plan.config.directory
+        self._screen, self._shown = screen, ExitStack()
+        self._first_step, self._on_step = first_step, on_step
+        self._dimensions = registry.dimensions(plan.config.reward)
         self._paused = False
-        self._answers_per_step, self._steps = answers_per_step, steps
-        self._every = 1 if run.screen.is_live else max(1, steps // _LINES_AT_MOST)
+        self._answers_per_step, self._steps = plan.flags.answers_per_step, steps
+        self._every = 1 if screen.is_live else max(1, steps // _LINES_AT_MOST)
         self._begun = time.monotonic()
         self._step, self._pace, self._courses = self._first_step, _Pace(), dict[str, list[float]]()
         self._before, self._now = dict[str, float](), dict[str, float]()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> TrainingProgress:
         self._thread.start()
         self._shown.enter_context(self._screen.showing(self.view))
         return self

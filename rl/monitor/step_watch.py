@@ -11,39 +11,47 @@ import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
 from rl.monitor import answer_samples, canaries
+from rl.monitor.live_view import Screen
+from rl.plan import RunPlan
 from rl.reward_functions import registry
-from rl.run.interrupt import Interrupt
-
-if TYPE_CHECKING:
-    from rl.run.session import Session
+from rl.rollout.judge_workers import Workers
 
 _LEAVE_S = 5.0
 _UPLOAD_S = 3.0  # at the end, for what W&B has not sent yet
 _REACH_S = 30.0  # for W&B to answer; a process that ends in the meantime waits for it
 
 
-class Watch:
-    """Use as a context around training, inside `interruptible`. Whatever fails in here is told in the log and never
-    ends the run; a judge that has drifted does, where `watch.on_drift` is stop."""
+class StepWatch:
+    """Use as a context around training. Whatever fails in here is told in the log and never ends the run; a judge that
+    has drifted does, where `watch.on_drift` is stop."""
 
-    def __init__(self, session: Session, interrupt: Interrupt) -> None:
-        self._session, self._config, self._interrupt = session, session.config, interrupt
-        self._flags = session.flags
+    def __init__(
+        self,
+        plan: RunPlan[RunConfig],
+        screen: Screen,
+        workers: Workers,
+        stop: Callable[[Exception], None],
+        *,
+        first_step: int = 0,
+    ) -> None:
+        """`stop` ends the run with an error, from any thread; `first_step` is the step that the run continues from."""
+        self._plan, self._config, self._screen, self._workers = plan, plan.config, screen, workers
+        self._stop, self._first_step = stop, first_step
         self._samples: answer_samples.Samples | None = None
         self._canaries: canaries.Canaries | None = None
         self._boards: list[Board] = []
         self._told: set[tuple[str, type]] = set()
-        self._step = session.first_step
+        self._step = first_step
         self._shown = self._scored = self._step
         self._wake, self._ended, self._leaving = threading.Event(), threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> StepWatch:
         watch = self._config.watch
         if watch.samples:
             self._attempt("samples", self._open_samples)
@@ -74,16 +82,16 @@ class Watch:
         return self._canaries.summary() if self._canaries is not None else {}
 
     def _open_samples(self) -> None:
-        per_step = self._flags.answers_per_step
+        per_step = self._plan.flags.answers_per_step
         self._samples = answer_samples.Samples(self._config.directory / "store", per_step)
 
     def _open_canaries(self, path: Path) -> None:
         config = self._config
         found = canaries.load(path, config.reward.reference_field)
-        self._canaries = canaries.Canaries(config, found, self._session.workers.actors[0], self._ended)
+        self._canaries = canaries.Canaries(config, found, self._workers.actors[0], self._ended)
 
     def _open_board(self, kind: type[TensorBoard] | type[Wandb]) -> None:
-        self._boards.append(kind(self._config, self._session.first_step))
+        self._boards.append(kind(self._config, self._first_step))
 
     def _run(self) -> None:
         self._attempt("canaries", self._score_canaries)
@@ -125,13 +133,13 @@ class Watch:
         if outcome is None:
             if not self._ended.is_set():
                 limit = f"{self._config.reward.answer_timeout_s:g} s (reward.answer_timeout_s)"
-                self._session.say(f"canaries at step {step}: given up, not all were scored within {limit}")
+                self._screen.say(f"canaries at step {step}: given up, not all were scored within {limit}")
             return
         found, alarm = outcome
-        self._session.say(found.sentence())
+        self._screen.say(found.sentence())
         self._on_boards(lambda board: board.scalars(step, found.scalars()))
         if alarm is not None:
-            self._session.console.print(alarm, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            self._screen.console.print(alarm, style="yellow", markup=False, highlight=False, soft_wrap=True)
             if self._config.watch.on_drift == "stop":
                 self._stop_the_run(alarm)
 
@@ -139,7 +147,7 @@ class Watch:
         # After the end nobody is there to be interrupted.
         with self._leaving:
             if not self._ended.is_set():
-                self._interrupt.raise_in_main(JudgeDriftError(why))
+                self._stop(JudgeDriftError(why))
 
     def _on_boards(self, write: Callable[[Board], None]) -> None:
         for board in self._boards:

@@ -18,7 +18,7 @@ import msgspec
 from longreward import jsonlines
 from longreward.errors import ConfigError, InputError
 from longreward.schema import Sample
-from rl.data.prompt_files import Report, renderer
+from rl.data.prompt_files import PromptReport, renderer
 from rl.offline import pairs as preferences
 from rl.offline.pair_answers import crc, ended
 from rl.offline.pair_report import PairReport
@@ -106,7 +106,7 @@ def from_published(
 def _preferences(
     source: Path, tokenizer: Any, max_prompt_tokens: int, eos: str, fits: Fits | None, report: PairReport
 ) -> Iterator[dict[str, Any]]:
-    rendering = Report()
+    rendering = PromptReport()
     render = renderer(tokenizer, max_prompt_tokens, "train", rendering)
     for pair in pairs(source, report.broken):
         try:

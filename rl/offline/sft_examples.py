@@ -7,7 +7,7 @@ from typing import Any
 
 from longreward import jsonlines
 from longreward.errors import InputError
-from rl.data.prompt_files import Report, load_tokenizer, renderer
+from rl.data.prompt_files import PromptReport, load_tokenizer, renderer
 from rl.offline import published_files
 from rl.offline.config import SftConfig
 from rl.offline.pair_answers import ended
@@ -18,7 +18,7 @@ def prepare(config: SftConfig, flags: Flags) -> str:
     """Write `prompt` and `answer` of each usable row into `config.examples`. Returns what became of them; InputError
     where none is usable."""
     tokenizer, longest = load_tokenizer(flags.policy), flags.data_max_len
-    report = Report()
+    report = PromptReport()
     render = renderer(tokenizer, flags.prompt_tokens, "train", report)
     too_long = 0
 

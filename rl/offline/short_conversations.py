@@ -16,7 +16,7 @@ from longreward import jsonlines
 from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
-from rl.data.prompt_files import Report, renderer
+from rl.data.prompt_files import PromptReport, renderer
 from rl.offline.config import DpoConfig, ShortSection
 from rl.offline.pair_answers import ended
 from rl.offline.pairs import Fits
@@ -98,7 +98,7 @@ def first_answers_path(config: DpoConfig) -> Path:
 
 def _turn(tokenizer: Any) -> Callable[[Any], str]:
     """A prompt as text or as chat messages -> rendered."""
-    render = renderer(tokenizer, 10**9, "short", Report())
+    render = renderer(tokenizer, 10**9, "short", PromptReport())
 
     def rendered(prompt: Any) -> str:
         if isinstance(prompt, str):

@@ -11,7 +11,7 @@ from functools import partial
 from longreward.evaluation import EvaluationItem
 from longreward.judge import Judge, make_judge
 from rl.config import RunConfig
-from rl.data.prompt_files import Report, renderer
+from rl.data.prompt_files import PromptReport, renderer
 from rl.data.prompts import Label
 from rl.rollout.engines import ANSWERS_AT_ONCE, Engines, in_flight
 from rl.rollout.judge_worker import own_cache
@@ -33,12 +33,14 @@ def judge_name(config: RunConfig) -> str:
     return config.reward.judge.model or config.reward.judge.kind
 
 
-def answers(items: Sequence[EvaluationItem], engines: Engines, temperature: float) -> tuple[dict[str, str], Report]:
+def answers(
+    items: Sequence[EvaluationItem], engines: Engines, temperature: float
+) -> tuple[dict[str, str], PromptReport]:
     """One answer to each item, by id, and what became of the prompts: documents over the budget are cut in the middle.
 
     ConfigError for a question that alone exceeds it.
     """
-    report = Report()
+    report = PromptReport()
     render = renderer(engines.tokenizer, engines.max_len - engines.max_new_tokens, "evaluation", report)
     sampling = engines.sampling(temperature)
     rows = []

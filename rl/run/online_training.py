@@ -12,8 +12,8 @@ from typing import Any
 from rl.config import RunConfig
 from rl.errors import RUN_FAILED, PartDiedError
 from rl.monitor import store_totals
-from rl.monitor.progress import Progress
-from rl.monitor.step_watch import Watch
+from rl.monitor.progress import TrainingProgress
+from rl.monitor.step_watch import StepWatch
 from rl.run import run_directory
 from rl.run.failures import dead_part, in_rollout
 from rl.run.interrupt import Interrupt, interruptible
@@ -60,8 +60,8 @@ def fit(run: Session) -> dict[str, Any]:
     try:
         with (
             watched(run) as interrupt,
-            Watch(run, interrupt) as watch,
-            Progress(run, flags.answers_per_step, steps, watch.on_step),
+            StepWatch(run.plan, run.screen, run.workers, interrupt.raise_in_main, first_step=run.first_step) as watch,
+            TrainingProgress(run.plan, run.screen, run.workers, watch.on_step, steps=steps, first_step=run.first_step),
         ):
             openrlhf_run.run(run.plan.argv)
     except BaseException as error:

@@ -29,7 +29,7 @@ class Session:
     plan: RunPlan[RunConfig]
     screen: Screen
     workers: judge_workers.Workers = field(default_factory=lambda: judge_workers.Workers([]))
-    reports: dict[str, prompt_files.Report] = field(default_factory=dict)
+    reports: dict[str, prompt_files.PromptReport] = field(default_factory=dict)
     """What became of the prompts, by split: `train`, and `heldout` if there is one."""
     first_step: int = 0
     """The step of the checkpoint that the run continues from."""
@@ -164,7 +164,7 @@ def _prepare(session: Session) -> None:
         if source is not None:
             out = config.prompts(split)
             # What was prepared before stays: the checkpoint knows its position in it, not in what the source is now.
-            report = prompt_files.Report.read(out) if config.resume else None
+            report = prompt_files.PromptReport.read(out) if config.resume else None
             report = report or prompt_files.prepare(
                 source, out, tokenizer, budget, split, at_most, config.reward.reference_field
             )

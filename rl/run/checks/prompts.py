@@ -37,7 +37,7 @@ def findings(config: RunConfig, flags: Flags) -> list[Finding]:
     return found
 
 
-def _about_prompts(key: str, report: prompt_files.Report, budget: int, flags: Flags) -> Iterator[Finding]:
+def _about_prompts(key: str, report: prompt_files.PromptReport, budget: int, flags: Flags) -> Iterator[Finding]:
     longest = f"the longest has {report.longest_uncut:,} tokens, the budget is {budget:,}"
     yield Finding(Severity.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
     if report.cut:

@@ -168,7 +168,7 @@ def test_a_reward_model_on_a_gpu_has_no_canaries(configure):
     assert canaries.check(config) is None
     config.watch.canaries = TOY
     problem = canaries.check(config)
-    assert "watch.canaries" in problem and "leave watch.canaries out" in problem
+    assert problem is not None and "watch.canaries" in problem.sentence and "leave watch.canaries out" in problem.action
     assert canaries.check(config.model_copy(update={"reward": configure().reward})) is None
 
 

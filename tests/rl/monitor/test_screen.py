@@ -17,7 +17,7 @@ from rich.console import Console
 
 from rl.monitor import progress
 from rl.monitor.live_view import Figure, Screen, View, spark
-from rl.monitor.progress import Progress
+from rl.monitor.progress import TrainingProgress
 
 SCRIPT = """
 import os, sys, time
@@ -156,12 +156,17 @@ def training(monkeypatch, tmp_path):
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
     config = SimpleNamespace(directory=tmp_path, reward=SimpleNamespace(name="longreward"))
     monkeypatch.setattr(progress.registry, "dimensions", lambda _: ["helpfulness"])
-    run = SimpleNamespace(console=console, workers=Workers(), config=config, first_step=0, screen=Screen(console))
+    plan = SimpleNamespace(config=config, flags=SimpleNamespace(answers_per_step=4))
+    run = SimpleNamespace(console=console, workers=Workers(), plan=plan, screen=Screen(console))
     run.reached = []
     return run
 
 
-def steps(run: Any, told: Progress, count: int) -> None:
+def progress_of(run: Any) -> TrainingProgress:
+    return TrainingProgress(run.plan, run.screen, run.workers, run.reached.append, steps=10)
+
+
+def steps(run: Any, told: TrainingProgress, count: int) -> None:
     for step in range(count):
         for _ in range(4):
             run.workers.score(4.0 + step)
@@ -174,7 +179,7 @@ def steps(run: Any, told: Progress, count: int) -> None:
 
 
 def test_training_on_a_terminal_is_one_view_and_no_line_per_step(training):
-    with training.screen.live(), Progress(training, 4, 10, training.reached.append) as told:
+    with training.screen.live(), progress_of(training) as told:
         assert "step 0/10" in shown(told.view())
         steps(training, told, 3)
         training.workers.score(7.0)
@@ -190,7 +195,7 @@ def test_training_on_a_terminal_is_one_view_and_no_line_per_step(training):
 
 
 def test_training_elsewhere_is_a_line_per_step(training):
-    with Progress(training, 4, 10, training.reached.append) as told:
+    with progress_of(training) as told:
         steps(training, told, 3)
     lines = training.console.file.getvalue().splitlines()
     assert [line[:34] for line in lines] == [
@@ -199,7 +204,7 @@ def test_training_elsewhere_is_a_line_per_step(training):
 
 
 def test_steps_without_a_score_do_not_break_the_view(training):
-    with training.screen.live(), Progress(training, 4, 10, training.reached.append) as told:
+    with training.screen.live(), progress_of(training) as told:
         training.workers.void = 4
         steps(training, told, 1)
         text = shown(told.view())

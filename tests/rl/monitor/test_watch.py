@@ -19,7 +19,7 @@ from rl.config import RunConfig
 from rl.errors import JudgeDriftError
 from rl.monitor import step_watch
 from rl.monitor.live_view import Screen
-from rl.monitor.step_watch import Watch
+from rl.monitor.step_watch import StepWatch
 from rl.rollout import judge_workers
 from rl.run.interrupt import Interrupt, interruptible
 from rl.run.session import Session
@@ -58,6 +58,10 @@ def canaries_file(tmp_path, rows):
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def watch(run, interrupt):
+    return StepWatch(run.plan, run.screen, run.workers, interrupt.raise_in_main, first_step=run.first_step)
 
 
 def score_a_step(run, step):
@@ -115,7 +119,7 @@ def test_samples_and_canaries_go_to_tensorboard_and_wandb(small_ray, session, ca
         wandb={"mode": "offline", "run_id": "abc"},
     )
     score_a_step(run, 0)
-    with Watch(run, Interrupt()) as watched:
+    with watch(run, Interrupt()) as watched:
         wait_for(lambda: rounds(run))
         for step in range(1, 5):
             score_a_step(run, step)
@@ -150,7 +154,7 @@ def test_a_drift_ends_the_run_with_a_sentence(small_ray, session, canaries_file,
         reward={"tokenizer": "words", "judge": judge},
     )
     with pytest.raises(JudgeDriftError, match=r"was 8\.50 and is 6\.50.*moved most.*resume=true"):  # noqa: SIM117
-        with interruptible() as interrupt, Watch(run, interrupt) as watched:
+        with interruptible() as interrupt, watch(run, interrupt) as watched:
             wait_for(lambda: rounds(run))
             judge_server.script |= {"helpfulness": "[[4]]", "logicality": "[[4]]"}
             watched.on_step(1)
@@ -167,7 +171,7 @@ def test_a_round_that_is_due_while_another_goes_on_is_left_out(small_ray, sessio
         reward={"tokenizer": "words", "judge": judge},
     )
     judge_server.latency = 0.5
-    with Watch(run, Interrupt()) as watched:
+    with watch(run, Interrupt()) as watched:
         wait_for(lambda: judge_server.calls)
         for step in range(1, 6):
             watched.on_step(step)
@@ -182,7 +186,7 @@ def test_a_round_that_is_due_while_another_goes_on_is_left_out(small_ray, sessio
 def test_canaries_that_are_gone_and_no_place_to_write_do_not_end_the_run(session, capfd):
     run = session({"every": 1, "canaries": "gone.jsonl"}, wandb={"mode": "offline"})
     (run.config.directory / "tensorboard").write_text("a file where TensorBoard wants a folder")
-    with interruptible() as interrupt, Watch(run, interrupt) as watched:
+    with interruptible() as interrupt, watch(run, interrupt) as watched:
         for step in range(1, 4):
             score_a_step(run, step)
             watched.on_step(step)
@@ -204,7 +208,7 @@ def test_a_board_that_fails_is_told_once_and_the_others_are_written_to(session, 
             raise OSError(28, "No space left on device")
 
     run = session({"every": 1})
-    with Watch(run, Interrupt()) as watched:
+    with watch(run, Interrupt()) as watched:
         watched._boards.insert(0, Broken())
         for step in range(1, 4):
             score_a_step(run, step)
@@ -216,7 +220,7 @@ def test_a_board_that_fails_is_told_once_and_the_others_are_written_to(session, 
 
 def test_steps_that_are_passed_over_do_not_lose_a_turn(session):
     run = session({"every": 10, "samples": 1})
-    with Watch(run, Interrupt()) as watched:
+    with watch(run, Interrupt()) as watched:
         for step in (3, 9, 13, 18, 21):
             score_a_step(run, step)
             watched.on_step(step)
@@ -229,7 +233,7 @@ def test_a_continued_run_shows_its_steps_once(session):
     run = session({"every": 1, "samples": 1})
     for resume, steps in ((False, (1, 2, 3)), (True, (3,))):
         run.config.resume, run.first_step = resume, 2 * resume
-        with Watch(run, Interrupt()) as watched:
+        with watch(run, Interrupt()) as watched:
             for step in steps:
                 score_a_step(run, step + 10 * resume)
                 watched.on_step(step)
@@ -240,7 +244,7 @@ def test_a_continued_run_shows_its_steps_once(session):
 
 def test_nothing_to_watch_starts_nothing(session):
     run = session({"samples": 0})
-    with Watch(run, Interrupt()) as watched:
+    with watch(run, Interrupt()) as watched:
         watched.on_step(10)
         assert "watch" not in [thread.name for thread in threading.enumerate()]
     assert watched.summary() == {}
