@@ -21,12 +21,13 @@ HEAD = """# Configuration reference
 Written by `docs/make_config.py` from the models that read the files. An unknown key is refused; the message names a
 similar key.
 
-A configuration is a YAML file (`--config FILE`). Every key can also be given on the command line as `section.key=value`,
-which wins over the file. Durations are in seconds, scores from 0 to 10. **required** means that there is no default.
+A configuration is a YAML file (`--config FILE`). Every key can also be given on the command line as
+`section.key=value`, which wins over the file. Durations are in seconds, scores from 0 to 10. **required** means that
+there is no default.
 
-`longreward score`, `agree`, `estimate`, `doctor` and `serve` read a file with the library's sections at its top: `judge`,
-`cache`, `retrieval`, `chunking`, `faithfulness`, `weights` and `gates`. So `reward.judge.model` of a training run is
-`judge.model` there.
+`longreward score`, `agree`, `estimate`, `doctor` and `serve` read a file with the library's sections at its top:
+`judge`, `cache`, `retrieval`, `chunking`, `faithfulness`, `weights` and `gates`. So `reward.judge.model` of a training
+run is `judge.model` there.
 """
 _BASES = {int: "whole number", float: "number", str: "text", Path: "path", bool: "`true`, `false`", Any: "anything"}
 _BOUNDS = ((annotated_types.Gt, "gt", ">"), (annotated_types.Ge, "ge", "≥"), (annotated_types.Lt, "lt", "<"))

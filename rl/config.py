@@ -19,49 +19,52 @@ C = TypeVar("C", bound="RunConfig")
 
 class RunSection(Section):
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
-    """The run's name; its directory is `dir`/`name`."""
+    """Name of the run. Its directory is `dir`/`name`."""
     dir: Path = Path("runs")
-    """Where run directories are kept. On a cluster of several machines: a file system that all of them share."""
+    """Folder of all run directories. On a cluster of several machines it must be on a file system that all of them
+    share."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """`auto` uses the GPUs if there are any; `cpu` replaces the CUDA-only places of OpenRLHF and vLLM."""
+    """`auto` uses the GPUs if there are any. `cpu` replaces the places of OpenRLHF and vLLM that need CUDA."""
     deadline_start_s: float = Field(120, gt=0)
-    """Longest wait in seconds for Ray to start and to place what it is asked for, for judge workers and for the judge's
-    first reply."""
+    """Longest wait in seconds for each of: Ray to start, Ray to place engines and learners, the workers that score to
+    start, the judge's first reply."""
     stall_s: float = Field(1800, gt=0)
-    """The run stops when nothing has moved for so many seconds: no answer scored, no line logged by any process. A
-    pause for money does not count."""
+    """The run stops when nothing has moved for this many seconds: no answer was scored, and no process logged a line. A
+    pause at the spend cap does not count."""
 
 
 class DataSection(Section):
     train: Path
-    """JSON lines with idx (or id), context, query: the documents and questions to train on."""
+    """Documents and questions to train on: JSON lines with idx (or id), context, query."""
     heldout: Path | None = None
-    """The same, never trained on: scored before and after. Left out: no such scores."""
+    """Documents and questions that are never trained on, in the same format. They are scored before and after training.
+    Null: no such scores."""
 
 
 class EvaluationSection(Section):
     n_samples_per_prompt: int = Field(4, ge=1)
     """Answers per held-out prompt."""
     temperature: float = Field(1.0, ge=0)
-    """Sampling temperature on the held-out set; 1.0 measures the policy as it is."""
+    """Sampling temperature for held-out answers. 1.0 measures the policy as it is."""
     max_prompts: int | None = Field(None, ge=1)
-    """At most so many held-out prompts, the first ones; all when null."""
+    """Number of held-out prompts to use, from the first one. Null: all."""
     longbench: Path | None = None
-    """LongBench, for rl/evaluate.py: the JSON that the LongReward repository aggregates, or the raw JSON lines."""
+    """For rl/evaluate.py: LongBench, as the JSON that the LongReward repository aggregates or as raw JSON lines."""
     longbench_chat: Path | None = None
-    """LongBench-Chat's test cases, for rl/evaluate.py."""
+    """For rl/evaluate.py: the test cases of LongBench-Chat."""
     few_shots: Path | None = None
-    """LongBench-Chat's scored examples; few_shots.json beside the test cases when null."""
+    """The scored examples of LongBench-Chat. Null: few_shots.json in the folder of the test cases."""
     short: Path | None = None
-    """Short instructions (idx, query, and reference if there is one), for rl/evaluate.py with two policies."""
+    """For rl/evaluate.py with two policies: short instructions (idx, query, and reference if there is one)."""
     every: int | None = Field(None, ge=1)
-    """Held-out reward also every so many training steps, as eval/ in TensorBoard and W&B (there on OpenRLHF's scale of
-    0 to 10, named pass1); null: only before and after training."""
+    """Score the held-out set also every so many training steps; shown under eval/ in TensorBoard and W&B, named pass1
+    (0 to 10). Null: only before and after training."""
 
 
 class WandbSection(Section):
     mode: Literal["disabled", "offline", "online"] = "disabled"
-    """`online` needs the key in WANDB_API_KEY on the machine that runs the trainer; it is never a flag here."""
+    """`online` needs the key in the environment variable WANDB_API_KEY on the machine that runs the trainer. `offline`
+    writes files for `wandb sync`."""
     project: str = "longreward"
     """W&B project."""
     entity: str | None = None
@@ -69,30 +72,32 @@ class WandbSection(Section):
     group: str | None = None
     """W&B group."""
     run_id: str | None = None
-    """W&B's id of the run: made when it begins, and the same when it is continued."""
+    """W&B's id of the run. It is made when the run begins, and stays the same when the run is resumed."""
 
 
 class WatchSection(Section):
     every: int = Field(10, ge=1)
-    """Every so many steps some answers with their verdicts go to TensorBoard and W&B."""
+    """Number of steps after which some answers with their verdicts are sent to TensorBoard and W&B."""
     samples: int = Field(4, ge=0)
-    """How many answers: the best, the worst, and some between; 0 for none."""
+    """How many answers are sent: the best, the worst, and some between. 0: none."""
     canaries: Path | None = None
-    """JSON lines with idx, context, query, answer, of known quality: the judge scores them again and again, and must
-    not drift. The rewards that `total` or `scores` give there are the reference, else those of the first time."""
+    """Answers of known quality (JSON lines with idx, context, query, answer) that the judge scores again and again, to
+    notice when it drifts. The reference is the reward in `total` or `scores` of the row; without one, the reward of the
+    first round."""
     canaries_every: int = Field(50, ge=1)
-    """Steps between two times. The cache is not used for them."""
+    """Number of steps between two rounds of canaries. Their verdicts are never taken from the cache."""
     max_drift: float = Field(1.0, gt=0)
-    """Alarm when the canaries' mean reward moves by more than this (0..10)."""
+    """The alarm is raised when the canaries' mean reward moves by more than this (0..10)."""
     on_drift: Literal["warn", "stop"] = "warn"
-    """`warn` says so and goes on; `stop` ends the run, which can be continued at its last checkpoint."""
+    """`warn` prints the alarm and continues. `stop` ends the run, which can be resumed at its last checkpoint."""
 
 
 class RaySection(Section):
     address: str | None = None
-    """A running cluster's address, or `auto`; else the variable RAY_ADDRESS; else a cluster of its own is started."""
+    """Address of a running Ray cluster, or `auto`. Null: the environment variable RAY_ADDRESS; without it the run
+    starts its own cluster."""
     object_store_gb: float = Field(1.0, gt=0)
-    """Shared memory of a cluster of its own, in GB."""
+    """Shared memory in GB, if the run starts its own cluster."""
 
 
 _MUST_STAY = (
@@ -126,23 +131,25 @@ class RunConfig(Section):
     must_stay: ClassVar[tuple[str, ...]] = _MUST_STAY
     """OpenRLHF's flags that a run which is continued may not change: its checkpoints do not fit others."""
     resume: bool = False
-    """Continue the run of this name at its last complete checkpoint; begin it where there is none."""
+    """Continue the run of this name at its last complete checkpoint. If there is no such run, begin it."""
     run: RunSection
-    """The run and where it is kept."""
+    """The run and its directory."""
     data: DataSection
     """Documents and questions."""
     reward: RewardSection = RewardSection()
-    """The reward function: the library's sections (judge, cache, retrieval, chunking, weights) and the workers."""
+    """The reward function: the library's sections (judge, cache, retrieval, chunking, faithfulness, weights, gates) and
+    how answers are scored in a run."""
     evaluation: EvaluationSection = EvaluationSection()
     """How the held-out set is sampled."""
     watch: WatchSection = WatchSection()
-    """What is looked at while the run goes on."""
+    """What is watched while the run is going: sampled answers and canaries."""
     wandb: WandbSection = WandbSection()
-    """W&B. Beside it TensorBoard files are written, but for train_dpo and train_sft, which write one or the other."""
+    """W&B. TensorBoard files are written as well, except by train_dpo and train_sft, which write one or the other."""
     ray: RaySection = RaySection()
     """The Ray cluster."""
     openrlhf: dict[str, Any] = Field(default_factory=dict)
-    """OpenRLHF's own flags, nested or dotted: actor.adam.lr, algo.kl.init_coef, ... See its --help."""
+    """OpenRLHF's own flags, nested or dotted: actor.adam.lr, algo.kl.init_coef, ... See `python -m
+    openrlhf.cli.train_ppo_ray --help`."""
 
     @field_validator(*PASSED_ON, check_fields=False)
     @classmethod

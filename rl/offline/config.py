@@ -24,49 +24,50 @@ _ROLLOUT = {
 
 class ServedPolicySection(Section):
     base_url: str
-    """Where the policy is served: an OpenAI-compatible endpoint, such as http://host:8000/v1."""
+    """URL of the OpenAI-compatible endpoint that serves the policy, such as http://host:8000/v1."""
     model: str
-    """Its name there."""
+    """Name of the policy at that endpoint."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds its key; OPENAI_API_KEY when null."""
+    """Name of the environment variable that holds the endpoint's key. Null: OPENAI_API_KEY."""
     max_in_flight: int = Field(64, ge=1)
-    """Most requests under way at once."""
+    """The most requests at once."""
     timeout_s: float = Field(600, gt=0)
-    """Deadline in seconds for one attempt at an answer; an endpoint that fails is tried again eight times."""
+    """Deadline in seconds for one attempt to get an answer. An endpoint that fails is tried again eight times."""
 
 
 class CollectSection(Section):
     answers_in_flight: int = Field(512, ge=1)
-    """Answers that an engine works on or waits for; a kill loses at most these."""
+    """The most answers in flight per engine. A kill loses at most these."""
     seed: int = 42
-    """Every answer's random seed is made of this, its prompt and its number: the same run again collects the same."""
+    """The random seed of each answer is made from this number, its prompt and its place in the group, so that a
+    repeated run collects the same answers."""
     served: ServedPolicySection | None = None
-    """Take answers from a policy that is served elsewhere, not from engines of the run's own."""
+    """Take answers from a policy behind an endpoint, instead of the run's own engines."""
     stores: list[Path] = Field(default_factory=list)
-    """`store/` folders of other runs over the same prompts, online ones as well, whose answers are paired too."""
+    """`store/` folders of other runs over the same prompts, online runs included. Their answers are paired too."""
     pairs: Path | None = None
-    """Published preference pairs (idx, context, query, win_response, lose_response) to train on as they are. Nothing is
-    generated or scored then but the held-out set."""
+    """Published preference pairs (idx, context, query, win_response, lose_response) to train on as they are. Then only
+    held-out answers are generated and scored."""
     responses: Path | None = None
-    """Answers that were sampled elsewhere (the published sampled responses: idx, query, answer), to be scored; their
-    documents are those of data.train by idx. Nothing is generated then."""
+    """Answers that were sampled elsewhere (the published sampled responses: idx, query, answer), to be scored here.
+    Their documents come from data.train, by idx. Then no training answers are generated."""
 
 
 class ShortSection(Section):
     train: Path | None = None
     """Preference pairs of short conversations to mix in: JSON lines with prompt (or query), chosen, rejected."""
     share: float = Field(0.25, gt=0, lt=1)
-    """The short pairs' share of all pairs trained on, as far as there are enough of them."""
+    """Share of short pairs among all pairs trained on, if there are enough of them."""
     heldout: Path | None = None
-    """Short instructions (idx, query, and reference if there is one): the trained policy's answers are compared with
-    the first policy's by the judge, both ways round."""
+    """Short instructions (idx, query, and reference if there is one). The judge compares the trained policy's answers
+    with the first policy's, both ways round."""
 
 
 class FinetuneConfig(RunConfig, ABC):
     """A run of one of OpenRLHF's programs that are no Ray jobs: train_dpo, train_sft."""
 
     processes: int | None = Field(None, ge=1)
-    """Learners on this machine; null: one for each GPU, or one where there is none."""
+    """Number of learners on this machine. Null: one per GPU, or one without GPUs."""
 
     @property
     @abstractmethod

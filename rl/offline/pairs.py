@@ -30,20 +30,21 @@ Fits = Callable[[str, str], bool]
 
 class PairSection(Section):
     min_answers: int = Field(5, ge=2)
-    """Scored answers a prompt must have; void ones do not count (paper: 5)."""
+    """Number of scored answers that a prompt must have. Void answers do not count (paper: 5)."""
     min_margin: float = Field(0.0, ge=0, lt=10)
     """The chosen answer's score must exceed the rejected one's by more than this (0..10)."""
     weights: dict[Dimension, float] | None = None
-    """Pair by the weighted mean of these dimensions; one left out has the weight 0. Null: by the stored total."""
+    """Pair by the weighted mean of these dimensions; a dimension that is not named has the weight 0. Null: by the
+    stored total."""
     max_length_ratio: float | None = Field(None, ge=1)
-    """Length-matched pairs: of the answers of which the longer has at most so many times the tokens of the shorter, the
-    two furthest apart in score. Null: the best and the worst, however long."""
+    """Against a length bias: pair the two answers that differ most in score among those where the longer has at most
+    this many times the tokens of the shorter. Null: the best and the worst, however long."""
     per_prompt: int = Field(1, ge=1)
-    """Pairs per prompt at most: the best against the worst, the second best against the second worst, and so on; no
-    answer twice."""
+    """The most pairs per prompt: the best against the worst, the second best against the second worst, and so on. No
+    answer is used twice."""
     skip_truncated: bool = False
-    """Leave answers that were cut at max_new_tokens out altogether. False: such an answer may be rejected. It is never
-    chosen in either case: that would teach to end in the middle of a sentence."""
+    """Do not pair answers that were cut at max_new_tokens. False: such an answer may be the rejected one. It is never
+    the chosen one, because that would teach the policy to end in the middle of a sentence."""
 
     @field_validator("weights")
     @classmethod

@@ -17,16 +17,16 @@ from rl.reward_functions.base import RewardFunction
 
 class PartSection(Section):
     weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """Its weight in the mean; 0 for one that is only a gate."""
+    """Weight in the mean. 0: only a gate."""
     gate: float | None = Field(None, allow_inf_nan=False)
-    """An answer to which it gives less than this gets a total of 0."""
+    """An answer that gets less than this from the function has a total of 0."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments, for one that a package brings."""
+    """Keyword arguments, for a function from an installed package."""
 
 
 class CompositeSection(Section):
     parts: dict[str, PartSection] = Field(default_factory=dict)
-    """The reward functions by name; each has the settings of its own section."""
+    """The reward functions by name. Each has the settings of its own section."""
 
     @field_validator("parts")
     @classmethod

@@ -26,9 +26,10 @@ _CHANGES_NO_SCORE: dict[str, set[str]] = {
 
 class RewardSection(RewardConfig):
     name: str = "longreward"
-    """The reward function: longreward, reference, remote, python, openrlhf, composite, or one that a package brings."""
+    """The reward function: longreward, reference, remote, python, openrlhf, composite, or the name that an installed
+    package registers."""
     reference: ReferenceSection = ReferenceSection()
-    """How answers are compared with reference answers."""
+    """Agreement with reference answers."""
     remote: RemoteSection = RemoteSection()
     """A server that speaks OpenRLHF's remote reward protocol."""
     python: PythonSection = PythonSection()
@@ -38,26 +39,27 @@ class RewardSection(RewardConfig):
     composite: CompositeSection = CompositeSection()
     """Several reward functions at once."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of a reward function that a package brings."""
+    """Keyword arguments of a reward function from an installed package."""
     workers: int = Field(1, ge=1)
-    """Ray actors that hold the reward. One where the reward asks a judge: it makes some 1000 calls a second and keeps
-    to the judge's limits by itself. More are for rewards that compute by themselves, such as reward models on GPUs."""
+    """Number of Ray actors that score answers. It must be 1 for a reward that asks a judge: one worker makes about 1000
+    calls per second and keeps to the judge's limits. More are for rewards that compute, such as reward models on
+    GPUs."""
     tokenizer: Literal["policy", "words"] = "policy"
-    """What chunk sizes are counted in: the policy's tokens, or words for a tokenizer without character offsets."""
+    """Unit of chunk sizes: the policy's tokens, or words if its tokenizer gives no character offsets."""
     answer_timeout_s: float = Field(600, gt=0)
-    """Deadline in seconds for scoring one answer, waiting included; past it the reward is void."""
+    """Deadline in seconds for scoring one answer, waiting included. After it the reward is void."""
     max_void_rate: float = Field(0.5, gt=0, le=1)
-    """The run stops when more than this share of the last `void_window` answers of an engine is void."""
+    """The run stops when more than this share of an engine's last `void_window` answers is void."""
     void_window: int = Field(256, ge=1)
-    """Answers over which the void rate is taken."""
+    """Number of latest answers over which the void rate is computed."""
     min_group_spread: float = Field(0.0, ge=0)
-    """Groups whose rewards deviate less than this (standard deviation, 0..10) are not trained on: below the judge's own
-    noise there is nothing to learn. 0 skips none. With `algo.dynamic_filtering_enable` they are replaced by others."""
+    """Groups whose rewards have a smaller standard deviation than this (0..10) are masked: below the judge's own noise
+    there is nothing to learn. 0 masks none. With `algo.dynamic_filtering_enable` such groups are replaced by others."""
     on_spend_cap: Literal["stop", "pause"] = "stop"
-    """When `judge.spend` is used up: `stop` saves a checkpoint and ends the run; `pause` lets answers wait until the
-    cap is raised with rl/spend.py."""
+    """When `judge.spend` is used up, `stop` saves a checkpoint and ends the run; `pause` makes answers wait until
+    rl/spend.py raises the cap."""
     shuffle: bool = False
-    """Control experiment: give each answer the reward of a sibling drawn at random, so that nothing can be learned."""
+    """Control experiment: each answer gets the reward of a random sibling, so that nothing can be learned."""
 
     @model_validator(mode="after")
     def _one_worker_asks_the_judge(self) -> RewardSection:

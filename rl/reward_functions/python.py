@@ -27,13 +27,13 @@ Function = Callable[..., Any]
 
 class PythonSection(Section):
     function: str | None = None
-    """`path/to/file.py:function`. It is given a `rl.data.prompts.TrainingSample` and the options."""
+    """`path/to/file.py:function`. It is called with a `rl.data.prompts.TrainingSample` and the options."""
     allow: bool = False
-    """Must be true: the file's code runs in the judge workers, and where the run is started."""
+    """Must be true, because the file's code runs in the workers that score and where the run is started."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
     range: Scale = (0.0, 10.0)
-    """Lowest and highest reward that it gives, brought to 0..10; a reward outside is void."""
+    """Lowest and highest reward that the function returns, mapped to 0..10. A reward outside is void."""
 
     @field_validator("function")
     @classmethod

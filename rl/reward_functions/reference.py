@@ -17,10 +17,11 @@ from rl.reward_functions.base import RewardWithoutJudge
 
 class ReferenceSection(Section):
     match: Literal["exact", "substring", "f1"] = "f1"
-    """`exact`: the answer is a reference answer; `substring`: it holds one; `f1`: of their words, the best reference
-    counts. Without regard to case, punctuation and width; each character is a word in Chinese and Japanese."""
+    """`exact`: the answer is equal to a reference answer. `substring`: it contains one. `f1`: F1 of their words; the
+    best reference counts. Case, punctuation and character width are ignored; in Chinese and Japanese each character is
+    a word."""
     field: str = Field("reference", min_length=1)
-    """The field of the data's rows that holds the reference answer, or a list of them."""
+    """Field of the data's rows that holds the reference answer, or a list of them."""
 
 
 class ReferenceReward(RewardWithoutJudge):

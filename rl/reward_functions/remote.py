@@ -29,15 +29,15 @@ _LARGEST_REPLY = 2**20  # bytes
 
 class RemoteSection(Section):
     url: str | None = None
-    """Where answers are posted, such as http://host:8400/get_reward."""
+    """URL that answers are sent to, such as http://host:8400/get_reward."""
     token_env: str | None = None
     """Name of the environment variable that holds the server's token, sent as `Authorization: Bearer`."""
     timeout_s: float = Field(180, gt=0)
-    """Deadline of an answer in seconds, all attempts and pauses together."""
+    """Deadline of an answer in seconds, with all attempts and the waits between them."""
     max_in_flight: int = Field(256, ge=1)
-    """Most requests under way at once, per judge worker."""
+    """The most requests at once, per worker that scores."""
     range: Scale = (0.0, 10.0)
-    """Lowest and highest reward that the server gives, brought to 0..10; a reward outside is void."""
+    """Lowest and highest reward that the server returns, mapped to 0..10. A reward outside is void."""
 
     @field_validator("url")
     @classmethod

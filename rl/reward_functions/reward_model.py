@@ -25,23 +25,23 @@ class RewardModelSection(Section):
     model_name_or_path: str | None = None
     """The reward model's folder or hub name."""
     value_head_prefix: str = "score"
-    """Name of its head, where its config.json does not tell; OpenRLHF's `ds.value_head_prefix`."""
+    """Name of the model's value head, if its config.json does not say it (OpenRLHF's `ds.value_head_prefix`)."""
     param_dtype: Literal["bf16", "fp16"] = "bf16"
-    """Precision that it is loaded in; OpenRLHF knows no other."""
+    """Precision in which the model is loaded. OpenRLHF supports no other."""
     normalize: bool = False
-    """Subtract the mean and divide by the deviation that OpenRLHF has stored in its config.json."""
+    """Subtract the mean and divide by the standard deviation that OpenRLHF stored in the model's config.json."""
     reads: Literal["prompt", "query"] = "prompt"
-    """`prompt`: the policy's prompt with the document; `query`: the question alone in the model's own chat template,
-    for a model that takes no long context."""
+    """What the model reads with the answer. `prompt`: the policy's prompt with the document. `query`: only the
+    question, in the model's own chat template, for a model without a long context."""
     max_len: int = Field(2048, ge=1)
-    """Most tokens of prompt and answer; a longer one has no reward (context_length), it is not cut."""
+    """The most tokens of prompt and answer together. A longer one is not cut; its reward is void (context_length)."""
     batch_size: int = Field(8, ge=1)
-    """Answers that it looks at together."""
+    """Number of answers that the model reads at once."""
     gpus: Literal[0, 1] = 0
-    """1: each judge worker has a GPU of its own for it; 0: it runs on the CPU."""
+    """1: each worker that scores has its own GPU for the model. 0: the model runs on the CPU."""
     range: Scale | None = None
-    """Lowest and highest reward that it gives, brought to 0..10; a reward outside is void. Null: its output x, a logit,
-    becomes 10 / (1 + exp(-x)), which keeps the order; far from 0 the differences get small."""
+    """Lowest and highest reward that the model gives, mapped to 0..10. A reward outside is void. Null: its output x, a
+    logit, becomes 10 / (1 + exp(-x)), which keeps the order; far from 0 differences get small."""
 
     @model_validator(mode="after")
     def _folder_is_absolute(self) -> RewardModelSection:
