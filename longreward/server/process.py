@@ -51,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
 def run(config: ServerConfig, listening: socket.socket, token: str | None, hello: str) -> int:
     """Serve until SIGTERM or SIGINT, then until everything accepted is answered; returns 0.
 
-    `hello` is printed once signals are handled. A second signal, or a drain that takes longer than the deadlines of all
+    `hello` is printed when requests can come. A second signal, or a drain that takes longer than the deadlines of all
     requests allow, ends the process at once with exit code 1.
     """
     told = logging.StreamHandler()
@@ -76,7 +76,6 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _signalled, end)
-    print(hello, flush=True)
     settings = config.serve
     reward = LongReward.from_config(config.reward, token_spans(settings.tokenizer, "serve.tokenizer"))
     siblings = Siblings(settings.group_size)
@@ -104,6 +103,7 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
         asyncio.create_task(_meter(reward)),
     ]
     rare_collections()
+    print(hello, flush=True)
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -129,6 +129,8 @@ async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, l
     settings = service.config
     limit_s = settings.body_timeout_s + settings.deadline_s + _AFTER_THE_DEADLINE_S
     asyncio.get_running_loop().call_later(limit_s, _end_now, f"its limit of {limit_s:g} s for the last answers")
+    while not server.started:  # noqa: ASYNC110 - the signal may come while it starts
+        await asyncio.sleep(_LAST_CALL_S)
     await service.drain()
     # Closing resets connections that are still in the backlog: let hardly any others in, and answer those.
     listening.listen(0)

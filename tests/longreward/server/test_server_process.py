@@ -97,6 +97,13 @@ def test_ctrl_c_while_it_waits_for_the_judge_ends_it(serve, judge_server):
         assert "Traceback" not in server.log.read_text()
 
 
+def test_a_signal_while_it_starts_ends_it(serve):
+    with serve({}, ready=False) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        assert "Traceback" not in server.log.read_text()
+
+
 def test_more_than_one_worker_is_a_users_error(tmp_path):
     words = [sys.executable, "-m", "longreward", "serve", "--port", "0", "--workers", "2"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=tmp_path)
