@@ -3,8 +3,8 @@
     python rl/toy/make_policy.py --out rl/toy/policy
     python rl/toy/make_policy.py --measure rl/toy/policy
 
-Three phases: the policy learns to copy the sentences of many asked subjects, then of three; the supervised start then
-teaches it answers of compromised quality.
+Three phases under `transformers.Trainer`: the policy learns to copy the sentences of many asked subjects, then of
+three; the supervised start then teaches it answers of compromised quality.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import IterableDataset
 from transformers import (
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
-    get_cosine_schedule_with_warmup,
+    Trainer,
+    TrainingArguments,
     set_seed,
 )
 
@@ -41,7 +44,6 @@ CURRICULUM = (
 # Several questions on one document: the document is most of the cost of a batch, the answers are what teaches.
 TURNS, BATCH = 6, 12
 FEW_STEPS, START_STEPS = 120, 160
-WARMUP_STEPS, LOGGED_STEPS = 30, 25
 # Trained this briefly, the policy slips more often than its training answers do: 12% of its answers were clean, too few
 # for a demonstration. Scaling the last norm samples it at temperature 1 as if at 1 / SHARPENED.
 SHARPENED = 1.2
@@ -129,37 +131,47 @@ def new_policy(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return model
 
 
-def train(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    batches: Iterable[list[Conversation]],
-    steps: int,
-    learning_rate: float,
-) -> None:
-    """Train on a phase's batches, one a step; print the mean loss of an answer token every 25 steps."""
+class Batches(IterableDataset):
+    """Encoded batches, one a step."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, batches: Iterable[list[Conversation]]) -> None:
+        self.tokenizer, self.batches = tokenizer, batches
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return (encode(self.tokenizer, batch) for batch in self.batches)
+
+
+def train(model: LlamaForCausalLM, batches: Batches, steps: int, learning_rate: float) -> None:
+    """Train on a phase's batches; print the losses along the way."""
     # Qwen2 has no such bias; at zero the policy can be converted to either class.
     for layer in model.model.layers:
         layer.self_attn.o_proj.bias.requires_grad_(False)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = get_cosine_schedule_with_warmup(optimizer, WARMUP_STEPS, steps)
-    losses: list[float] = []
-    for batch in batches:
-        loss = model(**encode(tokenizer, batch), use_cache=False).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-        if not len(losses) % LOGGED_STEPS:
-            print(f"step {len(losses)} of {steps}: loss {sum(losses[-LOGGED_STEPS:]) / LOGGED_STEPS:.4f}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=steps,
+            per_device_train_batch_size=1,
+            learning_rate=learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=30,
+            adam_beta2=0.98,
+            weight_decay=0.01,
+            logging_steps=25,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+            remove_unused_columns=False,
+        )
+        # A batch comes ready, so the collator only unwraps it.
+        Trainer(model=model, args=arguments, train_dataset=batches, data_collator=lambda items: items[0]).train()
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write the policy, sharpened, in bf16, as it is served, with its tokenizer."""
     with torch.no_grad():
         model.model.norm.weight.mul_(SHARPENED)
+    model.config.use_cache = True  # the trainer turns it off
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model.generation_config = GenerationConfig(do_sample=True, temperature=1.0, **ends)
     model.to(torch.bfloat16).save_pretrained(out)
@@ -181,11 +193,12 @@ def main() -> None:
     set_seed(1)
     tokenizer = make_tokenizer()
     model = new_policy(tokenizer)
-    train(model, tokenizer, copying_batches(), sum(steps for *_, steps in CURRICULUM), 3e-3)
-    train(model, tokenizer, short_batches("few", FEW_STEPS, lambda prompt: prompt.answer), FEW_STEPS, 2e-3)
     rng = random.Random("toy answers")
+    clean = short_batches("few", FEW_STEPS, lambda prompt: prompt.answer)
     compromised = short_batches("sft", START_STEPS, lambda prompt: compromised_answer(prompt, rng))
-    train(model, tokenizer, compromised, START_STEPS, 7e-4)
+    train(model, Batches(tokenizer, copying_batches()), sum(steps for *_, steps in CURRICULUM), 3e-3)
+    train(model, Batches(tokenizer, clean), FEW_STEPS, 2e-3)
+    train(model, Batches(tokenizer, compromised), START_STEPS, 7e-4)
     save(model, tokenizer, options.out)
 
 
