@@ -37,14 +37,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    return check_reward(reward_config(options, overrides), options.input)
+    """Print what is found out about a reward's configuration and, with --input, about scoring that file with it.
 
-
-def check_reward(config: RewardConfig, source: Path | None) -> int:
-    """Print what is found out about a reward's configuration, and about scoring `source` with it where that is given.
-
-    Returns 0, or 1 where there is a problem. InputError where `source` holds nothing to score.
+    Returns 0, or 1 where there is a problem. InputError where the file holds nothing to score.
     """
+    config, source = reward_config(options, overrides), options.input
     out, rows, expected = Console(), None, Estimate()
     if source is not None:
         rows = Rows(source)

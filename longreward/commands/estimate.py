@@ -40,17 +40,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--against", type=Path, metavar="OUT.jsonl", help=against)
 
 
-def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    return estimate_file(
-        options.input,
-        reward_config(options, overrides),
-        answers_per_prompt=options.answers,
-        answer_tokens=options.answer_tokens,
-        latency_s=options.latency,
-        scored=options.against,
-    )
-
-
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -61,31 +50,22 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def estimate_file(
-    source: Path,
-    config: RewardConfig,
-    *,
-    answers_per_prompt: int | None,
-    answer_tokens: int,
-    latency_s: float,
-    scored: Path | None,
-) -> int:
-    """Print what scoring the rows of `source` will take and, if `scored` is given, what those scores really took.
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    """Print what scoring the rows of the input will take and, with --against, what those scores really took.
 
-    Returns 0, or 1 where rows were unreadable. InputError where none is readable or `scored` holds no scores.
+    Returns 0, or 1 where rows were unreadable. InputError where none is readable or --against holds no scores.
     """
+    config = reward_config(options, overrides)
+    rows, per_prompt, length = Rows(options.input), options.answers, options.answer_tokens
     out, err = Console(), Console(stderr=True, soft_wrap=True)
-    found = _account(scored, config) if scored else None
-    rows = Rows(source)
-    with err.status(f"reading {source}"):
-        expected = estimate(
-            rows.to_estimate(), config, answers_per_prompt=answers_per_prompt, answer_tokens=answer_tokens
-        )
+    found = _account(options.against, config) if options.against else None
+    with err.status(f"reading {options.input}"):
+        expected = estimate(rows.to_estimate(), config, answers_per_prompt=per_prompt, answer_tokens=length)
     if not rows.answers + rows.prompts:
-        raise InputError(f"{source} holds no readable row with context and query{rows.first_problem}")
+        raise InputError(f"{options.input} holds no readable row with context and query{rows.first_problem}")
 
     _print_costs(out, expected, config.judge)
-    _say(out, _pace(throughput(expected, config.judge, latency_s)))
+    _say(out, _pace(throughput(expected, config.judge, options.latency)))
     _say(out, _spend(expected, config.judge))
     if found is not None:
         account, same_configuration = found
@@ -95,8 +75,8 @@ def estimate_file(
         if not same_configuration:
             _say(out, ["compare with care: they were scored with another configuration, judge or prompt version"])
     out.print()
-    if rows.prompts or answers_per_prompt:
-        _say(out, [f"Answers not written yet: {answers_per_prompt or 1} per prompt, of {answer_tokens} tokens."])
+    if rows.prompts or per_prompt:
+        _say(out, [f"Answers not written yet: {per_prompt or 1} per prompt, of {length} tokens."])
     _say(out, _notes(expected))
     rows.report(err)
     return 1 if rows.broken else 0
