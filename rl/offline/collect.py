@@ -35,7 +35,7 @@ _TELL_S = 10  # seconds between two lines of progress
 
 
 AnswerKey = tuple[str, str]
-"""A rollout and its question: several questions about a document may share its id."""
+"""The id of a rollout or of a prompt, and the question: several questions about a document may share its id."""
 
 
 class _Stored(store.Fields, kw_only=True):
@@ -50,14 +50,10 @@ class _Stored(store.Fields, kw_only=True):
     truncated: bool = False
     total: float | None = None
 
-    @property
-    def key(self) -> AnswerKey:
-        return self.rollout, self.query
-
 
 @dataclass
 class Collected:
-    """What the store holds of a split."""
+    """The answers of one split that the store holds."""
 
     scored: set[AnswerKey] = field(default_factory=set)
     """Rollouts with a score."""
@@ -73,10 +69,11 @@ class Collected:
             for _, _, record in store.read(path, found.broken, _Stored):
                 if record.split != split:
                     continue
+                key = record.rollout, record.query
                 if record.total is None:
-                    found.void[record.key] = record
+                    found.void[key] = record
                 else:
-                    found.scored.add(record.key)
+                    found.scored.add(key)
         for key in found.scored & found.void.keys():
             del found.void[key]
         return found
@@ -90,14 +87,15 @@ class Collected:
 
 @dataclass
 class Outstanding:
-    """What a run's store lacks of so many scored answers to each training prompt."""
+    """What is still to do until each training prompt has `answers` scored answers in the store."""
 
     answers: int
-    """To each prompt."""
+    """How many each prompt is to have."""
     scored: int
-    """Those that the store holds."""
+    """How many the store holds, of all prompts."""
     by_prompt: dict[AnswerKey, tuple[Label, list[_Stored]]]
-    """What to generate, as its label says it, and what to judge again. Prompts without either are not there."""
+    """For each prompt with something to do: its label, which names the answers to generate, and the answers to judge
+    again."""
 
     @classmethod
     def of(cls, config: RunConfig, answers: int) -> Outstanding:
@@ -126,10 +124,10 @@ class Outstanding:
 def collect(
     run: Session, engines: Engines | None, outstanding: Outstanding, *, temperature: float, seed: int, at_once: int
 ) -> None:
-    """Generate and score what is outstanding; score again what is void.
+    """Generate and score what is outstanding; score again what is void. Without `engines` only the latter.
 
-    `at_once`: answers in flight of an engine. Without `engines` only the latter. A judge that is down or too expensive
-    ends it with the error of rl/errors.py; what was scored by then is kept.
+    `at_once`: how many answers an engine has in flight. A judge that is down or has used up its money ends this with an
+    error of rl/errors.py; what was scored by then is kept.
     """
     todo = dict(outstanding.by_prompt)
     generated, again = outstanding.to_generate if engines else 0, outstanding.to_judge_again
@@ -150,7 +148,8 @@ def collect(
                 continue
             label, voids = wanted
             for void in voids:
-                yield partial(_score_again, run, label, row["input"], void)
+                about = {"rollout": void.rollout, "tokens": void.tokens, "truncated": void.truncated}
+                yield partial(_score, run, row["input"], label, void.answer, about)
             if engines and label.rollouts:
                 seeded = row | {"label": replace(label, seed=seed).to_json()}
                 yield partial(engines.generate, number, seeded, sampling, len(label.rollouts))
@@ -163,22 +162,22 @@ def collect(
 
 
 def score_responses(run: Session, source: Path, length: Callable[[str], int], at_once: int) -> None:
-    """Score answers that were sampled elsewhere, those that the store has no score for yet.
+    """Score those answers of the file `source`, sampled elsewhere, that the store has no score for yet.
 
     `length` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
     """
     found = Collected.read(run.config.directory / "store", "train")
     sft = run.config.data.train
     broken: list[str] = []
-    todo = [r.rollout for r in published_files.responses(source, broken, sft) if _key(r) not in found.scored]
+    all_of_them = published_files.responses(source, broken, sft)
+    todo = {each.rollout for each in all_of_them if (each.rollout, each.sample.query) not in found.scored}
     run.say(f"scoring {len(todo):,} answers of {source}; {len(found.scored):,} are scored already")
     for problem in broken:
         run.say(f"passed over: {problem}")
-    wanted = set(todo)
 
     def calls() -> Iterator[Callable[[], Any]]:
         for response in published_files.responses(source, [], sft):
-            if response.rollout in wanted:
+            if response.rollout in todo:
                 sample = response.sample
                 prompt, label = Label.of_text(sample.id, "train", sample.context, sample.query)
                 about = {"rollout": response.rollout, "tokens": length(sample.answer), "truncated": False}
@@ -192,15 +191,6 @@ def score_responses(run: Session, source: Path, length: Callable[[str], int], at
 def _score(run: Session, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Any:
     """A reference to the score of an answer that is there already."""
     return run.workers.for_document(label.id).score.remote(ray.put(prompt), label, answer, about)
-
-
-def _score_again(run: Session, label: Label, prompt: str, stored: _Stored) -> Any:
-    about = {"rollout": stored.rollout, "tokens": stored.tokens, "truncated": stored.truncated}
-    return _score(run, prompt, label, stored.answer, about)
-
-
-def _key(response: published_files.Response) -> AnswerKey:
-    return response.rollout, response.sample.query
 
 
 def _prompt(row: dict[str, Any]) -> AnswerKey:

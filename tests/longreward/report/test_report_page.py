@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, Sample, cli
+from longreward.schema import ScoredAnswer
+from longreward.store import Store
 
 api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (pip install .[dev])")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe comes with axe-playwright-python")
@@ -96,17 +98,13 @@ async def fill(run, documents, better: float) -> None:
                 keep = true[: 1 + (i + step) % 3]
                 false = [] if (i * step) % 5 < better else [f"{names[0]} stole gold from Zeno in Oslo."]
                 answer = " ".join([*keep, *false])
-                sample = Sample(id=str(number), context=row["context"], query=row["query"], answer=answer)
+                sample = Sample(id=f"p{number}", context=row["context"], query=row["query"], answer=answer)
                 scored = await reward.score(sample)
                 run.time += 1
-                about = {
-                    "id": f"p{number}",
-                    "split": "train" if 0 < step < 5 else "heldout",
-                    "tokens": len(answer) // 4,
-                }
-                about |= {"rollout": f"{step}/{number}/{i}", "time": run.time, "query": row["query"], "answer": answer}
-                record = about | scored.model_dump(mode="json", exclude={"id"}, exclude_defaults=True)
-                run.line("store/answers-0-a.jsonl", json.dumps(record))
+                about = {"split": "train" if 0 < step < 5 else "heldout", "tokens": len(answer) // 4}
+                about |= {"rollout": f"{step}/{number}/{i}", "time": run.time}
+                with Store(run.path / "store" / "answers-0-a.jsonl") as store:
+                    store.append(ScoredAnswer.of(sample, scored, **about))
     await reward.aclose()
 
 

@@ -19,6 +19,8 @@ from pydantic import ValidationError
 from longreward import LongReward, Sample
 from longreward.errors import ConfigError, InputError
 from longreward.jsonlines import Appender
+from longreward.schema import ScoredAnswer
+from longreward.store import Store
 from rl.data import prompt_files
 from rl.data.prompts import Label
 from rl.offline.pair_report import REASONS
@@ -418,7 +420,7 @@ def test_whatever_the_answers(records, config, seed):
 
 
 def test_an_online_runs_record_is_used_as_it_is(tmp_path, rows):
-    """Scored by the library and stored as rl/rollout/judge_workers.py does."""
+    """Scored by the library and stored as a judge worker does."""
 
     async def score() -> list[dict]:
         reward = LongReward.from_config({"judge": {"kind": "offline"}})
@@ -426,9 +428,10 @@ def test_an_online_runs_record_is_used_as_it_is(tmp_path, rows):
         for number, one in enumerate(rows):
             sample = Sample(id="a", context=one["context"], query=QUERY, answer=one["answer"])
             scored = await reward.score(sample)
-            about = {"id": "a", "split": "train", "rollout": f"{number:032x}", "truncated": False, "tokens": 9}
-            stored = {**about, "time": 1.8e9, "query": QUERY, "answer": one["answer"]}
-            found.append(stored | scored.model_dump(mode="json", exclude={"id"}, exclude_defaults=True))
+            about = {"split": "train", "rollout": f"{number:032x}", "truncated": False, "tokens": 9, "time": 1.8e9}
+            with Store(tmp_path / f"{number}.jsonl") as part:
+                part.append(ScoredAnswer.of(sample, scored, **about))
+            found.append(json.loads((tmp_path / f"{number}.jsonl").read_text()))
         await reward.aclose()
         return found
 
