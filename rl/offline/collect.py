@@ -98,13 +98,14 @@ class Outstanding:
     again."""
 
     @classmethod
-    def of(cls, config: RunConfig, answers: int) -> Outstanding:
+    def of(cls, config: RunConfig, answers: int, prompts: int | None = None) -> Outstanding:
+        """`answers` to each of the first `prompts` training prompts, or of all of them."""
         found = Collected.read(config.directory / "store", "train")
         voids: dict[AnswerKey, list[_Stored]] = {}
         for record in found.void.values():
             voids.setdefault((record.id, record.query), []).append(record)
         todo: dict[AnswerKey, tuple[Label, list[_Stored]]] = {}
-        for _, row in _prompts(config):
+        for _, row in islice(jsonlines.read(config.prompts("train")), prompts):
             prompt = _prompt(row)
             missing = found.missing(prompt, range(answers))
             if missing or prompt in voids:
@@ -141,7 +142,7 @@ def collect(
 
     def calls() -> Iterator[Callable[[], Any]]:
         number = 0
-        for _, row in _prompts(run.config):
+        for _, row in jsonlines.read(run.config.prompts("train")):
             # Taken out, so that a row that stands there twice is answered once.
             wanted = todo.pop(_prompt(row), None)
             if wanted is None:
@@ -197,11 +198,6 @@ def _prompt(row: dict[str, Any]) -> AnswerKey:
     """The id and the question of a prepared prompt."""
     label = Label.from_json(row["label"])
     return label.id, row["input"][slice(*label.query)]
-
-
-def _prompts(config: RunConfig) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The training prompts, as many as the run takes."""
-    return islice(jsonlines.read(config.prompts("train")), config.openrlhf.get("data.max_samples"))
 
 
 @contextmanager

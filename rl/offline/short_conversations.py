@@ -17,12 +17,12 @@ from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
 from rl.data.prompt_files import PromptReport, renderer
+from rl.monitor.live_view import Screen
 from rl.offline.config import DpoConfig, ShortSection
 from rl.offline.pair_answers import ended
 from rl.offline.pairs import Fits
 from rl.rollout import evaluation_answers
 from rl.rollout.engines import Engines
-from rl.run.session import Session
 
 
 def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits, seed: int) -> str:
@@ -66,7 +66,7 @@ def pairs(source: Path, tokenizer: Any, broken: list[str]) -> Iterator[dict[str,
 _NO_SCORES = {"chosen_score": None, "rejected_score": None}
 
 
-def compare(run: Session, config: DpoConfig, engines: Engines) -> dict[str, Any]:
+def compare(screen: Screen, config: DpoConfig, engines: Engines) -> dict[str, Any]:
     """The share of short instructions on which the judge prefers the trained policy, ties as half. For summary.json."""
     assert config.short.heldout is not None
     items = load(config.short.heldout, "short", [])
@@ -78,7 +78,7 @@ def compare(run: Session, config: DpoConfig, engines: Engines) -> dict[str, Any]
             return await ask_about(items, first, last, judge)
 
     result = summarise_pairs("before", "after", asyncio.run(judged()), evaluation_answers.judge_name(config))
-    run.console.print(result.markdown(), highlight=False, markup=False, soft_wrap=True)
+    screen.console.print(result.markdown(), highlight=False, markup=False, soft_wrap=True)
     return result.to_json()
 
 

@@ -32,7 +32,9 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
         with online_training.watched(run):
             collect.score_responses(run, wanted.responses, length, wanted.answers_in_flight)
     generates = wanted.pairs is None and wanted.responses is None
-    outstanding = collect.Outstanding.of(config, flags.rollout_n_samples_per_prompt) if generates else None
+    outstanding = None
+    if generates:
+        outstanding = collect.Outstanding.of(config, flags.rollout_n_samples_per_prompt, flags.data_max_samples)
     lacking = outstanding.to_generate if outstanding else 0
     if lacking and config.reward.asks_judge:
         run.say(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge.price))
@@ -125,7 +127,7 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
             progress.print_table(run.console, before, after, summary["gain"])
         if config.short.heldout is not None:
             run.say("comparing answers to the short instructions")
-            summary["short"] = short_conversations.compare(run, config, engines)
+            summary["short"] = short_conversations.compare(run.screen, config, engines)
     return summary | online_training.judged(config)
 
 

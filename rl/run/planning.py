@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Literal, TypeVar
 
 from longreward.errors import ConfigError
@@ -47,11 +46,7 @@ def make(
         registry.check(config.reward)
     before = run_directory.earlier(config) if config.resume else None
     config.wandb.run_id = (before and before.wandb.run_id) or run_id
-    for name in ("actor.model_name_or_path", "critic.model_name_or_path"):
-        model = config.openrlhf.get(name)
-        if isinstance(model, str) and Path(model).is_dir():
-            # Workers may have another working directory.
-            config.openrlhf[name] = str(Path(model).absolute())
+    config.openrlhf = openrlhf_flags.with_absolute_folders(config.openrlhf)
     device = choose_device(config)
     argv = command_line(config, device)
     flags = openrlhf_flags.parse(argv, device)

@@ -202,6 +202,13 @@ class LearnerFlags:
     logger_logging_steps: int
 
 
+def with_absolute_folders(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration's section with absolute paths of model folders: workers may have another working directory."""
+    models = {"actor.model_name_or_path", "critic.model_name_or_path"}
+    local = {name for name in models & section.keys() if section[name] and Path(str(section[name])).is_dir()}
+    return {**section, **{name: str(Path(section[name]).absolute()) for name in local}}
+
+
 def build(section: Mapping[str, Any], owned: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
     """The argument list of train_ppo_ray.
 
@@ -225,7 +232,7 @@ def parse(argv: list[str], device: str) -> Flags:
     parsed = vars(parser().parse_args(argv))
     for name in _REQUIRED:
         if not parsed[name]:
-            raise ConfigError(f"openrlhf.{name} is not set")
+            raise ConfigError(f"openrlhf.{name} is not set; set it in the configuration's openrlhf section")
     for name in _COUNTS:
         if parsed[name] < 1:
             raise ConfigError(f"openrlhf.{name} is {parsed[name]}; set it to 1 at least")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from longreward.report import heldout
 from longreward.report.reading.gather import gather
@@ -229,7 +230,7 @@ def test_dry_run_passes_openrlhfs_own_validation_and_writes_the_plan(launcher):
     for path in paths:
         script = PROGRAMS.get(path.name.split("_")[0], ("train.py", ""))[0]
         words = ["--config", f"configs/{path.name}", f"run.dir={launcher.directory}/runs", "--dry-run"]
-        if not path.stem.endswith("_cpu"):  # its data are not in the repository
+        if not (ROOT / yaml.safe_load(path.read_text())["data"]["train"]).is_file():  # as for all GPU configurations
             words += ["data.train=rl/toy/data/train.jsonl", "data.heldout=null"]
             words += ["short={}"] * path.name.startswith("dpo_")
         calls.append(f"assert rl.{script.removesuffix('.py')}.main({words}) == 0, {path.name!r}")

@@ -65,10 +65,10 @@ class Run:
         logs = {"longreward/void": 0.0, "longreward/total": 5.0, "longreward/total_spread": 0.0}
         return [{"extra_logs": logs}] * num_samples
 
-    def collect(self, *, seed: int = 42, engines: bool = True) -> None:
+    def collect(self, *, seed: int = 42, engines: bool = True, prompts: int | None = None) -> None:
         actor = SimpleNamespace(generate_responses=SimpleNamespace(remote=self._generate))
         made = Engines([actor], None, None, 100, 10) if engines else None
-        outstanding = collect.Outstanding.of(self.config, ANSWERS)
+        outstanding = collect.Outstanding.of(self.config, ANSWERS, prompts)
         collect.collect(self, made, outstanding, temperature=1.0, seed=seed, at_once=4)  # type: ignore[arg-type]
 
 
@@ -159,9 +159,8 @@ def test_a_line_cut_by_a_kill_is_passed_over(run: Run) -> None:
 
 
 def test_only_so_many_prompts_as_the_run_takes(run: Run) -> None:
-    run.config.openrlhf["data.max_samples"] = 2
-    assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 6
-    run.collect()
+    assert collect.Outstanding.of(run.config, ANSWERS, prompts=2).to_generate == 6
+    run.collect(prompts=2)
     assert [identity for identity, _, _ in run.generated] == ["a", "b"]
 
 
