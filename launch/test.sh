@@ -9,4 +9,5 @@ bin=${VENV:-.venv}/bin
 "$bin/ruff" check --quiet .
 "$bin/ruff" format --check --quiet .
 "$bin/mypy" --no-error-summary
+"$bin/lint-imports" --no-cache --no-logo
 exec "$bin/python" -m pytest "$@"
