@@ -201,5 +201,5 @@ def test_files_that_cannot_be_used_are_errors(tmp_path, tokenizer):
         with pytest.raises(InputError, match=f"{name} cannot be read"):
             list(published_files.pairs(tmp_path / name, []))
     (tmp_path / "latin.json").write_bytes(b'["\xe9"]')
-    with pytest.raises(InputError, match="no UTF-8 text"):
+    with pytest.raises(InputError, match="not UTF-8 text"):
         list(published_files.pairs(tmp_path / "latin.json", []))
