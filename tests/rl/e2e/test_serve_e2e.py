@@ -78,8 +78,8 @@ def test_openrlhf_trains_with_the_server_as_with_the_agent(launcher, tiny, serve
     tokenizer = prompt_files.load_tokenizer(str(ROOT / "rl/toy/policy"))
     recorder = Recorder(serve({"serve": {"tokenizer": str(ROOT / "rl/toy/policy"), "group_size": 4}}))
     with recorder.running() as url:
-        words = ["benchmarks/plain_openrlhf.py", "--config", "configs/grpo_cpu.yaml", "--remote-url", url, *overrides]
-        code, output = launcher.run(sys.executable, *words)
+        words = ["benchmarks/served_training.py", "plain", "--config", "configs/grpo_cpu.yaml", "--remote-url", url]
+        code, output = launcher.run(sys.executable, *words, *overrides)
     assert code == 0, output[-5000:]
     assert (run.directory / "model" / "config.json").is_file()
     assert len(recorder.seen) == 2 * 4 * 4, "an answer was lost, or sent twice"
