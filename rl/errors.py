@@ -22,7 +22,7 @@ class JudgeDownError(RunStoppedError):
 
 
 class JudgeDriftError(RunFailedError):
-    """The judge scores the canaries otherwise than at the start, and `watch.on_drift` is stop."""
+    """The judge scores the canaries differently than at the start, and `watch.on_drift` is stop."""
 
 
 class PartDiedError(RunFailedError):

@@ -41,7 +41,7 @@ class Label:
     """Which of the prompt's answers are to be generated, by number, each with a random seed of its own; None where they
     are generated once and nobody asks which is which."""
     seed: int = 0
-    """Of the whole run, with `rollouts`."""
+    """The run's own seed, used with `rollouts`."""
     scored: bool = True
     """False: the answer is handed back as it is."""
     reference: tuple[str, ...] = ()
@@ -88,5 +88,5 @@ class Label:
 
 
 def rollout_id(prompt: str, number: int) -> str:
-    """The identity of a prompt's answer in the store, where it is told by number."""
+    """The identity in the store of a prompt's answer that has a number."""
     return f"{prompt}/{number}"

@@ -26,7 +26,7 @@ SUM = "sum/"
 """Before the names of a reward's scores in `totals`: a reward may call its parts what it likes."""
 _POLL_S = 1.0
 _LAST_STEP = "the last step, and how it differs from the first"
-_LINES_AT_MOST = 200  # a long run prints every so-manieth step
+_LINES_AT_MOST = 200  # a long run leaves out the same number of steps between two lines
 
 
 class TrainingProgress:
@@ -135,7 +135,7 @@ class TrainingProgress:
         self._paused = state["paused"]
 
     def _scores(self, scored: float) -> dict[str, float]:
-        """The mean reward and its parts, of what was scored since the last step was told of: so many valid answers."""
+        """The mean reward and its parts over the `scored` valid answers since the last step that was shown."""
         now, last = self._now, self._before
         names = [name for name in ["total", *self._dimensions] if SUM + name in now]
         return {name: (now[SUM + name] - last.get(SUM + name, 0)) / scored for name in names} if scored > 0 else {}

@@ -27,8 +27,8 @@ _REACH_S = 30.0  # for W&B to answer; a process that ends in the meantime waits 
 
 
 class StepWatch:
-    """Use as a context around training. Whatever fails in here is told in the log and never ends the run; a judge that
-    has drifted does, where `watch.on_drift` is stop."""
+    """Use as a context around training. A failure in here is logged and never ends the run. A judge
+    that has drifted ends it, where `watch.on_drift` is stop."""
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class ShortSection(Section):
 
 
 class FinetuneConfig(RunConfig, ABC):
-    """A run of one of OpenRLHF's programs that are no Ray jobs: train_dpo, train_sft."""
+    """A run of train_dpo or train_sft, OpenRLHF's programs that are not Ray jobs."""
 
     processes: int | None = Field(None, ge=1)
     """Number of learners on this machine. Null: one per GPU, or one without GPUs."""

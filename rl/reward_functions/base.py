@@ -95,14 +95,14 @@ class RewardWithoutJudge:
 def on_scale(value: Any, scale: Scale, whose: str) -> float:
     """A reward on the scale 0..10; `scale` is where its lowest and highest lie now.
 
-    JudgeError for what is no finite number, or is off the scale: never clamped.
+    JudgeError for a value that is not a finite number or is off the scale. It is never clamped.
     """
     number = math.nan
     if isinstance(value, numbers.Real) and not isinstance(value, bool):  # numpy's scalars as well
         with suppress(OverflowError):
             number = float(value)
     if not math.isfinite(number):
-        raise JudgeError(Reason.BAD_RESPONSE, f"{whose} gave {_short(value)}, which is no finite number")
+        raise JudgeError(Reason.BAD_RESPONSE, f"{whose} gave {_short(value)}, which is not a finite number")
     low, high = scale
     if not low <= number <= high:
         raise JudgeError(Reason.BAD_RESPONSE, f"{whose} gave {number:g}, which is not within {low:g} to {high:g}")

@@ -118,5 +118,5 @@ def _load(name: str) -> python.Function:
     except Exception as error:
         raise ConfigError(f"reward.name {name!r}: {point.value} cannot be loaded: {error}") from error
     if not callable(function) or inspect.isclass(function):
-        raise ConfigError(f"reward.name {name!r}: {point.value} is no function; see docs/rewards.md")
+        raise ConfigError(f"reward.name {name!r}: {point.value} is not a function; see docs/rewards.md")
     return function

@@ -73,7 +73,7 @@ class RemoteReward(RewardWithoutJudge):
     async def scores(self, sample: TrainingSample) -> dict[str, float]:
         payload = {"query": [sample.prompt + sample.answer], "prompts": [sample.prompt], "labels": [sample.label]}
         last = ["it did not answer"]
-        async with self._places:  # waiting for a place is no fault of the server's
+        async with self._places:  # outside of the deadline: the wait is ours, not the server's
             try:
                 async with asyncio.timeout(self._timeout_s):
                     reply = await self._ask(payload, last)
@@ -118,7 +118,7 @@ class RemoteReward(RewardWithoutJudge):
 
 
 async def problem(section: RemoteSection, within_s: float) -> str | None:
-    """What is wrong with the server, told by one answer that it is asked to score; None if nothing."""
+    """Ask the server to score one answer. Returns what is wrong with the reply; None if nothing is."""
     prompt, label = Label.of_text("preflight", "train", "Mara sold copper to Otto in Lisbon.", "What did Mara sell?")
     reward = RemoteReward(section, within_s)
     try:

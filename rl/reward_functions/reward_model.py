@@ -82,7 +82,7 @@ class RewardModel(RewardWithoutJudge):
         return {"total": _logistic(found, self._path) if scale is None else on_scale(found, scale, self._path)}
 
     async def aclose(self) -> None:
-        """Whoever waits for a score is cancelled."""
+        """Calls that wait for a score are cancelled."""
         if self._work is not None:
             self._work.cancel()
             with suppress(asyncio.CancelledError):
@@ -163,8 +163,8 @@ def problems(section: RewardModelSection, flags: Flags) -> list[Finding]:
 def _logistic(logit: float, whose: str) -> float:
     """A logit on the scale 0..10."""
     if not math.isfinite(logit):
-        raise JudgeError(Reason.BAD_RESPONSE, f"{whose} gave {logit}, which is no finite number")
-    small = math.exp(-abs(logit))  # of a large one there is no exp
+        raise JudgeError(Reason.BAD_RESPONSE, f"{whose} gave {logit}, which is not a finite number")
+    small = math.exp(-abs(logit))  # exp of a large number overflows
     return 10 / (1 + small) if logit >= 0 else 10 * small / (1 + small)
 
 

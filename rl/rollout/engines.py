@@ -15,7 +15,7 @@ from rl.data.prompt_files import load_tokenizer
 from rl.trainer.openrlhf_flags import AGENT, Flags
 
 ANSWERS_AT_ONCE = 1024
-"""Of an engine: more than it works on, so that it never waits."""
+"""Answers that an engine is given at once: more than it works on, so that it never waits."""
 
 
 @dataclass(frozen=True)

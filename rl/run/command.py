@@ -37,7 +37,7 @@ def add_dry_run(made: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def waiting(text: str, *, verbose: bool) -> Iterator[None]:
-    """A sign of life on a terminal, while there is no run directory yet and so no log."""
+    """Show `text` with a spinner on a terminal: there is no run directory yet, and so no log to look at."""
     console = Console()
     if verbose or not console.is_terminal:
         yield

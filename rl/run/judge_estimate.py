@@ -50,14 +50,14 @@ def sentence(found: Estimate, price: PriceConfig) -> str:
 
 
 def _evaluations(flags: Flags, prompts: int) -> int:
-    """Of the held-out set, while the run trains."""
+    """How often the held-out set is scored while the run trains."""
     if not flags.eval_dataset or flags.eval_steps < 1:
         return 0
     return flags.steps(prompts) // flags.eval_steps
 
 
 def _estimate(config: RunConfig, flags: Flags, source: Path, max_prompts: int | None, answers: int) -> Estimate:
-    """Of so many answers to each of the prompts that prepare_data takes from a file."""
+    """The judge's work for `answers` answers to each prompt that can be prepared from a file."""
     rows = prompt_files.rows(source, [], config.reward.reference_field)
     prompts = ((row.context, row.query) for row in islice(rows, max_prompts))
     tokens = max(1, flags.rollout_max_new_tokens // 2)

@@ -49,7 +49,7 @@ def watched(run: Session) -> Iterator[Interrupt]:
 def fit(run: Session) -> dict[str, Any]:
     """Train to the end. Returns what summary.json says of it.
 
-    Whatever breaks it off goes on upwards, after a checkpoint was saved where that can be done.
+    An error that ends the training is raised again, after a checkpoint was saved where that is possible.
     """
     config, flags = run.config, run.flags
     batch, samples = flags.rollout_batch_size, flags.rollout_n_samples_per_prompt

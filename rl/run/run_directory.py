@@ -43,7 +43,7 @@ def move_aside(directory: Path) -> Path:
 
 
 def earlier(config: C) -> C | None:
-    """The configuration that the run of this name was last started with; None where there is no such run."""
+    """The configuration with which the run of this name was last started; None where there is no such run."""
     path = config.directory / "config.yaml"
     return base.validate(type(config), base.load_yaml(path), str(path)) if path.is_file() else None
 

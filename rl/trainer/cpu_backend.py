@@ -147,7 +147,7 @@ def _end_with_parent() -> None:
     """End this process when the one that started it is gone; only where multiprocessing started it.
 
     vLLM's EngineCore does not notice that its parent was killed. Ray ends it along with an actor that Ray itself kills,
-    but after an actor was killed from outside, such as for want of memory, it would stay for good.
+    but after an actor was killed from outside, for example because memory ran out, it would stay for good.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -1,4 +1,4 @@
-"""One process of an OpenRLHF program that is no Ray job: python -m rl.trainer.learner openrlhf.cli.train_dpo FLAGS
+"""One process of an OpenRLHF program that is not a Ray job: python -m rl.trainer.learner openrlhf.cli.train_dpo FLAGS
 
 DeepSpeed's launcher starts as many as there are learners (rl/offline/finetune.py). Without CUDA it gets
 what cpu_backend.py replaces. It ends when the driver is gone, which nothing else would tell it.

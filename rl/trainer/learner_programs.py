@@ -100,7 +100,7 @@ class Learners:
         if flags.train_batch_size % self.examples_at_once:
             of = f", {together} of which work on one example" if together > 1 else ""
             sentence = (
-                f"{section}.train.batch_size={flags.train_batch_size} is no multiple of train.micro_batch_size="
+                f"{section}.train.batch_size={flags.train_batch_size} is not a multiple of train.micro_batch_size="
                 f"{flags.train_micro_batch_size} x {count} learners{of}, so DeepSpeed would refuse it"
             )
             return [Finding(Severity.PROBLEM, "batches", sentence, "change one of them, or processes")]

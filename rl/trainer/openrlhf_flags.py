@@ -287,7 +287,7 @@ def to_argv(flags: Mapping[str, Any], module: str = MODULE, section: str = "open
         if action is None or flag == "help":
             close = difflib.get_close_matches(flag, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"see `python -m {module} --help`"
-            raise ConfigError(f"{section}.{flag} is no flag of OpenRLHF; {hint}")
+            raise ConfigError(f"{section}.{flag} is not a flag of OpenRLHF; {hint}")
         if value is None:
             continue
         if action.nargs == 0:

@@ -140,7 +140,10 @@ def test_machine_defaults_can_be_overridden():
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("openrlhf.actor.adam.lrr=1", "openrlhf.actor.adam.lrr is no flag of OpenRLHF; did you mean 'actor.adam.lr'?"),
+        (
+            "openrlhf.actor.adam.lrr=1",
+            "openrlhf.actor.adam.lrr is not a flag of OpenRLHF; did you mean 'actor.adam.lr'?",
+        ),
         ("openrlhf.algo.advantage.estimator=grpo", "invalid choice: 'grpo'"),
         ("openrlhf.train.batch_size=many", "invalid int value: 'many'"),
         ("openrlhf.vllm.enforce_eager=3", "is a switch: true or false, got 3"),

@@ -11,7 +11,7 @@ from rl.trainer.openrlhf_flags import Flags
 
 def findings(flags: Flags, prompts: int | None = None) -> list[Finding]:
     """What becomes of the answers of a step, and of the last one, which is short where `prompts` (None: not known, the
-    last step is left out) is no multiple of `rollout.batch_size`.
+    last step is left out) is not a multiple of `rollout.batch_size`.
 
     Follows OpenRLHF: answers are dealt to the learners in batches of `rollout.micro_batch_size`, each learner trains on
     batches of `train.micro_batch_size` and drops the rest, and all learners wait for each other at every batch.
@@ -56,7 +56,7 @@ def _accumulation(flags: Flags) -> Iterator[Finding]:
         exempt = flags.train_dynamic_batch_enable and model != "ref"
         if not exempt and batch % each:
             sentence = (
-                f"openrlhf.train.batch_size={batch} is no multiple of train.micro_batch_size={micro} x "
+                f"openrlhf.train.batch_size={batch} is not a multiple of train.micro_batch_size={micro} x "
                 f"{flags.learners(model)} learners ({model}), so DeepSpeed would refuse it"
             )
             nearest = max(each, round(batch / each) * each)
@@ -104,13 +104,13 @@ def _step(flags: Flags, prompts: int, which: str) -> Iterator[Finding]:
         if dropped:
             sentence = (
                 f"{what} are generated and judged, and {dropped} of the answers never trained on: a learner gets "
-                f"{got[0]} and drops what is no whole batch of train.micro_batch_size={micro}"
+                f"{got[0]} and drops what is not a whole batch of train.micro_batch_size={micro}"
             )
             yield Finding(Severity.NOTE, "batches", sentence, "make train.micro_batch_size a divisor of that")
         accumulated = flags.train_batch_size // (micro * ranks)
         if which == "a step" and rounds[0] % accumulated:
             sentence = (
-                f"{what} are no multiple of train.batch_size={flags.train_batch_size}: optimizer steps mix answers "
+                f"{what} are not a multiple of train.batch_size={flags.train_batch_size}: optimizer steps mix answers "
                 "of two rollouts" + (", and not every step changes the policy" if rounds[0] < accumulated else "")
             )
             yield Finding(

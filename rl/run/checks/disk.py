@@ -40,7 +40,7 @@ def _room(config: RunConfig, flags: Flags, prompts: int | None, count: Callable[
     model, folder = flags.policy, _existing(config.directory)
     parameters = model_folder.count_parameters(Path(model))
     if parameters is None:
-        sentence = f"disk space was not checked: {model} is no local folder"
+        sentence = f"disk space was not checked: {model} is not a local folder"
         action = "have 14 bytes per parameter free for each checkpoint (112 GB for 8 billion), and 2 for the model"
         return Finding(Severity.NOTE, "disk", sentence, action)
     free = shutil.disk_usage(folder).free

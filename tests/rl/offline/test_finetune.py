@@ -115,8 +115,8 @@ def test_every_flag_that_the_run_owns_exists_and_is_refused(program: Program) ->
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("train_dpo.model.beat=1", "train_dpo.model.beat is no flag of OpenRLHF; did you mean 'model.beta'?"),
-        ("train_dpo.nonsense=1", "train_dpo.nonsense is no flag of OpenRLHF; see `python -m openrlhf.cli.train_dpo"),
+        ("train_dpo.model.beat=1", "train_dpo.model.beat is not a flag of OpenRLHF; did you mean 'model.beta'?"),
+        ("train_dpo.nonsense=1", "train_dpo.nonsense is not a flag of OpenRLHF; see `python -m openrlhf.cli.train_dpo"),
         ("train_dpo.model.beta=much", "invalid float value: 'much'; see `python -m openrlhf.cli.train_dpo --help`"),
         ("train_dpo.model.ipo_enable=1", "train_dpo.model.ipo_enable is a switch: true or false, got 1"),
         ("train_dpo.ckpt.output_dir=/x", "set run.dir"),
@@ -260,8 +260,12 @@ def test_too_few_examples_for_a_batch_are_told_before_anything_starts(run: Run) 
 @pytest.mark.parametrize(
     ("overrides", "learners", "sentence"),
     [
-        (["train.micro_batch_size=6"], 1, r"batch_size=16 is no multiple of train.micro_batch_size=6 x 1 learners, so"),
-        ([], 2, r"is no multiple of train.micro_batch_size=16 x 2 learners"),
+        (
+            ["train.micro_batch_size=6"],
+            1,
+            r"batch_size=16 is not a multiple of train.micro_batch_size=6 x 1 learners, so",
+        ),
+        ([], 2, r"is not a multiple of train.micro_batch_size=16 x 2 learners"),
         (["train.micro_batch_size=1"], 3, r"micro_batch_size=1 x 3 learners"),
         (
             ["ds.ring_attn_size=8", "ds.packing_samples=true"],

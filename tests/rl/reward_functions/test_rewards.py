@@ -170,13 +170,13 @@ def test_a_function_may_give_parts_and_another_scale(tmp_path: Path) -> None:
     [
         ("raise KeyError('gold')", "internal", "KeyError: 'gold'"),
         ("return None", "bad_response", "gave no reward"),
-        ("return float('nan')", "bad_response", "no finite number"),
-        ("return '7'", "bad_response", "no finite number"),
-        ("return True", "bad_response", "no finite number"),
+        ("return float('nan')", "bad_response", "not a finite number"),
+        ("return '7'", "bad_response", "not a finite number"),
+        ("return True", "bad_response", "not a finite number"),
         ("return 11", "bad_response", "11, which is not within 0 to 10"),
         ("return {'brevity': 3}", "bad_response", "without a total"),
         ("return {'total': 3, 'brevity': 3}", "bad_response", "gave the parts ['brevity'], but its attribute"),
-        ("return 10 ** 400", "bad_response", "no finite number"),
+        ("return 10 ** 400", "bad_response", "not a finite number"),
     ],
 )
 def test_what_is_no_reward_is_void_and_says_why(tmp_path: Path, body: str, status: str, detail: str) -> None:

@@ -143,7 +143,7 @@ def test_a_hub_model_says_what_was_not_checked(tmp_path, monkeypatch, capsys):
     words = ["reward.judge.kind=offline", "wandb.mode=disabled", f"run.dir={tmp_path}"]
     assert main(["--config", "configs/grpo_llama31_8b_64k.yaml", *words]) == 1  # its data are not here
     lines = capsys.readouterr().out.splitlines()
-    assert "is no local folder" in told(lines, "note", "disk")[0]
+    assert "is not a local folder" in told(lines, "note", "disk")[0]
     assert "8 GPUs (8 learners)" in told(lines, "note", "GPUs")[0]
 
 

@@ -155,8 +155,11 @@ def test_a_run_on_eight_learners_that_fits_has_no_problem(load):
 
 
 PROBLEMS = {
-    "tiny train batch": ({"train__batch_size": 8}, "train.batch_size=8 is no multiple of train.micro_batch_size=2 x 8"),
-    "train batch": ({"train__batch_size": 40}, "train.batch_size=40 is no multiple of train.micro_batch_size=2 x 8"),
+    "tiny train batch": (
+        {"train__batch_size": 8},
+        "train.batch_size=8 is not a multiple of train.micro_batch_size=2 x 8",
+    ),
+    "train batch": ({"train__batch_size": 40}, "train.batch_size=40 is not a multiple of train.micro_batch_size=2 x 8"),
     "too few answers": (
         {"rollout__micro_batch_size": 16},
         "are too few batches of rollout.micro_batch_size=16 for 8 learners",
