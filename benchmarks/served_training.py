@@ -4,9 +4,8 @@
     python benchmarks/served_training.py plain --config configs/grpo_cpu.yaml --remote-url URL [section.key=value ...]
 
 `plain` is OpenRLHF as anybody runs it: no agent, and of rl/ only what OpenRLHF needs without a GPU. The policy, the
-data and OpenRLHF's flags are those of the configuration, whose reward and evaluation do not matter. `compare` has exit
-code 1
-where the policy of the server's run is worse than the agent's by more than their 95% interval allows.
+data and OpenRLHF's flags are those of the configuration, whose reward and evaluation do not matter. The exit code of
+`compare` is 1 where the served run's policy is worse than the agent's by more than their 95% interval allows.
 """
 
 from __future__ import annotations
