@@ -19,7 +19,8 @@ from longreward.judge.verdicts import (
     parse_support,
     parse_supports,
 )
-from longreward.prompts import EVALUATION_NAMES, FENCES, LANGUAGES, NAMES, neutralise, render
+from longreward.prompts import EVALUATION_NAMES, LANGUAGES, NAMES, neutralise, render
+from longreward.prompts.injection_defence import FENCES
 
 FIELDS = {
     "helpfulness": ["query", "answer"],
