@@ -25,7 +25,7 @@ from longreward.text.amounts import duration, in_words
 
 _LOST = (
     "without --out nothing is kept: a run that ends early is paid again from the start; give --out SCORED.jsonl, or "
-    "cache.path=..., to go on where it stopped"
+    "cache.path=..., to continue where it stopped"
 )
 
 
@@ -175,7 +175,7 @@ def _notes(total: Agreement) -> Iterator[str]:
         )
     interval = total.share.interval
     if interval is not None and interval[0] <= 0.5 <= interval[1]:
-        yield "50% lies in the total's interval: on these pairs the judge cannot be told from a coin"
+        yield "50% lies in the total's interval: on these pairs the judge is not better than guessing"
 
 
 def _percent(share: Proportion) -> str:

@@ -103,7 +103,7 @@ def verdict(out: Console, findings: Sequence[Finding]) -> int:
 def _about_input(rows: Rows) -> Iterator[Finding]:
     if rows.broken:
         sentence = f"{len(rows.broken):,} of its rows cannot be read; the first: {rows.broken[0]}"
-        yield Finding(Severity.NOTE, "input", sentence, "mend them, or they are passed over")
+        yield Finding(Severity.NOTE, "input", sentence, "fix them, or they are skipped")
     prompts = f", {rows.prompts:,} prompts without an answer" if rows.prompts else ""
     yield Finding(Severity.OK, "input", f"{rows.source}: {rows.answers:,} answers{prompts}")
 

@@ -152,7 +152,7 @@ def _stopped(run: Run) -> str:
     name, cap, amount, words = max(used, key=lambda c: c[2] / c[1])
     before = run.earlier.cost if name == "max_cost" else run.earlier.tokens
     of_it = f", {words(before)} of it by earlier runs" if before else ""
-    again = "the same command again to go on" if run.kept else "again, with --out to keep what is scored"
+    again = "the same command again to continue" if run.kept else "again, with --out to keep what is scored"
     return (
         f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
         f"call could go past it; raise judge.spend.{name} and run {again}"

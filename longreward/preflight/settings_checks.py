@@ -61,6 +61,6 @@ def spend(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
     for name, cap, amount, words in caps(judge, expected):
         if amount > cap:
             sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"
-            yield Finding(Severity.NOTE, "cost", sentence, f"raise judge.spend.{name}, or go on later")
+            yield Finding(Severity.NOTE, "cost", sentence, f"raise judge.spend.{name}, or continue later")
         else:
             yield Finding(Severity.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")

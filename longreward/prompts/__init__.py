@@ -33,7 +33,7 @@ def render(name: str, language: Language, /, **fields: str) -> str:
     missing, unknown = sorted(wanted - fields.keys()), sorted(fields.keys() - wanted)
     if missing or unknown:
         wrong = [f"{kind} {', '.join(names)}" for kind, names in (("missing", missing), ("unknown", unknown)) if names]
-        raise ValueError(f"prompt {name!r} wants the fields {', '.join(sorted(wanted))}: {'; '.join(wrong)}")
+        raise ValueError(f"prompt {name!r} needs the fields {', '.join(sorted(wanted))}: {'; '.join(wrong)}")
     return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]]), template)
 
 

@@ -47,7 +47,7 @@ class PromptReport:
 
     def sentence(self) -> str:
         cut = f", {self.cut} cut in the middle of the context" if self.cut else ""
-        broken = f", {len(self.broken)} unreadable rows passed over ({self.broken[0]})" if self.broken else ""
+        broken = f", {len(self.broken)} unreadable rows skipped ({self.broken[0]})" if self.broken else ""
         return f"{self.kept} prompts, longest {self.longest} tokens{cut}{broken}"
 
 

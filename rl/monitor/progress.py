@@ -131,7 +131,7 @@ class TrainingProgress:
                 soft_wrap=True,
             )
         if self._paused and not state["paused"]:
-            self._console.print("the cap was raised: the run goes on", highlight=False)
+            self._console.print("the cap was raised: the run continues", highlight=False)
         self._paused = state["paused"]
 
     def _scores(self, scored: float) -> dict[str, float]:
@@ -199,7 +199,7 @@ def print_table(
         console.print(f"gain {gain['total']:+.2f}, 95% interval {low:+.2f} to {high:+.2f}", highlight=False)
     void = before.void + (after.void if after else 0)
     if void:
-        console.print(f"{void} answers had no reward (judge failures) and are left out", style="yellow")
+        console.print(f"{void} answers had no reward (judge failures) and are not in these means", style="yellow")
 
 
 def totals(workers: Workers) -> dict[str, float]:

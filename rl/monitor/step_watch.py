@@ -160,7 +160,7 @@ class StepWatch:
             # Once: what fails now will fail at each step.
             if (name, type(error)) not in self._told:
                 self._told.add((name, type(error)))
-                print(f"longreward: {name} failed; the run goes on, and this is not told again:", flush=True)
+                print(f"longreward: {name} failed; the run continues, and this is not reported again:", flush=True)
                 traceback.print_exc()
 
 

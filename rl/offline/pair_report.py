@@ -101,7 +101,7 @@ class PairReport:
             parts.append(f"{scores}{self.chosen_tokens:,.0f} against {self.rejected_tokens:,.0f} tokens")
         parts += [f"{self.left_out[why]:,} prompts: {words}" for why, words in REASONS.items() if why in self.left_out]
         if self.broken:
-            parts.append(f"{len(self.broken):,} unreadable lines passed over ({self.broken[0]})")
+            parts.append(f"{len(self.broken):,} unreadable lines skipped ({self.broken[0]})")
         return "; ".join(parts)
 
     def rows(self) -> list[tuple[str, str]]:

@@ -211,7 +211,7 @@ def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, dict[str, Any]
         try:
             row, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
-            broken.append(f"{source}:{number}: not JSON ({error}); the rest of the list is passed over")
+            broken.append(f"{source}:{number}: not JSON ({error}); the rest of the list is skipped")
             return
         if isinstance(row, dict):
             yield number, row

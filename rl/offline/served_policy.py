@@ -86,7 +86,7 @@ class ServedPolicy:
             except openai.OpenAIError as error:
                 raise PolicyDownError(
                     f"the policy {self._config.model} at {self._config.base_url} did not answer: "
-                    f"{type(error).__name__}: {error}; mend it and continue with resume=true"
+                    f"{type(error).__name__}: {error}; fix it and continue with resume=true"
                 ) from None
         choice = completion.choices[0] if completion.choices else None
         if choice is None or choice.message.content is None or choice.finish_reason not in ("stop", "length"):

@@ -40,7 +40,7 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
     wanted = round(count * section.share / (1 - section.share))
     taken = random.Random(seed).sample(short, min(wanted, len(short)))
     jsonlines.rewrite(out, chain((row for _, row in jsonlines.read(long)), taken))
-    unread = f"; {len(broken)} unreadable rows passed over ({broken[0]})" if broken else ""
+    unread = f"; {len(broken)} unreadable rows skipped ({broken[0]})" if broken else ""
     few = f" (short.share wants {wanted})" if wanted > len(taken) else ""
     return f"{count} long and {len(taken)} short pairs{few} in {out}{unread}"
 

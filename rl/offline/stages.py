@@ -106,7 +106,7 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     """Held-out scores and short instructions, the trained policy's against the first one's. For summary.json."""
     flags, model = run.flags, config.directory / "model"
     if not finetune.begun_and_done(config)[1]:
-        raise ConfigError(f"{model} holds no model trained on {config.examples}; run the stage train before")
+        raise ConfigError(f"{model} holds no model trained on {config.examples}; run the stage train first")
     summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
     if report := PairReport.read(config.examples) or PairReport.read(config.examples.with_name("long.jsonl")):
         summary["pairs"] = report.pairs

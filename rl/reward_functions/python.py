@@ -94,7 +94,7 @@ def _loaded(path: Path, name: str) -> Function:
     module_name = f"longreward_python_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"reward.python.function: {path} is no Python file; write path/to/file.py:function")
+        raise ConfigError(f"reward.python.function: {path} is not a Python file; write path/to/file.py:function")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:

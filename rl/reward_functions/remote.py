@@ -43,14 +43,14 @@ class RemoteSection(Section):
     @classmethod
     def _url_is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is no URL; write it as http://host:port/path")
+            raise ValueError(f"{value!r} is not a URL; write it as http://host:port/path")
         try:
             parts = urlsplit(value or "http://host")
             unusable = not parts.hostname or parts.port == 0
         except ValueError:
             unusable = True
         if unusable:
-            raise ValueError(f"{value!r} is no URL; write it as http://host:port/path")
+            raise ValueError(f"{value!r} is not a URL; write it as http://host:port/path")
         if parts.username or parts.password:
             raise ValueError("a URL with a password would stand in logs; use reward.remote.token_env")
         return value

@@ -73,7 +73,7 @@ def load_sets(config: RunConfig, *, two: bool) -> dict[Kind, list[EvaluationItem
     given = [(kind, path) for kind, path in paths.items() if path is not None]
     sets = {kind: load(path, kind, broken, few_shots=few_shots.get(kind)) for kind, path in given}
     for problem in broken:
-        print(f"evaluate: passed over: {problem}", file=sys.stderr)
+        print(f"evaluate: skipped: {problem}", file=sys.stderr)
     if not sets and config.data.heldout is None:
         raise ConfigError(
             "there is nothing to evaluate on: set data.heldout, evaluation.longbench, longbench_chat or short"

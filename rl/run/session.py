@@ -65,7 +65,7 @@ class Session:
     def tell_last_checkpoint(self) -> None:
         """Where the run can be continued."""
         if not self.plan.trains_online:
-            self.say("what was scored so far is kept; resume=true goes on from there")
+            self.say("all scores so far are kept; resume=true continues from there")
         elif saved := checkpoints.last_complete(self.config.checkpoints):
             self.say(f"checkpoint of step {saved} saved in {self.config.checkpoints}; resume=true continues there")
         else:

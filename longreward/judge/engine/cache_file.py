@@ -139,7 +139,7 @@ class Trouble:
                 return
             self._said.add(advice)
         _log.warning(
-            "verdict cache %s: %s; scoring goes on, the judge is asked for what it cannot give. %s",
+            "verdict cache %s: %s; scoring continues, and the judge is asked instead. %s",
             self._path,
             what,
             advice,

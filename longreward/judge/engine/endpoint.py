@@ -107,7 +107,7 @@ class Endpoint:
             _log.warning("judge endpoint %s answers again", self.name)
             self.announced = False
         elif failure is not None and not self.announced and (self.health.refuses_us or self.health.pauses > 1):
-            _log.warning("judge endpoint %s is left alone for a while: %s", self.name, failure)
+            _log.warning("judge endpoint %s is not asked for a while: %s", self.name, failure)
             self.announced = True
 
     def take_all(self) -> list[Waiter]:

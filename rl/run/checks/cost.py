@@ -34,7 +34,7 @@ def _pace(
 ) -> Iterator[Finding]:
     """Whether the judge can keep up. How long generation takes nobody knows before; so the other way round."""
     if latency_s is None:
-        yield Finding(Severity.NOTE, "pace", "no judge call was measured: how fast a step is judged cannot be told")
+        yield Finding(Severity.NOTE, "pace", "no judge call was measured, so the pace of judging is unknown")
         return
     batch, samples = flags.prompts_per_step, flags.rollout_n_samples_per_prompt
     step = episode.scaled(min(batch, prompts) / prompts)

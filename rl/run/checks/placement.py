@@ -33,7 +33,7 @@ def findings(flags: Flags) -> list[Finding]:
         )
         found.append(_problem("GPUs", sentence, "give openrlhf.ref what openrlhf.actor has"))
     if flags.train_colocate_all and "critic" in flags.models and flags.gpus("critic") > flags.gpus("actor"):
-        sentence = "openrlhf.train.colocate_all puts the critic on the actor's GPUs, but it wants more"
+        sentence = "openrlhf.train.colocate_all puts the critic on the actor's GPUs, but the critic needs more"
         found.append(_problem("GPUs", sentence, "set openrlhf.critic.num_gpus_per_node to the actor's"))
     actor, engines = flags.gpus("actor"), flags.engine_gpus
     if flags.train_colocate_all and not flags.train_async_enable and actor != engines:

@@ -45,5 +45,5 @@ def _about_prompts(key: str, report: prompt_files.PromptReport, budget: int, fla
         sentence = f"{key}: {report.cut:,} prompts over the budget are cut in the middle of the document"
         yield Finding(Severity.NOTE, "data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
     if report.broken:
-        sentence = f"{key}: {len(report.broken):,} unreadable rows are passed over; the first: {report.broken[0]}"
-        yield Finding(Severity.NOTE, "data", sentence, "mend them if they matter")
+        sentence = f"{key}: {len(report.broken):,} unreadable rows are skipped; the first: {report.broken[0]}"
+        yield Finding(Severity.NOTE, "data", sentence, "fix them if you need them")

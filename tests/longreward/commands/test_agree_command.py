@@ -244,7 +244,7 @@ def test_a_spend_cap_ends_the_run_and_a_higher_one_goes_on(agree, tmp_path, judg
     assert lost.code == 1 and "with --out to keep what is scored" in lost.stderr
     judge_server.calls.clear()
     stopped = agree(*arguments, "--out", tmp_path / "out.jsonl", "judge.spend.max_tokens=1500")
-    assert stopped.code == 1 and "run the same command again to go on" in stopped.stderr
+    assert stopped.code == 1 and "run the same command again to continue" in stopped.stderr
     assert not stopped.summary["complete"]
     total = stopped.summary["agreement"]["total"]
     assert total["void"]["reasons"] == {"spend_cap": 8 - total["n"]} and total["n"] < 8

@@ -72,7 +72,7 @@ def test_a_list_that_breaks_off_yields_what_was_whole(tmp_path):
     source, broken = tmp_path / "sft.json", []
     source.write_text(json.dumps([sft_row(1), sft_row(2)], indent=1)[:-60])
     assert [sample.id for sample in published_files.sft(source, broken)] == ["1"]
-    assert places(broken) == ["sft.json:8"] and "the rest of the list is passed over" in broken[0]
+    assert places(broken) == ["sft.json:8"] and "the rest of the list is skipped" in broken[0]
 
 
 def test_a_json_file_may_hold_lines_too(tmp_path):

@@ -98,7 +98,7 @@ def test_without_a_usable_pair_the_first_problem_is_told(mixer: Mixer) -> None:
 
 def test_what_was_passed_over_is_told(mixer: Mixer) -> None:
     said = mixer.mix(3, [row(), "{", row(rejected="")])
-    assert "; 2 unreadable rows passed over (" in said and "short.jsonl:2: not a JSON object" in said
+    assert "; 2 unreadable rows skipped (" in said and "short.jsonl:2: not a JSON object" in said
 
 
 CHAT = [

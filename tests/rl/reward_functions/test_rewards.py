@@ -482,9 +482,9 @@ def test_where_a_part_is_void_all_is(tmp_path: Path) -> None:
         ({"name": "composite", "composite": {"parts": {"nice": {}}}}, "reward.composite.parts: 'nice' is unknown"),
         ({"name": "composite", "composite": {"parts": {"composite": {}}}}, "cannot be a part of itself"),
         ({"name": "composite", "composite": {"parts": {"reference": {"weight": 0}}}}, "needs a weight above 0"),
-        ({"name": "remote", "remote": {"url": "host:80"}}, "is no URL"),
-        ({"name": "remote", "remote": {"url": "http://"}}, "is no URL"),
-        ({"name": "remote", "remote": {"url": "http://host:99999/x"}}, "is no URL"),
+        ({"name": "remote", "remote": {"url": "host:80"}}, "is not a URL"),
+        ({"name": "remote", "remote": {"url": "http://"}}, "is not a URL"),
+        ({"name": "remote", "remote": {"url": "http://host:99999/x"}}, "is not a URL"),
         ({"name": "remote", "remote": {"url": "http://me:word@host/"}}, "would stand in logs; use"),
         (
             {"name": "remote", "remote": {"url": "http://h/", "token_env": "NO_SUCH_TOKEN"}},
