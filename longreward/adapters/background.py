@@ -23,13 +23,13 @@ class BackgroundReward:
     closed when the interpreter exits, or by `close`; the next answer begins it anew.
     """
 
-    def __init__(self, config: RewardConfig, *, concurrency: int = 64) -> None:
-        """`concurrency`: answers of one `score` that are in flight at once; the judge has limits of its own."""
+    def __init__(self, config: RewardConfig) -> None:
         self._config = config
-        self._concurrency = concurrency
         self._lock = threading.Lock()
         self._worker: _ScoringThread | None = None
-        _instances.add(self)
+        # Both keep this object: its thread is to be closed though nobody has the reward any more.
+        atexit.register(self.close)
+        os.register_at_fork(after_in_child=self._forget)
 
     def submit(self, samples: Iterable[Sample]) -> Future[list[Reward]]:
         """Begin to score answers. ConfigError where the judge cannot be set up: no key, say."""
@@ -37,8 +37,7 @@ class BackgroundReward:
             if self._worker is None:
                 self._worker = _ScoringThread(self._config)
             worker = self._worker
-        scoring = worker.reward.score_many(samples, concurrency=self._concurrency)
-        return asyncio.run_coroutine_threadsafe(scoring, worker.loop)
+        return asyncio.run_coroutine_threadsafe(worker.reward.score_many(samples), worker.loop)
 
     def score(self, samples: Iterable[Sample]) -> list[Reward]:
         """Score answers and wait for them, results in the order given; errors as `submit`."""
@@ -95,32 +94,14 @@ class _ScoringThread:
         self._thread.join(_CLOSE_S)
 
 
-_instances: set[BackgroundReward] = set()  # kept: a thread is to be closed though nobody has its reward any more
 _inherited: list[_ScoringThread | None] = []
 _shared: dict[str, BackgroundReward] = {}
-_shared_lock = threading.Lock()
 
 
 def shared(config: RewardConfig) -> BackgroundReward:
     """This process's one reward for `config`, so that all who ask share documents, judge limits and spend."""
     key = config.model_dump_json()
-    with _shared_lock:
-        if key not in _shared:
-            _shared[key] = BackgroundReward(config)
-        return _shared[key]
-
-
-def _after_fork() -> None:
-    global _shared_lock
-    _shared_lock = threading.Lock()  # another thread of the parent may have held it
-    for instance in list(_instances):
-        instance._forget()
-
-
-def _close_all() -> None:
-    for instance in list(_instances):
-        instance.close()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_close_all)
+    if key not in _shared:
+        # Of two threads that come at the same time one makes a spare reward. It is never asked, so it has no thread.
+        _shared.setdefault(key, BackgroundReward(config))
+    return _shared[key]

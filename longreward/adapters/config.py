@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from longreward.config import EndpointConfig, RewardConfig, load_yaml, validate
+from longreward.config import RewardConfig, load_yaml, validate
 from longreward.errors import ConfigError
 
 VARIABLE = "LONGREWARD_CONFIG"
@@ -38,36 +38,30 @@ def divided(config: RewardConfig, processes: int) -> RewardConfig:
         raise ConfigError(f"processes is {processes}; give how many processes score, 1 or more")
     if processes == 1:
         return config
+
+    def rate(limit: float | None) -> float | None:
+        return None if limit is None else limit / processes
+
+    def whole(name: str, limit: int | None) -> int | None:
+        if limit is not None and limit < processes:
+            raise ConfigError(f"{name} is {limit}, too little for {processes} processes; raise it or score in fewer")
+        return None if limit is None else limit // processes
+
     judge = config.judge
-    cost, tokens = judge.spend.max_cost, judge.spend.max_tokens
-    part = {
-        "base_url": None,
-        "endpoints": [_endpoint(endpoint, processes) for endpoint in judge.resolved_endpoints],
-        "spend": judge.spend.model_copy(
+    endpoints = [
+        endpoint.model_copy(
             update={
-                "max_cost": None if cost is None else cost / processes,
-                "max_tokens": None if tokens is None else _whole("judge.spend.max_tokens", tokens, processes),
+                "max_in_flight": whole("judge.max_in_flight", endpoint.max_in_flight),
+                "requests_per_minute": rate(endpoint.requests_per_minute),
+                "tokens_per_minute": rate(endpoint.tokens_per_minute),
             }
-        ),
-    }
-    return config.model_copy(update={"judge": judge.model_copy(update=part)})
-
-
-def _endpoint(endpoint: EndpointConfig, processes: int) -> EndpointConfig:
-    requests, tokens = endpoint.requests_per_minute, endpoint.tokens_per_minute
-    assert endpoint.max_in_flight is not None, "a resolved endpoint has it from the judge"
-    part = {
-        "max_in_flight": _whole("judge.max_in_flight", endpoint.max_in_flight, processes),
-        "requests_per_minute": None if requests is None else requests / processes,
-        "tokens_per_minute": None if tokens is None else tokens / processes,
-    }
-    return endpoint.model_copy(update=part)
-
-
-def _whole(name: str, limit: int, processes: int) -> int:
-    if limit < processes:
-        raise ConfigError(f"{name} is {limit}, too little for {processes} processes; raise it or score in fewer")
-    return limit // processes
+        )
+        for endpoint in judge.resolved_endpoints
+    ]
+    tokens = whole("judge.spend.max_tokens", judge.spend.max_tokens)
+    spend = judge.spend.model_copy(update={"max_cost": rate(judge.spend.max_cost), "max_tokens": tokens})
+    part = judge.model_copy(update={"base_url": None, "endpoints": endpoints, "spend": spend})
+    return config.model_copy(update={"judge": part})
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +24,6 @@ from longreward.tokenizer import token_spans
 from longreward.voids import Scores, Siblings
 
 T = TypeVar("T")
-_lock = threading.Lock()
-_of_process: OpenRLHFRewards | None = None
 
 
 class OpenRLHFRewards:
@@ -69,14 +68,11 @@ class OpenRLHFRewards:
             self._held -= 1
 
 
+@cache
 def of_process() -> OpenRLHFRewards:
     """The process's only one, configured by the file that LONGREWARD_CONFIG names: the one of `longreward serve`, whose
     limits on requests do not matter here. ConfigError."""
-    global _of_process
-    with _lock:
-        if _of_process is None:
-            path = os.environ.get(VARIABLE)
-            if not path:
-                raise ConfigError(f"{VARIABLE} is not set; give it the path of the reward's YAML file")
-            _of_process = OpenRLHFRewards(validate(ServerConfig, load_yaml(Path(path)), path))
-        return _of_process
+    path = os.environ.get(VARIABLE)
+    if not path:
+        raise ConfigError(f"{VARIABLE} is not set; give it the path of the reward's YAML file")
+    return OpenRLHFRewards(validate(ServerConfig, load_yaml(Path(path)), path))

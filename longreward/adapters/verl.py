@@ -21,6 +21,7 @@ Three things to know:
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -69,19 +70,11 @@ def compute_score_sync(
     solution_str: str,
     ground_truth: Any,
     extra_info: Mapping[str, Any] | None = None,
-    *,
-    config: Config | None = None,
-    processes: int = 1,
-    context_key: str = "context",
-    query_key: str = "query",
-    reward_router_address: str | None = None,
-    reward_model_tokenizer: Any = None,
+    **keywords: Any,
 ) -> Scores:
-    """As `compute_score`, for the reward manager `remote`, which takes no async function and scores one answer after
-    the other in each of its workers."""
-    sample = _sample(solution_str, extra_info, context_key, query_key)
-    (reward,) = _reward(config, processes).score([sample])
-    return _valid(reward)
+    """`compute_score` for the reward manager `remote`, which takes no async function and scores one answer after the
+    other in each of its workers. The keywords are the same."""
+    return asyncio.run(compute_score(data_source, solution_str, ground_truth, extra_info, **keywords))
 
 
 def compute_scores(
