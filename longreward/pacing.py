@@ -11,12 +11,10 @@ import asyncio
 import gc
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from enum import IntEnum
 from typing import TypeVar
 from weakref import WeakKeyDictionary
-
-from longreward.text.steps import Steps
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -122,7 +120,7 @@ async def at_most(concurrency: int, items: Iterable[S], work: Callable[[S], Awai
     return [results[position] for position in range(len(results))]
 
 
-async def in_slices(steps: Steps[T]) -> T:
+async def in_slices(steps: Generator[None, None, T]) -> T:
     """Do the steps in the background of the event loop, 2 ms at a time. Returns their result."""
     background = pacer()
     while True:

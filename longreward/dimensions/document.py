@@ -20,7 +20,7 @@ from longreward.text.chunking import (
     CutPoints,
     TokenSpans,
     chunks_between,
-    cut_points_in_steps,
+    cut_points,
     word_cut_points,
     word_spans,
 )
@@ -131,8 +131,7 @@ class Document:
                 await pacer().turn(Priority.BACKGROUND)
                 return word_cut_points(self.context)
             # A tokenizer takes 0.1 s for 64k tokens and releases the interpreter lock, so a thread does help here.
-            spans = await asyncio.to_thread(self._token_spans, self.context)
-            return await in_slices(cut_points_in_steps(self.context, spans))
+            return await asyncio.to_thread(lambda: cut_points(self.context, self._token_spans(self.context)))
 
     async def _chunks(self, max_tokens: int) -> list[Chunk]:
         self._cutting += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 _TAIL = 32
 """Characters of the prompt's end that are looked for."""
@@ -25,7 +27,9 @@ def continuation(text: str, prompt: str) -> str | None:
     end = _end("".join(word for _, word in words), "".join(prompt.split()))
     if end is None:
         return None
-    return _without_space(text[_original(words, end) :], prompt[len(prompt.rstrip()) :])
+    rest, space = text[_original(words, end) :], prompt[len(prompt.rstrip()) :]
+    # The white space that the prompt ends with belongs to it, however it was decoded.
+    return rest.removeprefix(space) if rest.startswith(space) else rest.lstrip()
 
 
 _WORD = re.compile(r"\S+")
@@ -42,16 +46,12 @@ def _original(words: list[tuple[int, str]], end: int) -> int:
     raise AssertionError("the end is within the words")
 
 
-def _without_space(rest: str, space: str) -> str:
-    """Less the white space that the prompt ends with, however it was decoded."""
-    return rest.removeprefix(space) if rest.startswith(space) else rest.lstrip()
-
-
 def _end(text: str, prompt: str) -> int | None:
     """Where `prompt` ends in `text`."""
     if text.startswith(prompt):
         return len(prompt)
-    places = _ends(text, prompt[-_TAIL:])
+    tail = prompt[-_TAIL:]
+    places = [start + len(tail) for start in islice(_starts(text, tail), _MOST_PLACES)]
     # Cut from the left: the text begins with what is left of the prompt.
     exact = next((place for place in places if prompt.endswith(text[:place])), None)
     if exact is not None or not places:
@@ -60,14 +60,12 @@ def _end(text: str, prompt: str) -> int | None:
     return min(places, key=lambda place: abs(place - expected))
 
 
-def _ends(text: str, tail: str) -> list[int]:
-    """Where `tail` ends in `text`, the first ones."""
-    places: list[int] = []
-    start = text.find(tail)
-    while start >= 0 and len(places) < _MOST_PLACES:
-        places.append(start + len(tail))
-        start = text.find(tail, start + 1)
-    return places
+def _starts(text: str, piece: str) -> Iterator[int]:
+    """Each place where `piece` begins in `text`; the pieces may overlap."""
+    start = text.find(piece)
+    while start >= 0:
+        yield start
+        start = text.find(piece, start + 1)
 
 
 def _expected_end(text: str, prompt: str) -> int:
@@ -95,10 +93,5 @@ def _nearest(text: str, piece: str, due: int) -> int | None:
     """The place of `piece` nearest to `due` in `text`, at most `_DRIFT` away."""
     window_start = max(0, due - _DRIFT)
     window = text[window_start : due + _DRIFT + len(piece)]
-    best, found = None, window.find(piece)
-    while found >= 0:
-        place = window_start + found
-        if best is None or abs(place - due) < abs(best - due):
-            best = place
-        found = window.find(piece, found + 1)
-    return best
+    places = (window_start + start for start in _starts(window, piece))
+    return min(places, key=lambda place: abs(place - due), default=None)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from longreward.text.language import terms
-from longreward.text.steps import Steps, at_once
 
 
 class _Vocabulary(dict[str, int]):
@@ -20,16 +19,17 @@ class BM25Index:
     """An index over texts (a document's chunks). The bm25s library scores them in this process; there is no model."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        at_once(self._build(texts))
+        for _ in self._build(texts):
+            pass
 
     @classmethod
-    def in_steps(cls, texts: Sequence[str]) -> Steps[BM25Index]:
+    def in_steps(cls, texts: Sequence[str]) -> Generator[None, None, BM25Index]:
         """The index, a step at a time."""
         index = cls.__new__(cls)
         yield from index._build(texts)
         return index
 
-    def _build(self, texts: Sequence[str]) -> Steps[None]:
+    def _build(self, texts: Sequence[str]) -> Generator[None, None, None]:
         # bm25s imports numpy and, where installed, numba. That takes a second, which `import longreward` must not take.
         import bm25s
 

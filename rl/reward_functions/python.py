@@ -82,14 +82,9 @@ class PythonReward(RewardWithoutJudge):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def load(section: PythonSection) -> Function:
-    """The function that the section names; its file is run once in a process. ConfigError where it is not allowed, not
-    there, or cannot be loaded."""
-    return _loaded(*split(section))
-
-
 @cache
-def _loaded(path: Path, name: str) -> Function:
+def load(path: Path, name: str) -> Function:
+    """The function of that name in a file, which is run once in a process. ConfigError where it cannot be loaded."""
     # A name of its own in sys.modules, where pickling and dataclasses look for it.
     module_name = f"longreward_python_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)

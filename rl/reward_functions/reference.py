@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
@@ -29,7 +28,7 @@ class ReferenceReward(RewardWithoutJudge):
 
     def __init__(self, section: ReferenceSection) -> None:
         super().__init__("reference")
-        self._agreement, self._field = AGREEMENT[section.match], section.field
+        self._agreement, self._field = {"exact": exact, "substring": substring, "f1": f1}[section.match], section.field
 
     async def scores(self, sample: TrainingSample) -> dict[str, float]:
         references = [found for found in map(words, sample.reference) if found]
@@ -52,6 +51,3 @@ def f1(answer: list[str], reference: list[str]) -> float:
     """Harmonic mean of precision and recall over words, each counted as often as it occurs."""
     common = (Counter(answer) & Counter(reference)).total()
     return 2 * common / (len(answer) + len(reference))
-
-
-AGREEMENT: dict[str, Callable[[list[str], list[str]], float]] = {"exact": exact, "substring": substring, "f1": f1}

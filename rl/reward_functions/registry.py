@@ -89,29 +89,32 @@ def _make(name: str, config: RewardSection, token_spans: TokenSpans, judge: Judg
         case "remote":
             return RemoteReward(config.remote)
         case "python":
-            function, section = python.load(config.python), config.python
-            return python.PythonReward("python", function, section.options, section.range)
+            section = config.python
+            return python.PythonReward("python", _function(name, config), section.options, section.range)
         case "openrlhf":
             from rl.reward_functions.reward_model import RewardModel
 
             return RewardModel(config.openrlhf)
     options = config.composite.parts[name].options if config.name == "composite" else config.options
-    return python.PythonReward(name, _load(name), options, (0.0, 10.0))
+    return python.PythonReward(name, _function(name, config), options, (0.0, 10.0))
 
 
 def _dimensions(name: str, config: RewardSection) -> list[str]:
     if name == "longreward":
         return list(config.needed)
-    if name == "python":
-        return python.parts(python.load(config.python), name)
-    return [name] if name in OURS else python.parts(_load(name), name)
+    if name in OURS and name != "python":
+        return [name]
+    return python.parts(_function(name, config), name)
 
 
 def _installed() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _load(name: str) -> python.Function:
+def _function(name: str, config: RewardSection) -> python.Function:
+    """The user's function, of the file that `reward.python` names or of a package."""
+    if name == "python":
+        return python.load(*python.split(config.python))
     point = _installed()[name]
     try:
         function: Any = point.load()

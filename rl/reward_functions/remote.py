@@ -131,11 +131,11 @@ async def problem(section: RemoteSection, within_s: float) -> str | None:
 
 
 async def _object(response: aiohttp.ClientResponse, host: str) -> Mapping[str, Any]:
-    body = await response.content.read(_LARGEST_REPLY + 1)
-    while body and len(body) <= _LARGEST_REPLY and not response.content.at_eof():
-        body += await response.content.read(_LARGEST_REPLY + 1 - len(body))
-    if len(body) > _LARGEST_REPLY:
-        raise JudgeError(Reason.BAD_RESPONSE, f"{host} answers with more than {_LARGEST_REPLY} bytes")
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > _LARGEST_REPLY:
+            raise JudgeError(Reason.BAD_RESPONSE, f"{host} answers with more than {_LARGEST_REPLY} bytes")
     try:
         found = json.loads(body)
     except ValueError as error:

@@ -95,11 +95,10 @@ def _models(folder: Path) -> list[Path]:
 
 def _complete(folder: Path) -> dict[int, str]:
     """Step -> tag of the checkpoints that are complete for every model."""
-    steps: list[dict[int, str]] = []
-    for model in _models(folder):
-        tags = [path.parent.name for path in model.glob(f"*/{_COMPLETE}")]
-        found = {int(match[1]): tag for tag in sorted(tags) if (match := _TAG.fullmatch(tag))}
-        steps.append(found)
-    if not steps:
+    found = [
+        {int(match[1]): tag for tag in tags if (match := _TAG.fullmatch(tag))}
+        for tags in (sorted(path.parent.name for path in model.glob(f"*/{_COMPLETE}")) for model in _models(folder))
+    ]
+    if not found:
         return {}
-    return {step: tag for step, tag in steps[0].items() if all(other.get(step) == tag for other in steps)}
+    return {step: tag for step, tag in found[0].items() if all(other.get(step) == tag for other in found)}

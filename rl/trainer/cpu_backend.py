@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import select
 import sys
 import threading
 
@@ -76,7 +77,11 @@ def apply_in_vllm() -> None:
     """
     if _requested_device() == "cpu":
         _install()
-        _end_with_parent()
+        # vLLM's EngineCore does not notice that its parent was killed. Ray ends it along with an actor that Ray itself
+        # kills, but after an actor was killed from outside, for example by the system when memory is short, it would
+        # stay for good.
+        if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+            end_with(parent.pid)
 
 
 def environment() -> dict[str, str]:
@@ -114,11 +119,10 @@ def openrlhf_defaults() -> dict[str, object]:
 
 def version_differences() -> list[str]:
     """A sentence for each package whose installed version is not the one the seams were written for."""
-    pairs = [(package, wanted, installed_version(package)) for package, wanted in WRITTEN_FOR.items()]
     return [
         f"{package} {found or '(none)'} is installed; rl/trainer/cpu_backend.py was written for {wanted}."
-        for package, wanted, found in pairs
-        if found != wanted
+        for package, wanted in WRITTEN_FOR.items()
+        if (found := installed_version(package)) != wanted
     ]
 
 
@@ -143,18 +147,15 @@ def _install() -> None:
     _installed = True
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone; only where multiprocessing started it.
-
-    vLLM's EngineCore does not notice that its parent was killed. Ray ends it along with an actor that Ray itself kills,
-    but after an actor was killed from outside, for example because memory ran out, it would stay for good.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def wait() -> None:
-        parent.join()  # waits for a pipe to close, so it returns at once even when the parent was killed
+def end_with(process: int) -> None:
+    """End this process when the one with that id has ended, at once if it has ended already."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
         os._exit(1)
 
-    threading.Thread(target=wait, name="longreward-end-with-parent", daemon=True).start()
+    def wait() -> None:
+        select.select([descriptor], [], [])
+        os._exit(1)
+
+    threading.Thread(target=wait, name="longreward-end-with", daemon=True).start()

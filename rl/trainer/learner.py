@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import runpy
-import select
 import sys
-import threading
 
 from rl.trainer import cpu_backend
 
@@ -20,23 +18,10 @@ DRIVER = "LONGREWARD_DRIVER"
 
 def main() -> None:
     if driver := os.environ.get(DRIVER):
-        _end_with(int(driver))
+        cpu_backend.end_with(int(driver))
     cpu_backend.apply()
     module, sys.argv = sys.argv[1], sys.argv[1:]
     runpy.run_module(module, run_name="__main__")
-
-
-def _end_with(driver: int) -> None:
-    try:
-        descriptor = os.pidfd_open(driver)
-    except ProcessLookupError:
-        os._exit(1)
-
-    def wait() -> None:
-        select.select([descriptor], [], [])
-        os._exit(1)
-
-    threading.Thread(target=wait, name="end-with-driver", daemon=True).start()
 
 
 if __name__ == "__main__":

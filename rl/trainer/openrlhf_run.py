@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 from longreward.errors import ConfigError
+from rl.trainer import checkpoints
 from rl.trainer.openrlhf_parser import MODULE
 
 
@@ -47,8 +48,6 @@ def _save_now(trainer: Any, step: int) -> None:
     if args.algo.dynamic_filtering_enable:
         raise RuntimeError("with dynamic filtering only OpenRLHF's own checkpoints know their position in the data")
     args.ckpt.save_steps, args.logger.logging_steps = 1, step + 1  # the step's logs were written when it ended
-    from rl.trainer import checkpoints
-
     prompts, batch = len(trainer.prompts_dataloader), args.rollout.batch_size
     episode, steps = divmod(step, math.ceil(prompts / batch))  # an episode's last batch may be a short one
     states = {
@@ -84,20 +83,18 @@ def validate(argv: list[str]) -> None:
     def stop(args: Namespace) -> NoReturn:
         raise _Accepted
 
-    # Its `train` connects to Ray first and asks for the strategy next; there it is stopped.
-    patches: list[Any] = [
-        mock.patch.object(ray, "is_initialized", lambda: True),
-        mock.patch.object(openrlhf.utils, "get_strategy", stop),
-    ]
-    with patches[0], patches[1]:
-        try:
+    # OpenRLHF's `train` connects to Ray first and asks for the strategy next; there it is stopped.
+    connected = mock.patch.object(ray, "is_initialized", lambda: True)
+    stopped = mock.patch.object(openrlhf.utils, "get_strategy", stop)
+    try:
+        with connected, stopped:
             run(argv)
-        except _Accepted:
-            return
-        except (AssertionError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"OpenRLHF rejects these flags: {error or type(error).__name__}") from None
-        except SystemExit as error:
-            raise ConfigError(f"OpenRLHF's parser rejects these flags (exit code {error.code})") from None
+    except _Accepted:
+        return
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"OpenRLHF rejects these flags: {error or type(error).__name__}") from None
+    except SystemExit as error:
+        raise ConfigError(f"OpenRLHF's parser rejects these flags (exit code {error.code})") from None
     raise ConfigError("OpenRLHF did not ask for its strategy where version 0.11.2 does; install openrlhf==0.11.2")
 
 

@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longreward.text.chunking import Chunk, chunks_between, cut_points_in_steps, word_cut_points, word_spans
-from longreward.text.steps import at_once
+from longreward.text.chunking import Chunk, chunks_between, cut_points, word_cut_points, word_spans
 
 
 def chunk(document: str, max_tokens: int, token_spans=word_spans) -> list[Chunk]:
     if token_spans is word_spans:
         return chunks_between(document, word_cut_points(document), max_tokens)
-    return chunks_between(document, at_once(cut_points_in_steps(document, token_spans(document))), max_tokens)
+    return chunks_between(document, cut_points(document, token_spans(document)), max_tokens)
 
 
 def count_tokens(text: str) -> int:
@@ -66,6 +65,13 @@ def test_chunks_cover_the_text_and_keep_the_limit(token_spans, text: str, max_to
         inside = [start for start in starts if c.start <= start < c.end]
         assert len(inside) <= max_tokens or len(set(inside)) == 1
         assert c.start == 0 or c.start in starts
+
+
+@given(text=st.one_of(TEXTS, st.text()))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_words_are_cut_as_their_spans_say(text: str) -> None:
+    fast, by_spans = word_cut_points(text), cut_points(text, word_spans(text))
+    assert (fast.starts, list(fast.totals), fast.clean) == (by_spans.starts, by_spans.totals, by_spans.clean)
 
 
 def test_every_chunk_but_the_last_is_full() -> None:

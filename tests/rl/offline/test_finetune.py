@@ -375,7 +375,9 @@ child.wait()
 
 
 def test_a_learner_ends_when_its_driver_is_killed() -> None:
-    learner = "import os, time; from rl.trainer import learner; learner._end_with(os.getppid()); print(1, flush=True)"
+    learner = (
+        "import os, time; from rl.trainer import cpu_backend; cpu_backend.end_with(os.getppid()); print(1, flush=True)"
+    )
     driver = f"""
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", {learner + "; time.sleep(100)"!r}], stdout=subprocess.PIPE)
