@@ -9,8 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from longreward.judge.engine.cache_file import Trouble
-from longreward.judge.engine.cache_threads import FileThread, Reader, Writer
+from longreward.judge.engine.cache_thread import FileThread
 
 Value = dict[str, Any]
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -24,22 +23,20 @@ def cache_key(model: str, messages: list[dict[str, str]], parameters: dict[str, 
 
 
 class VerdictCache:
-    """Looks verdicts up and keeps them. Two threads, begun at the first use, do all work on the file."""
+    """Looks verdicts up and keeps them. A thread, begun at the first use, does all work on the file."""
 
     def __init__(self, path: Path) -> None:
         """Touches nothing yet; a file or folder that does not exist is made when it is needed."""
-        trouble = Trouble(path)
-        self._reader = Reader(path, trouble)
-        self._writer = Writer(path, trouble)
+        self._thread = FileThread(path)
         self._hits = self._misses = 0
-        # A cache that is dropped without aclose() lets its threads end.
-        weakref.finalize(self, _stop, self._reader, self._writer)
+        # A cache that is dropped without aclose() lets its thread end.
+        weakref.finalize(self, self._thread.stop)
 
     async def get(self, key: bytes) -> Value | None:
         """The verdict put under `key` by any process, or None. What this process has put is found at once."""
-        data = self._writer.unwritten(key)
-        if data is None and (answer := self._reader.ask(key)) is not None:
-            data = await answer
+        data = self._thread.pending.get(key)
+        if data is None and (answers := self._thread.ask(key)) is not None:
+            data = (await asyncio.shield(answers)).get(key)
         if data is None:
             self._misses += 1
             return None
@@ -49,23 +46,21 @@ class VerdictCache:
 
     def put(self, key: bytes, value: Value) -> None:
         """Keep `value` as it is now; it is in the file about 50 ms later. TypeError if it is not JSON."""
-        self._writer.keep(key, _json_bytes(value))
+        self._thread.keep(key, _json_bytes(value))
 
     def stats(self) -> dict[str, float]:
         """Counts so far. `cache/errors`: lookups the file failed to answer, damaged rows, verdicts never written."""
         return {
             "cache/hits": float(self._hits),
             "cache/misses": float(self._misses),
-            "cache/written": float(self._writer.written),
-            "cache/errors": float(self._reader.errors + self._writer.errors),
+            "cache/written": float(self._thread.written),
+            "cache/errors": float(self._thread.errors),
         }
 
     async def aclose(self) -> None:
-        """Write what is left, or warn of what is lost, and end the threads. Later lookups miss, later puts are lost."""
-        _stop(self._reader, self._writer)
-        for thread in (self._reader, self._writer):
-            if thread.alive:
-                await asyncio.to_thread(thread.join)
+        """Write what is left, or warn of what is lost, and end the thread. Later lookups miss, later puts are lost."""
+        self._thread.stop()
+        await asyncio.to_thread(self._thread.join)
 
 
 def _json_bytes(value: Value) -> bytes:
@@ -73,8 +68,3 @@ def _json_bytes(value: Value) -> bytes:
         return _dumps(value).encode()
     except UnicodeEncodeError:  # a lone surrogate
         return json.dumps(value).encode()
-
-
-def _stop(*threads: FileThread) -> None:
-    for thread in threads:
-        thread.stop()

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import sqlite3
-import threading
 import time
 from pathlib import Path
-
-_log = logging.getLogger("longreward.cache")
 
 APPLICATION_ID = 0x4C525643  # "LRVC"; tells our file from any other SQLite database
 SCHEMA = 1
@@ -124,29 +120,7 @@ class FileError(Exception):
     """Trouble that SQLite does not see: what it is, and what to do about it."""
 
 
-class Trouble:
-    """Says once what is wrong with the file, and what to do."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._said: set[str] = set()
-        self._lock = threading.Lock()
-
-    def report(self, error: Exception) -> None:
-        what, advice = _explain(error)
-        with self._lock:
-            if advice in self._said:
-                return
-            self._said.add(advice)
-        _log.warning(
-            "verdict cache %s: %s; scoring continues, and the judge is asked instead. %s",
-            self._path,
-            what,
-            advice,
-        )
-
-
-def _explain(error: Exception) -> tuple[str, str]:
+def explain(error: Exception) -> tuple[str, str]:
     """What the trouble is, and what to do about it."""
     if isinstance(error, FileError):
         what, advice = error.args

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from longreward.judge.engine import cache_file
-from longreward.judge.engine import cache_threads as module
+from longreward.judge.engine import cache_thread as module
 from longreward.judge.engine.cache import VerdictCache, cache_key
 
 KILLS = Path(__file__).parents[3] / "benchmarks" / "cache_kill.py"
@@ -23,8 +23,7 @@ KILLS = Path(__file__).parents[3] / "benchmarks" / "cache_kill.py"
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(module, "RETRY_S", (0.05, 0.1))
-    monkeypatch.setattr(module.Reader, "busy_s", 0.3)
-    monkeypatch.setattr(module.Writer, "busy_s", 0.3)
+    monkeypatch.setattr(module, "BUSY_S", 0.3)
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ async def until(condition) -> None:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name in ("Reader", "Writer")]
+    return [thread.name for thread in threading.enumerate() if thread.name == "VerdictCache"]
 
 
 def test_what_was_put_is_there_for_the_next_cache(path):
@@ -146,14 +145,14 @@ def test_the_key_depends_on_everything_but_the_order_of_parameters():
     assert len({same, *others}) == 6
 
 
-def test_closing_ends_the_threads_and_may_be_repeated(path, caplog):
+def test_closing_ends_the_thread_and_may_be_repeated(path, caplog):
     async def run():
         cache = VerdictCache(path)
         await cache.aclose()  # never used
         cache = VerdictCache(path)
         cache.put(key(1), value(1))
         assert await cache.get(key(2)) is None
-        assert sorted(threads()) == ["Reader", "Writer"]
+        assert threads() == ["VerdictCache"]
         await asyncio.gather(cache.aclose(), cache.aclose())
         await cache.aclose()
         assert not threads()
@@ -165,7 +164,7 @@ def test_closing_ends_the_threads_and_may_be_repeated(path, caplog):
     assert look_up(path, 1, 3) == [value(1), None]
 
 
-def test_a_cache_dropped_without_closing_lets_its_threads_end(path):
+def test_a_cache_dropped_without_closing_lets_its_thread_end(path):
     async def run():
         cache = VerdictCache(path)
         cache.put(key(1), value(1))
@@ -458,7 +457,7 @@ def test_closing_while_the_file_is_locked_gives_up_with_a_warning(path, caplog):
 FULL_DISK = """if True:
     import asyncio, resource, sys
     from pathlib import Path
-    from longreward.judge.engine import cache_threads as module
+    from longreward.judge.engine import cache_thread as module
     from longreward.judge.engine.cache import VerdictCache
     module.RETRY_S = (0.05, 0.1)
 
@@ -510,7 +509,7 @@ def test_memory_stays_bounded_while_nothing_can_be_written(path, monkeypatch):
             cache.put(key(number), value(number))
         assert await cache.get(key(0)) is None
         assert await cache.get(key(999)) == value(999)
-        assert cache._writer._bytes <= 100_000
+        assert cache._thread.pending_bytes <= 100_000
         await cache.aclose()
         assert cache.stats()["cache/errors"] >= 1000
 
