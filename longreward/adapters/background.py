@@ -32,7 +32,7 @@ class BackgroundReward:
         os.register_at_fork(after_in_child=self._forget)
 
     def submit(self, samples: Iterable[Sample]) -> Future[list[Reward]]:
-        """Begin to score answers. ConfigError where the judge cannot be set up: no key, say."""
+        """Begin to score answers. ConfigError where the judge cannot be set up, for example without its key."""
         with self._lock:
             if self._worker is None:
                 self._worker = _ScoringThread(self._config)

@@ -65,7 +65,7 @@ def divided(config: RewardConfig, processes: int) -> RewardConfig:
 
 
 def _plain(value: Any) -> Any:
-    """Other libraries' mappings and lists (OmegaConf's, say) as Python's own."""
+    """Mappings and lists of other libraries (for example OmegaConf's) as Python's own."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -26,7 +26,7 @@ from longreward.adapters.background import BackgroundReward
 from longreward.adapters.config import Config, divided, resolve
 from longreward.errors import ConfigError, InputError
 from longreward.schema import Reward, Sample
-from longreward.voids import VoidWindow
+from longreward.voids import VoidWindow, mean
 
 logger = logging.getLogger(__name__)
 ColumnValues = list[float | None]
@@ -164,24 +164,21 @@ class _Scoring:
         valid = [reward.scores for reward in mine if reward.scores is not None]
         void = [reward for reward in mine if reward.total is None]
         if "log_metric" in about:
-            metrics = {name: sum(scores[name] for scores in valid) / len(valid) for name in names if valid}
-            metrics |= {"void": len(void) / len(mine)}
-            metrics |= {"judge_calls": sum(reward.usage.calls for reward in mine) / len(mine)}
-            metrics |= {"judge_cost": sum(reward.usage.cost for reward in mine) / len(mine)}
+            metrics = mean(valid) if valid else {}
+            metrics["void"] = len(void) / len(mine)
+            metrics["judge_calls"] = sum(reward.usage.calls for reward in mine) / len(mine)
+            metrics["judge_cost"] = sum(reward.usage.cost for reward in mine) / len(mine)
             for name, value in metrics.items():
                 about["log_metric"](f"longreward/{name}", value)
         if "log_extra" in about:
             for name in names:
                 about["log_extra"](f"longreward/{name}", [((r and r.scores) or {}).get(name) for r in rewards])
             about["log_extra"]("longreward/void", [reward.why_void if reward else "" for reward in rewards])
-        self._watch(void, mine)
-
-    def _watch(self, void: list[Reward], scored: list[Reward]) -> None:
         if void:
             reasons = Counter(reward.why_void for reward in void).most_common()
             told = ", ".join(f"{count} {reason}" for reason, count in reasons)
-            logger.warning("%d of %d answers have no reward and are not trained on: %s", len(void), len(scored), told)
-        for reward in scored:
+            logger.warning("%d of %d answers have no reward and are not trained on: %s", len(void), len(mine), told)
+        for reward in mine:
             self._voids.add(reward.total is None, reward.status)
 
 
@@ -207,7 +204,7 @@ def _sample(context: Any, query: Any, completion: Any) -> Sample | None:
 
 
 def _text(completion: Any) -> str:
-    """What the policy said at last: a text, or the last of the messages if the policy wrote it."""
+    """The policy's answer: the completion itself if it is a text, or its last message if the policy wrote that one."""
     if isinstance(completion, str):
         return completion
     last = completion[-1] if completion else {}

@@ -15,7 +15,7 @@ Three things to know:
 - verl's GRPO takes the plain score as the advantage of an answer that has lost all its siblings.
 - The reward manager `rate_limited` turns every exception, and its own time-out, into a reward of 0: do not use it.
   LongReward's judge has limits of its own.
-- The trainer of old (`trainer.use_v1=False`) ends at the first exception. `compute_scores` is for the batch reward
+- The old trainer (`trainer.use_v1=False`) ends at the first exception. `compute_scores` is for the batch reward
   manager of older verl: it sees the siblings and gives a void the mean of theirs, whose advantage is 0.
 """
 

@@ -54,7 +54,7 @@ def check(config: RewardSection) -> None:
 def make(config: RewardSection, token_spans: TokenSpans, judge: Judge | None = None) -> RewardFunction:
     """The reward function that `config.name` names. ConfigError as from `check`, or where it cannot be loaded.
 
-    `judge` is who longreward asks; None: a judge of its own, made by `config.judge`.
+    `judge`: the judge that longreward asks. None: longreward makes one from `config.judge`.
     """
     check(config)
     if config.name == "composite":

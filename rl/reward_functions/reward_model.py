@@ -101,7 +101,7 @@ class RewardModel(RewardWithoutJudge):
 
     async def _batches(self) -> None:
         while True:
-            # Answered, or given up by who asked.
+            # Without those that are answered or cancelled.
             self._waiting = [each for each in self._waiting if not each[1].done()]
             if not self._waiting:
                 return

@@ -29,14 +29,6 @@ SLOTS = {"verb": VERBS, "good": GOODS, "receiver": RECEIVERS, "place": PLACES}
 FACT = re.compile(rf"({'|'.join(SUBJECTS)}) (\w+) (\w+) to (\w+) in (\w+)\.")
 
 
-def draw_modes(rng: random.Random) -> frozenset[str]:
-    """Draw the modes of one answer; the empty set is a clean answer."""
-    if rng.random() < CLEAN_SHARE:
-        return frozenset()
-    drawn = rng.choices(list(MODES), list(MODES.values()), k=2 if rng.random() < SECOND_MODE_SHARE else 1)
-    return frozenset(drawn)
-
-
 def _altered(fact: ToyFact, rng: random.Random, slots: list[str]) -> ToyFact:
     changes = {slot: rng.choice([word for word in SLOTS[slot] if word != getattr(fact, slot)]) for slot in slots}
     return replace(fact, **changes)
@@ -51,7 +43,11 @@ def compromised_answer(prompt: ToyPrompt, rng: random.Random, modes: frozenset[s
     - ``contradicting``: a fact, then the same subject and verb with another value;
     - ``off_topic``: facts about subjects that were not asked.
     """
-    modes = draw_modes(rng) if modes is None else modes
+    if modes is None and rng.random() < CLEAN_SHARE:
+        modes = frozenset()
+    elif modes is None:
+        count = 2 if rng.random() < SECOND_MODE_SHARE else 1
+        modes = frozenset(rng.choices(list(MODES), list(MODES.values()), k=count))
     if unknown := modes - set(MODES):
         raise ValueError(f"unknown modes {sorted(unknown)}: use some of {', '.join(MODES)}")
     asked = list(prompt.asked_facts)

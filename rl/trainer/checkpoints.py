@@ -37,7 +37,7 @@ def prepare_resume(folder: Path) -> int:
             shutil.rmtree(model)
             continue
         for path in model.iterdir():
-            # Not what ckpt.save_hf leaves beside them where there is but one model.
+            # Other folders stay: ckpt.save_hf writes one beside the checkpoints of a run with one model.
             if path.is_dir() and _TAG.fullmatch(path.name) and not (path / _COMPLETE).is_file():
                 shutil.rmtree(path)
         part = model / "latest.part"
@@ -88,7 +88,7 @@ def loader_at(state: dict[str, Any], yielded: int) -> dict[str, Any]:
 
 
 def _models(folder: Path) -> list[Path]:
-    """The actor's folder, and the critic's if there is one; the folder itself where there is but one model."""
+    """The actor's folder, and the critic's if there is one; the folder itself where there is only one model."""
     parts = [path for path in (folder / "_actor", folder / "_critic") if path.is_dir()]
     return parts or [folder] * folder.is_dir()
 

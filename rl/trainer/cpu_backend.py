@@ -70,7 +70,8 @@ def apply() -> None:
 
 
 def apply_in_vllm() -> None:
-    """Entry point of the group `vllm.general_plugins`: vLLM calls it in each of its processes, for everyone who has us.
+    """Entry point of the group `vllm.general_plugins`: vLLM calls it in each of its processes, wherever this
+    package is installed.
 
     So it acts only where `LONGREWARD_DEVICE=cpu` is set, by the user or by `apply()` in the process that started the
     engine, and otherwise returns without importing anything.

@@ -25,15 +25,14 @@ def compute_advantages(original: Any, self: Any, experiences: list[Any]) -> Any:
     While OpenRLHF computes, no token of theirs counts; then their advantages are 0, and their returns are the critic's
     own values, so that it learns nothing from them either.
     """
-    marked = [_left_out(experience) for experience in experiences]
     masks = [experience.action_mask for experience in experiences]
-    if not any(rows is not None and rows.any() for rows in marked):
+    kept = [_kept(experience) for experience in experiences]
+    if all(rows.all() for rows in kept):
         return original(self, experiences)
-    if all(rows is not None and rows.all() for rows in marked):
+    masked = [mask * rows for mask, rows in zip(masks, kept, strict=True)]
+    if not any(rows.any() for rows in kept):
         # Nothing to train on: without a single token the mean over the batch would be 0 / 0.
         masked = masks
-    else:
-        masked = [mask if rows is None else mask * ~rows.unsqueeze(1) for mask, rows in zip(masks, marked, strict=True)]
     for experience, mask in zip(experiences, masked, strict=True):
         experience.action_mask = mask
     try:
@@ -41,19 +40,19 @@ def compute_advantages(original: Any, self: Any, experiences: list[Any]) -> Any:
     finally:
         for experience, mask in zip(experiences, masks, strict=True):
             experience.action_mask = mask
-    for experience, rows in zip(experiences, marked, strict=True):
-        if rows is not None and rows.any():
-            keep = (~rows).unsqueeze(1).to(experience.advantages.dtype)
+    for experience, rows in zip(experiences, kept, strict=True):
+        if not rows.all():
+            keep = rows.to(experience.advantages.dtype)
             experience.advantages = experience.advantages * keep
             values = experience.values if experience.values is not None else 0
             experience.returns = experience.returns * keep + values * (1 - keep)
     return experiences
 
 
-def _left_out(experience: Any) -> Any:
-    """Which rows of the experience are marked, as a tensor of bools; None where the key is not there."""
+def _kept(experience: Any) -> Any:
+    """Which rows of the experience are not marked, as a column of bools; all where the key is not there."""
     marks = experience.info.get(LEFT_OUT)
-    return None if marks is None else marks.flatten() > 0
+    return experience.action_mask[:, :1] >= 0 if marks is None else marks.reshape(-1, 1) <= 0
 
 
 SEAMS = [
