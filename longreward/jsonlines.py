@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
@@ -41,9 +40,7 @@ class Appender:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -69,25 +66,13 @@ def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dic
 
     InputError where the file cannot be read, and for such a line where `broken` is None.
     """
-    for number, _, line in lines(path):
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"expected an object, found {type(row).__name__}")
-        except ValueError as error:  # JSON and UTF-8 errors are ValueErrors too
-            problem = f"{path}:{number}: not a JSON object ({error})"
-            if broken is None:
-                raise InputError(problem) from None
-            broken.append(problem)
-        else:
-            yield number, row
+    for number, _, row in read_as(path, dict[str, Any], broken):
+        yield number, row
 
 
-def read_as(path: Path, kind: type[T], broken: list[str]) -> Iterator[tuple[int, int, T]]:
-    """Yield (line number from 1, offset in bytes, row); a row has the fields that the msgspec.Struct `kind` names.
-
-    The rest of a line is never made into objects. A line that is not such a row goes to `broken` as `file:line: why`.
-    """
+def read_as(path: Path, kind: type[T], broken: list[str] | None) -> Iterator[tuple[int, int, T]]:
+    """As `read`, with each line's offset in bytes, and rows of the type `kind`: what a msgspec.Struct does not name is
+    never made into objects."""
     decoder = msgspec.json.Decoder(kind)
     for number, offset, line in lines(path):
         try:
@@ -98,10 +83,19 @@ def read_as(path: Path, kind: type[T], broken: list[str]) -> Iterator[tuple[int,
             except ValueError:
                 # Half a surrogate pair in a text, say: Python reads and writes it, msgspec does not.
                 row = msgspec.convert(json.loads(line), kind)
-        except (ValueError, RecursionError) as error:
-            broken.append(f"{path}:{number}: not usable ({error})")
+        except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors too
+            wanted = "a JSON object" if kind == dict[str, Any] else "usable"
+            problem = f"{path}:{number}: not {wanted} ({error})"
+            if broken is None:
+                raise InputError(problem) from None
+            broken.append(problem)
         else:
             yield number, offset, row
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is no file. ValueError where it is not JSON."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def row_id(row: dict[str, Any], line: int | None) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,16 +16,15 @@ from rl.offline.pair_report import PairReport
 
 DIGITS = 9  # of a score; what is behind them depends on the order in which a mean was added up
 K = TypeVar("K", bound=Hashable)
-_SCORED = "scored"
 _Total = Annotated[float, msgspec.Meta(ge=0, le=10)]
 Weights = Mapping[Dimension, float]
 
 
-class _DimensionFields(msgspec.Struct):
+class _Dimension(msgspec.Struct):
     score: _Total | None = None
 
 
-class _PairFields(store.Fields, kw_only=True):
+class _Record(store.Fields, kw_only=True):
     id: str
     split: str
     rollout: str
@@ -36,10 +34,7 @@ class _PairFields(store.Fields, kw_only=True):
     truncated: bool
     total: _Total | None = None
     time: float = 0.0
-
-
-class _PairAndDimensionFields(_PairFields, kw_only=True):
-    dimensions: dict[str, _DimensionFields]
+    dimensions: dict[str, _Dimension] = msgspec.field(default_factory=dict)
 
 
 class _TextFields(store.Fields, kw_only=True):
@@ -83,14 +78,14 @@ Candidates = dict[PromptKey, dict[tuple[str, int], Candidate]]
 """The answers of each prompt by rollout and CRC: another run may have the same rollouts."""
 
 
-def read(stores: Sequence[Path], weights: Weights | None, eos: str, split: str, report: PairReport) -> Candidates:
-    """All answers of a split in the folders `stores`, void ones too, entered into `report`.
+def read(stores: Sequence[Path], weights: Weights | None, eos: str, report: PairReport) -> Candidates:
+    """All training answers in the folders `stores`, void ones too, entered into `report`.
 
     A rollout that was scored twice, because a worker died, is there once: a score wins over none. InputError where no
     folder has any, ConfigError for weights of dimensions that no answer was scored for.
     """
     groups: Candidates = {}
-    lacking: Counter[str] = Counter()
+    scored: set[str] = set()
     report.broken += [f"{folder}: no answers-*.jsonl there" for folder in stores if not store.files(folder)]
     if len(report.broken) == len(stores):
         raise InputError(
@@ -98,11 +93,21 @@ def read(stores: Sequence[Path], weights: Weights | None, eos: str, split: str, 
         )
     for folder in stores:
         found: dict[tuple[PromptKey, str], Candidate] = {}
-        for prompt, answer in _answers(folder, weights, eos, split, report.broken, lacking):
-            _enter(found, (prompt, answer.rollout), answer, report)
+        for path in store.files(folder):
+            for number, offset, record in store.read(path, report.broken, _Record):
+                if record.split != "train":
+                    continue
+                if record.total is not None:
+                    scored.update(["total", *record.dimensions])
+                try:
+                    prompt, answer = (record.id, crc(record.query)), _answer(record, weights, eos, path, offset)
+                except UnicodeEncodeError as error:
+                    report.broken.append(f"{path}:{number}: not usable ({error})")
+                else:
+                    _enter(found, (prompt, answer.rollout), answer, report)
         for (prompt, rollout), answer in found.items():
             _enter(groups.setdefault(prompt, {}), (rollout, answer.check), answer, report)
-    if hopeless := [name for name in weights or () if lacking[name] and lacking[name] == lacking[_SCORED]]:
+    if scored and (hopeless := [name for name in weights or () if name not in scored]):
         raise ConfigError(
             f"pair.weights: no answer in {', '.join(map(str, stores))} was scored for {hopeless[0]}; leave it out"
         )
@@ -120,25 +125,6 @@ def _enter(answers: dict[K, Candidate], key: K, answer: Candidate, report: PairR
         answers[key] = max(answer, other, key=_preference)
 
 
-def _answers(
-    folder: Path, weights: Weights | None, eos: str, split: str, broken: list[str], lacking: Counter[str]
-) -> Iterator[tuple[PromptKey, Candidate]]:
-    """The answers of one store; in `lacking`, how many with a total lack a dimension, and how many have a total."""
-    kind = _PairFields if weights is None else _PairAndDimensionFields
-    for path in store.files(folder):
-        for number, offset, record in store.read(path, broken, kind):
-            if record.split != split:
-                continue
-            if isinstance(record, _PairAndDimensionFields) and weights and record.total is not None:
-                lacking.update([_SCORED, *(weights.keys() - record.dimensions.keys())])
-            try:
-                prompt, answer = (record.id, crc(record.query)), _answer(record, weights, eos, path, offset)
-            except UnicodeEncodeError as error:
-                broken.append(f"{path}:{number}: not usable ({error})")
-            else:
-                yield prompt, answer
-
-
 def ended(answer: str, eos: str) -> str | None:
     """The answer with `eos` once, at its very end; None where one stands inside and would be read as the end."""
     # OpenRLHF's RewardDataset adds " " + eos to a text without: a space that the policy never wrote.
@@ -152,12 +138,13 @@ def crc(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def _answer(record: _PairFields, weights: Weights | None, eos: str, path: Path, offset: int) -> Candidate:
+def _answer(record: _Record, weights: Weights | None, eos: str, path: Path, offset: int) -> Candidate:
     score = record.total
-    if isinstance(record, _PairAndDimensionFields) and weights and score is not None:
-        parts = [(weight, record.dimensions.get(name, _DimensionFields()).score) for name, weight in weights.items()]
-        weighed = [weight * value for weight, value in parts if value is not None]
-        score = sum(weighed) / sum(weights.values()) if len(weighed) == len(parts) else None
+    if weights and score is not None:
+        found = {name: one.score for name, one in record.dimensions.items() if one.score is not None}
+        score = None
+        if weights.keys() <= found.keys():
+            score = sum(weight * found[name] for name, weight in weights.items()) / sum(weights.values())
     text = ended(record.answer, eos)
     return Candidate(
         rollout=record.rollout,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from longreward import jsonlines
 
 REASONS = {
     "no_answers": "no answer in the store",
@@ -62,14 +63,12 @@ class PairReport:
     @classmethod
     def read(cls, out: Path) -> PairReport | None:
         """The report of pairs made before; None where there are none, or not all of them."""
-        path = cls.path(out)
-        if not (out.is_file() and path.is_file()):
-            return None
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        data = jsonlines.read_json(cls.path(out)) if out.is_file() else None
+        return None if data is None else cls(**data)
 
     def write(self, out: Path) -> None:
         """Beside the pairs, once they are all there."""
-        self.path(out).write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
+        jsonlines.write_json(self.path(out), asdict(self))
 
     def enter(self, tokens: tuple[int, int], scores: tuple[float, float] | None = None) -> None:
         """A pair that is kept: length and score of the chosen and of the rejected answer."""
@@ -106,25 +105,25 @@ class PairReport:
 
     def rows(self) -> list[tuple[str, str]]:
         """(what, how many), in the order in which a person asks."""
-        found = [("prompts", f"{self.prompts:,}"), ("- with a pair", f"{self.prompts_kept:,}")]
-        found += [(f"- {words}", f"{self.left_out.get(why, 0):,}") for why, words in REASONS.items()]
-        found += [
-            ("answers", f"{self.answers:,}"),
-            ("- void, in no pair", f"{self.void:,}"),
-            ("- cut at max_new_tokens, never chosen", f"{self.cut:,}"),
-            ("- with the end-of-text mark inside, in no pair", f"{self.unwritable:,}"),
-            ("- scored twice, counted once", f"{self.twice:,}"),
-            ("pairs", f"{self.pairs:,}"),
-            ("- left out: longer than the trainer takes", f"{self.pairs_too_long:,}"),
-        ]
+        counts = {
+            "prompts": self.prompts,
+            "- with a pair": self.prompts_kept,
+            **{f"- {words}": self.left_out.get(why, 0) for why, words in REASONS.items()},
+            "prompts cut in the middle of the context": self.shortened,
+            "answers": self.answers,
+            "- void, in no pair": self.void,
+            "- cut at max_new_tokens, never chosen": self.cut,
+            "- with the end-of-text mark inside, in no pair": self.unwritable,
+            "- scored twice, counted once": self.twice,
+            "unreadable lines": len(self.broken),
+            "pairs": self.pairs,
+            "- left out: longer than the trainer takes": self.pairs_too_long,
+        }
+        found = [(what, f"{count:,}") for what, count in counts.items()]
+        if self.chosen_score is not None and self.rejected_score is not None:
+            found.append(("- mean score, chosen / rejected", f"{self.chosen_score:.2f} / {self.rejected_score:.2f}"))
         if self.pairs:
-            if self.chosen_score is not None and self.rejected_score is not None:
-                found.append(
-                    ("- mean score, chosen / rejected", f"{self.chosen_score:.2f} / {self.rejected_score:.2f}")
-                )
             tokens = f"{self.chosen_tokens:,.0f} / {self.rejected_tokens:,.0f}"
-            found += [("- mean tokens, chosen / rejected", tokens)]
-            found += [("- chosen answer is the longer", f"{self.chosen_longer / self.pairs:.0%}")]
-        if self.shortened:
-            found.append(("prompts cut in the middle of the context", f"{self.shortened:,}"))
-        return [*found, ("unreadable lines", f"{len(self.broken):,}")]
+            found.append(("- mean tokens, chosen / rejected", tokens))
+            found.append(("- chosen answer is the longer", f"{self.chosen_longer / self.pairs:.0%}"))
+        return found

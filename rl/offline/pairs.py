@@ -69,7 +69,6 @@ def make_pairs(
     *,
     eos: str,
     fits: Fits | None,
-    split: str = "train",
 ) -> PairReport:
     """Write the pairs of `stores` (folders with answers-*.jsonl) to `out`, and the report beside it.
 
@@ -78,7 +77,7 @@ def make_pairs(
     cannot be read, ConfigError for weights of dimensions that no answer was scored for.
     """
     report = PairReport()
-    groups = pair_answers.read(stores, config.weights, require(eos), split, report)
+    groups = pair_answers.read(stores, config.weights, require(eos), report)
     return write(out, _pairs(groups, prompts, config, eos, fits, report), report)
 
 
@@ -91,7 +90,9 @@ def write(out: Path, rows: Iterable[dict[str, Any]], report: PairReport) -> Pair
     return report
 
 
-def row(identity: str, prompt: str, texts: tuple[str, str], scores: Sequence[float | None]) -> dict[str, Any]:
+def row(
+    identity: str, prompt: str, texts: Sequence[str], scores: tuple[float | None, float | None] = (None, None)
+) -> dict[str, Any]:
     """A line of the preference format; `texts` and `scores` are the chosen answer's, then the rejected one's."""
     content = {"id": identity, "prompt": prompt, "chosen": texts[0], "rejected": texts[1]}
     return content | {"chosen_score": scores[0], "rejected_score": scores[1]}

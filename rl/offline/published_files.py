@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import Any, TypeVar
 
 from longreward import jsonlines
-from longreward.errors import ConfigError, InputError
+from longreward.errors import InputError
 from longreward.schema import Sample
 from rl.data.prompt_files import PromptReport, renderer
 from rl.offline import pairs as preferences
 from rl.offline.pair_answers import crc, ended
 from rl.offline.pair_report import PairReport
 from rl.offline.pairs import Fits
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,9 @@ class Response:
     sample: Sample
 
 
-@dataclass(frozen=True)
-class PublishedPair:
-    """A published preference pair."""
-
-    where: str
-    """`file:line`."""
-    id: str
-    context: str
-    query: str
-    chosen: str
-    rejected: str
-
-
 def sft(source: Path, broken: list[str]) -> Iterator[Sample]:
     """Rows with idx, context, query, answer. A row without idx (or id) has its line number for one."""
-    for number, row in _rows(source, broken):
-        try:
-            yield Sample(id=_identity(row, number), **_texts(row, "context", "query", "answer"))
-        except ValueError as error:
-            broken.append(f"{source}:{number}: {error}")
+    return _usable(source, broken, lambda row, number: _sample(row, _identity(row, number), "context"))
 
 
 def responses(source: Path, broken: list[str], sft: Path | None = None) -> Iterator[Response]:
@@ -61,33 +44,37 @@ def responses(source: Path, broken: list[str], sft: Path | None = None) -> Itera
 
     A row may have its own context instead; its idx then needs no sample number.
     """
-    context_of = (lambda _: None) if sft is None else _contexts(sft, broken)
+    context_of = _contexts(sft, broken) if sft else lambda _: None
     rollouts: set[str] = set()
     documents: dict[str, int] = {}
-    for number, row in _rows(source, broken):
-        try:
-            response = _response(row, context_of, sft)
-            if response.rollout in rollouts:
-                raise ValueError(f"there is a response {response.rollout!r} before; give each an idx of its own")
-            if "context" in row:
-                document, check = response.sample.id, crc(response.sample.context)
-                if documents.setdefault(document, check) != check:
-                    raise ValueError(f"document {document!r} had another context before; idx is document-sample")
-        except ValueError as error:
-            broken.append(f"{source}:{number}: {error}")
+
+    def response(row: dict[str, Any], _line: int) -> Response:
+        whole = _identity(row, None)
+        document, _, sampled = whole.rpartition("-")
+        numbered = bool(document) and sampled.isdecimal()
+        if "context" in row:
+            sample = _sample(row, document if numbered else whole, "context")
+        elif not numbered:
+            raise ValueError(f"idx {whole!r} is not document-sample, as 11-7, and the row has no context")
+        elif (context := context_of(document)) is None:
+            where = f"in {sft}" if sft else "as no sft file is given"
+            raise ValueError(f"no context for document {document!r} {where}")
         else:
-            rollouts.add(response.rollout)
-            yield response
+            sample = _sample(row, document, context=context)
+        if whole in rollouts:
+            raise ValueError(f"there is a response {whole!r} before; give each an idx of its own")
+        check = crc(sample.context)
+        if documents.setdefault(sample.id, check) != check:
+            raise ValueError(f"document {sample.id!r} had another context before; idx is document-sample")
+        rollouts.add(whole)
+        return Response(whole, sample)
+
+    return _usable(source, broken, response)
 
 
-def pairs(source: Path, broken: list[str]) -> Iterator[PublishedPair]:
-    """Rows with idx, context, query, win_response, lose_response."""
-    for number, row in _rows(source, broken):
-        try:
-            texts = _texts(row, "context", "query", "win_response", "lose_response")
-            yield PublishedPair(f"{source}:{number}", _identity(row, number), *texts.values())
-        except ValueError as error:
-            broken.append(f"{source}:{number}: {error}")
+def pairs(source: Path, broken: list[str]) -> Iterator[dict[str, str]]:
+    """Rows with idx, context, query, win_response, lose_response, these and no other fields."""
+    return _usable(source, broken, _pair)
 
 
 def from_published(
@@ -108,14 +95,14 @@ def _preferences(
 ) -> Iterator[dict[str, Any]]:
     rendering = PromptReport()
     render = renderer(tokenizer, max_prompt_tokens, "train", rendering)
-    for pair in pairs(source, report.broken):
-        try:
-            prompt = render(pair.id, pair.context, pair.query)["input"]
-        except ConfigError as error:
-            report.broken.append(f"{pair.where}: {error}")
-            continue
+
+    def rendered(row: dict[str, Any], number: int) -> tuple[dict[str, str], str]:
+        pair = _pair(row, number)
+        return pair, render(pair["idx"], pair["context"], pair["query"])["input"]
+
+    for pair, prompt in _usable(source, report.broken, rendered):
         report.answers += 2
-        win, lose = ended(pair.chosen, eos), ended(pair.rejected, eos)
+        win, lose = ended(pair["win_response"], eos), ended(pair["lose_response"], eos)
         report.unwritable += (win is None) + (lose is None)
         if win is None or lose is None or win == lose:
             report.settle(0, "unusable")
@@ -126,44 +113,24 @@ def _preferences(
             high, low = (len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (win, lose))
             report.enter((high, low))
             report.settle(1, "")
-            yield preferences.row(pair.id, prompt, (win, lose), (None, None))
+            yield preferences.row(pair["idx"], prompt, (win, lose))
     report.shortened = rendering.cut
     if not report.prompts:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
         raise InputError(f"{source} holds no row with context, query, win_response and lose_response{first}")
 
 
-def _response(row: dict[str, Any], context_of: Callable[[str], str | None], sft: Path | None) -> Response:
-    whole = _identity(row, None)
-    document, _, sample = whole.rpartition("-")
-    numbered = bool(document) and sample.isdecimal()
-    texts = _texts(row, "query", "answer")
-    if "context" in row:
-        texts |= _texts(row, "context")
-        return Response(whole, Sample(id=document if numbered else whole, **texts))
-    if not numbered:
-        raise ValueError(f"idx {whole!r} is not document-sample, as 11-7, and the row has no context")
-    if (found := context_of(document)) is None:
-        where = f"in {sft}" if sft else "as no sft file is given"
-        raise ValueError(f"no context for document {document!r} {where}")
-    return Response(whole, Sample(id=document, context=found, **texts))
-
-
-class _Context(msgspec.Struct):
-    context: str
-    idx: int | str | None = None
-    id: int | str | None = None
-
-
 def _contexts(source: Path, broken: list[str]) -> Callable[[str], str | None]:
     """idx -> context of an sft file. Of JSON lines only the places are held, as the texts may be some GB."""
     places: dict[str, int | str] = {}
-    for number, identity, place in _listed_contexts(source, broken) if _is_list(source) else _places(source, broken):
-        if identity is None or identity in places:
-            why = "it has no idx" if identity is None else f"there is an idx {identity!r} before"
-            broken.append(f"{source}:{number}: {why}; no response is joined with it")
-        else:
-            places[identity] = place
+    for number, place, row in _rows(source, broken):
+        try:
+            identity, context = _identity(row, None), _text(row, "context")
+            if identity in places:
+                raise ValueError(f"there is an idx {identity!r} before")
+            places[identity] = context if place is None else place
+        except ValueError as error:
+            broken.append(f"{source}:{number}: {error}; no response is joined with it")
 
     @lru_cache(1)  # responses to a document mostly stand together
     def context_of(identity: str) -> str | None:
@@ -172,29 +139,26 @@ def _contexts(source: Path, broken: list[str]) -> Callable[[str], str | None]:
             return place
         with source.open("rb") as file:
             file.seek(place)
-            return _texts(json.loads(file.readline()), "context")["context"]
+            return _text(json.loads(file.readline()), "context")
 
     return context_of
 
 
-def _places(source: Path, broken: list[str]) -> Iterator[tuple[int, str | None, int]]:
-    for number, place, row in jsonlines.read_as(source, _Context, broken):
-        found = row.id if row.idx is None else row.idx
-        yield number, None if found is None else str(found), place
-
-
-def _listed_contexts(source: Path, broken: list[str]) -> Iterator[tuple[int, str | None, str]]:
-    for number, row in _rows(source, broken):
+def _usable(source: Path, broken: list[str], make: Callable[[dict[str, Any], int], T]) -> Iterator[T]:
+    """What `make` makes of each row and its line number. A row for which it raises ValueError goes to `broken`."""
+    for number, _, row in _rows(source, broken):
         try:
-            yield number, _identity(row, None), _texts(row, "context")["context"]
+            made = make(row, number)
         except ValueError as error:
             broken.append(f"{source}:{number}: {error}")
+        else:
+            yield made
 
 
-def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, row)."""
+def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, int | None, dict[str, Any]]]:
+    """(line number, offset in bytes, row); no offset where the rows are a list's."""
     if not _is_list(source):
-        yield from jsonlines.read(source, broken)
+        yield from jsonlines.read_as(source, dict[str, Any], broken)
         return
     try:
         text = source.read_text(encoding="utf-8")
@@ -214,7 +178,7 @@ def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, dict[str, Any]
             broken.append(f"{source}:{number}: not JSON ({error}); the rest of the list is skipped")
             return
         if isinstance(row, dict):
-            yield number, row
+            yield number, None, row
         else:
             broken.append(f"{source}:{number}: not a JSON object (found {type(row).__name__})")
 
@@ -231,19 +195,26 @@ def _is_list(source: Path) -> bool:
 
 def _identity(row: dict[str, Any], number: int | None) -> str:
     """ValueError for a row that has none, unless its line's `number` may stand for it."""
-    return _text("idx", jsonlines.row_id(row, number))
+    return _text({"idx": jsonlines.row_id(row, number)}, "idx")
 
 
-def _texts(row: dict[str, Any], *names: str) -> dict[str, str]:
-    """The texts of these fields. ValueError where one of them is not text."""
-    return {name: _text(name, row.get(name)) for name in names}
+def _sample(row: dict[str, Any], identity: str, *names: str, **texts: str) -> Sample:
+    """A sample of the row's query, its answer, its texts of these names, and other texts."""
+    return Sample(id=identity, **{name: _text(row, name) for name in (*names, "query", "answer")}, **texts)
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
+def _pair(row: dict[str, Any], number: int) -> dict[str, str]:
+    names = ("context", "query", "win_response", "lose_response")
+    return {"idx": _identity(row, number)} | {name: _text(row, name) for name in names}
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    """ValueError where the row's field `name` is not text."""
+    text = row.get(name)
+    if not isinstance(text, str):
         raise ValueError(f"{name} must be text")
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} has half a surrogate pair, which no tokenizer takes ({error})") from None
-    return value
+    return text

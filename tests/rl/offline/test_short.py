@@ -148,7 +148,7 @@ def test_an_answer_ends_once(tmp_path: Path, tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     ("broken_row", "why"),
     [
-        ("[1]", "not a JSON object (expected an object, found list)"),
+        ("[1]", "not a JSON object (Expected `object`, got `array`)"),
         (row(chosen=None), "chosen must be text or chat messages, found NoneType"),
         (row(rejected="  "), "rejected must be text or chat messages, found str"),
         (row(rejected=[{"role": "assistant"}]), "rejected must be text or chat messages"),
