@@ -95,11 +95,20 @@ class View:
     over: str = ""
     """What the figures are taken over, and what their changes are counted from."""
 
+    def line(self) -> str:
+        """The same in one line for a log, with the latest value of each figure."""
+        done = f"{self.title} {self.done:>{len(f'{self.total:,}')},}/{self.total:,}"
+        figures = [f"{figure.name} {figure.values[-1]:.2f}" for figure in self.figures]
+        return "  ".join([done, *figures, *self.notes, self._time])
+
+    @property
+    def _time(self) -> str:
+        return clock(self.passed_s) + ("" if self.left_s is None else f", {clock(self.left_s)} left")
+
     def __rich__(self) -> RenderableType:
-        left = "" if self.left_s is None else f", {clock(self.left_s)} left"
         head = Table.grid(padding=(0, 2, 0, 0))
         bar = ProgressBar(max(1, self.total), min(self.done, self.total), width=_BAR)
-        head.add_row(Text(f"{self.title} {self.done:,}/{self.total:,}", style="bold"), bar, clock(self.passed_s) + left)
+        head.add_row(Text(f"{self.title} {self.done:,}/{self.total:,}", style="bold"), bar, self._time)
         parts: list[RenderableType] = [head]
         if self.figures:
             table = Table.grid(padding=(0, 2, 0, 0))

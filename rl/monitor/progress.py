@@ -12,7 +12,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from longreward.text.amounts import clock, money
+from longreward.text.amounts import money
 from rl.config import RunConfig
 from rl.monitor.live_view import Figure, Screen, View, window
 from rl.plan import RunPlan
@@ -88,9 +88,7 @@ class TrainingProgress:
         if figures and (steps := len(figures[0].values)) > 1:
             span = window(steps)
             over = f"the last {span} steps, and how they differ from the first {span}" if span > 1 else _LAST_STEP
-        left = seconds * (self._steps - self._step) if seconds else None
-        passed = time.monotonic() - self._begun
-        return View("step", self._step, self._steps, passed, left, figures, notes, over)
+        return View("step", self._step, self._steps, *self._times(), figures, notes, over)
 
     def _watch(self) -> None:
         self._before = totals(self._workers)
@@ -143,15 +141,16 @@ class TrainingProgress:
     def _line(self, scores: dict[str, float], scored: float) -> str:
         now = self._now
         void = 1 - scored / max(1.0, now["train"] - self._before["train"])
-        parts = [f"step {self._step:>{len(str(self._steps))}}/{self._steps}"]
-        parts += [f"{SHORT.get(name, name)} {value:.2f}" for name, value in scores.items()]
-        parts.append(f"void {max(0.0, void):.0%}")
+        notes = [f"void {max(0.0, void):.0%}"]
         if now["cost"]:
-            parts.append(f"cost {money(now['cost'])}")
-        seconds = self._pace.step_s
-        left = f", {clock(seconds * (self._steps - self._step))} left" if seconds else ""
-        parts.append(f"{clock(time.monotonic() - self._begun)}{left}")
-        return "  ".join(parts)
+            notes.append(f"cost {money(now['cost'])}")
+        figures = [Figure(SHORT.get(name, name), [value]) for name, value in scores.items()]
+        return View("step", self._step, self._steps, *self._times(), figures, notes).line()
+
+    def _times(self) -> tuple[float, float | None]:
+        """Seconds since training began, and seconds that it will still take where the pace is known."""
+        pace = self._pace.step_s
+        return time.monotonic() - self._begun, pace * (self._steps - self._step) if pace else None
 
 
 class _Pace:

@@ -7,8 +7,7 @@ generated nor judged again; what it holds without a score is judged again as it 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -19,7 +18,6 @@ import ray
 
 from longreward import jsonlines, store
 from longreward.openrlhf_logs import AnswerFigures, void_reason
-from longreward.text.amounts import clock
 from longreward.voids import VoidWindow
 from rl.config import RunConfig
 from rl.data.prompts import Label, rollout_id
@@ -53,7 +51,7 @@ class _Stored(store.Fields, kw_only=True):
 
 @dataclass
 class Collected:
-    """The answers of one split that the store holds."""
+    """The training answers that the store holds."""
 
     scored: set[AnswerKey] = field(default_factory=set)
     """Rollouts with a score."""
@@ -63,11 +61,11 @@ class Collected:
     """Lines that a kill has cut, each as `file:line: why`."""
 
     @classmethod
-    def read(cls, folder: Path, split: str) -> Collected:
+    def read(cls, folder: Path) -> Collected:
         found = cls()
         for path in store.files(folder):
             for _, _, record in store.read(path, found.broken, _Stored):
-                if record.split != split:
+                if record.split != "train":
                     continue
                 key = record.rollout, record.query
                 if record.total is None:
@@ -77,12 +75,6 @@ class Collected:
         for key in found.scored & found.void.keys():
             del found.void[key]
         return found
-
-    def missing(self, prompt: AnswerKey, numbers: range) -> tuple[int, ...]:
-        """Those of a prompt's answers that are to be generated. `prompt` are its id and its question."""
-        identity, query = prompt
-        keys = {number: (rollout_id(identity, number), query) for number in numbers}
-        return tuple(n for n, key in keys.items() if key not in self.scored and key not in self.void)
 
 
 @dataclass
@@ -100,17 +92,16 @@ class Outstanding:
     @classmethod
     def of(cls, config: RunConfig, answers: int, prompts: int | None = None) -> Outstanding:
         """`answers` to each of the first `prompts` training prompts, or of all of them."""
-        found = Collected.read(config.directory / "store", "train")
+        found = Collected.read(config.directory / "store")
         voids: dict[AnswerKey, list[_Stored]] = {}
         for record in found.void.values():
             voids.setdefault((record.id, record.query), []).append(record)
         todo: dict[AnswerKey, tuple[Label, list[_Stored]]] = {}
-        for _, row in islice(jsonlines.read(config.prompts("train")), prompts):
-            prompt = _prompt(row)
-            missing = found.missing(prompt, range(answers))
+        known = found.scored | found.void.keys()
+        for prompt, label, _ in islice(_prompts(config), prompts):
+            missing = tuple(n for n in range(answers) if (rollout_id(label.id, n), prompt[1]) not in known)
             if missing or prompt in voids:
-                label = replace(Label.from_json(row["label"]), rollouts=missing)
-                todo.setdefault(prompt, (label, voids.get(prompt, [])))
+                todo.setdefault(prompt, (replace(label, rollouts=missing), voids.get(prompt, [])))
         return cls(answers, len(found.scored), todo)
 
     @property
@@ -142,9 +133,9 @@ def collect(
 
     def calls() -> Iterator[Callable[[], Any]]:
         number = 0
-        for _, row in jsonlines.read(run.config.prompts("train")):
+        for prompt, _, row in _prompts(run.config):
             # Taken out, so that a row that stands there twice is answered once.
-            wanted = todo.pop(_prompt(row), None)
+            wanted = todo.pop(prompt, None)
             if wanted is None:
                 continue
             label, voids = wanted
@@ -157,9 +148,7 @@ def collect(
                 number += 1
 
     at_once = max(1, at_once * len(engines.actors if engines else [1]) // outstanding.answers)
-    with _progress(run, generated + again) as progress:
-        for result in in_flight(calls(), at_once):
-            progress.add(result if isinstance(result, list) else [result])
+    _make(run, calls(), at_once, generated + again)
 
 
 def score_responses(run: Session, source: Path, length: Callable[[str], int], at_once: int) -> None:
@@ -167,7 +156,7 @@ def score_responses(run: Session, source: Path, length: Callable[[str], int], at
 
     `length` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
     """
-    found = Collected.read(run.config.directory / "store", "train")
+    found = Collected.read(run.config.directory / "store")
     sft = run.config.data.train
     broken: list[str] = []
     all_of_them = published_files.responses(source, broken, sft)
@@ -184,9 +173,7 @@ def score_responses(run: Session, source: Path, length: Callable[[str], int], at
                 about = {"rollout": response.rollout, "tokens": length(sample.answer), "truncated": False}
                 yield partial(_score, run, prompt, label, sample.answer, about)
 
-    with _progress(run, len(todo)) as progress:
-        for result in in_flight(calls(), at_once):
-            progress.add([result])
+    _make(run, calls(), at_once, len(todo))
 
 
 def _score(run: Session, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Any:
@@ -194,17 +181,19 @@ def _score(run: Session, prompt: str, label: Label, answer: str, about: dict[str
     return run.workers.for_document(label.id).score.remote(ray.put(prompt), label, answer, about)
 
 
-def _prompt(row: dict[str, Any]) -> AnswerKey:
-    """The id and the question of a prepared prompt."""
-    label = Label.from_json(row["label"])
-    return label.id, row["input"][slice(*label.query)]
+def _prompts(config: RunConfig) -> Iterator[tuple[AnswerKey, Label, dict[str, Any]]]:
+    """The training prompts: id and question, label, and row of the prepared file."""
+    for _, row in jsonlines.read(config.prompts("train")):
+        label = Label.from_json(row["label"])
+        yield (label.id, row["input"][slice(*label.query)]), label, row
 
 
-@contextmanager
-def _progress(run: Session, answers: int) -> Iterator[CollectingProgress]:
+def _make(run: Session, calls: Iterable[Callable[[], Any]], at_once: int, answers: int) -> None:
+    """Make the calls, which bring so many answers in all, and tell how far they are."""
     progress = CollectingProgress(run, answers)
     with run.screen.showing(progress.view):
-        yield progress
+        for result in in_flight(calls, at_once):
+            progress.add(result if isinstance(result, list) else [result])
     progress.tell()
 
 
@@ -239,23 +228,14 @@ class CollectingProgress:
 
     def view(self) -> View:
         """For a terminal."""
-        scored = self._done - self._void
+        done, scored, passed = self._done, self._done - self._void, time.monotonic() - self._begun
+        left = passed / done * (self._answers - done) if done else None
         figures = [Figure(SHORT.get(name, name), [value / scored]) for name, value in self._sums.items() if scored]
-        passed, left = self._times()
-        void = [f"void {self._void / self._done:.0%}"] if self._done else []
-        return View("answers", self._done, self._answers, passed, left, figures, void)
-
-    def _times(self) -> tuple[float, float | None]:
-        passed = time.monotonic() - self._begun
-        return passed, passed / self._done * (self._answers - self._done) if self._done else None
+        void = [f"void {self._void / done:.0%}"] if done else []
+        return View("answers", done, self._answers, passed, left, figures, void)
 
     def tell(self) -> None:
-        if not self._done:
-            return
-        self._told = time.monotonic()
-        passed, left = self._times()
-        scored = max(1, self._done - self._void)
-        parts = [f"answers {self._done:,}/{self._answers:,}"]
-        parts += [f"{SHORT.get(name, name)} {value / scored:.2f}" for name, value in self._sums.items()]
-        parts += [f"void {self._void / self._done:.0%}", clock(passed) + (f", {clock(left)} left" if left else "")]
-        self._run.console.print("  ".join(parts), highlight=False, soft_wrap=True)
+        """Print a line, once there is an answer."""
+        if self._done:
+            self._told = time.monotonic()
+            self._run.console.print(self.view().line(), highlight=False, soft_wrap=True)
