@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import random
 import sys
 from collections import Counter
@@ -23,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from longreward import LongReward, Reward, RewardConfig, Sample
-from longreward.commands.rows import read_samples
+from longreward.commands.rows import Rows
 from longreward.config import apply_overrides, validate
 from longreward.judge import Judge, JudgeStatus, Verdict, make_judge
 from longreward.judge.requests import JudgeRequest
@@ -124,9 +123,9 @@ def compare(samples: list[Sample], paper: list[Reward], other: list[Reward], nam
 
 async def measure(options: argparse.Namespace) -> None:
     if options.input is not None:
-        broken: list[str] = []
-        samples = list(itertools.islice(read_samples(options.input, broken).values(), options.limit))
-        for problem in broken:
+        rows = Rows(options.input)
+        samples = [sample for _, sample, _ in rows.samples()][: options.limit]
+        for problem in rows.broken:
             print(f"skipped {problem}", file=sys.stderr)
     else:
         samples = toy(options.prompts, options.answers, options.asked)

@@ -17,7 +17,9 @@ class Account:
 
     def __init__(self, price: PriceConfig) -> None:
         self._price = price
-        self.rows = 0
+        self.rows = self.void = 0
+        self.sum = 0.0
+        """Of the rewards that are not void."""
         self.dimensions: defaultdict[str, Usage] = defaultdict(Usage)
         self.sources: Counter[str] = Counter()
         self.earlier = Usage()
@@ -29,6 +31,8 @@ class Account:
 
     def add(self, answer: ScoredAnswer) -> None:
         self.rows += 1
+        self.void += answer.total is None
+        self.sum += answer.total or 0.0
         self.earlier += _priced(answer.earlier_usage, self._price)
         for name, dimension in answer.dimensions.items():
             # A verdict of the answer's own call about several statements is not one that others paid for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,11 @@ from longreward import jsonlines, store
 from longreward.commands.accounts import table
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import LabelledPair, Pairs
-from longreward.commands.score import score_samples
-from longreward.commands.score_display import Run, print_run
-from longreward.config import RewardConfig
+from longreward.commands.score import Run, print_run, score_samples
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Proportion, agreement, preference
 from longreward.reward import fingerprint
-from longreward.schema import Sample, ScoredAnswer
+from longreward.schema import Sample
 from longreward.text.amounts import duration, in_words
 
 _LOST = (
@@ -47,21 +45,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    config = reward_config(options, overrides)
-    return asyncio.run(agree_file(options.input, options.out, options.json, config, options.concurrency))
+    """Score both answers of each pair, kept in --out if given, and show how the judge agrees with humans; the same goes
+    to --json. Returns 0, or 1 where rows were unreadable, the spend cap ended the run, or no pair has two totals.
 
-
-async def agree_file(
-    source: Path, out: Path | None, summary: Path | None, config: RewardConfig, concurrency: int
-) -> int:
-    """Score both answers of the pairs of `source`, kept in `out` if given, and show how the judge agrees with humans;
-    the same as JSON goes to `summary`. Returns 0, or 1 where rows were unreadable, the spend cap ended the run, or no
-    pair has two totals.
-
-    Raises as `score_samples` does, and InputError where there is nothing to agree about or `summary` cannot be written.
+    Raises as `score_samples` does, and InputError where there is nothing to agree about or --json cannot be written.
     """
+    config = reward_config(options, overrides)
     screen = Console(stderr=True, soft_wrap=True)
-    rows = Pairs(source)
+    rows = Pairs(options.input)
     pairs: list[LabelledPair] = []
     samples: dict[str, Sample] = {}
     for pair, a, b in rows.pairs():
@@ -69,35 +60,32 @@ async def agree_file(
         samples.setdefault(pair.a, a)
         samples.setdefault(pair.b, b)
     _check(rows, pairs)
-    if summary is not None:
-        _check_writable(summary, [source, *([out] if out else [])])
+    if options.json is not None:
+        _check_writable(options.json, [options.input, *([options.out] if options.out else [])])
     for line in _about_labels(pairs, samples):
         screen.print(line, highlight=False)
-    if out is None and config.judge.kind == "openai" and config.cache.path is None:
+    if options.out is None and config.judge.kind == "openai" and config.cache.path is None:
         screen.print(_LOST, style="yellow", highlight=False)
 
-    run = await score_samples(samples, out, config, concurrency, screen)
-    if out is not None:
+    scoring = asyncio.run(score_samples(samples, options.out, config, options.concurrency, screen))
+    if options.out is not None:
         # Other pairs may have been scored into the same file: what they cost is not thrown away.
-        store.rewrite(out, [*run.rows.values(), *run.others.values()])
+        others = [row for key, row in scoring.known.items() if key not in samples]
+        store.rewrite(options.out, [*scoring.rows, *others])
     names = [*map(str, config.needed), "total"]
-    found = {name: agreement(_judged(pair, name, run) for pair in pairs) for name in names}
+    judged = [{name: _judged(pair, name, scoring) for name in names} for pair in pairs]
+    found = {name: agreement(one[name] for one in judged) for name in names}
     console = Console()
-    _print(console, found, pairs, run)
-    if summary is not None:
-        about = {
-            "pairs_file": str(source),
-            "skipped_rows": len(rows.broken),
-            "judge": {"kind": config.judge.kind, "model": config.judge.model},
-            "config": fingerprint(config),
-        }
-        jsonlines.rewrite(summary, [about | _as_json(found, pairs, run)])
-    for file, what in ((out, "scores"), (summary, "agreement as JSON")):
+    _print(console, found, scoring, len(pairs))
+    if options.json is not None:
+        about = {"pairs_file": str(options.input), "skipped_rows": len(rows.broken)}
+        jsonlines.rewrite(options.json, [about | _as_json(found, zip(pairs, judged, strict=True), scoring)])
+    for file, what in ((options.out, "scores"), (options.json, "agreement as JSON")):
         if file is not None:
             console.print(f"{what}: {file}", highlight=False, markup=False, soft_wrap=True)
-    print_run(screen, run)
+    print_run(screen, scoring)
     rows.report(screen)
-    return 1 if rows.broken or run.stopped or not found["total"].share.n else 0
+    return 1 if rows.broken or scoring.stopped or not found["total"].share.n else 0
 
 
 def _check(rows: Pairs, pairs: Sequence[LabelledPair]) -> None:
@@ -137,31 +125,34 @@ def _about_labels(pairs: Sequence[LabelledPair], samples: dict[str, Sample]) -> 
         )
 
 
-def _judged(pair: LabelledPair, name: str, run: Run) -> Judged:
-    rows = [run.rows.get(key) for key in (pair.a, pair.b)]
+def _judged(pair: LabelledPair, name: str, scoring: Run) -> Judged:
+    rows = [scoring.known.get(key) for key in (pair.a, pair.b)]
     a, b = (None if row is None else row.score_of(name) for row in rows)
-    reasons = {reason for row in rows for reason in _void(row, name)}
+    # Where there is no row, a spend cap ended the run before.
+    void = [{name: str(Reason.SPEND_CAP)} if row is None else row.void_reasons for row in rows]
+    reasons = {reason for one in void for part, reason in one.items() if name in ("total", part)}
     return Judged(pair.human, a, b, " + ".join(sorted(reasons)))
 
 
-def _void(row: ScoredAnswer | None, name: str) -> set[str]:
-    """Why a score is void; empty where it is not. Where there is no row, a spend cap ended the run before."""
-    if row is None:
-        return {str(Reason.SPEND_CAP)}
-    return {reason for part, reason in row.void_reasons.items() if name in ("total", part)}
-
-
-def _print(console: Console, found: dict[str, Agreement], pairs: Sequence[LabelledPair], run: Run) -> None:
-    title = f"{len(pairs):,} pairs in {duration(run.seconds)}, {in_words(run.account.usage, run.judge.price)}"
+def _print(console: Console, found: dict[str, Agreement], scoring: Run, pairs: int) -> None:
+    used = in_words(scoring.account.usage, scoring.config.judge.price)
+    title = f"{pairs:,} pairs in {duration(scoring.seconds)}, {used}"
     result = table(title, "dimension", ["pairs", "agree", f"{CONFIDENCE:.0%} interval", "decided", "ties", "void"])
     result.add_column("why")
     for name, one in found.items():
-        why = ", ".join(f"{reason} {count:,}" for reason, count in one.void.most_common())
-        cells = [f"{one.share.n:,}", _percent(one.share), _interval(one.share), _percent(one.decided)]
-        cells += [_percent(one.ties), f"{one.void.total():,}", why]
+        interval = one.share.interval
+        cells = [
+            f"{one.share.n:,}",
+            _percent(one.share),
+            "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}%",
+            _percent(one.decided),
+            _percent(one.ties),
+            f"{one.void.total():,}",
+            ", ".join(f"{reason} {count:,}" for reason, count in one.void.most_common()),
+        ]
         result.add_row(name, *cells, style="bold" if name == "total" else None)
     console.print(result)
-    for line in [*_notes(found["total"]), *([run.account.free] if run.account.free else [])]:
+    for line in [*_notes(found["total"]), *([scoring.account.free] if scoring.account.free else [])]:
         console.print(line, highlight=False, soft_wrap=not console.is_terminal)
 
 
@@ -182,25 +173,24 @@ def _percent(share: Proportion) -> str:
     return "-" if share.value is None else f"{share.value:.1%}"
 
 
-def _interval(share: Proportion) -> str:
-    interval = share.interval
-    return "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}%"
-
-
-def _as_json(found: dict[str, Agreement], pairs: Sequence[LabelledPair], run: Run) -> dict[str, Any]:
+def _as_json(
+    found: dict[str, Agreement], pairs: Iterable[tuple[LabelledPair, dict[str, Judged]]], scoring: Run
+) -> dict[str, Any]:
     """With each pair's scores, so that two judges can be compared on the pairs that both have scored."""
+    judge = scoring.config.judge
     return {
+        "judge": {"kind": judge.kind, "model": judge.model},
+        "config": fingerprint(scoring.config),
         "confidence": CONFIDENCE,
         "headline": "agree_ties_half",
-        "usage": (run.earlier + run.account.usage).model_dump(),
-        "complete": not run.stopped,
+        "usage": (scoring.earlier + scoring.account.usage).model_dump(),
+        "complete": not scoring.stopped,
         "agreement": {name: one.summary() for name, one in found.items()},
-        "pairs": [_pair_as_json(pair, list(found), run) for pair in pairs],
+        "pairs": [_pair_as_json(pair, judged) for pair, judged in pairs],
     }
 
 
-def _pair_as_json(pair: LabelledPair, names: Sequence[str], run: Run) -> dict[str, Any]:
-    judged = {name: _judged(pair, name, run) for name in names}
+def _pair_as_json(pair: LabelledPair, judged: dict[str, Judged]) -> dict[str, Any]:
     return {
         "idx": pair.idx,
         "line": pair.line,

@@ -14,7 +14,6 @@ from rich.text import Text
 from longreward.commands.options import SETTINGS, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
-from longreward.errors import InputError
 from longreward.preflight import judge_checks, settings_checks
 from longreward.preflight.estimate import Estimate, estimate, throughput
 from longreward.preflight.finding import Finding, Severity
@@ -37,18 +36,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Print what is found out about a reward's configuration and, with --input, about scoring that file with it.
+    """Print what is found out about a reward's configuration and, with --input, about scoring these rows with it.
 
-    Returns 0, or 1 where there is a problem. InputError where the file holds nothing to score.
+    Returns 0, or 1 where there is a problem. InputError where --input holds nothing to score.
     """
-    config, source = reward_config(options, overrides), options.input
+    config = reward_config(options, overrides)
     out, rows, expected = Console(), None, Estimate()
-    if source is not None:
-        rows = Rows(source)
-        with out.status(f"reading {source}"):
+    if options.input is not None:
+        rows = Rows(options.input)
+        with out.status(f"reading {options.input}"):
             expected = estimate(rows.to_estimate(), config)
-        if not rows.answers + rows.prompts:
-            raise InputError(f"{source} holds no readable row with context and query{rows.first_problem}")
     findings, latency_s = check_judge(out, config)
     if rows is not None:
         findings += show(out, [*_about_input(rows), *_about_scoring(expected, config.judge, latency_s)])

@@ -40,29 +40,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--against", type=Path, metavar="OUT.jsonl", help=against)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
-
-
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    """Print what scoring the rows of the input will take and, with --against, what those scores really took.
+    """Print what scoring the rows of a file will take and, with --against, what the file of scores says it took.
 
     Returns 0, or 1 where rows were unreadable. InputError where none is readable or --against holds no scores.
     """
     config = reward_config(options, overrides)
-    rows, per_prompt, length = Rows(options.input), options.answers, options.answer_tokens
     out, err = Console(), Console(stderr=True, soft_wrap=True)
     found = _account(options.against, config) if options.against else None
+    rows = Rows(options.input)
     with err.status(f"reading {options.input}"):
-        expected = estimate(rows.to_estimate(), config, answers_per_prompt=per_prompt, answer_tokens=length)
-    if not rows.answers + rows.prompts:
-        raise InputError(f"{options.input} holds no readable row with context and query{rows.first_problem}")
+        expected = estimate(
+            rows.to_estimate(), config, answers_per_prompt=options.answers, answer_tokens=options.answer_tokens
+        )
 
     _print_costs(out, expected, config.judge)
     _say(out, _pace(throughput(expected, config.judge, options.latency)))
@@ -75,11 +65,22 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         if not same_configuration:
             _say(out, ["compare with care: they were scored with another configuration, judge or prompt version"])
     out.print()
-    if rows.prompts or per_prompt:
-        _say(out, [f"Answers not written yet: {per_prompt or 1} per prompt, of {length} tokens."])
+    if rows.prompts or options.answers:
+        per_prompt = f"{options.answers or 1} per prompt, of {options.answer_tokens} tokens"
+        _say(out, [f"Answers not written yet: {per_prompt}."])
     _say(out, _notes(expected))
     rows.report(err)
     return 1 if rows.broken else 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 class _KeyFields(store.Fields, kw_only=True):
@@ -136,29 +137,26 @@ def _spend(expected: Estimate, judge: JudgeConfig) -> Iterator[str]:
 
 
 def _print_comparison(console: Console, expected: Estimate, account: Account, price: PriceConfig) -> None:
-    headings = ["calls", "ratio", "prompt", "ratio", "completion", "ratio"]
-    headings += ["cost", "ratio"] if price.known else []
     console.print()
     title = f"{account.rows:,} answers scored: calls and tokens they took, ratio to the estimate"
-    costs = table(title, "dimension", headings)
+    amounts = {"calls": "calls", "prompt": "prompt_tokens", "completion": "completion_tokens"}
+    amounts |= {"cost": "cost"} if price.known else {}
+    costs = table(title, "dimension", [heading for name in amounts for heading in (name, "ratio")])
     for name, was, estimated in (
         *((name, account.dimensions[name], usage) for name, usage in expected.dimensions.items()),
         ("total", account.usage + account.earlier, expected),
     ):
-        cells = [rounded(was.calls), _ratio(was.calls, estimated.calls)]
-        cells += [rounded(was.prompt_tokens), _ratio(was.prompt_tokens, estimated.prompt_tokens)]
-        cells += [rounded(was.completion_tokens), _ratio(was.completion_tokens, estimated.completion_tokens)]
-        cells += [money(was.cost), _ratio(was.cost, estimated.cost)] if price.known else []
+        cells = []
+        for field in amounts.values():
+            actual, planned = getattr(was, field), getattr(estimated, field)
+            cells += [money(actual) if field == "cost" else rounded(actual)]
+            cells += [f"{actual / planned:.2f}" if planned else "-"]
         costs.add_row(name, *cells, style="bold" if name == "total" else None)
     console.print(costs)
     if account.free:
         _say(console, [account.free])
     if account.earlier.calls:
         _say(console, [f"The total includes {account.earlier.calls:,} calls of earlier attempts that ended void."])
-
-
-def _ratio(actual: float, expected: float) -> str:
-    return f"{actual / expected:.2f}" if expected else "-"
 
 
 def _notes(expected: Estimate) -> Iterator[str]:

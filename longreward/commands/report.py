@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -33,32 +32,28 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    """Write the report of runs and scored files to --out, by default into the first run directory or beside the first
+    file. Returns 0. InputError where a path is neither, --out cannot be written, or there is nothing to show."""
     if overrides:
         raise ConfigError(f"report takes no settings, found {' '.join(overrides)}; leave them out")
-    return report(options.paths, options.out, options.input, whole=options.whole)
-
-
-def report(paths: Sequence[Path], out: Path | None, inputs: Path | None, *, whole: bool) -> int:
-    """Write the report of runs and scored files to `out`, by default into the first run directory or beside the first
-    file. Returns 0. InputError where a path is neither, `out` cannot be written, or there is nothing to show."""
-    opened = sources.named_apart([sources.opened(path) for path in paths])
+    opened = sources.named_apart([sources.opened(path) for path in options.paths])
+    first, out = opened[0], options.out
     if out is None:
-        first = opened[0]
         out = first.path / _NAME if first.is_run else first.path.with_name(f"{first.path.stem}.{_NAME}")
     if any(out.resolve() == source.path.resolve() for source in opened) or out.is_dir():
         raise InputError(f"--out {out} is a directory or one of the files to read; choose another --out")
     console, started = Console(soft_wrap=True), time.monotonic()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        samples = Rows(inputs).samples() if inputs is not None else ()
-        built = build(opened, out, ((key, sample) for key, sample, _ in samples), whole=whole)
+        samples = Rows(options.input).samples() if options.input is not None else ()
+        built = build(opened, out, ((key, sample) for key, sample, _ in samples), whole=options.whole)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
     if not built.answers and not any(source.is_run for source in opened):
         out.unlink()
-        first_problem = f"; first problem: {opened[0].broken[0]}" if opened[0].broken else ""
+        first_problem = f"; first problem: {first.broken[0]}" if first.broken else ""
         raise InputError(
-            f"{opened[0].path} holds no scored answer; give a file that `longreward score --out` wrote{first_problem}"
+            f"{first.path} holds no scored answer; give a file that `longreward score --out` wrote{first_problem}"
         )
     for line in _told(built, time.monotonic() - started):
         console.print(line, highlight=False, markup=False)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import jsonlines
+from longreward.errors import InputError
 from longreward.schema import HumanPreference, Sample
 
 _SHOWN = 10  # unreadable rows that are named
@@ -74,9 +75,12 @@ class Rows(_RowFile):
             yield key, sample, answered
 
     def to_estimate(self) -> Iterator[Sample | tuple[str, str]]:
-        """The answers, and the prompts without an answer as (context, query)."""
+        """The answers, and the prompts without an answer as (context, query). InputError at the end if there were
+        none."""
         for _, sample, answered in self.samples(unanswered=True):
             yield sample if answered else (sample.context, sample.query)
+        if not self.answers + self.prompts:
+            raise InputError(f"{self.source} holds no readable row with context and query{self.first_problem}")
 
 
 @dataclass(frozen=True)
@@ -135,14 +139,6 @@ def _pair(number: int, row: dict[str, Any]) -> tuple[LabelledPair, Sample, Sampl
     ]
     key_a, key_b = (_key(answer.model_copy(update={"id": ""})) for answer in answers)
     return LabelledPair(sample.id, number, human, key_a, key_b), answers[0], answers[1]
-
-
-def read_samples(source: Path, broken: list[str]) -> dict[str, Sample]:
-    """The answers of a JSON-lines file by their keys; what cannot be read goes to `broken`."""
-    rows = Rows(source)
-    samples = {key: sample for key, sample, _ in rows.samples()}
-    broken += rows.broken
-    return samples
 
 
 def _sample(number: int, row: dict[str, Any], fields: dict[str, Any]) -> Sample:

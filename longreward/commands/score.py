@@ -16,15 +16,15 @@ from longreward import store
 from longreward.commands.accounts import Account, used_for
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Rows
-from longreward.commands.score_display import ProgressLine, Run, judge_log, print_run, print_summary, warning_of_cap
+from longreward.commands.score_display import compared, judge_log, print_summary, progress, warning_of_cap
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
 from longreward.judge import offline
 from longreward.pacing import rare_collections
-from longreward.preflight.estimate import estimate
+from longreward.preflight.estimate import Estimate, estimate
 from longreward.reward import LongReward, fingerprint
-from longreward.schema import Reward, Sample, ScoredAnswer, Usage
+from longreward.schema import Sample, ScoredAnswer, Usage
 from longreward.text.amounts import caps, in_words
 
 _HOPELESS_AFTER = 8  # answers, all void: the judge is what is wrong, not the answers
@@ -44,28 +44,95 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    config = reward_config(options, overrides)
-    return asyncio.run(score_file(options.input, options.out, config, options.concurrency))
+    """Score the rows of a file. Returns 0, or 1 where rows were unreadable, nothing could be scored, or the spend cap
+    ended the run.
 
-
-async def score_file(source: Path, out: Path, config: RewardConfig, concurrency: int) -> int:
-    """Score the rows of `source` into `out`. Returns 0, or 1 where rows were unreadable, nothing could be scored, or
-    the spend cap ended the run.
-
-    Raises as `score_samples` does, and InputError where `source` holds nothing to score.
+    Raises as `score_samples` does, and InputError where the file holds nothing to score.
     """
+    config = reward_config(options, overrides)
     console = Console(stderr=True, soft_wrap=True)
-    rows = Rows(source)
+    rows = Rows(options.input)
     samples = {key: sample for key, sample, _ in rows.samples()}
     if not samples:
-        raise InputError(f"{source} holds no readable row with context, query and answer{rows.first_problem}")
-    run = await score_samples(samples, out, config, concurrency, console)
-    scored = list(run.rows.values())
-    store.rewrite(out, scored)  # in the order of the input
-    print_summary(scored, run.account, config.judge.price.known, run.seconds, out)
-    print_run(console, run)
+        raise InputError(f"{options.input} holds no readable row with context, query and answer{rows.first_problem}")
+    scoring = asyncio.run(score_samples(samples, options.out, config, options.concurrency, console))
+    store.rewrite(options.out, scoring.rows)  # in the order of the input
+    print_summary(scoring.rows, scoring.account, config.judge.price.known, scoring.seconds, options.out)
+    print_run(console, scoring)
     rows.report(console)
-    return 1 if rows.broken or run.stopped or not run.whole else 0
+    return 1 if rows.broken or scoring.stopped or not scoring.whole else 0
+
+
+@dataclass
+class Run:
+    """The scoring of some answers: what is known of each by now, and what it took."""
+
+    config: RewardConfig
+    samples: dict[str, Sample]
+    """By key, in the order of the input."""
+    out: Path | None
+    """Where scored answers are kept, so that the next run goes on where this one stopped."""
+    account: Account
+    """What this run alone used."""
+    known: dict[str, ScoredAnswer] = field(default_factory=dict)
+    """By key, what this run and the ones before it have scored, and what else is in `out`."""
+    used_before: dict[str, Usage] = field(default_factory=dict)
+    """By key, what earlier runs used, also for answers that ended void."""
+    expected: Estimate | None = None
+    seconds: float = 0.0
+    stopped: bool = False
+    """The spend cap is reached: nothing more is asked."""
+
+    @property
+    def rows(self) -> list[ScoredAnswer]:
+        """In the order of the input, without the answers that were not reached because of a spend cap."""
+        return [self.known[key] for key in self.samples if key in self.known]
+
+    @property
+    def whole(self) -> int:
+        """Answers that have a total."""
+        return sum(row.total is not None for row in self.rows)
+
+    @property
+    def earlier(self) -> Usage:
+        """What all runs before this one used."""
+        return sum(self.used_before.values(), Usage())
+
+    def read(self) -> None:
+        """Take in what an earlier run of the same command left in `out`. A line cut by a kill is passed over."""
+        out, ours = self.out, fingerprint(self.config)
+        if out is None or not out.exists():
+            return
+        for number, _, row in store.read(out, broken=[]):
+            if row.config != ours or not row.key:
+                raise InputError(
+                    f"{out}:{number} was written with another reward configuration, judge or prompt version; "
+                    "choose another --out, or remove that file to score again"
+                )
+            # The last row of an answer includes what the ones before it used.
+            self.used_before[row.key] = used_for(row, self.config.judge.price)
+            before, sample = self.known.get(row.key), self.samples.get(row.key)
+            if sample is None:
+                self.known[row.key] = row
+            elif row.total is not None or before is None or before.total is None:
+                # Rows of old have neither.
+                self.known[row.key] = row.model_copy(update={"query": sample.query, "answer": sample.answer})
+        if not self.used_before and out.stat().st_size:
+            raise InputError(f"{out} exists and is not a file of scores; choose another --out")
+
+    def todo(self) -> list[tuple[str, Sample]]:
+        """What has no total yet. The answers about one document stand next to each other, because only so many prepared
+        documents are kept at a time."""
+        groups: dict[str, list[tuple[str, Sample]]] = {}
+        for key, sample in self.samples.items():
+            if key not in self.known or self.known[key].total is None:
+                groups.setdefault(document_key(sample.context, sample.query), []).append((key, sample))
+        return [pair for group in groups.values() for pair in group]
+
+    def add(self, row: ScoredAnswer) -> None:
+        self.known[row.key] = row
+        self.account.add(row)
+        self.stopped |= Reason.SPEND_CAP in row.void_reasons.values()
 
 
 async def score_samples(
@@ -77,89 +144,96 @@ async def score_samples(
     InputError where `out` cannot be used, was scored with another configuration or has used up `judge.spend`;
     JudgeError where the judge answers nothing at all.
     """
-    judge = config.judge
-    earlier = _Earlier() if out is None else _Earlier.read(out, config, samples)
-    todo = _by_document([(key, sample) for key, sample in samples.items() if key not in earlier.done])
+    judge, run = config.judge, Run(config, samples, out, Account(config.judge.price))
+    run.read()
+    todo = run.todo()
     if judge.kind == "offline":
         console.print(offline.NOTICE, style="yellow")
-    if earlier.done:
-        console.print(f"{len(earlier.done)} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
-    used = earlier.used
+    if len(todo) < len(samples):
+        done = len(samples) - len(todo)
+        console.print(f"{done} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
     if todo:
-        config = config.model_copy(update={"judge": _what_is_left(judge, used, out)})
-    expected = None
+        config = config.model_copy(update={"judge": _what_is_left(judge, run.earlier, out)})
     if todo and judge.kind == "openai":
         with console.status("estimating"):
-            expected = await asyncio.to_thread(estimate, [sample for _, sample in todo], config, sample=_LOOKED_INTO)
-        console.print(f"expected: about {in_words(expected, judge.price)}{warning_of_cap(expected, config)}")
+            some = [sample for _, sample in todo]
+            run.expected = await asyncio.to_thread(estimate, some, config, sample=_LOOKED_INTO)
+        console.print(f"expected: about {in_words(run.expected, judge.price)}{warning_of_cap(run.expected, config)}")
 
     started = time.monotonic()
     with nullcontext() if out is None else _opened(out) as file:
         reward = LongReward.from_config(config)
         rare_collections()
         try:
-            with ProgressLine(console, len(todo)) as progress, judge_log(console):
-                keeper = _Keeper(file, config, earlier, progress)
-                await _score_all(reward, todo, concurrency, keeper)
+            await _score_all(reward, todo, concurrency, run, file, console)
         except BaseExceptionGroup as group:
             raise _leaf(group) from None
         finally:
             await reward.aclose()
-    known = earlier.void | earlier.done
-    return Run(
-        rows={key: known[key] for key in samples if key in known},
-        others=earlier.others,
-        account=keeper.account,
-        earlier=used,
-        seconds=time.monotonic() - started,
-        stopped=keeper.stopped,
-        expected=expected,
-        judge=judge,
-        answers=len(samples),
-        kept=out is not None,
+    run.seconds = time.monotonic() - started
+    return run
+
+
+async def _score_all(
+    reward: LongReward,
+    todo: Sequence[tuple[str, Sample]],
+    concurrency: int,
+    run: Run,
+    file: store.Store | None,
+    console: Console,
+) -> None:
+    """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
+    remaining, ours = iter(todo), fingerprint(run.config)
+
+    async def worker() -> None:
+        for key, sample in remaining:
+            about = {"time": time.time(), "earlier_usage": run.used_before.get(key, Usage())}
+            row = ScoredAnswer.of(sample, await reward.score(sample), key=key, config=ours, **about)
+            if file is not None:
+                file.append(row)
+            run.add(row)
+            show(run.account)
+            if run.stopped:
+                return
+            _check_any_scored(run.account, row)
+
+    with progress(console, len(todo)) as show, judge_log(console):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(todo))):
+                group.create_task(worker())
+
+
+def _check_any_scored(account: Account, row: ScoredAnswer) -> None:
+    """JudgeError where all answers so far are void: `row`, the last one, tells why."""
+    if account.void == account.rows >= _HOPELESS_AFTER:
+        name, reason = next(iter(row.void_reasons.items()))
+        detail = f"the first {account.void} answers are all void, {name}: {reason} ({row.dimensions[name].detail})"
+        raise JudgeError(Reason(reason), detail=f"{detail}; check judge.base_url, judge.model and the key")
+
+
+def print_run(console: Console, run: Run) -> None:
+    """Print what all runs together took, and how far this one was from its estimate or from the end."""
+    price = run.config.judge.price
+    if run.earlier.calls:
+        total = in_words(run.earlier + run.account.usage, price)
+        console.print(f"earlier runs: {in_words(run.earlier, price)}; all runs: {total}")
+    if run.stopped:
+        sentence = f"{_stopped(run)}; {run.whole:,} of {len(run.samples):,} answers are scored"
+        console.print(sentence, style="bold red")
+    elif run.expected is not None:
+        console.print(compared(run.account, run.expected, price))
+
+
+def _stopped(run: Run) -> str:
+    used = caps(run.config.judge, run.earlier + run.account.usage)
+    name, cap, amount, words = max(used, key=lambda c: c[2] / c[1])
+    before = run.earlier.cost if name == "max_cost" else run.earlier.tokens
+    of_it = f", {words(before)} of it by earlier runs" if before else ""
+    again = "again, with --out to keep what is scored" if run.out is None else "the same command again to continue"
+    return (
+        f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
+        f"call could go past it; raise judge.spend.{name} and run {again}"
     )
-
-
-@dataclass
-class _Earlier:
-    """What an earlier run of the same command left in OUT."""
-
-    done: dict[str, ScoredAnswer] = field(default_factory=dict)
-    """Scored rows by key; a line cut by a kill is not there."""
-    void: dict[str, ScoredAnswer] = field(default_factory=dict)
-    """Void rows, which are asked again."""
-    others: dict[str, ScoredAnswer] = field(default_factory=dict)
-    """Rows about answers that are not to be scored now."""
-    used_by: dict[str, Usage] = field(default_factory=dict)
-    """What each answer has used so far, void ones as well."""
-
-    @property
-    def used(self) -> Usage:
-        return sum(self.used_by.values(), Usage())
-
-    @classmethod
-    def read(cls, out: Path, config: RewardConfig, samples: dict[str, Sample]) -> _Earlier:
-        earlier = cls()
-        if not out.exists():
-            return earlier
-        ours = fingerprint(config)
-        for number, _, row in store.read(out, broken=[]):
-            if row.config != ours or not row.key:
-                raise InputError(
-                    f"{out}:{number} was written with another reward configuration, judge or prompt version; "
-                    "choose another --out, or remove that file to score again"
-                )
-            # The last row of an answer includes what the ones before it used.
-            earlier.used_by[row.key] = used_for(row, config.judge.price)
-            rows = earlier.void if row.total is None else earlier.done
-            if (sample := samples.get(row.key)) is not None:
-                # Rows of old have neither.
-                rows[row.key] = row.model_copy(update={"query": sample.query, "answer": sample.answer})
-            else:
-                earlier.others[row.key] = row
-        if not earlier.used_by and out.stat().st_size:
-            raise InputError(f"{out} exists and is not a file of scores; choose another --out")
-        return earlier
 
 
 def _opened(out: Path) -> store.Store:
@@ -167,60 +241,6 @@ def _opened(out: Path) -> store.Store:
         return store.Store(out, with_scores=True)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-
-
-def _by_document(todo: list[tuple[str, Sample]]) -> list[tuple[str, Sample]]:
-    """The answers about one document next to each other: only so many prepared documents are kept at a time."""
-    groups: dict[str, list[tuple[str, Sample]]] = {}
-    for key, sample in todo:
-        groups.setdefault(document_key(sample.context, sample.query), []).append((key, sample))
-    return [pair for group in groups.values() for pair in group]
-
-
-async def _score_all(reward: LongReward, todo: Sequence[tuple[str, Sample]], concurrency: int, keeper: _Keeper) -> None:
-    """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
-    remaining = iter(todo)
-
-    async def worker() -> None:
-        for key, sample in remaining:
-            began = time.time()
-            keeper.keep(key, began, sample, await reward.score(sample))
-            if keeper.stopped:
-                return
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(todo))):
-            group.create_task(worker())
-
-
-class _Keeper:
-    """Writes each scored answer down as it is done, and stops a run whose judge answers nothing."""
-
-    def __init__(
-        self, file: store.Store | None, config: RewardConfig, earlier: _Earlier, progress: ProgressLine
-    ) -> None:
-        self.account = Account(config.judge.price)
-        self.stopped = False
-        """The spend cap is reached: nothing more is asked."""
-        self._file, self._fingerprint, self._earlier, self._progress = file, fingerprint(config), earlier, progress
-        self._void = self._scored = 0
-
-    def keep(self, key: str, began: float, sample: Sample, reward: Reward) -> None:
-        used = self._earlier.used_by.get(key, Usage())
-        about = {"key": key, "config": self._fingerprint, "time": began, "earlier_usage": used}
-        row = ScoredAnswer.of(sample, reward, **about)
-        self._earlier.done[key] = row
-        if self._file is not None:
-            self._file.append(row)
-        self.account.add(row)
-        self._void += reward.total is None
-        self._scored += reward.total is not None
-        self._progress.advance(reward.total, self.account)
-        self.stopped |= Reason.SPEND_CAP in reward.void_reasons.values()
-        if self._void >= _HOPELESS_AFTER and not self._scored and not self.stopped:
-            name, reason = next(iter(reward.void_reasons.items()))
-            detail = f"the first {self._void} answers are all void, {name}: {reason} ({reward.dimensions[name].detail})"
-            raise JudgeError(Reason(reason), detail=f"{detail}; check judge.base_url, judge.model and the key")
 
 
 def _what_is_left(judge: JudgeConfig, used: Usage, out: Path | None) -> JudgeConfig:

@@ -9,7 +9,6 @@ import sys
 from longreward.commands.options import add_judge, positive, server_config
 from longreward.errors import ConfigError
 from longreward.judge import offline
-from longreward.server.config import ServerConfig
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
@@ -29,21 +28,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=positive, default=1, help=argparse.SUPPRESS)  # once the number of processes
 
 
-def run(options: argparse.Namespace, overrides: list[str]) -> int:
-    return serve(server_config(options, overrides), options.host, options.port, options.workers)
-
-
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
     return int(text)
 
 
-def serve(config: ServerConfig, host: str, port: int, workers: int) -> int:
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Serve until SIGTERM or Ctrl-C. Returns 0.
 
-    ConfigError where a package or the token is missing, the address cannot be used, or `workers` is not 1.
+    ConfigError where a package or the token is missing, the address cannot be used, or --workers is not 1.
     """
+    config, workers = server_config(options, overrides), options.workers
     if workers != 1:
         raise ConfigError(
             f"--workers {workers}: the server is one process, which makes some 1000 judge calls a second; leave "
@@ -57,11 +53,11 @@ def serve(config: ServerConfig, host: str, port: int, workers: int) -> int:
     from longreward.server.openrlhf_protocol import SpecialTokens
     from longreward.tokenizer import token_spans
 
-    token = token_for(host, config.serve.token_env)
+    token = token_for(options.host, config.serve.token_env)
     # A wrong folder is told before anything starts.
     SpecialTokens(config.serve.tokenizer)
     token_spans(config.serve.tokenizer, "serve.tokenizer")
-    listening = process.listen(host, port)
+    listening = process.listen(options.host, options.port)
     if config.judge.kind == "offline":
         print(offline.NOTICE, file=sys.stderr)
     address, actual_port = listening.getsockname()[:2]
