@@ -21,7 +21,7 @@ from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
 from longreward.judge import offline
-from longreward.pacing import rare_collections
+from longreward.pacing import at_most, rare_collections
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.reward import LongReward, fingerprint
 from longreward.schema import Sample, ScoredAnswer, Usage
@@ -183,24 +183,23 @@ async def _score_all(
     console: Console,
 ) -> None:
     """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
-    remaining, ours = iter(todo), fingerprint(run.config)
+    ours = fingerprint(run.config)
 
-    async def worker() -> None:
-        for key, sample in remaining:
-            about = {"time": time.time(), "earlier_usage": run.used_before.get(key, Usage())}
-            row = ScoredAnswer.of(sample, await reward.score(sample), key=key, config=ours, **about)
-            if file is not None:
-                file.append(row)
-            run.add(row)
-            show(run.account)
-            if run.stopped:
-                return
+    async def one(keyed: tuple[str, Sample]) -> None:
+        if run.stopped:
+            return
+        key, sample = keyed
+        about = {"time": time.time(), "earlier_usage": run.used_before.get(key, Usage())}
+        row = ScoredAnswer.of(sample, await reward.score(sample), key=key, config=ours, **about)
+        if file is not None:
+            file.append(row)
+        run.add(row)
+        show(run.account)
+        if not run.stopped:
             _check_any_scored(run.account, row)
 
     with progress(console, len(todo)) as show, judge_log(console):
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(todo))):
-                group.create_task(worker())
+        await at_most(concurrency, todo, one)
 
 
 def _check_any_scored(account: Account, row: ScoredAnswer) -> None:

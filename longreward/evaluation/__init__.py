@@ -10,16 +10,15 @@ tasks.py reads the items, scoring.py asks the judge, means.py and intervals.py s
 
 from longreward.evaluation.means import summarise, summarise_pairs
 from longreward.evaluation.report import PairResult, Result
-from longreward.evaluation.scoring import ComparedItem, ScoredItem, compare, score
+from longreward.evaluation.scoring import ItemOutcome, compare, score
 from longreward.evaluation.tasks import EvaluationItem, Kind, load
 
 __all__ = [
-    "ComparedItem",
     "EvaluationItem",
+    "ItemOutcome",
     "Kind",
     "PairResult",
     "Result",
-    "ScoredItem",
     "compare",
     "load",
     "score",

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from longreward.evaluation.intervals import MeanEstimate, mean_of_datasets
 from longreward.evaluation.report import Grouping, MeanRow, OutcomeTally, PairResult, Result
-from longreward.evaluation.scoring import ComparedItem, ScoredItem
+from longreward.evaluation.scoring import ItemOutcome
 from longreward.evaluation.tasks import CHAT, CLASSES, DATASETS
 
 
-def summarise(scored: Mapping[str, Sequence[ScoredItem]], judge: str = "") -> Result:
+def summarise(scored: Mapping[str, Sequence[ItemOutcome]], judge: str = "") -> Result:
     """One policy's scores, or two policies' side by side, by the policies' names, first the one to compare with.
 
     A class's mean is that of its datasets' means, the average that of all datasets' means, over those that the items
@@ -28,17 +28,21 @@ def summarise(scored: Mapping[str, Sequence[ScoredItem]], judge: str = "") -> Re
     chat = of_items == {CHAT}
     datasets = [name for name in DATASETS if name in of_items]
     groups: list[tuple[str, Grouping, list[str]]] = [(n, "datasets", [n]) for n in datasets]
-    for name, members in CLASSES.items():
-        if present := [dataset for dataset in members if dataset in datasets]:
+    for name, of_class in CLASSES.items():
+        if present := [dataset for dataset in of_class if dataset in datasets]:
             groups.append((name, "classes", present))
     groups.append(("average", "average", [CHAT] if chat else datasets))
     scale = (1.0, 10.0) if chat else (0.0, 1.0)
-    lines = [_line(*group, values, changes, scale) for group in groups]
+    most = scale[1] - scale[0]
+    lines = []
+    for name, level, members in groups:
+        difference = None if changes is None else _mean(changes, members, (-most, most))
+        lines.append(MeanRow(name, level, tuple(_mean(one, members, scale) for one in values), difference))
     accounts = tuple(map(OutcomeTally.of, scored.values()))
     return Result(CHAT if chat else "longbench", tuple(scored), accounts, lines, judge)
 
 
-def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[ComparedItem], judge: str = "") -> PairResult:
+def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[ItemOutcome], judge: str = "") -> PairResult:
     """What came of comparing two policies' answers, given their names in the order of `compare`."""
     values = [one.value for one in compared if one.value is not None]
     wins = Counter(values)
@@ -50,7 +54,7 @@ _Values = dict[str, dict[str, float]]
 """Dataset -> item's id -> value, of those that have one."""
 
 
-def _by_dataset(outcomes: Sequence[ScoredItem]) -> _Values:
+def _by_dataset(outcomes: Sequence[ItemOutcome]) -> _Values:
     found: _Values = {}
     for one in outcomes:
         values = found.setdefault(one.item.dataset, {})
@@ -67,17 +71,5 @@ def _changes(first: _Values, second: _Values) -> _Values:
     }
 
 
-def _line(
-    name: str,
-    level: Grouping,
-    datasets: Sequence[str],
-    values: Sequence[_Values],
-    changes: _Values | None,
-    scale: tuple[float, float],
-) -> MeanRow:
-    def over(one: _Values, scale: tuple[float, float]) -> MeanEstimate:
-        return mean_of_datasets([list(one.get(dataset, {}).values()) for dataset in datasets], scale)
-
-    most = scale[1] - scale[0]
-    difference = None if changes is None else over(changes, (-most, most))
-    return MeanRow(name, level, tuple(over(one, scale) for one in values), difference)
+def _mean(values: _Values, datasets: Sequence[str], scale: tuple[float, float]) -> MeanEstimate:
+    return mean_of_datasets([list(values.get(dataset, {}).values()) for dataset in datasets], scale)

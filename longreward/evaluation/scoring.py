@@ -32,11 +32,13 @@ _FOR_B = {"A": -1, "tie": 0, "B": 1}
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """The result of one item."""
+    """The result of one item, from `score` or from `compare`."""
 
     item: EvaluationItem
     value: float | None
-    """None (void) where there is no answer or the judge failed."""
+    """None (void) where there is no answer or the judge failed. From `score`: the best over the references, 0..1 for
+    LongBench, 1..10 for LongBench-Chat. From `compare`: 1 if the second policy's answer (B) won, 0.5 for a tie, 0 if
+    the first one's (A) did."""
     status: str = OK
     """The reason why `value` is None: a `Reason`, or `NO_ANSWER`."""
     detail: str = ""
@@ -58,23 +60,13 @@ class ItemOutcome:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredItem(ItemOutcome):
-    """`value` is the best over the references: 0..1 for LongBench, 1..10 for LongBench-Chat."""
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedItem(ItemOutcome):
-    """`value` is 1 if the second policy's answer (B) won, 0.5 for a tie, 0 if the first one's (A) did."""
-
-
 async def score(
     items: Sequence[EvaluationItem],
     answers: Mapping[str, str],
     judge: Judge,
     *,
     concurrency: int = 64,
-) -> list[ScoredItem]:
+) -> list[ItemOutcome]:
     """Judge each item's answer (by the item's id), at most `concurrency` items at once, results in their order.
 
     Grades of LongBench's questions, 1-3, become (x - 1) / 2, those of its summaries, 1-5, become (x - 1) / 4;
@@ -83,12 +75,12 @@ async def score(
     ValueError for short requests: `compare` is for them.
     """
 
-    async def one(item: EvaluationItem) -> ScoredItem:
+    async def one(item: EvaluationItem) -> ItemOutcome:
         answer = answers.get(item.id)
         if answer is None:
-            return ScoredItem(item, None, NO_ANSWER)
+            return ItemOutcome(item, None, NO_ANSWER)
         if says_nothing(answer):
-            return ScoredItem(item, _value(item, 1, 1), detail="the answer is empty")
+            return ItemOutcome(item, _value(item, 1, 1), detail="the answer is empty")
         return await _best(item, answer, judge)
 
     if any(item.dataset == SHORT for item in items):
@@ -103,7 +95,7 @@ async def compare(
     judge: Judge,
     *,
     concurrency: int = 64,
-) -> list[ComparedItem]:
+) -> list[ItemOutcome]:
     """Ask which of two policies' answers is better, twice for each item, with the answers' places swapped.
 
     An answer wins if it is preferred in both orders, or in one of them with a tie in the other; all else is a tie
@@ -112,40 +104,36 @@ async def compare(
     only the first is shown. Concurrency and order as in `score`.
     """
 
-    async def one(item: EvaluationItem) -> ComparedItem:
+    async def one(item: EvaluationItem) -> ItemOutcome:
         a, b = answers_a.get(item.id), answers_b.get(item.id)
         if a is None or b is None:
-            return ComparedItem(item, None, NO_ANSWER)
+            return ItemOutcome(item, None, NO_ANSWER)
         empty_a, empty_b = says_nothing(a), says_nothing(b)
         if empty_a or empty_b:
-            return ComparedItem(item, (1 + empty_a - empty_b) / 2, detail="an answer is empty")
+            return ItemOutcome(item, (1 + empty_a - empty_b) / 2, detail="an answer is empty")
         if a.strip() == b.strip():
-            return ComparedItem(item, 0.5, detail="the answers are the same")
+            return ItemOutcome(item, 0.5, detail="the answers are the same")
         return await _both_orders(item, a, b, judge)
 
     return await at_most(concurrency, items, one)
 
 
-async def _best(item: EvaluationItem, answer: str, judge: Judge) -> ScoredItem:
-    best: float | None = None
-    failed: JudgeCall | None = None
+async def _best(item: EvaluationItem, answer: str, judge: Judge) -> ItemOutcome:
+    grades: list[float] = []
     calls: list[JudgeCall] = []
     for reference in item.references:
         request = _request(item, reference, answer)
         verdict = await judge.ask(request, document=item.id)
         calls.append(verdict.call)
-        if verdict.value is None:
-            failed = failed or verdict.call
-            continue
-        if best is None or verdict.value > best:
-            best = verdict.value
-        if best == request.highest:
-            # No other reference can change that: not asked about, and a failed one does not matter.
-            return ScoredItem(item, _value(item, best, request.highest), calls=calls)
-    if failed is not None:
-        return ScoredItem(item, None, failed.status, failed.detail, calls)
-    assert best is not None, "an item that is scored has a reference"
-    return ScoredItem(item, _value(item, best, request.highest), calls=calls)
+        if verdict.value is not None:
+            grades.append(verdict.value)
+        if verdict.value == request.highest:
+            break  # no other reference can change that: not asked about, and a failed one does not matter
+    else:
+        failed = next((call for call in calls if call.status != OK), None)
+        if failed is not None:
+            return ItemOutcome(item, None, failed.status, failed.detail, calls)
+    return ItemOutcome(item, _value(item, max(grades), request.highest), calls=calls)
 
 
 def _request(item: EvaluationItem, reference: str, answer: str) -> GradeRequest:
@@ -163,7 +151,7 @@ def _value(item: EvaluationItem, grade: float, highest: int) -> float:
     return float(grade) if item.dataset == CHAT else (grade - 1) / max(1, highest - 1)
 
 
-async def _both_orders(item: EvaluationItem, a: str, b: str, judge: Judge) -> ComparedItem:
+async def _both_orders(item: EvaluationItem, a: str, b: str, judge: Judge) -> ItemOutcome:
     reference = item.references[0] if item.references else ""
     language = detect(f"{item.query}\n{reference}")
     first, second = await asyncio.gather(
@@ -173,6 +161,6 @@ async def _both_orders(item: EvaluationItem, a: str, b: str, judge: Judge) -> Co
     calls = [first.call, second.call]
     if first.value is None or second.value is None:
         failed = next(call for call in calls if call.status != OK)
-        return ComparedItem(item, None, failed.status, failed.detail, calls)
+        return ItemOutcome(item, None, failed.status, failed.detail, calls)
     for_b = _FOR_B[first.value] - _FOR_B[second.value]
-    return ComparedItem(item, 1.0 if for_b > 0 else 0.0 if for_b < 0 else 0.5, calls=calls)
+    return ItemOutcome(item, 1.0 if for_b > 0 else 0.0 if for_b < 0 else 0.5, calls=calls)

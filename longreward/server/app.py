@@ -39,13 +39,10 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
         redirect_slashes=False,
         root_path_in_servers=False,
     )
-    guarded: dict[str, Any] = {}
     refusals = {408: "Too slow", 413: "Too large", 415: "No JSON", 422: "Malformed, or too much of it"}
     refusals |= {429: "Queue full, see Retry-After", 503: "Not ready, or shutting down"}
-    responses = _described(refusals)
-    if token is not None:
-        guarded["dependencies"] = [Security(HTTPBearer(auto_error=False))]
-        responses |= _described({401: "No token, or a wrong one"})
+    unauthorized = {} if token is None else {401: "No token, or a wrong one"}
+    guarded = [] if token is None else [Security(HTTPBearer(auto_error=False))]
 
     async def get_reward(request: Request) -> Response:
         try:
@@ -64,25 +61,23 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
             operation_id=name,
             summary="Score answers",
             response_model=RewardReply,
-            responses=responses,
+            responses=_described(refusals | unauthorized),
             openapi_extra={"requestBody": body},
-            **guarded,
+            dependencies=guarded,
         )(get_reward)
-
     _add_health(app, service)
-    unauthorized = {} if token is None else _described({401: "No token, or a wrong one"})
 
     @app.get(
         "/metrics",
         summary="Prometheus metrics",
         response_class=PlainTextResponse,
-        responses=unauthorized,
-        **guarded,
+        responses=_described(unauthorized),
+        dependencies=guarded,
     )
     async def metrics_page() -> Response:
         return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return _Counted(TokenGuard(app, token))
+    return _counted(TokenGuard(app, token))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -101,16 +96,15 @@ def _described(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Refusal, "description": text} for status, text in refusals.items()}
 
 
-class _Counted:
+def _counted(app: ASGIApp) -> ASGIApp:
     """Counts all replies by status, those of refused requests too."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start" and not scope["path"].endswith(_UNCOUNTED):
                 metrics.REQUESTS.labels(str(message["status"])).inc()
             await send(message)
 
-        await self._app(scope, receive, counting)
+        await app(scope, receive, counting)
+
+    return counted

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from longreward.server.openrlhf_protocol import Outcome
 
@@ -27,11 +30,6 @@ SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("longreward_requests_in_flight", "Requests under way", registry=_REGISTRY)
 QUEUE = Gauge("longreward_queue_items", "Answers accepted and not yet replied to", registry=_REGISTRY)
-JUDGE_IN_FLIGHT = Gauge("longreward_judge_in_flight", "Judge calls under way", registry=_REGISTRY)
-JUDGE_CALLS = Counter("longreward_judge_calls", "Requests sent to the judge", registry=_REGISTRY)
-JUDGE_TOKENS = Counter("longreward_judge_tokens", "Tokens used, prompt and completion", registry=_REGISTRY)
-JUDGE_COST = Counter("longreward_judge_cost", "Cost by judge.price", registry=_REGISTRY)
-_TOTALS = {"judge/requests": JUDGE_CALLS, "judge/tokens": JUDGE_TOKENS, "judge/cost": JUDGE_COST}
 
 
 def page() -> bytes:
@@ -47,15 +45,19 @@ def count(outcome: Outcome) -> None:
         VOID.labels(reason).inc()
 
 
-class JudgeMeter:
-    """Enters what the judge has done since the last time."""
+class JudgeMetrics(Collector):
+    """The judge's own figures, asked for whenever the metrics are read."""
 
-    def __init__(self) -> None:
-        self._seen = dict.fromkeys(_TOTALS, 0.0)
+    def __init__(self, stats: Callable[[], Mapping[str, float]]) -> None:
+        self._stats = stats
+        _REGISTRY.register(self)
 
-    def read(self, stats: Mapping[str, float]) -> None:
-        for name, counter in _TOTALS.items():
-            now = stats.get(name, 0.0)
-            counter.inc(max(0.0, now - self._seen[name]))
-            self._seen[name] = now
-        JUDGE_IN_FLIGHT.set(stats.get("judge/in_flight", 0.0))
+    def collect(self) -> Iterator[Metric]:
+        stats = defaultdict(float, self._stats())
+        yield GaugeMetricFamily("longreward_judge_in_flight", "Judge calls under way", stats["judge/in_flight"])
+        for name, about, value in (
+            ("calls", "Requests sent to the judge", stats["judge/requests"]),
+            ("tokens", "Tokens used, prompt and completion", stats["judge/tokens"]),
+            ("cost", "Cost by judge.price", stats["judge/cost"]),
+        ):
+            yield CounterMetricFamily(f"longreward_judge_{name}", about, value)

@@ -96,7 +96,18 @@ class SpecialTokens:
 
     def __init__(self, tokenizer: Path | None = None) -> None:
         """`tokenizer`: the policy's folder. ConfigError where it has no tokenizer.json to read."""
-        self._tokens = None if tokenizer is None else _special_tokens(tokenizer)
+        self._tokens: list[str] | None = None
+        if tokenizer is None:
+            return
+        path = tokenizer / "tokenizer.json"
+        try:
+            added = json.loads(path.read_text(encoding="utf-8"))["added_tokens"]
+            tokens = [token["content"] for token in added if token["special"] and token["content"]]
+        except FileNotFoundError:
+            raise ConfigError(f"serve.tokenizer: {path} does not exist; give the policy's folder") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"serve.tokenizer: {path} is not the file of a fast tokenizer: {error!r}") from None
+        self._tokens = sorted(tokens, key=len, reverse=True)
 
     def removed_from(self, answer: str) -> str:
         """The answer as decoding without special tokens gives it; without a tokenizer less the end marks at its end."""
@@ -146,13 +157,8 @@ def reply_of(
         rewards=rewards,
         scores=[None if reward is None else reward / 10 for reward in rewards],
         extra_logs={name: [log[name] for log in logs] for name in logs[0]},
-        status=[status_of(outcome.reward) for outcome in outcomes],
+        status=["; ".join(f"{name}: {why}" for name, why in o.reward.void_reasons.items()) or OK for o in outcomes],
     )
-
-
-def status_of(reward: Reward) -> str:
-    """`ok`, or why the reward is void."""
-    return "; ".join(f"{name}: {reason}" for name, reason in reward.void_reasons.items()) or OK
 
 
 def void_reward(sample: Sample, dimensions: Sequence[str], reason: Reason, detail: str, seconds: float = 0.0) -> Reward:
@@ -188,18 +194,6 @@ def _text(number: int, name: str, given: str | Span, prompt: str) -> str:
             f"item {number}: labels: {name} [{start}, {end}] is not a span of its prompt of {len(prompt)} characters"
         )
     return prompt[start:end]
-
-
-def _special_tokens(folder: Path) -> list[str]:
-    path = folder / "tokenizer.json"
-    try:
-        added = json.loads(path.read_text(encoding="utf-8"))["added_tokens"]
-        tokens = [token["content"] for token in added if token["special"] and token["content"]]
-    except FileNotFoundError:
-        raise ConfigError(f"serve.tokenizer: {path} does not exist; give the policy's folder") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"serve.tokenizer: {path} is not the file of a fast tokenizer: {error!r}") from None
-    return sorted(tokens, key=len, reverse=True)
 
 
 def _first(error: ValidationError) -> str:

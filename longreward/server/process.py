@@ -26,7 +26,6 @@ from longreward.tokenizer import token_spans
 from longreward.voids import Siblings
 
 _BACKLOG = 4096
-_METERED_EVERY_S = 0.5
 _LAST_BYTES_S = 10
 _LAST_CALL_S = 0.5
 _KEEP_ALIVE_S = 30
@@ -78,6 +77,7 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
         asyncio.get_running_loop().add_signal_handler(number, _signalled, end)
     settings = config.serve
     reward = LongReward.from_config(config.reward, token_spans(settings.tokenizer, "serve.tokenizer"))
+    metrics.JudgeMetrics(reward.stats)
     siblings = Siblings(settings.group_size)
     service = Service(
         RolloutRewards(reward, siblings.settle, settings.deadline_s, settings.void, metrics.count), settings
@@ -100,7 +100,6 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
     tasks = [
         asyncio.create_task(_drain(end, service, server, listening)),
         asyncio.create_task(service.become_ready()),
-        asyncio.create_task(_meter(reward)),
     ]
     rare_collections()
     print(hello, flush=True)
@@ -139,10 +138,3 @@ async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, l
         door.close()
     await asyncio.sleep(_LAST_CALL_S)
     server.should_exit = True
-
-
-async def _meter(reward: LongReward) -> None:
-    meter = metrics.JudgeMeter()
-    while True:
-        meter.read(reward.stats())
-        await asyncio.sleep(_METERED_EVERY_S)

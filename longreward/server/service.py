@@ -39,6 +39,8 @@ class Service:
         self._ready = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        metrics.IN_FLIGHT.set_function(lambda: self._requests)
+        metrics.QUEUE.set_function(lambda: self._items)
 
     async def become_ready(self) -> None:
         """Ask the judge until it answers once."""
@@ -116,24 +118,20 @@ class Service:
     def _under_way(self) -> Iterator[None]:
         self._requests += 1
         self._idle.clear()
-        metrics.IN_FLIGHT.set(self._requests)
         try:
             yield
         finally:
             self._requests -= 1
-            metrics.IN_FLIGHT.set(self._requests)
             if not self._requests:
                 self._idle.set()
 
     @contextmanager
     def _waiting(self, items: int) -> Iterator[None]:
         self._items += items
-        metrics.QUEUE.set(self._items)
         try:
             yield
         finally:
             self._items -= items
-            metrics.QUEUE.set(self._items)
 
 
 async def _gone(request: Request) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from longreward.evaluation import ComparedItem, EvaluationItem, ScoredItem, summarise, summarise_pairs
+from longreward.evaluation import EvaluationItem, ItemOutcome, summarise, summarise_pairs
 from longreward.evaluation.intervals import mean_of_datasets
 from longreward.prompts import EVALUATION_VERSION
 from longreward.schema import JudgeCall, Usage
@@ -17,10 +17,10 @@ from longreward.schema import JudgeCall, Usage
 UNIT = (0.0, 1.0)
 
 
-def outcomes(values: dict[str, list[float | None]]) -> list[ScoredItem]:
+def outcomes(values: dict[str, list[float | None]]) -> list[ItemOutcome]:
     """Scored items, by dataset; None is void."""
     return [
-        ScoredItem(
+        ItemOutcome(
             EvaluationItem(f"{dataset}-{i}", dataset, "A.", "What?", ("B",)),
             value,
             "ok" if value is not None else "parse_error",
@@ -138,7 +138,7 @@ def test_what_cannot_be_reported_is_refused(scored: dict) -> None:
 def test_wins_ties_and_losses() -> None:
     item = EvaluationItem("1", "short", "", "Name a metal.", ())
     values = [1.0, 1.0, 1.0, 0.5, 0.0, None]
-    pairs = [ComparedItem(item, value, "ok" if value is not None else "timeout") for value in values]
+    pairs = [ItemOutcome(item, value, "ok" if value is not None else "timeout") for value in values]
     result = summarise_pairs("base", "tuned", pairs)
     data = json.loads(json.dumps(result.to_json()))
     assert (data["wins_a"], data["ties"], data["wins_b"], data["items"]) == (1, 1, 3, 6)
