@@ -45,8 +45,6 @@ class Alarm:
     """`level` is `alarm` or `note`. `filter` opens the answers page with these answers; `examples` are rows."""
 
     id: str
-    run: int
-    level: str
     title: str
     meaning: str
     action: str
@@ -54,18 +52,19 @@ class Alarm:
     filter: dict[str, str] = field(default_factory=dict)
     examples: list[int] = field(default_factory=list)
     charts: list[str] = field(default_factory=list)
+    level: str = "alarm"
 
 
 def alarms(table: Table, run: int, source: Source, curves: Charts) -> list[Alarm]:
     """The alarms and notes of a run, alarms first."""
     rows = np.flatnonzero(table.of("run") == run)
     finders = (_growth, _flat_dimensions, _no_spread, _suspicious, _void_in_time, _void_prompts, _heldout_fell)
-    found = [alarm for finder in finders for alarm in finder(table, run, rows, curves)]
-    found += _drift(run, source)
+    found = [alarm for finder in finders for alarm in finder(table, rows, curves)]
+    found += _drift(source)
     return sorted(found, key=lambda alarm: alarm.level)
 
 
-def _growth(table: Table, run: int, rows: Column, curves: Charts) -> Iterator[Alarm]:
+def _growth(table: Table, rows: Column, curves: Charts) -> Iterator[Alarm]:
     reward = _ends(curves, "reward:total")
     if reward is None or getattr(curves.chart("reward:total"), "x", "") != "step":
         return
@@ -87,8 +86,6 @@ def _growth(table: Table, run: int, rows: Column, curves: Charts) -> Iterator[Al
         longest = mine[np.argsort(-table.of(column, mine).astype(float), kind="stable")]
         yield Alarm(
             f"growth-{identity}",
-            run,
-            "alarm",
             f"The reward rises while the {what} grows",
             f"The answers' {what} has grown {ends[1] / ends[0]:.1f}-fold while the reward rose. The reward may "
             "pay for more text rather than for better text.",
@@ -101,7 +98,7 @@ def _growth(table: Table, run: int, rows: Column, curves: Charts) -> Iterator[Al
         )
 
 
-def _flat_dimensions(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
+def _flat_dimensions(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
     for name in table.dimensions:
         values = table.of(f"score:{name}", rows)
         valid = rows[np.isfinite(values)]
@@ -112,8 +109,6 @@ def _flat_dimensions(table: Table, run: int, rows: Column, _: Charts) -> Iterato
             continue
         yield Alarm(
             f"flat-{name}",
-            run,
-            "alarm",
             f"{name.capitalize()} never varies",
             f"All answers get the same {name}. It adds a constant to the reward, teaches nothing and costs calls.",
             "Read what the judge said. Either it does not understand the question, or the answers do not differ in "
@@ -125,7 +120,7 @@ def _flat_dimensions(table: Table, run: int, rows: Column, _: Charts) -> Iterato
         )
 
 
-def _no_spread(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
+def _no_spread(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
     rows = rows[(table.of("part", rows) == TRAINING) & np.isfinite(table.of("total", rows))]
     count = np.unique(table.of("group", rows), return_counts=True)[1]
     several = int((count >= 2).sum())
@@ -135,8 +130,6 @@ def _no_spread(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alar
         return
     yield Alarm(
         "no-spread",
-        run,
-        "alarm",
         "In many groups all answers got the same reward",
         "The advantages in such a group are 0. Its answers cost generation and judging, and teach nothing.",
         "If their reward is high, the prompts are too easy: remove them. If it is low, they are too hard, or the judge "
@@ -151,7 +144,7 @@ def _no_spread(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alar
     )
 
 
-def _suspicious(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
+def _suspicious(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
     found = table.of("flags", rows)
     for bit, name in enumerate(FLAGS[:-1]):
         mine = rows[(found >> bit) & 1 == 1]
@@ -167,18 +160,17 @@ def _suspicious(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Ala
         best_first = mine[np.argsort(-np.nan_to_num(totals, nan=-1), kind="stable")]
         yield Alarm(
             f"suspicious-{name}",
-            run,
-            "alarm" if share >= _SUSPICIOUS_SHARE else "note",
             f"Answers that {title}",
             meaning,
             action,
             figures,
             {"flag": name, "sort": "-total"},
             _examples(best_first),
+            level="alarm" if share >= _SUSPICIOUS_SHARE else "note",
         )
 
 
-def _void_in_time(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
+def _void_in_time(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
     window = min(_VOID_WINDOW, len(rows))
     if window < _MIN_VOID_WINDOW:
         return
@@ -204,8 +196,6 @@ def _void_in_time(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
         figures.append(f"steps {steps.min()} to {steps.max()}")
     yield Alarm(
         "void-cluster",
-        run,
-        "alarm",
         "Void answers come in a cluster",
         "For some time the judge failed on many answers. Void answers count nowhere, so groups had fewer siblings.",
         "Open one and read why each call failed. timeout or rate_limited: add endpoints, or lower judge.max_in_flight. "
@@ -217,7 +207,7 @@ def _void_in_time(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
     )
 
 
-def _void_prompts(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
+def _void_prompts(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
     prompt, void = table.of("prompt", rows), np.isnan(table.of("total", rows))
     each, where, count = np.unique(prompt, return_inverse=True, return_counts=True)
     hopeless = (np.bincount(where, void) == count) & (count >= _VOID_PROMPT)
@@ -227,8 +217,6 @@ def _void_prompts(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
     reasons = np.bincount(table.of("status", mine))
     yield Alarm(
         "void-prompts",
-        run,
-        "alarm",
         "Prompts that are always void",
         "No answer to these prompts was ever scored, while answers to others were. So the prompts are the cause.",
         "context_length: the document does not fit the judge. filtered: the judge's provider refuses the material. "
@@ -239,7 +227,7 @@ def _void_prompts(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
     )
 
 
-def _heldout_fell(table: Table, run: int, rows: Column, _: Charts) -> Iterator[Alarm]:
+def _heldout_fell(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
     part = table.of("part", rows)
     before, after = (by_prompt(table, rows[part == code]) for code in (BEFORE, AFTER))
     found = mean_and_interval(differences(before, after, "total"))
@@ -249,8 +237,6 @@ def _heldout_fell(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
     last = rows[part == AFTER]
     yield Alarm(
         "heldout-fell",
-        run,
-        "alarm",
         "The held-out reward fell",
         "On prompts that it was not trained on, the policy is worse than before, whatever the training curves show.",
         "Compare the answers before and after on the same prompts; an earlier checkpoint may be the better policy.",
@@ -261,7 +247,7 @@ def _heldout_fell(table: Table, run: int, rows: Column, _: Charts) -> Iterator[A
     )
 
 
-def _drift(run: int, source: Source) -> Iterator[Alarm]:
+def _drift(source: Source) -> Iterator[Alarm]:
     rounds = canaries.rounds(source)
     limit = source.setting("watch", "max_drift")
     limit = float(limit) if isinstance(limit, int | float) else _MAX_DRIFT
@@ -271,8 +257,6 @@ def _drift(run: int, source: Source) -> Iterator[Alarm]:
     worst = max(far, key=lambda row: abs(row["drift"]))
     yield Alarm(
         "drift",
-        run,
-        "alarm",
         "The judge has drifted",
         "Canaries are answers of known quality. They get another reward than before. So earlier and later rewards "
         "cannot be compared, and what looks like progress may come from the judge.",

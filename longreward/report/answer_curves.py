@@ -58,10 +58,10 @@ class _Means:
         reasons = table.of("status", rows)
         names = [(code, name) for code, name in enumerate(table.statuses) if code and (reasons == code).any()]
         void = [self._line("all", reasons != 0), *(self._line(name, reasons == code) for code, name in names)]
-        yield curves.void_chart(void)
+        yield curves.known_chart("void", *void)
         latency = self._latency()
         if latency:
-            yield curves.latency_chart(latency)
+            yield curves.known_chart("latency", *latency)
         yield self._chart("judge_seconds", table.of("seconds", rows))
         yield self._chart("judge_calls", table.of("calls", rows))
         calls = table.of("calls", rows).astype(float)

@@ -14,7 +14,7 @@ import numpy as np
 
 from longreward.evaluation.intervals import Interval, mean_and_interval
 from longreward.report import alarms, answer_curves, canaries, curves, heldout, html, pack, steps, trainer_curves
-from longreward.report.reading.gather import Gathered, gather
+from longreward.report.reading.gather import Gathered, OpenFiles, gather
 from longreward.report.reading.sources import Source
 from longreward.report.reading.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
 from longreward.report.suspicious import FLAGS, spreadless
@@ -44,11 +44,8 @@ def build(
     """Write the report of the sources to `out`, or leave what is there. `samples` are the rows, each with its key, that
     scored files are about. `whole`: with all that the judge said, however large the page gets. OSError where the page
     cannot be written."""
-    gathered = gather(sources, samples, out.parent)
-    try:
-        return _write(gathered, out, whole=whole)
-    finally:
-        gathered.files.close()
+    with OpenFiles() as files:
+        return _write(gather(sources, samples, out.parent, files), out, whole=whole)
 
 
 def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:

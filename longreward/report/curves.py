@@ -29,6 +29,8 @@ KNOWN = (
     ),
     ("no_spread", "Groups in which all answers got the same", "share", "policy", f"{LONGREWARD}no_spread"),
     ("left_out", "Answers masked in training", "share", "judge", f"{LONGREWARD}left_out"),
+    ("void", "Void answers, by reason", "share", "judge", ""),
+    ("latency", "Latency of a judge call", "s", "judge", ""),
     ("judge_seconds", "Time to score an answer", "s", "judge", f"{LONGREWARD}judge_seconds"),
     ("judge_calls", "Judge calls for an answer", "calls", "judge", f"{LONGREWARD}judge_calls"),
     ("free_calls", "Judge calls that cost nothing", "share", "judge", f"{LONGREWARD}free_calls"),
@@ -73,10 +75,10 @@ class Charts:
         return next((chart for chart in self.charts if chart.id == identity), None)
 
 
-def known_chart(identity: str, line: Curve) -> Chart:
+def known_chart(identity: str, *lines: Curve) -> Chart:
     """A chart that the trainer's figures can have too, drawn from a curve of another origin."""
     title, unit, part = next((t, u, p) for i, t, u, p, _ in KNOWN if i == identity)
-    return Chart(identity, title, unit, part, [line])
+    return Chart(identity, title, unit, part, list(lines))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -87,14 +89,6 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def reward_chart(name: str, lines: list[Curve]) -> Chart:
     return Chart(f"reward:{name}", "Reward" if name == "total" else name.capitalize(), "0-10", "reward", lines)
-
-
-def latency_chart(lines: list[Curve]) -> Chart:
-    return Chart("latency", "Latency of a judge call", "s", "judge", lines)
-
-
-def void_chart(lines: list[Curve]) -> Chart:
-    return Chart("void", "Void answers, by reason", "share", "judge", lines)
 
 
 def thinned(name: str, x: Column, y: Column, spread: Column | None = None) -> Curve:

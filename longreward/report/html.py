@@ -18,13 +18,13 @@ _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)
 
 
-def script() -> str:
-    """All modules as one. Names at the top of a module must differ among all of them: a test looks."""
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", _file(f"{name}.js"))) for name in _MODULES)
-
-
 def modules() -> dict[str, str]:
     return {name: _file(f"{name}.js") for name in _MODULES}
+
+
+def script() -> str:
+    """All modules as one. Names at the top of a module must differ among all of them: a test looks."""
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in modules().values())
 
 
 def write_head(out: BinaryIO) -> None:

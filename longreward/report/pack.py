@@ -13,6 +13,7 @@ import json
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, BinaryIO
 
 import msgspec
@@ -116,7 +117,8 @@ class Packer:
             judged.append([self._dimension(texts, answer.answer, numbers, *each) for each in dimensions])
         parts["d"] = {"texts": texts.new(), "answers": judged}
         parts["c"] = _about(shelf, documents, evidence)
-        held = [_Held("\0".join(by_run.values())) for by_run in documents]
+        # Siblings often say the same sentence: each is looked up once.
+        held = [cache("\0".join(by_run.values()).__contains__) for by_run in documents]
         flags = [
             suspicious.flags(answer.answer, None if total != total else total, held[prompt - shelf.start])
             for answer, prompt, total in zip(answers, prompts, totals, strict=True)
@@ -145,18 +147,6 @@ class Packer:
         detail = texts.add(shortened(dimension.detail, other))
         calls = [_call(texts, call, other) for call in dimension.calls]
         return [name, score, dimension.status, detail, calls, statements]
-
-
-class _Held:
-    """Tells whether a document contains a sentence word for word; siblings that say the same are looked up once."""
-
-    def __init__(self, document: str) -> None:
-        self._document, self._known = document, dict[str, bool]()
-
-    def __call__(self, sentence: str) -> bool:
-        if sentence not in self._known:
-            self._known[sentence] = sentence in self._document
-        return self._known[sentence]
 
 
 def _about(

@@ -73,12 +73,12 @@ def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
             yield Chart(identity, title, unit, part, [_line(title, scalars[tag])])
     latency = [(name, f"{LONGREWARD}judge_{key}_s") for name, key in (("median", "p50"), ("95th percentile", "p95"))]
     if all(tag in scalars for _, tag in latency):
-        yield curves.latency_chart([_line(name, scalars[tag]) for name, tag in latency])
+        yield curves.known_chart("latency", *(_line(name, scalars[tag]) for name, tag in latency))
     void = {tag for tag in scalars if tag == f"{LONGREWARD}void" or tag.startswith(f"{LONGREWARD}void_")}
     if void:
         used |= void
         lines = [_line(_reason(tag), scalars[tag]) for tag in sorted(void)]
-        yield curves.void_chart([line for line in lines if line.name == "all" or any(line.y)])
+        yield curves.known_chart("void", *(line for line in lines if line.name == "all" or any(line.y)))
     for tag in sorted(scalars.keys() - used):
         yield Chart(tag, tag.removeprefix("train/"), "", "more", [_line(tag, scalars[tag])])
 

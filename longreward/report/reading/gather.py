@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,25 +27,22 @@ AnswerName = tuple[int, str, str, str, str]
 """Run, split, prompt, question and rollout: records that share it are of one answer."""
 
 
-class OpenFiles:
+class OpenFiles(ExitStack):
     """Files that stay open, and their lines by place."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._files: list[BinaryIO] = []
 
     def add(self, file: BinaryIO) -> int:
         """The number that the file has from now on."""
-        self._files.append(file)
+        self._files.append(self.enter_context(file))
         return len(self._files) - 1
 
     def line(self, place: Place) -> bytes:
         file, offset = self._files[place[0]], place[1]
         file.seek(offset)
         return file.readline()
-
-    def close(self) -> None:
-        for file in self._files:
-            file.close()
 
 
 @dataclass
@@ -91,18 +89,12 @@ class Gathered:
         return sum(len(self.files.line(place)) for place in question.documents.values())
 
 
-def gather(sources: Sequence[Source], samples: Iterable[tuple[str, Sample]], folder: Path) -> Gathered:
+def gather(
+    sources: Sequence[Source], samples: Iterable[tuple[str, Sample]], folder: Path, files: OpenFiles
+) -> Gathered:
     """Read the sources. `samples` are the rows, each with its key, that scored files are about: they have the
-    documents. They are kept in a temporary file in `folder`."""
-    files = OpenFiles()
-    try:
-        return _gathered(sources, files, _kept(samples, files, folder))
-    except BaseException:
-        files.close()
-        raise
-
-
-def _gathered(sources: Sequence[Source], files: OpenFiles, samples: dict[str, Place]) -> Gathered:
+    documents. They are kept in a temporary file in `folder`. What is read later stays open in `files`."""
+    places = _kept(samples, files, folder)
     builder, questions = TableBuilder(), list[Question]()
     numbers: dict[tuple[str, str], int] = {}
     single: list[int] = []
@@ -113,12 +105,12 @@ def _gathered(sources: Sequence[Source], files: OpenFiles, samples: dict[str, Pl
             file = -1
             for offset, answer in source.answers(path):
                 file = files.add(path.open("rb")) if file < 0 else file
-                _completed(answer, files, samples)
+                _completed(answer, files, places)
                 key = (answer.id, answer.query)
                 if key not in numbers:
                     numbers[key] = len(questions)
                     questions.append(Question(*key))
-                document = samples.get(answer.key) or documents.get(key)
+                document = places.get(answer.key) or documents.get(key)
                 if document is not None:
                     questions[numbers[key]].documents.setdefault(run, document)
                 row = builder.add(answer, run=run, prompt=numbers[key], file=file, offset=offset)
@@ -131,7 +123,7 @@ def _gathered(sources: Sequence[Source], files: OpenFiles, samples: dict[str, Pl
                 if before is None or rank >= before[0]:
                     best[whole_name] = (rank, row)
     kept = sorted([*single, *(row for _, row in best.values())])
-    return Gathered(sources, builder.table(kept), questions, len(builder) - len(kept), files, samples)
+    return Gathered(sources, builder.table(kept), questions, len(builder) - len(kept), files, places)
 
 
 def _completed(answer: StoredAnswer, files: OpenFiles, samples: dict[str, Place]) -> StoredAnswer:

@@ -54,11 +54,11 @@ class Source:
 
     @cached_property
     def config_text(self) -> str:
-        return self._text("config.yaml")
+        return self._bytes("config.yaml").decode("utf-8", "replace")
 
     @cached_property
     def command(self) -> str:
-        return self._text("command.txt")
+        return self._bytes("command.txt").decode("utf-8", "replace")
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:
@@ -84,8 +84,8 @@ class Source:
     def json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run directory; None where it is missing or unreadable."""
         try:
-            found = json.loads((self.path / name).read_bytes()) if self.is_run else None
-        except (OSError, ValueError):
+            found = json.loads(self._bytes(name))
+        except ValueError:
             return None
         return found if isinstance(found, dict) else None
 
@@ -128,11 +128,12 @@ class Source:
             self.broken += broken[: _SHOWN_BROKEN - len(self.broken)]
             broken.clear()
 
-    def _text(self, name: str) -> str:
+    def _bytes(self, name: str) -> bytes:
+        """A file of the run directory; empty if it cannot be read."""
         try:
-            return (self.path / name).read_text(encoding="utf-8", errors="replace") if self.is_run else ""
+            return (self.path / name).read_bytes() if self.is_run else b""
         except OSError:
-            return ""
+            return b""
 
     def _log_end(self) -> str:
         try:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from longreward import cli
 from longreward.report import html, pack
-from longreward.report.reading.gather import gather
+from longreward.report.reading.gather import OpenFiles, gather
 from longreward.report.reading.sources import opened
 
 DOCUMENT = "Mara sold copper to Otto in Lisbon. Lena bought apples from Karl in Rome."
@@ -436,14 +436,12 @@ def test_long_replies_are_shortened_where_the_page_would_be_too_large(make_run):
     run = make_run(**GRPO)
     words = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(400)]
     train(run, steps=4, said=lambda step, i: " ".join(words[step * 60 + i * 10 :][:40]) + " [[7]]")
-    gathered = gather([opened(run.path)], (), run.path)
-    try:
+    with OpenFiles() as files:
+        gathered = gather([opened(run.path)], (), run.path, files)
         gathered.table.sort([gathered.table.of("prompt")])
         assert pack.limits_for(gathered) == pack.WHOLE
         assert pack.limits_for(gathered, 8_000) in pack.LIMITS[1:]
         assert pack.limits_for(gathered, 10) == pack.LIMITS[-1]
-    finally:
-        gathered.files.close()
     short = pack.shortened("a" * 3000 + " [[7]]", 1000)
     assert len(short) <= 1003 and short.endswith(" [[7]]") and "\n…\n" in short
     sentences = "The first sentence. The second one is here. The third one too. The last says [[7]]"
