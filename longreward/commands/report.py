@@ -49,27 +49,28 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         built = build(opened, out, ((key, sample) for key, sample, _ in samples), whole=options.whole)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-    if not built.answers and not any(source.is_run for source in opened):
+    if not len(built.gathered.table) and not any(source.is_run for source in opened):
         out.unlink()
         first_problem = f"; first problem: {first.broken[0]}" if first.broken else ""
         raise InputError(
             f"{first.path} holds no scored answer; give a file that `longreward score --out` wrote{first_problem}"
         )
-    for line in _told(built, time.monotonic() - started):
+    for line in _told(built, out, time.monotonic() - started):
         console.print(line, highlight=False, markup=False)
     console.print(f"report: {out}", highlight=False, markup=False)
     return 0
 
 
-def _told(built: Built, seconds: float) -> list[str]:
+def _told(built: Built, out: Path, seconds: float) -> list[str]:
+    gathered = built.gathered
     lines = [
-        f"{built.answers:,} answers to {built.prompts:,} prompts in {duration(seconds)}, {file_size(built.bytes)}; "
-        f"{built.alarms or 'no'} alarm{'s' * (built.alarms != 1)}"
+        f"{len(gathered.table):,} answers to {len(gathered.questions):,} prompts in {duration(seconds)}, "
+        f"{file_size(out.stat().st_size)}; {built.alarms or 'no'} alarm{'s' * (built.alarms != 1)}"
     ]
-    if built.broken:
-        lines.append(f"skipped: {built.broken:,} lines that hold no scored answer (half-written, or not JSON)")
-    if built.repeated:
-        lines.append(f"scored again: {built.repeated:,} records, of which the last one with a score counts")
+    if broken := sum(source.broken_lines for source in gathered.sources):
+        lines.append(f"skipped: {broken:,} lines that hold no scored answer (half-written, or not JSON)")
+    if gathered.repeated:
+        lines.append(f"scored again: {gathered.repeated:,} records, of which the last one with a score counts")
     supported, other = built.limits
     if supported is not None:
         words = f"{supported} characters about supported statements"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from longreward.evaluation.intervals import MeanEstimate, mean_of_datasets
-from longreward.evaluation.report import Grouping, MeanRow, OutcomeTally, PairResult, Result
+from longreward.evaluation.report import Grouping, MeanRow, PairResult, Result, tally
 from longreward.evaluation.scoring import ItemOutcome
 from longreward.evaluation.tasks import CHAT, CLASSES, DATASETS
 
@@ -38,7 +38,7 @@ def summarise(scored: Mapping[str, Sequence[ItemOutcome]], judge: str = "") -> R
     for name, level, members in groups:
         difference = None if changes is None else _mean(changes, members, (-most, most))
         lines.append(MeanRow(name, level, tuple(_mean(one, members, scale) for one in values), difference))
-    accounts = tuple(map(OutcomeTally.of, scored.values()))
+    accounts = tuple(map(tally, scored.values()))
     return Result(CHAT if chat else "longbench", tuple(scored), accounts, lines, judge)
 
 
@@ -47,7 +47,7 @@ def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[ItemOutcome
     values = [one.value for one in compared if one.value is not None]
     wins = Counter(values)
     score = mean_of_datasets([values], (0.0, 1.0))
-    return PairResult((policy_a, policy_b), OutcomeTally.of(compared), wins[0.0], wins[0.5], wins[1.0], score, judge)
+    return PairResult((policy_a, policy_b), tally(compared), wins[0.0], wins[0.5], wins[1.0], score, judge)
 
 
 _Values = dict[str, dict[str, float]]

@@ -19,32 +19,6 @@ _NOTE = f"In brackets: {METHOD}; none where there is a single item or all have t
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeTally:
-    """How many of a policy's answers, or of the pairs, were judged, and how many are void and in no mean."""
-
-    items: int
-    void: dict[str, int]
-    """Reason -> number of void items."""
-    usage: Usage
-    """What the judge was paid for."""
-
-    @classmethod
-    def of(cls, outcomes: Sequence[ItemOutcome]) -> OutcomeTally:
-        void = Counter(outcome.status for outcome in outcomes if outcome.status != OK)
-        return cls(len(outcomes), dict(void.most_common()), sum((one.usage for one in outcomes), Usage()))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"items": self.items, "void": self.void, "usage": self.usage.model_dump(mode="json")}
-
-    def sentence(self, name: str) -> str:
-        """How many were void, and why; empty if none was."""
-        if not self.void:
-            return ""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.void.items())
-        return f"{name}: {sum(self.void.values())} of {self.items} void and left out ({reasons})."
-
-
-@dataclass(frozen=True, slots=True)
 class MeanRow:
     """A mean for each policy. With two also the mean difference, second minus first, over the items of both."""
 
@@ -60,7 +34,8 @@ class Result:
 
     evaluation: Literal["longbench", "longbench_chat"]
     policies: tuple[str, ...]
-    accounts: tuple[OutcomeTally, ...]
+    tallies: tuple[dict[str, Any], ...]
+    """What `tally` gives for each policy."""
     lines: list[MeanRow] = field(default_factory=list)
     """Datasets, then classes, then the average."""
     judge: str = ""
@@ -72,8 +47,8 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         policies = {
-            name: account.to_json() | self._levels([line.policies[i] for line in self.lines])
-            for i, (name, account) in enumerate(zip(self.policies, self.accounts, strict=True))
+            name: counts | self._levels([line.policies[i] for line in self.lines])
+            for i, (name, counts) in enumerate(zip(self.policies, self.tallies, strict=True))
         }
         differences = [line.difference for line in self.lines if line.difference is not None]
         of = {"of": [self.policies[1], "minus", self.policies[0]]} if differences else {}
@@ -98,7 +73,7 @@ class Result:
             if line.difference is not None:
                 cells.append(f"{line.difference.text(digits, signed=True)}, n={line.difference.n}")
             rows.append([name, *cells])
-        sentences = [account.sentence(name) for name, account in zip(self.policies, self.accounts, strict=True)]
+        sentences = [_about_void(name, counts) for name, counts in zip(self.policies, self.tallies, strict=True)]
         return _document(heads, rows, [*sentences, _NOTE], self.judge)
 
     def _levels(self, estimates: Sequence[MeanEstimate]) -> dict[str, Any]:
@@ -116,7 +91,8 @@ class PairResult:
     """Two policies' answers to the same requests, compared. `score` is B's: (wins + ties / 2) / n, 0..1."""
 
     policies: tuple[str, str]
-    account: OutcomeTally
+    tally: dict[str, Any]
+    """What `tally` gives for the pairs."""
     wins_a: int
     ties: int
     wins_b: int
@@ -129,7 +105,7 @@ class PairResult:
             "evaluation": "short",
             "scale": [0, 1],
             **_made_with(self.judge),
-            **self.account.to_json(),
+            **self.tally,
             "a": a,
             "b": b,
             "wins_a": self.wins_a,
@@ -142,7 +118,22 @@ class PairResult:
         a, b = map(_cell, self.policies)
         heads = ["Short requests, compared", f"{b} wins", "ties", f"{a} wins", f"{b} over {a}, 0 to 1"]
         cells = [str(self.wins_b), str(self.ties), str(self.wins_a), f"{self.score.text(3)}, n={self.score.n}"]
-        return _document(heads, [["all", *cells]], [self.account.sentence("pairs"), _NOTE], self.judge)
+        return _document(heads, [["all", *cells]], [_about_void("pairs", self.tally), _NOTE], self.judge)
+
+
+def tally(outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
+    """How many items there are, how many are void and in no mean (by reason), and what the judge was paid for."""
+    void = Counter(outcome.status for outcome in outcomes if outcome.status != OK)
+    usage = sum((outcome.usage for outcome in outcomes), Usage())
+    return {"items": len(outcomes), "void": dict(void.most_common()), "usage": usage.model_dump(mode="json")}
+
+
+def _about_void(name: str, counts: dict[str, Any]) -> str:
+    """How many items were void, and why; empty if none was."""
+    if not counts["void"]:
+        return ""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts["void"].items())
+    return f"{name}: {sum(counts['void'].values())} of {counts['items']} void and left out ({reasons})."
 
 
 def _made_with(judge: str) -> dict[str, Any]:

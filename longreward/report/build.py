@@ -29,13 +29,9 @@ _SHOWN |= {"part": "u1", "step": "i4", "group": "u4", "flags": "u1"}
 class Built:
     """What a report contains, to be told to the user."""
 
-    answers: int
-    prompts: int
+    gathered: Gathered
     alarms: int
-    broken: int
-    repeated: int
     limits: pack.ReplyLimits
-    bytes: int
 
 
 def build(
@@ -75,28 +71,23 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
             "limits": limits,
             "differences": _differences(table, len(sources)),
         }
+        asked = gathered.questions
+        prompts = {"ids": [question.id for question in asked], "queries": [question.query for question in asked]}
         part = out.with_name(f".{out.name}.part")
         try:
             with part.open("wb") as file:
                 html.write_head(file)
                 file.write(pack.element("overview", pack.block(overview)))
                 file.write(pack.element("columns", pack.block(raw)))
-                file.write(pack.element("prompts", pack.block(pack.prompts_block(gathered.questions))))
+                file.write(pack.element("prompts", pack.block(prompts)))
                 shelves.seek(0)
                 copyfileobj(shelves, file, 2**20)
                 html.write_end(file)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
-    return Built(
-        answers=len(table),
-        prompts=len(gathered.questions),
-        alarms=sum(alarm.level == "alarm" for run in runs for alarm in run["alarms"]),
-        broken=sum(source.broken_lines for source in sources),
-        repeated=gathered.repeated,
-        limits=limits,
-        bytes=out.stat().st_size,
-    )
+    alarms_only = [alarm for run in runs for alarm in run["alarms"] if alarm.level == "alarm"]
+    return Built(gathered, len(alarms_only), limits)
 
 
 def _sort(table: Table) -> None:

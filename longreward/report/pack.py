@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from longreward.report import suspicious
-from longreward.report.reading.gather import Gathered, Question
+from longreward.report.reading.gather import Gathered
 from longreward.report.reading.stored import StoredCall, StoredDimension, StoredEvidence
 from longreward.report.reading.table import Column
 
@@ -253,7 +253,3 @@ def columns(columns: dict[str, Column], names: dict[str, str]) -> tuple[bytes, l
         found.append(raw)
         offset += len(raw)
     return b"".join(found), places
-
-
-def prompts_block(questions: Sequence[Question]) -> dict[str, list[str]]:
-    return {"ids": [question.id for question in questions], "queries": [question.query for question in questions]}

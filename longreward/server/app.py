@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import longreward
 from longreward.server import metrics
-from longreward.server.auth import TokenGuard
+from longreward.server.auth import token_guard
 from longreward.server.openrlhf_protocol import Refusal, RewardReply, RewardRequest
 from longreward.server.refusals import RefusedError
 from longreward.server.service import Service
@@ -77,7 +77,7 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
     async def metrics_page() -> Response:
         return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return _counted(TokenGuard(app, token))
+    return _counted(app if token is None else token_guard(app, token))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -23,7 +23,7 @@ from longreward.schema import Sample
 
 Place = tuple[int, int]
 """The number of an open file, and where a line begins in it, in bytes."""
-AnswerName = tuple[int, str, str, str, str]
+AnswerName = tuple[int, str, str, str, str | int]
 """Run, split, prompt, question and rollout: records that share it are of one answer."""
 
 
@@ -97,7 +97,6 @@ def gather(
     places = _kept(samples, files, folder)
     builder, questions = TableBuilder(), list[Question]()
     numbers: dict[tuple[str, str], int] = {}
-    single: list[int] = []
     best: dict[AnswerName, tuple[tuple[bool, float], int]] = {}
     for run, source in enumerate(sources):
         documents = dict(_documents(source, files))
@@ -114,15 +113,12 @@ def gather(
                 if document is not None:
                     questions[numbers[key]].documents.setdefault(run, document)
                 row = builder.add(answer, run=run, prompt=numbers[key], file=file, offset=offset)
-                name, rank = answer.rollout or answer.key, store.rank(answer.total, answer.time)
-                if not name:
-                    single.append(row)
-                    continue
-                whole_name = (run, answer.split, *key, name)
-                before = best.get(whole_name)
-                if before is None or rank >= before[0]:
-                    best[whole_name] = (rank, row)
-    kept = sorted([*single, *(row for _, row in best.values())])
+                # An answer without a name stands alone.
+                name = (run, answer.split, *key, answer.rollout or answer.key or row)
+                rank = store.rank(answer.total, answer.time)
+                if name not in best or rank >= best[name][0]:
+                    best[name] = (rank, row)
+    kept = sorted(row for _, row in best.values())
     return Gathered(sources, builder.table(kept), questions, len(builder) - len(kept), files, places)
 
 

@@ -161,11 +161,11 @@ def test_a_statement_is_a_place_in_its_answer_or_its_own_text(make_run, report):
 def test_a_file_that_is_replaced_meanwhile_is_read_as_it_was(make_run):
     run = make_run(**GRPO)
     run.answer("p0", "first", 3.0)
-    gathered = gather([opened(run.path)], (), run.path)
-    (run.path / "new").write_text("another file")
-    (run.path / "new").replace(run.path / "store" / "answers-0-a.jsonl")
-    assert gathered.answer(0).answer == "first"
-    gathered.files.close()
+    with OpenFiles() as files:
+        gathered = gather([opened(run.path)], (), run.path, files)
+        (run.path / "new").write_text("another file")
+        (run.path / "new").replace(run.path / "store" / "answers-0-a.jsonl")
+        assert gathered.answer(0).answer == "first"
 
 
 def test_evidence_is_a_place_in_the_document_or_its_own_text(make_run, report):
