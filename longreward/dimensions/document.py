@@ -17,7 +17,6 @@ from longreward.prompts import Language
 from longreward.schema import Evidence, JudgeCall, Statement
 from longreward.text.chunking import (
     Chunk,
-    CutPoints,
     TokenSpans,
     chunks_between,
     cut_points,
@@ -56,11 +55,9 @@ class Document:
         self._config = config
         self._token_spans = token_spans
         self._preparing = preparing or asyncio.Lock()
-        self._cut_points: asyncio.Task[CutPoints] | None = None
-        self._cutting = 0  # how many chunkings under way use `_cut_points`
+        self._chunks: asyncio.Task[tuple[list[Chunk], list[Chunk]]] | None = None
         self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
-        self._parts: list[Chunk] | None = None
         self._extracted: dict[int, Verdict[str | None]] = {}
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._verification = Verification(self, config.faithfulness)
@@ -116,32 +113,30 @@ class Document:
 
     def cancel(self) -> None:
         self._verification.cancel()
-        for task in (self._cut_points, self._index, self._extraction):
+        for task in (self._chunks, self._index, self._extraction):
             if task is not None:
                 task.cancel()
 
-    def _start_cut_points(self) -> asyncio.Task[CutPoints]:
-        if self._cut_points is None:
-            self._cut_points = asyncio.create_task(self._find_cut_points())
-        return self._cut_points
+    def _start_chunks(self) -> asyncio.Task[tuple[list[Chunk], list[Chunk]]]:
+        if self._chunks is None:
+            self._chunks = asyncio.create_task(self._cut())
+        return self._chunks
 
-    async def _find_cut_points(self) -> CutPoints:
+    async def _cut(self) -> tuple[list[Chunk], list[Chunk]]:
+        """The chunks for evidence and those for extraction. The cut points, megabytes for a long document, serve both
+        and are not kept."""
         async with self._preparing:
             if self._token_spans is word_spans:
                 await pacer().turn(Priority.BACKGROUND)
-                return word_cut_points(self.context)
-            # A tokenizer takes 0.1 s for 64k tokens and releases the interpreter lock, so a thread does help here.
-            return await asyncio.to_thread(lambda: cut_points(self.context, self._token_spans(self.context)))
-
-    async def _chunks(self, max_tokens: int) -> list[Chunk]:
-        self._cutting += 1
-        try:
-            points = await asyncio.shield(self._start_cut_points())
-            return chunks_between(self.context, points, max_tokens)
-        finally:
-            self._cutting -= 1
-            if not self._cutting:
-                self._cut_points = None  # megabytes for a long document, not needed once it is cut
+                points = word_cut_points(self.context)
+            else:
+                # A tokenizer takes 0.1 s for 64k tokens and releases the interpreter lock, so a thread does help here.
+                points = await asyncio.to_thread(lambda: cut_points(self.context, self._token_spans(self.context)))
+        sizes = self._config.chunking
+        evidence, extraction = (
+            chunks_between(self.context, points, most) for most in (sizes.evidence_tokens, sizes.extraction_tokens)
+        )
+        return evidence, extraction
 
     def _start_index(self) -> asyncio.Task[tuple[list[Evidence], BM25Index]]:
         if self._index is None:
@@ -149,7 +144,7 @@ class Document:
         return self._index
 
     async def _build_index(self) -> tuple[list[Evidence], BM25Index]:
-        chunks = await self._chunks(self._config.chunking.evidence_tokens)
+        chunks, _ = await asyncio.shield(self._start_chunks())
         evidence = [Evidence(index=c.index, start=c.start, end=c.end, text=c.text) for c in chunks]
         async with self._preparing:
             return evidence, await in_slices(BM25Index.in_steps([c.text for c in chunks]))
@@ -160,16 +155,15 @@ class Document:
         return self._extraction
 
     async def _extract(self) -> list[Verdict[str | None]]:
-        if self._parts is None:
-            self._parts = await self._chunks(self._config.chunking.extraction_tokens)
-        return await asyncio.gather(*(self._extract_from(part) for part in self._parts))
+        _, chunks = await asyncio.shield(self._start_chunks())
+        return await asyncio.gather(*map(self._extract_from, chunks))
 
-    async def _extract_from(self, part: Chunk) -> Verdict[str | None]:
-        kept = self._extracted.get(part.index)
+    async def _extract_from(self, chunk: Chunk) -> Verdict[str | None]:
+        kept = self._extracted.get(chunk.index)
         if kept is not None:
             return kept
-        verdict = await self.ask(ExtractRelevant(self.language, self.query, part.text))
+        verdict = await self.ask(ExtractRelevant(self.language, self.query, chunk.text))
         if verdict.ok:
             # If another chunk fails, the next answer asks again; this one is then known already.
-            self._extracted[part.index] = Verdict(verdict.value, verdict.call.without_cost("shared"))
+            self._extracted[chunk.index] = Verdict(verdict.value, verdict.call.without_cost("shared"))
         return verdict

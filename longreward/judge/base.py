@@ -39,9 +39,7 @@ class JudgeStatus:
 
 
 class Judge(Protocol):
-    def status(self) -> JudgeStatus:
-        """How it is doing now. Call it on the judge's event loop."""
-        ...
+    """A subclass that only answers has no more to say than `ask`."""
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         """Answer one request. A judge's failure is in the verdict; only a bug or a cancellation raises.
@@ -51,10 +49,14 @@ class Judge(Protocol):
         """
         ...
 
+    def status(self) -> JudgeStatus:
+        """How it is doing now. Call it on the judge's event loop."""
+        return JudgeStatus()
+
     def stats(self) -> dict[str, float]:
         """Counts and gauges so far, for logs: name -> number. It may be empty."""
-        ...
+        return {}
 
     async def aclose(self) -> None:
         """Close the connections. The judge must not be used afterwards."""
-        ...
+        return None

@@ -33,6 +33,9 @@ class GradeRequest(EvaluationRequest[float]):
     reference: str
     answer: str
 
+    def parse(self, text: str) -> float:
+        return verdicts.parse_grade(text, self.highest)
+
 
 @dataclass(frozen=True, slots=True)
 class RateAgainstReference(GradeRequest):
@@ -45,9 +48,6 @@ class RateAgainstReference(GradeRequest):
     def fields(self) -> dict[str, str]:
         return {"query": self.query, "reference": self.reference, "answer": self.answer}
 
-    def parse(self, text: str) -> float:
-        return verdicts.parse_grade(text, self.highest)
-
 
 @dataclass(frozen=True, slots=True)
 class RateSummary(GradeRequest):
@@ -58,9 +58,6 @@ class RateSummary(GradeRequest):
 
     def fields(self) -> dict[str, str]:
         return {"reference": self.reference, "answer": self.answer}
-
-    def parse(self, text: str) -> float:
-        return verdicts.parse_grade(text, self.highest)
 
 
 @dataclass(frozen=True, slots=True)

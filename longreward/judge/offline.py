@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, singledispatch
 from typing import Any, TypeVar
 
-from longreward.judge.base import JudgeStatus, Verdict
+from longreward.judge.base import Judge, Verdict
 from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.requests import (
     ExtractRelevant,
@@ -44,21 +44,12 @@ _ALL, _SOME = 0.85, 0.4  # share of the reference's words that an answer has
 _CLOSE = 0.02  # answers whose worth differs by no more are a tie
 
 
-class OfflineJudge:
-    """Implements `Judge` by rules; every call ends in a verdict and costs nothing."""
-
-    def status(self) -> JudgeStatus:
-        return JudgeStatus()
+class OfflineJudge(Judge):
+    """Answers by rules; every call ends in a verdict and costs nothing."""
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         value: Any = _rule(request)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
-
-    def stats(self) -> dict[str, float]:
-        return {}
-
-    async def aclose(self) -> None:
-        return None
 
 
 @singledispatch

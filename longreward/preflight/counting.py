@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from longreward.config import RewardConfig
-from longreward.judge import JudgeStatus, Verdict
+from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
 from longreward.reward import LongReward
 from longreward.schema import JudgeCall, Sample, Usage
@@ -22,8 +22,8 @@ _STATEMENT_TOKENS = 30
 _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
 
 
-class CountingJudge:
-    """Implements `Judge`: every question gets its typical value, and the call holds the tokens that it would take."""
+class CountingJudge(Judge):
+    """Every question gets its typical value, and the call holds the tokens that it would take."""
 
     def __init__(self, max_tokens: int) -> None:
         """`max_tokens`: the longest reply, as in `judge.max_tokens`."""
@@ -38,34 +38,27 @@ class CountingJudge:
         usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1, usage=usage))
 
-    def status(self) -> JudgeStatus:
-        return JudgeStatus()
-
-    def stats(self) -> dict[str, float]:
-        return {}
-
-    async def aclose(self) -> None:
-        return None
-
 
 async def usage_by_kind(
-    context: str, query: str, answers: Iterable[tuple[str, int]], config: RewardConfig
+    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]], config: RewardConfig
 ) -> dict[str, Usage]:
-    """What the judge is asked about the answers to one prompt: kind of question -> calls and tokens, without costs.
+    """What the judge is asked about the answers to all prompts: kind of question -> calls and tokens, without costs.
 
-    `answers` are pairs (answer, how many such answers there are). Questions about the document alone count once. So
-    does a question that an earlier answer has caused already.
+    A prompt is (context, query, answers), an answer is (text, how many such answers there are). Questions about a
+    document alone count once. So does a question that an earlier answer to the prompt has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
-    reward = LongReward(config, CountingJudge(config.judge.max_tokens))
-    try:
-        # One after the other, or chance would decide which statements are verified in one call.
-        for answer, times in answers:
-            scored = await reward.score(Sample(context=context, query=query, answer=answer))
-            for call in scored.calls:
-                found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
-    finally:
-        await reward.aclose()
+    for context, query, answers in prompts:
+        # One reward each, so that no more than one document is prepared at a time.
+        reward = LongReward(config, CountingJudge(config.judge.max_tokens))
+        try:
+            # One after the other, or chance would decide which statements are verified in one call.
+            for answer, times in answers:
+                scored = await reward.score(Sample(context=context, query=query, answer=answer))
+                for call in scored.calls:
+                    found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
+        finally:
+            await reward.aclose()
     return found
 
 

@@ -7,7 +7,7 @@ material. The lengths of the replies are not known before; each kind of question
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -105,7 +105,8 @@ def estimate(
         else:
             documents.add_prompt(context, query, answers_per_prompt or 1)
 
-    found = asyncio.run(_usage_of(documents.sample.values(), config, answer_tokens))
+    prompts = (document.material(answer_tokens) for document in documents.sample.values())
+    found = asyncio.run(usage_by_kind(prompts, config))
     dimensions = {str(name): Usage() for name in config.needed}
     for kind, usage in found.items():
         usage = usage.times(documents.factor(kind))
@@ -113,8 +114,8 @@ def estimate(
         dimensions[_BY_KIND[kind].dimension] += usage
     return Estimate(
         **sum(dimensions.values(), Usage()).model_dump(),
-        answers=documents.whole.answers,
-        documents=documents.whole.documents,
+        answers=documents.whole["answers"],
+        documents=documents.whole["documents"],
         sampled=len(documents.sample),
         dimensions=dimensions,
     )
@@ -140,32 +141,6 @@ def throughput(expected: Usage, judge: JudgeConfig, latency_s: float) -> Through
     )
 
 
-async def _usage_of(
-    documents: Iterable[_SampledDocument], config: RewardConfig, answer_tokens: int
-) -> dict[str, Usage]:
-    """Kind of question -> calls and tokens for all these documents."""
-    found: defaultdict[str, Usage] = defaultdict(Usage)
-    for document in documents:
-        answers = [(answer, 1) for answer in document.answers]
-        if document.unwritten:
-            answers.append((unwritten_answer(document.context, answer_tokens), document.unwritten))
-        for kind, usage in (await usage_by_kind(document.context, document.query, answers, config)).items():
-            found[kind] += usage
-    return found
-
-
-@dataclass
-class _Size:
-    """How much material there is: in one document, or in all."""
-
-    documents: int = 0
-    document_text: int = 0
-    """Bytes."""
-    answers: int = 0
-    answer_text: float = 0
-    """Bytes."""
-
-
 @dataclass
 class _SampledDocument:
     """A document, a question about it, its answers, and the number of its answers that are not written yet."""
@@ -174,7 +149,15 @@ class _SampledDocument:
     query: str
     answers: list[str] = field(default_factory=list)
     unwritten: int = 0
-    size: _Size = field(default_factory=_Size)
+    size: Counter[str] = field(default_factory=Counter)
+    """How much of each `RewardRequest.grows_with` there is: texts in bytes."""
+
+    def material(self, answer_tokens: int) -> tuple[str, str, list[tuple[str, int]]]:
+        """The prompt for `usage_by_kind`; what stands for an unwritten answer has `answer_tokens` tokens."""
+        answers = [(answer, 1) for answer in self.answers]
+        if self.unwritten:
+            answers.append((unwritten_answer(self.context, answer_tokens), self.unwritten))
+        return self.context, self.query, answers
 
 
 class _DocumentSample:
@@ -187,7 +170,7 @@ class _DocumentSample:
     def __init__(self, most: int, answer_tokens: int) -> None:
         self._most = max(1, most)
         self._answer_bytes = answer_tokens * ASCII_BYTES_PER_TOKEN
-        self.whole = _Size()
+        self.whole: Counter[str] = Counter()
         self.sample: dict[int, _SampledDocument] = {}
         self._seen: set[int] = set()
         self._prompts: set[int] = set()
@@ -203,16 +186,16 @@ class _DocumentSample:
         if key in self._prompts:
             return
         self._prompts.add(key)
-        if document := self._measure(key, context, query, answers, answers * self._answer_bytes):
+        if document := self._measure(key, context, query, answers, round(answers * self._answer_bytes)):
             document.unwritten += answers
 
     def factor(self, kind: str) -> float:
         """How many times as much of this kind of question all documents need as the sample does."""
         measure = _BY_KIND[kind].grows_with
-        sampled = sum(getattr(document.size, measure) for document in self.sample.values())
-        return getattr(self.whole, measure) / sampled if sampled else 0.0
+        sampled = sum(document.size[measure] for document in self.sample.values())
+        return self.whole[measure] / sampled if sampled else 0.0
 
-    def _measure(self, key: int, context: str, query: str, answers: int, text: float) -> _SampledDocument | None:
+    def _measure(self, key: int, context: str, query: str, answers: int, text: int) -> _SampledDocument | None:
         """Add to the sizes. Returns the document if it is in the sample."""
         new = key not in self._seen
         if new:
@@ -221,11 +204,11 @@ class _DocumentSample:
             if len(self.sample) > self._most:
                 del self.sample[max(self.sample)]
         document = self.sample.get(key)
-        for size in (self.whole, document.size) if document else (self.whole,):
-            size.documents += new
-            size.document_text += size_in(context) if new else 0
-            size.answers += answers
-            size.answer_text += text
+        added = {"documents": int(new), "document_text": size_in(context) if new else 0}
+        added |= {"answers": answers, "answer_text": text}
+        self.whole.update(added)
+        if document:
+            document.size.update(added)
         return document
 
 

@@ -24,21 +24,18 @@ _LATENCIES_KEPT = 1000
 
 
 class Caller:
-    """Asks `config.model` at its endpoints."""
+    """Asks `config.model` at its endpoints, and counts how that goes."""
 
-    def __init__(self, config: JudgeConfig, endpoints: Endpoints) -> None:
-        self.config, self.endpoints = config, endpoints
-        self._tokens = TokenEstimate()
-        self._counts: Counter[str] = Counter()
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
-
-    @classmethod
-    def of(cls, config: JudgeConfig, spend: Spend) -> Caller:
+    def __init__(self, config: JudgeConfig, spend: Spend) -> None:
         """ConfigError as for `OpenAIJudge.of`."""
+        self.config = config
         given = config.resolved_endpoints
         allow_open_files(sum(endpoint.max_in_flight or 1 for endpoint in given))
         endpoints = [Endpoint.of(each, EndpointClient(each, config.attempt_timeout_s)) for each in given]
-        return cls(config, Endpoints(endpoints, spend, config.call_timeout_s, config.max_outage_s))
+        self.endpoints = Endpoints(endpoints, spend, config.call_timeout_s, config.max_outage_s)
+        self.tokens = TokenEstimate()
+        self.counts: Counter[str] = Counter()
+        self.latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
 
     async def call(self, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
         """The verdict on `request`, whose text is `prompt`, about the document of that name."""
@@ -48,11 +45,11 @@ class Caller:
         """Counts of requests sent (`judge/requests`) and of failed attempts by reason (`judge/failed/...`), what is
         under way and waiting, tokens and cost so far (`judge/run_cost` too: parts of the run before this process are
         in both), the latest replies' latency in seconds (`judge/p50_s`, `judge/p95_s`)."""
-        used, latencies = self.endpoints.spend.used, sorted(self._latencies) or [0.0]
+        used, latencies = self.endpoints.spend.used, sorted(self.latencies) or [0.0]
         return {
             "judge/p50_s": latencies[len(latencies) // 2],
             "judge/p95_s": latencies[len(latencies) * 95 // 100],
-            **{f"judge/{name}": float(count) for name, count in self._counts.items()},
+            **{f"judge/{name}": float(count) for name, count in self.counts.items()},
             "judge/in_flight": sum(e.concurrency.in_flight for e in self.endpoints),
             "judge/waiting": sum(e.waiting for e in self.endpoints),
             "judge/limit": sum(e.concurrency.limit for e in self.endpoints),
@@ -66,26 +63,99 @@ class Caller:
         for endpoint in self.endpoints:
             await endpoint.client.aclose()
 
-    async def attempt(self, permit: Permit, prompt: str, retries: Retries, call: JudgeCall, left_s: float) -> Reply:
+
+class _Call:
+    """One call from its first attempt to its last."""
+
+    def __init__(self, caller: Caller, request: JudgeRequest[Any], prompt: str, document: str) -> None:
+        self._caller, self._request, self._prompt, self._document = caller, request, prompt, document
+        self._call = JudgeCall(kind=request.kind)
+        self._retries = Retries(caller.config)
+        self._clock: Clock | None = None
+        self._failed_at: Endpoint | None = None
+
+    async def verdict(self) -> Verdict[Any]:
+        call, value, caller = self._call, None, self._caller
+        while True:
+            try:
+                permit = await self._enter()
+            except JudgeError as refusal:
+                call.status, call.detail = str(refusal.reason), refusal.detail
+                break
+            except TimeoutError:
+                call.detail += "; no endpoint had a place for another attempt before the deadline"
+                break
+            if self._clock is None:
+                self._clock = Clock(caller.endpoints.standstill, caller.config.call_timeout_s)
+            call.attempts += 1
+            self._failed_at = permit.endpoint
+            sent = asyncio.get_running_loop().time()
+            try:
+                reply = await self._attempt(permit, self._clock.left)
+                call.text = reply.text
+                value = self._request.parse(reply.text)
+                call.status, call.detail = "ok", ""
+                break
+            except (JudgeError, VerdictError) as error:
+                failure = error if isinstance(error, JudgeError) else JudgeError(Reason.PARSE_ERROR, detail=str(error))
+            call.status, call.detail = str(failure.reason), failure.detail
+            call.text = failure.text or call.text
+            caller.counts[f"failed/{failure.reason}"] += 1
+            if self._shrink(failure):
+                continue
+            wait = self._wait(failure, permit.endpoint, self._clock, sent)
+            if wait is None:
+                break
+            if wait:
+                await asyncio.sleep(wait)
+        call.seconds = self._clock.wall if self._clock else 0.0
+        return Verdict(value, call)
+
+    async def _enter(self) -> Permit:
+        """A place before the call's time is over. JudgeError where no endpoint will serve it, or else TimeoutError.
+
+        Before its first attempt a call waits for a place in front of a working judge as long as it takes.
+        """
+        endpoints, tokens, retries, clock = self._caller.endpoints, self._caller.tokens, self._retries, self._clock
+        size = len(self._prompt.encode())
+        expected = tokens.prompt(size) + min(tokens.completion(self._request.kind), retries.max_tokens)
+        urgency = Urgency.AGAIN if self._failed_at else Urgency.FIRST if self._request.goes_first else Urgency.NORMAL
+
+        def most() -> Amount:
+            return endpoints.spend.amount(tokens.most_for_prompt(size), retries.max_tokens)
+
+        left = clock.wait_s if clock else None
+        while True:
+            try:
+                async with asyncio.timeout(left):
+                    return await endpoints.enter(self._document, expected, most, avoid=self._failed_at, urgency=urgency)
+            except TimeoutError:
+                assert clock is not None
+                if not clock.stood_still_within(AFTER_A_STANDSTILL_S):
+                    raise
+                left = max(clock.wait_s, AFTER_A_STANDSTILL_S)
+
+    async def _attempt(self, permit: Permit, left_s: float) -> Reply:
         """One request, entered into the endpoint's limits and the call's usage however it ends. JudgeError if badly."""
-        config, spend, size = self.config, self.endpoints.spend, len(prompt.encode())
+        caller, call, size = self._caller, self._call, len(self._prompt.encode())
+        config, spend = caller.config, caller.endpoints.spend
         body = {
             "model": config.model,
-            "messages": messages(prompt),
-            "temperature": retries.temperature,
-            "max_tokens": retries.max_tokens,
+            "messages": messages(self._prompt),
+            "temperature": self._retries.temperature,
+            "max_tokens": self._retries.max_tokens,
             **config.extra_body,
         }
-        self._counts["requests"] += 1
+        caller.counts["requests"] += 1
         now = asyncio.get_running_loop().time()
         failure: JudgeError | None = None
         # What is sent and gets no answer may have been paid for: counted as expected.
-        used, usage, heard = spend.amount(self._tokens.prompt(size), self._tokens.completion(call.kind)), None, False
+        used, usage, heard = spend.amount(caller.tokens.prompt(size), caller.tokens.completion(call.kind)), None, False
         try:
             async with asyncio.timeout(min(config.attempt_timeout_s, left_s)):
                 reply = await permit.endpoint.client.complete(body, call.kind)
             usage, heard = reply.usage, True
-            self._latencies.append(asyncio.get_running_loop().time() - now)
+            caller.latencies.append(asyncio.get_running_loop().time() - now)
             return reply
         except TimeoutError:
             heard, failure = True, JudgeError(Reason.TIMEOUT, detail="no complete reply within the deadline")
@@ -101,97 +171,9 @@ class Caller:
                 call.usage = call.usage + usage
                 if usage.tokens:  # an endpoint that reports none is taken to have used what is expected
                     used = Amount(usage.cost, usage.tokens)
-                self._tokens.observe(call.kind, size, usage)
-            self.endpoints.leave(permit, failure, used, reported=usage is not None and usage.tokens > 0, heard=heard)
-
-    async def enter(
-        self, request: JudgeRequest[Any], prompt: str, document: str, retries: Retries, again: Endpoint | None
-    ) -> Permit:
-        """Wait for a place; `again` is the endpoint where the attempt before has failed. JudgeError."""
-        size = len(prompt.encode())
-        completion = min(self._tokens.completion(request.kind), retries.max_tokens)
-
-        def most() -> Amount:
-            return self.endpoints.spend.amount(self._tokens.most_for_prompt(size), retries.max_tokens)
-
-        urgency = Urgency.AGAIN if again else Urgency.FIRST if request.goes_first else Urgency.NORMAL
-        return await self.endpoints.enter(
-            document, self._tokens.prompt(size) + completion, most, avoid=again, urgency=urgency
-        )
-
-    def clock(self) -> Clock:
-        """The time of a call that begins now."""
-        return Clock(self.endpoints.standstill, self.config.call_timeout_s)
-
-    def failed(self, reason: Reason) -> None:
-        """Count a failed attempt."""
-        self._counts[f"failed/{reason}"] += 1
-
-
-class _Call:
-    """One call from its first attempt to its last."""
-
-    def __init__(self, caller: Caller, request: JudgeRequest[Any], prompt: str, document: str) -> None:
-        self._caller, self._request, self._prompt, self._document = caller, request, prompt, document
-        self._call = JudgeCall(kind=request.kind)
-        self._retries = Retries(caller.config)
-        self._clock: Clock | None = None
-        self._failed_at: Endpoint | None = None
-
-    async def verdict(self) -> Verdict[Any]:
-        call, value = self._call, None
-        while True:
-            try:
-                permit = await self._enter()
-            except JudgeError as refusal:
-                call.status, call.detail = str(refusal.reason), refusal.detail
-                break
-            except TimeoutError:
-                call.detail += "; no endpoint had a place for another attempt before the deadline"
-                break
-            clock = self._clock = self._clock or self._caller.clock()
-            call.attempts += 1
-            self._failed_at = permit.endpoint
-            sent = asyncio.get_running_loop().time()
-            try:
-                reply = await self._caller.attempt(permit, self._prompt, self._retries, call, clock.left)
-                call.text = reply.text
-                value = self._request.parse(reply.text)
-                call.status, call.detail = "ok", ""
-                break
-            except (JudgeError, VerdictError) as error:
-                failure = error if isinstance(error, JudgeError) else JudgeError(Reason.PARSE_ERROR, detail=str(error))
-            call.status, call.detail = str(failure.reason), failure.detail
-            call.text = failure.text or call.text
-            self._caller.failed(failure.reason)
-            if self._shrink(failure):
-                continue
-            wait = self._wait(failure, permit.endpoint, clock, others_served=permit.endpoint.last_served > sent)
-            if wait is None:
-                break
-            if wait:
-                await asyncio.sleep(wait)
-        call.seconds = self._clock.wall if self._clock else 0.0
-        return Verdict(value, call)
-
-    async def _enter(self) -> Permit:
-        """A place before the call's time is over. TimeoutError.
-
-        Before its first attempt a call waits for a place in front of a working judge as long as it takes.
-        """
-        clock = self._clock
-        left = clock.wait_s if clock else None
-        while True:
-            try:
-                async with asyncio.timeout(left):
-                    return await self._caller.enter(
-                        self._request, self._prompt, self._document, self._retries, self._failed_at
-                    )
-            except TimeoutError:
-                assert clock is not None
-                if not clock.stood_still_within(AFTER_A_STANDSTILL_S):
-                    raise
-                left = max(clock.wait_s, AFTER_A_STANDSTILL_S)
+                caller.tokens.observe(call.kind, size, usage)
+            reported = usage is not None and usage.tokens > 0
+            caller.endpoints.leave(permit, failure, used, reported=reported, heard=heard)
 
     def _shrink(self, failure: JudgeError) -> bool:
         """Go on with a smaller request where the judge's context was too short, once."""
@@ -201,16 +183,16 @@ class _Call:
         self._request, self._prompt, self._call.shrunk = smaller, smaller.text(), True
         return True
 
-    def _wait(self, failure: JudgeError, endpoint: Endpoint, clock: Clock, *, others_served: bool) -> float | None:
-        """Seconds until the next attempt; None to give up."""
+    def _wait(self, failure: JudgeError, endpoint: Endpoint, clock: Clock, sent: float) -> float | None:
+        """Seconds until the next attempt after one at `endpoint` that began at `sent`; None to give up."""
         endpoints = self._caller.endpoints
         return self._retries.wait(
             failure,
             self._call.attempts,
-            min(clock.left, endpoints.patience_s - clock.elapsed),
+            min(clock.left, endpoints.outage.patience_s - clock.elapsed),
             elsewhere=endpoints.has_other(endpoint),
             hopeless=endpoints.refuses_us(endpoint),
-            others_served=others_served,
+            others_served=endpoint.last_served > sent,
         )
 
 

@@ -38,16 +38,11 @@ class Endpoints:
         self.spend = spend
         spend.on_change = self._spend_changed
         self.standstill = Standstill()
-        self._outage = Outage(self._endpoints, patience_s, max_outage_s, self._outage_changed)
-
-    @property
-    def patience_s(self) -> float:
-        """How long a call may wait for endpoints that fail, in seconds."""
-        return self._outage.patience_s
+        self.outage = Outage(self._endpoints, patience_s, max_outage_s, self._outage_changed)
 
     def status(self) -> JudgeStatus:
         """How all of them together are doing."""
-        no_hope = self._outage.given_up or all(e.health.refuses_us for e in self)
+        no_hope = self.outage.given_up or all(e.health.refuses_us for e in self)
         return JudgeStatus(
             given_up=str(self._refusal()) if no_hope else None,
             spent=self.spend.reached,
@@ -109,7 +104,7 @@ class Endpoints:
             if endpoint.health.ended(permit.serial, endpoint.concurrency.last_serial, failure, now):
                 self._health_changed(endpoint)
             endpoint.announce()
-            self._outage.look()
+            self.outage.look()
         if self.spend.wanted is None:
             self._pump(endpoint)
         else:
@@ -135,7 +130,7 @@ class Endpoints:
             self._pump(endpoint)
 
     def aclose(self) -> None:
-        self._outage.aclose()
+        self.outage.aclose()
         for endpoint in self._endpoints:
             if endpoint.timer is not None:
                 endpoint.timer.cancel()
@@ -252,7 +247,7 @@ class Endpoints:
 
     def _outage_changed(self) -> None:
         self._set_clocks()
-        if self._outage.given_up:
+        if self.outage.given_up:
             for waiter in self._take_all():
                 waiter.permit.set_exception(self._refusal())
 
@@ -263,7 +258,7 @@ class Endpoints:
     def _set_clocks(self) -> None:
         """Stop the calls' clocks in a pause or an outage that is waited out, or let them go on."""
         now = asyncio.get_running_loop().time()
-        self.standstill.set(self.spend.paused or self._outage.stops_clocks, now)
+        self.standstill.set(self.spend.paused or self.outage.stops_clocks, now)
 
     def _take_all(self) -> list[Waiter]:
         """All requests that wait, taken out of their queues."""

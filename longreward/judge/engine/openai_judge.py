@@ -12,7 +12,7 @@ from longreward.errors import VerdictError
 from longreward.judge.base import JudgeStatus, Verdict
 from longreward.judge.engine.cache import VerdictCache, cache_key
 from longreward.judge.engine.caller import Caller, messages
-from longreward.judge.engine.spend_cap import Spend
+from longreward.judge.engine.spend_cap import Spend, cap_of
 from longreward.judge.requests import JudgeRequest
 from longreward.pacing import Priority, pacer
 from longreward.schema import JudgeCall
@@ -39,7 +39,8 @@ class OpenAIJudge:
         ConfigError when `api_key_env` names a variable that is not set, or when the process may not open enough sockets
         for all endpoints.
         """
-        return cls(Caller.of(config, spend or Spend.of(config)), VerdictCache(cache) if cache is not None else None)
+        caller = Caller(config, spend or Spend(config.price, cap_of(config)))
+        return cls(caller, VerdictCache(cache) if cache is not None else None)
 
     def afresh(self) -> OpenAIJudge:
         """A judge with the same endpoints, limits and spend that remembers no verdicts. Close it before this one."""

@@ -1,4 +1,4 @@
-"""What to do after a failed attempt: one rule for each reason of failure (docs/judge.md)."""
+"""What to do after a failed attempt: one rule for each reason of failure (docs/reference/failures.md)."""
 
 from __future__ import annotations
 

@@ -54,11 +54,6 @@ class Spend:
         self.on_change: Callable[[], None] = lambda: None
         """Called when requests that wait may go on."""
 
-    @classmethod
-    def of(cls, config: JudgeConfig) -> Spend:
-        """Under the caps of `judge.spend`."""
-        return cls(config.price, cap_of(config))
-
     @property
     def paused(self) -> bool:
         """The cap is reached, and calls wait for it to be raised."""

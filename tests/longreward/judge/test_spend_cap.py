@@ -9,7 +9,7 @@ import pytest
 
 from longreward.config import JudgeConfig
 from longreward.judge.engine.openai_judge import OpenAIJudge
-from longreward.judge.engine.spend_cap import Amount, Spend
+from longreward.judge.engine.spend_cap import Amount, Spend, cap_of
 from longreward.judge.requests import RateHelpfulness
 
 CALL = 110  # tokens, by the test judge's own count
@@ -120,7 +120,7 @@ def test_what_an_earlier_part_of_the_run_has_used_counts(judge_server):
 
 def test_a_judge_that_is_asked_afresh_remembers_no_verdict_and_shares_the_spend(judge_server, tmp_path):
     settings = config(judge_server)
-    spend = Spend.of(settings)
+    spend = Spend(settings.price, cap_of(settings))
 
     async def run():
         judge = OpenAIJudge.of(settings, tmp_path / "cache.db", spend)
