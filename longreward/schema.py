@@ -60,11 +60,7 @@ class Usage(Record):
 
     def __add__(self, other: Usage) -> Usage:
         return Usage.model_construct(
-            calls=self.calls + other.calls,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            cost=self.cost + other.cost,
+            **{name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields}
         )
 
     @property
@@ -73,13 +69,8 @@ class Usage(Record):
 
     def times(self, factor: float) -> Usage:
         """The usage of `factor` times as much of the same."""
-        return Usage(
-            calls=round(self.calls * factor),
-            prompt_tokens=round(self.prompt_tokens * factor),
-            cached_tokens=round(self.cached_tokens * factor),
-            completion_tokens=round(self.completion_tokens * factor),
-            cost=self.cost * factor,
-        )
+        counts = {name: round(getattr(self, name) * factor) for name in Usage.model_fields if name != "cost"}
+        return Usage(**counts, cost=self.cost * factor)
 
 
 VerdictSource = Literal["judge", "cache", "shared", "document"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -36,14 +35,12 @@ class PromptReport:
     @classmethod
     def read(cls, out: Path) -> PromptReport | None:
         """The report of prompts prepared before; None where there are none."""
-        path = _report_path(out)
-        if not (out.is_file() and path.is_file()):
-            return None
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        data = jsonlines.read_json(_report_path(out)) if out.is_file() else None
+        return None if data is None else cls(**data)
 
     def write(self, out: Path) -> None:
         """Beside the prompts, once they are all there."""
-        _report_path(out).write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
+        jsonlines.write_json(_report_path(out), asdict(self))
 
     def sentence(self) -> str:
         cut = f", {self.cut} cut in the middle of the context" if self.cut else ""

@@ -48,11 +48,15 @@ def train(plan: RunPlan[FinetuneConfig], screen: Screen) -> None:
     # OpenRLHF's windows of gradient accumulation go on from one epoch to the next.
     at_once = learners.examples_at_once
     steps = flags.train_max_epochs * (rows // at_once) // (batch // at_once)
-    if config.resume and (_read(done) or {}).get("of") == this and (config.directory / "model/config.json").is_file():
+    if (
+        config.resume
+        and (jsonlines.read_json(done) or {}).get("of") == this
+        and (config.directory / "model/config.json").is_file()
+    ):
         screen.say("the model is trained already, with these settings on these data")
         return
     step = 0
-    if config.resume and _read(begun) == this:
+    if config.resume and jsonlines.read_json(begun) == this:
         step = checkpoints.prepare_resume(config.checkpoints)
     elif config.checkpoints.is_dir():
         aside = run_directory.move_aside(config.checkpoints)
@@ -98,7 +102,7 @@ def _identity(config: FinetuneConfig, learners: Learners) -> dict[str, Any]:
 def steps_done(config: RunConfig) -> int:
     """Steps of the model that is trained to the end; 0 where it is not. With W&B on, OpenRLHF's programs write no
     TensorBoard files where they could be counted."""
-    state = _read(_done(config))
+    state = jsonlines.read_json(_done(config))
     return int(state["steps"]) if state else 0
 
 
@@ -108,8 +112,8 @@ def begun_and_done(config: FinetuneConfig) -> tuple[bool, bool]:
     if not data.is_file():
         return False, False
     now = digest(data)
-    begun = (_read(config.checkpoints / "begun.json") or {}).get("data") == now
-    done = ((_read(_done(config)) or {}).get("of") or {}).get("data") == now
+    begun = (jsonlines.read_json(config.checkpoints / "begun.json") or {}).get("data") == now
+    done = ((jsonlines.read_json(_done(config)) or {}).get("of") or {}).get("data") == now
     return begun or done, done and (config.directory / "model" / "config.json").is_file()
 
 
@@ -130,14 +134,9 @@ def _done(config: RunConfig) -> Path:
 
 
 def _rows(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.strip())
+    return sum(1 for _ in jsonlines.lines(path))
 
 
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

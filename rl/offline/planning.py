@@ -12,7 +12,7 @@ from longreward.preflight.finding import Finding, Severity
 from rl.config import RunConfig
 from rl.offline import published_files
 from rl.offline.config import STAGES, DpoConfig, FinetuneConfig, SftConfig
-from rl.plan import Kind, RunPlan
+from rl.plan import RunPlan
 from rl.run import planning
 from rl.run.openrlhf_command import directories_and_tracking
 from rl.trainer import learner_process, learner_programs
@@ -52,10 +52,7 @@ def plan_any(config: RunConfig, *, counts_prompts: bool = False) -> RunPlan[RunC
         return plan_sft(config)
     if isinstance(config, DpoConfig):
         return plan_dpo(config, counts_prompts=counts_prompts)
-    return planning.make(config, _ONLINE, counts_prompts=counts_prompts)
-
-
-_ONLINE: Kind = "online"
+    return planning.make(config, "online", counts_prompts=counts_prompts)
 
 
 def _learners(plan: RunPlan[FinetuneConfig], program: Program, section: dict[str, Any]) -> Learners:

@@ -18,6 +18,7 @@ from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
 from rl.data.prompt_files import PromptReport, renderer
 from rl.monitor.live_view import Screen
+from rl.offline import pairs as preferences
 from rl.offline.config import DpoConfig, ShortSection
 from rl.offline.pair_answers import ended
 from rl.offline.pairs import Fits
@@ -32,7 +33,8 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
     """
     assert section.train is not None
     broken: list[str] = []
-    short = [row for row in pairs(section.train, tokenizer, broken) if _both_fit(row, fits)]
+    usable = pairs(section.train, tokenizer, broken)
+    short = [row for row in usable if fits(row["prompt"], row["chosen"]) and fits(row["prompt"], row["rejected"])]
     if not short:
         first = f"; first problem: {broken[0]}" if broken else ""
         raise InputError(f"short.train {section.train} holds no pair that can be used{first}")
@@ -55,22 +57,19 @@ def pairs(source: Path, tokenizer: Any, broken: list[str]) -> Iterator[dict[str,
             if texts["chosen"] == texts["rejected"]:
                 raise ValueError("chosen and rejected are the same")
             json.dumps([prompt, texts], ensure_ascii=False).encode()  # no tokenizer takes half a surrogate pair
-            written = {name: ended(text, tokenizer.eos_token) for name, text in texts.items()}
-            if None in written.values():
+            written = [text for each in texts.values() if (text := ended(each, tokenizer.eos_token)) is not None]
+            if len(written) < 2:
                 raise ValueError(f"an answer holds the end-of-text mark {tokenizer.eos_token}")
-            yield {"id": f"short-{number}", "prompt": render(prompt), **written} | _NO_SCORES
+            yield preferences.row(f"short-{number}", render(prompt), written)
         except (ValueError, TemplateError) as error:
             broken.append(f"{source}:{number}: {error}")
-
-
-_NO_SCORES = {"chosen_score": None, "rejected_score": None}
 
 
 def compare(screen: Screen, config: DpoConfig, engines: Engines) -> dict[str, Any]:
     """The share of short instructions on which the judge prefers the trained policy, ties as half. For summary.json."""
     assert config.short.heldout is not None
     items = load(config.short.heldout, "short", [])
-    first = json.loads(first_answers_path(config).read_text(encoding="utf-8"))
+    first = jsonlines.read_json(first_answers_path(config))
     last, _ = evaluation_answers.answers(items, engines, config.evaluation.temperature)
 
     async def judged() -> Any:
@@ -119,7 +118,3 @@ def _said(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} must be text or chat messages, found {type(value).__name__}")
     return value
-
-
-def _both_fit(row: dict[str, Any], fits: Fits) -> bool:
-    return fits(row["prompt"], row["chosen"]) and fits(row["prompt"], row["rejected"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -14,8 +15,7 @@ from rl.config import RunConfig
 from rl.data.prompt_files import load_tokenizer
 from rl.trainer.openrlhf_flags import AGENT, Flags
 
-ANSWERS_AT_ONCE = 1024
-"""Answers that an engine is given at once: more than it works on, so that it never waits."""
+_ANSWERS_AT_ONCE = 1024  # answers that an engine is given at once: more than it works on, so that it never waits
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,14 @@ class Engines:
             hf_tokenizer=self.shared_tokenizer,
             num_samples=answers,
         )
+
+    def rollouts(
+        self, rows: Iterable[Mapping[str, str]], temperature: float, answers: int
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The rollouts of each prepared prompt, so many to each, in the order in which they are done."""
+        sampling = self.sampling(temperature)
+        calls = (partial(self.generate, number, row, sampling, answers) for number, row in enumerate(rows))
+        return in_flight(calls, max(1, _ANSWERS_AT_ONCE * len(self.actors) // answers))
 
 
 def engines_of(actors: list[Any], model: str, flags: Flags) -> Engines:

@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 
 from longreward.evaluation import EvaluationItem
 from longreward.judge import Judge, make_judge
 from rl.config import RunConfig
 from rl.data.prompt_files import PromptReport, renderer
 from rl.data.prompts import Label
-from rl.rollout.engines import ANSWERS_AT_ONCE, Engines, in_flight
+from rl.rollout.engines import Engines
 from rl.rollout.judge_worker import own_cache
 
 
@@ -42,15 +41,13 @@ def answers(
     """
     report = PromptReport()
     render = renderer(engines.tokenizer, engines.max_len - engines.max_new_tokens, "evaluation", report)
-    sampling = engines.sampling(temperature)
     rows = []
     for item in items:
         row = render(item.id, item.context, "" if item.query_in_context else item.query)
         rows.append(row | {"label": replace(Label.from_json(row["label"]), scored=False).to_json()})
     report.kept = len(rows)
-    calls = (partial(engines.generate, number, row, sampling, 1) for number, row in enumerate(rows))
     found = {}
-    for (rollout,) in in_flight(calls, ANSWERS_AT_ONCE * len(engines.actors)):
+    for (rollout,) in engines.rollouts(rows, temperature, 1):
         found[Label.from_json(rollout["label"]).id] = rollout["answer"]
         # To the log: the watchdog takes it for the sign of life that unscored answers do not give otherwise.
         print(f"evaluation: {len(found)} of {len(rows)} answers", flush=True)

@@ -7,6 +7,7 @@ import random
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,11 +62,6 @@ class Group:
     """No valid member, or a spread below `min_spread`: nothing here to learn from."""
     error: Exception | None = None
     """Why the group could not be settled, for all its members."""
-
-    def deliver(self, member: Member) -> int:
-        """Take one member's outcome and return its place in the group."""
-        self.members.append(member)
-        return len(self.members) - 1
 
     @property
     def without_spread(self) -> bool:
@@ -122,7 +118,8 @@ class GroupBarrier:
         TooManyVoidsError when too many of the last answers are void; RunStoppedError where a sibling's scores lack a
         name. Whatever the error, no sibling is left waiting: all of them raise it.
         """
-        place = group.deliver(member)
+        place = len(group.members)
+        group.members.append(member)
         try:
             self._voids.add(member.scores is None, member.reason)
             if len(group.members) == group.size and group.error is None:
@@ -158,25 +155,14 @@ class GroupBarrier:
         self._valid.extend(valid)
         filler = mean(valid or list(self._valid))
         group.final = [filler if member.scores is None else member.scores for member in group.members]
-        group.deviations = {name: _deviation([scores[name] for scores in valid]) for name in names if valid}
-        group.length_correlation = _correlation(
-            [(m.scores["total"], float(m.tokens)) for m in group.members if m.scores is not None]
-        )
+        if valid:
+            several = len(valid) > 1
+            group.deviations = {n: statistics.stdev(s[n] for s in valid) if several else 0.0 for n in names}
+        lengths = [float(member.tokens) for member in group.members if member.scores is not None]
+        with suppress(statistics.StatisticsError):  # fewer than two answers, or one of the two does not vary
+            group.length_correlation = statistics.correlation([scores["total"] for scores in valid], lengths)
         # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
         group.skipped = not valid or (group.size > 1 and group.deviations["total"] < self._min_spread)
         group.permutation = list(range(group.size))
         if self._shuffle is not None:
             self._shuffle.shuffle(group.permutation)
-
-
-def _deviation(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
-
-
-def _correlation(pairs: list[tuple[float, float]]) -> float:
-    if len(pairs) < 2:
-        return 0.0
-    try:
-        return statistics.correlation(*zip(*pairs, strict=True))
-    except statistics.StatisticsError:  # one of the two is constant
-        return 0.0

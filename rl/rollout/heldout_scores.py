@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from longreward.evaluation.intervals import mean_and_interval
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
 from rl.data.prompts import Label
-from rl.rollout.engines import ANSWERS_AT_ONCE, Engines, in_flight
+from rl.rollout.engines import Engines
 from rl.rollout.reward_client import scores_of
 
 
@@ -36,12 +34,14 @@ class HeldoutScores:
 
     def means(self) -> dict[str, float | None]:
         """`total` and each dimension over the prompts; None where nothing was scored."""
-        return {n: _mean([s[n] for s in self.prompts.values() if n in s]) for n in self.names}
+        found = {n: [s[n] for s in self.prompts.values() if n in s] for n in self.names}
+        return {name: statistics.fmean(values) if values else None for name, values in found.items()}
 
     @classmethod
     def read(cls, path: Path) -> HeldoutScores | None:
         """What `write` wrote; None where there is nothing."""
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        data = jsonlines.read_json(path)
+        return None if data is None else cls(**data)
 
     def write(self, path: Path) -> None:
         """For a run that is continued: the scores before training are taken once."""
@@ -84,15 +84,11 @@ def markdown(names: Sequence[str], scores: Sequence[HeldoutScores]) -> str:
 
 def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> HeldoutScores:
     """Sample `evaluation.n_samples_per_prompt` answers per prompt from the engines' policy and score them."""
-    sampling, answers = engines.sampling(config.evaluation.temperature), config.evaluation.n_samples_per_prompt
-    calls = (
-        partial(engines.generate, number, row, sampling, answers)
-        for number, (_, row) in enumerate(jsonlines.read(prompts))
-    )
-    at_once = max(1, ANSWERS_AT_ONCE * len(engines.actors) // answers)
+    rows, section = (row for _, row in jsonlines.read(prompts)), config.evaluation
+    groups = engines.rollouts(rows, section.temperature, section.n_samples_per_prompt)
     # Only what is asked of them is kept: their tokens are some MB each for long documents.
     kept = ("label", "extra_logs")
-    return collect([{name: one[name] for name in kept} for group in in_flight(calls, at_once) for one in group])
+    return collect([{name: one[name] for name in kept} for group in groups for one in group])
 
 
 def collect(responses: list[dict[str, Any]]) -> HeldoutScores:
@@ -107,7 +103,3 @@ def collect(responses: list[dict[str, Any]]) -> HeldoutScores:
         by_prompt.setdefault(Label.from_json(response["label"]).id, []).append(scores)
     means = {i: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for i, scores in by_prompt.items()}
     return HeldoutScores(means, len(responses), void)
-
-
-def _mean(values: list[float]) -> float | None:
-    return statistics.fmean(values) if values else None

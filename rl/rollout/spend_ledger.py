@@ -51,12 +51,7 @@ class SpendLedger:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        await asyncio.to_thread(jsonlines.write_json, self._spent, self._state(self.spend.used))
-
-    def state(self) -> dict[str, Any]:
-        """What `spend.json` holds: `used` by the whole run, `cap` (None: no cap), whether the cap is `reached`, and
-        `paused` where calls wait for that; `committed` is what may have been used when the worker is killed now."""
-        return self._state(self.spend.allowance)
+        await asyncio.to_thread(jsonlines.write_json, self._spent, self.state(self.spend.used))
 
     async def update(self) -> None:
         """Read the cap, write what is used, and let requests use a little more than before."""
@@ -66,7 +61,7 @@ class SpendLedger:
         ahead = self._allowance(ahead=True)
         # The file must never hold less than requests may use, not even while it is being written.
         self.spend.allowance = self.spend.allowance.at_most(ahead)
-        state = self._state(ahead)
+        state = self.state(ahead)
         if state != self._written:
             await asyncio.to_thread(jsonlines.write_json, self._spent, state)
             self._written = state
@@ -99,8 +94,12 @@ class SpendLedger:
         ]
         return Amount(*parts)
 
-    def _state(self, committed: Amount) -> dict[str, Any]:
+    def state(self, committed: Amount | None = None) -> dict[str, Any]:
+        """What `spend.json` holds: `used` by the whole run, `cap` (None: no cap), whether the cap is `reached`, and
+        `paused` where calls wait for that. `committed` is what may have been used when the worker is killed now: the
+        allowance, unless another amount is given."""
         spend = self.spend
+        committed = committed or spend.allowance
         return {
             "used": {"cost": round(spend.used.cost, 6), "tokens": round(spend.used.tokens)},
             # Rounded up, but not for a float's last digit; what has no cap is counted as it is.
