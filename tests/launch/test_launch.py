@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 import warnings
-from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import pytest
 import yaml
 
 from rl import config
-from rl.run import cluster
+from rl.plan import Resources
 from rl.trainer import openrlhf_flags
 
 ROOT = Path(__file__).parents[2]
@@ -59,9 +58,10 @@ def locked(package: str) -> str:
     return version
 
 
-def flags(name: str, *overrides: str) -> Namespace:
+def flags(name: str, *overrides: str) -> openrlhf_flags.Flags:
     """OpenRLHF's flags for a configuration, parsed."""
-    return openrlhf_flags.parse(openrlhf_flags.to_argv(config.load(ROOT / name, list(overrides)).openrlhf))
+    section = config.load(ROOT / name, list(overrides)).openrlhf
+    return openrlhf_flags.parse(openrlhf_flags.to_argv(section), "gpu")
 
 
 def executable(path: Path, text: str) -> None:
@@ -561,7 +561,7 @@ def test_the_entrypoint_resumes_a_run_on_the_volume(rayjob):
 
 def test_the_workers_have_what_the_configuration_needs(rayjob):
     _, _, _, name, *overrides = shlex.split(rayjob["spec"]["entrypoint"])
-    needed = cluster.needed(flags(name, *overrides), config.load(ROOT / name, overrides))
+    needed = Resources.of(flags(name, *overrides), "online", reward_models=0)
     gpus = cpus = 0
     for group in rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
@@ -590,7 +590,7 @@ def test_the_gpu_installation_builds_flash_attn_against_the_pinned_torch(name):
     assert then and all("--no-build-isolation" in line for line in then)
     assert all(tool in first for tool in ("setuptools", "wheel", "ninja", "packaging", "psutil"))
     assert "'.[gpu]'" in then[-1]
-    if vars(flags(GPU_CONFIG))["ds.ring_attn_size"] > 1:
+    if flags(GPU_CONFIG).ds_ring_attn_size > 1:
         assert any("ring-flash-attn==" in line for line in then), "OpenRLHF imports it for ds.ring_attn_size"
 
 
