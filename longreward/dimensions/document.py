@@ -45,16 +45,12 @@ class Document:
         query: str,
         judge: Judge,
         config: RewardConfig,
-        token_spans: TokenSpans = word_spans,
-        preparing: asyncio.Lock | None = None,
+        token_spans: TokenSpans,
+        preparing: asyncio.Lock,
     ) -> None:
         """Documents with the same `preparing` are prepared one after the other, so that the first are ready early."""
-        self.context = context
-        self.query = query
-        self._judge = judge
-        self._config = config
-        self._token_spans = token_spans
-        self._preparing = preparing or asyncio.Lock()
+        self.context, self.query = context, query
+        self._judge, self._config, self._token_spans, self._preparing = judge, config, token_spans, preparing
         self._chunks: asyncio.Task[tuple[list[Chunk], list[Chunk]]] | None = None
         self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None

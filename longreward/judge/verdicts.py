@@ -137,21 +137,16 @@ def parse_statements(text: str) -> list[str]:
     is neither, or if tags do not pair up (a reply cut short).
     """
     reply = _without_thoughts(text)
-    found: dict[str, str] = {}
-    open_at: int | None = None
-    for tag in _TAG.finditer(reply):
-        closing = bool(tag[1])
-        if closing != (open_at is not None):
-            raise VerdictError("the <statement> tags do not pair up", text)
-        if open_at is None:
-            open_at = tag.end()
-            continue
-        statement = reply[open_at : tag.start()].strip()
-        open_at = None
-        if statement:
-            found.setdefault(" ".join(statement.casefold().split()), statement)
-    if open_at is not None:
+    tags = list(_TAG.finditer(reply))
+    starts, ends = tags[::2], tags[1::2]
+    if any(tag[1] for tag in starts) or not all(tag[1] for tag in ends):
+        raise VerdictError("the <statement> tags do not pair up", text)
+    if len(starts) > len(ends):
         raise VerdictError("the last <statement> is not closed: the reply was cut short", text)
+    found: dict[str, str] = {}
+    for start, end in zip(starts, ends, strict=True):
+        if statement := reply[start.end() : end.start()].strip():
+            found.setdefault(" ".join(statement.casefold().split()), statement)
     if found:
         says_none = len(found) == 1 and _says_no_statements(next(iter(found)))
         return [] if says_none else list(found.values())

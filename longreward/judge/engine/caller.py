@@ -10,7 +10,7 @@ from longreward.config import JudgeConfig
 from longreward.errors import JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
 from longreward.judge.engine.client import EndpointClient, Reply, allow_open_files
-from longreward.judge.engine.clocks import AFTER_A_STANDSTILL_S, Clock
+from longreward.judge.engine.clocks import Clock
 from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency
 from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.retries import Retries
@@ -31,7 +31,7 @@ class Caller:
         self.config = config
         given = config.resolved_endpoints
         allow_open_files(sum(endpoint.max_in_flight or 1 for endpoint in given))
-        endpoints = [Endpoint.of(each, EndpointClient(each, config.attempt_timeout_s)) for each in given]
+        endpoints = [Endpoint(each, EndpointClient(each, config.attempt_timeout_s)) for each in given]
         self.endpoints = Endpoints(endpoints, spend, config.call_timeout_s, config.max_outage_s)
         self.tokens = TokenEstimate()
         self.counts: Counter[str] = Counter()
@@ -124,16 +124,14 @@ class _Call:
         def most() -> Amount:
             return endpoints.spend.amount(tokens.most_for_prompt(size), retries.max_tokens)
 
-        left = clock.wait_s if clock else None
         while True:
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(clock.wait_s if clock else None):
                     return await endpoints.enter(self._document, expected, most, avoid=self._failed_at, urgency=urgency)
             except TimeoutError:
                 assert clock is not None
-                if not clock.stood_still_within(AFTER_A_STANDSTILL_S):
+                if clock.wait_s <= 0:
                     raise
-                left = max(clock.wait_s, AFTER_A_STANDSTILL_S)
 
     async def _attempt(self, permit: Permit, left_s: float) -> Reply:
         """One request, entered into the endpoint's limits and the call's usage however it ends. JudgeError if badly."""

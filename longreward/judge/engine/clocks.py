@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-AFTER_A_STANDSTILL_S = 1.0
+_AFTER_A_STANDSTILL_S = 1.0
 """A call may go on for at least this long once the run goes on."""
 
 
@@ -63,10 +63,10 @@ class Clock:
 
     @property
     def wait_s(self) -> float:
-        """Seconds to wait for a place before looking at the clock again; finite, because a standstill may end."""
-        left = self._limit_s - self.elapsed
-        return max(left, AFTER_A_STANDSTILL_S) if self._standstill.now else left
+        """Seconds to wait for a place before looking at the clock again, 0 or less when the time is over.
 
-    def stood_still_within(self, seconds: float) -> bool:
-        """Whether time is left, or the clock stood still within the last seconds."""
-        return self.left > 0 or self._standstill.ended_ago(self._loop.time()) < seconds
+        They are finite, because a standstill may end. In a standstill and shortly after one, there is time left.
+        """
+        left = self._limit_s - self.elapsed
+        recent = self._standstill.ended_ago(self._loop.time()) < _AFTER_A_STANDSTILL_S
+        return max(left, _AFTER_A_STANDSTILL_S) if recent else left

@@ -7,7 +7,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from longreward.config import EndpointConfig
@@ -54,32 +54,21 @@ class Permit:
     reserved: Amount
 
 
-@dataclass(eq=False)
 class Endpoint:
     """One endpoint's limits, health and queue."""
 
-    name: str
-    client: EndpointClient
-    concurrency: AdaptiveConcurrency
-    requests: RateBucket
-    tokens: RateBucket
-    health: Health = field(default_factory=Health)
-    queues: tuple[deque[Waiter], ...] = field(default_factory=lambda: tuple(deque() for _ in Urgency))
-    waiting: int = 0  # requests in the queues, without the cancelled ones
-    timer: asyncio.TimerHandle | None = None
-    announced: bool = False
-    last_served: float = 0.0
-    """When it last gave a good reply, by the event loop's clock."""
-
-    @classmethod
-    def of(cls, config: EndpointConfig, client: EndpointClient) -> Endpoint:
-        return cls(
-            config.base_url,
-            client,
-            AdaptiveConcurrency(config.max_in_flight or 1),
-            RateBucket(config.requests_per_minute),
-            RateBucket(config.tokens_per_minute),
-        )
+    def __init__(self, config: EndpointConfig, client: EndpointClient) -> None:
+        self.name, self.client = config.base_url, client
+        self.concurrency = AdaptiveConcurrency(config.max_in_flight or 1)
+        self.requests = RateBucket(config.requests_per_minute)
+        self.tokens = RateBucket(config.tokens_per_minute)
+        self.health = Health()
+        self.queues: tuple[deque[Waiter], ...] = tuple(deque() for _ in Urgency)
+        self.waiting = 0  # requests in the queues, without the cancelled ones
+        self.timer: asyncio.TimerHandle | None = None
+        self.last_served = 0.0
+        """When it last gave a good reply, by the event loop's clock."""
+        self._announced = False
 
     @property
     def load(self) -> int:
@@ -103,12 +92,12 @@ class Endpoint:
     def announce(self) -> None:
         """Log once that the endpoint is away for longer than a moment, and once that it is back."""
         failure = self.health.failure
-        if failure is None and self.announced:
+        if failure is None and self._announced:
             _log.warning("judge endpoint %s answers again", self.name)
-            self.announced = False
-        elif failure is not None and not self.announced and (self.health.refuses_us or self.health.pauses > 1):
+            self._announced = False
+        elif failure is not None and not self._announced and (self.health.refuses_us or self.health.pauses > 1):
             _log.warning("judge endpoint %s is not asked for a while: %s", self.name, failure)
-            self.announced = True
+            self._announced = True
 
     def take_all(self) -> list[Waiter]:
         """All requests that wait, taken out of the queues."""

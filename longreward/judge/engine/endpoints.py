@@ -124,8 +124,7 @@ class Endpoints:
     def pump_all(self) -> None:
         """Let requests leave that may leave now; where the spend cap is reached, fail them."""
         if self.spend.refuses:
-            for waiter in self._take_all():
-                waiter.permit.set_exception(self._spent())
+            self._fail_all(self._spent)
         for endpoint in self._endpoints:
             self._pump(endpoint)
 
@@ -248,8 +247,7 @@ class Endpoints:
     def _outage_changed(self) -> None:
         self._set_clocks()
         if self.outage.given_up:
-            for waiter in self._take_all():
-                waiter.permit.set_exception(self._refusal())
+            self._fail_all(self._refusal)
 
     def _spend_changed(self) -> None:
         self._set_clocks()
@@ -260,9 +258,11 @@ class Endpoints:
         now = asyncio.get_running_loop().time()
         self.standstill.set(self.spend.paused or self.outage.stops_clocks, now)
 
-    def _take_all(self) -> list[Waiter]:
-        """All requests that wait, taken out of their queues."""
-        return [waiter for endpoint in self._endpoints for waiter in endpoint.take_all()]
+    def _fail_all(self, why: Callable[[], JudgeError]) -> None:
+        """Fail all requests that wait, each with an error of its own."""
+        for endpoint in self._endpoints:
+            for waiter in endpoint.take_all():
+                waiter.permit.set_exception(why())
 
     def _refusal(self) -> JudgeError:
         """Why no endpoint takes a request, preferably in the words of one that refuses us for good."""

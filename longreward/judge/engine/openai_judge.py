@@ -26,9 +26,8 @@ class OpenAIJudge:
     Identical requests that are under way at the same time are one call.
     """
 
-    def __init__(self, caller: Caller, cache: VerdictCache | None = None) -> None:
-        self._caller, self._cache = caller, cache
-        self._owns_caller = True
+    def __init__(self, caller: Caller, cache: VerdictCache | None = None, *, owns_caller: bool = True) -> None:
+        self._caller, self._cache, self._owns_caller = caller, cache, owns_caller
         self._flights: dict[bytes, _Flight] = {}
         self._shared = 0
 
@@ -44,9 +43,7 @@ class OpenAIJudge:
 
     def afresh(self) -> OpenAIJudge:
         """A judge with the same endpoints, limits and spend that remembers no verdicts. Close it before this one."""
-        judge = OpenAIJudge(self._caller)
-        judge._owns_caller = False
-        return judge
+        return OpenAIJudge(self._caller, owns_caller=False)
 
     def status(self) -> JudgeStatus:
         return self._caller.endpoints.status()

@@ -17,9 +17,7 @@ NOTHING = Amount()
 
 def endpoints(count: int = 1, patience_s: float = 60, **settings) -> Endpoints:
     configs = [EndpointConfig(base_url=f"http://{i}/v1", **{"max_in_flight": 100, **settings}) for i in range(count)]
-    return Endpoints(
-        [Endpoint.of(c, None) for c in configs], Spend(PriceConfig(), Amount(math.inf, math.inf)), patience_s
-    )
+    return Endpoints([Endpoint(c, None) for c in configs], Spend(PriceConfig(), Amount(math.inf, math.inf)), patience_s)
 
 
 def fault(reason: Reason, retry_after: float | None = None) -> JudgeError:
