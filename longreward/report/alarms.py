@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from longreward.evaluation.intervals import mean_and_interval
 from longreward.report import canaries
 from longreward.report.curves import Charts
-from longreward.report.heldout import by_prompt, differences
+from longreward.report.heldout import by_prompt, changes
 from longreward.report.reading.sources import Source
 from longreward.report.reading.table import AFTER, BEFORE, TRAINING, Column, Table
 from longreward.report.suspicious import FLAGS, SIGNS, SPREADLESS
@@ -230,7 +229,7 @@ def _void_prompts(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
 def _heldout_fell(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
     part = table.of("part", rows)
     before, after = (by_prompt(table, rows[part == code]) for code in (BEFORE, AFTER))
-    found = mean_and_interval(differences(before, after, "total"))
+    found = changes(before, after).get("total")
     if found is None or found[2] is None or found[2] >= 0:
         return
     mean, low, high, n = found

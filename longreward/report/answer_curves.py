@@ -53,8 +53,8 @@ class _Means:
         tokens = table.of("tokens", rows).astype(float)
         if (tokens >= 0).any():
             yield self._chart("length", np.where(tokens < 0, np.nan, tokens))
-        yield self._chart("statements", table.of("statements", rows))
-        yield self._chart("truncated", table.of("truncated", rows))
+        for name in ("statements", "truncated"):
+            yield self._chart(name, table.of(name, rows))
         reasons = table.of("status", rows)
         names = [(code, name) for code, name in enumerate(table.statuses) if code and (reasons == code).any()]
         void = [self._line("all", reasons != 0), *(self._line(name, reasons == code) for code, name in names)]
@@ -69,15 +69,10 @@ class _Means:
         yield self._chart("free_calls", free)
         if spends:
             cost = np.cumsum(np.bincount(self._where, table.of("cost", rows), len(self._x)))
-            yield self._known("cost", curves.thinned("cost", self._x, cost))
+            yield curves.known_chart("cost", curves.thinned("", self._x, cost))
 
     def _chart(self, identity: str, values: Column) -> Chart:
-        return self._known(identity, self._line(identity, values))
-
-    def _known(self, identity: str, line: Curve) -> Chart:
-        chart = curves.known_chart(identity, line)
-        line.name = chart.title
-        return chart
+        return curves.known_chart(identity, self._line("", values))
 
     def _line(self, name: str, values: Column, *, with_spread: bool = False) -> Curve:
         values = values.astype(float)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward.evaluation.intervals import Interval, mean_and_interval
+from longreward.evaluation.intervals import Interval
 from longreward.report import alarms, answer_curves, canaries, curves, heldout, html, pack, steps, trainer_curves
 from longreward.report.reading.gather import Gathered, OpenFiles, gather
 from longreward.report.reading.sources import Source
@@ -167,9 +167,4 @@ def _has_price(source: Source, table: Table, run: int) -> bool:
 def _differences(table: Table, runs: int) -> list[dict[str, Interval]]:
     """Held-out scores of each run minus those of the first one, over the prompts that both have."""
     first = heldout.last_scores(table, 0)
-    found = []
-    for run in range(1, runs):
-        last = heldout.last_scores(table, run)
-        each = {name: mean_and_interval(heldout.differences(first, last, name)) for name in first}
-        found.append({name: value for name, value in each.items() if value is not None})
-    return found
+    return [heldout.changes(first, heldout.last_scores(table, run)) for run in range(1, runs)]

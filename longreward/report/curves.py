@@ -76,8 +76,10 @@ class Charts:
 
 
 def known_chart(identity: str, *lines: Curve) -> Chart:
-    """A chart that the trainer's figures can have too, drawn from a curve of another origin."""
+    """A chart that the trainer's figures or the answers can have. A line without a name gets the title of the chart."""
     title, unit, part = next((t, u, p) for i, t, u, p, _ in KNOWN if i == identity)
+    for line in lines:
+        line.name = line.name or title
     return Chart(identity, title, unit, part, list(lines))
 
 

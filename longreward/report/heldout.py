@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward.evaluation.intervals import mean_and_interval
+from longreward.evaluation.intervals import Interval, mean_and_interval
 from longreward.report.reading.sources import Source
 from longreward.report.reading.table import AFTER, BEFORE, HELDOUT, Column, Table
 
@@ -31,10 +31,16 @@ def by_prompt(table: Table, rows: Column) -> ByPrompt:
     return found
 
 
-def differences(before: ByPrompt, after: ByPrompt, name: str) -> list[float]:
-    """After minus before, for each prompt that both have."""
-    first, last = before.get(name, {}), after.get(name, {})
-    return [last[prompt] - first[prompt] for prompt in sorted(first.keys() & last.keys())]
+def changes(before: ByPrompt, after: ByPrompt) -> dict[str, Interval]:
+    """The mean of after minus before over the prompts that both have, with its interval, by dimension. A dimension
+    without such prompts is missing."""
+    found = {}
+    for name, first in before.items():
+        last = after.get(name, {})
+        change = mean_and_interval([last[prompt] - first[prompt] for prompt in sorted(first.keys() & last.keys())])
+        if change is not None:
+            found[name] = change
+    return found
 
 
 def last_scores(table: Table, run: int) -> ByPrompt:
@@ -61,12 +67,7 @@ def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
             columns.append(_column(name, scores[name], answers=len(rows), void=void))
     if not columns:
         return _told(source)
-    change = {}
-    if first in scores and last in scores:
-        for name in scores[first]:
-            found = mean_and_interval(differences(scores[first], scores[last], name))
-            if found is not None:
-                change[name] = found
+    change = changes(scores.get(first, {}), scores.get(last, {}))
     return {"columns": columns, "change": change}
 
 

@@ -68,9 +68,9 @@ def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
         tag = LONGREWARD + name
         used |= {tag, f"{tag}_spread"}
         yield curves.reward_chart(name, [_line("mean", scalars[tag], scalars[f"{tag}_spread"])])
-    for identity, title, unit, part, tag in curves.KNOWN:
+    for identity, *_, tag in curves.KNOWN:
         if tag in scalars:
-            yield Chart(identity, title, unit, part, [_line(title, scalars[tag])])
+            yield curves.known_chart(identity, _line("", scalars[tag]))
     latency = [(name, f"{LONGREWARD}judge_{key}_s") for name, key in (("median", "p50"), ("95th percentile", "p95"))]
     if all(tag in scalars for _, tag in latency):
         yield curves.known_chart("latency", *(_line(name, scalars[tag]) for name, tag in latency))

@@ -113,15 +113,12 @@ class TableBuilder:
 
     def table(self, rows: Sequence[int]) -> Table:
         """The table of some of the rows, in their order."""
-        kept = np.asarray(rows, np.int64)
-        columns = {name: np.frombuffer(column, KINDS[name])[kept] for name, column in self._columns.items()}
-        columns |= {f"score:{name}": np.frombuffer(scores, "f4")[kept] for name, scores in self._scores.items()}
-        place = np.full(len(self), -1, np.int64)
-        place[kept] = np.arange(len(kept))
-        answers = place[np.asarray(self._call_answer, np.int64)]
-        calls = answers[answers >= 0], np.asarray(self._call_seconds, "f4")[answers >= 0]
-        statuses = list(self._statuses)[:_MOST_STATUSES]
-        return Table(columns, calls, statuses, list(self._scores))
+        columns = {name: np.frombuffer(column, KINDS[name]) for name, column in self._columns.items()}
+        columns |= {f"score:{name}": np.frombuffer(scores, "f4") for name, scores in self._scores.items()}
+        calls = np.asarray(self._call_answer, np.int64), np.asarray(self._call_seconds, "f4")
+        made = Table(columns, calls, list(self._statuses)[:_MOST_STATUSES], list(self._scores))
+        made.select(np.asarray(rows, np.int64))
+        return made
 
 
 class Table:
@@ -143,9 +140,13 @@ class Table:
 
     def sort(self, keys: Sequence[Column]) -> None:
         """Sort all rows by the last of the keys, then by the one before it, and so on."""
-        order = np.lexsort(keys)
-        self.columns = {name: column[order] for name, column in self.columns.items()}
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
+        self.select(np.lexsort(keys))
+
+    def select(self, rows: Column) -> None:
+        """Keep these rows, in this order, and the calls of their answers."""
+        place = np.full(len(self), -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        self.columns = {name: column[rows] for name, column in self.columns.items()}
         answers, seconds = self.calls
-        self.calls = place[answers], seconds
+        answers = place[answers]
+        self.calls = answers[answers >= 0], seconds[answers >= 0]
