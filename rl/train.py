@@ -41,7 +41,7 @@ def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
     """Score the held-out set, train, score it again, write summary.json."""
     from rl.monitor import progress
     from rl.rollout.engines import rollout_engines
-    from rl.rollout.heldout_scores import HeldoutScores, evaluate, gain
+    from rl.rollout.heldout_scores import HeldoutScores, evaluate
     from rl.run import judge_estimate, online_training, run_directory, session
 
     config, flags, before, after = plan.config, plan.flags, None, None
@@ -54,7 +54,7 @@ def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
             if before is None:
                 run.say("scoring the held-out documents before training")
                 with rollout_engines(config, flags.policy, flags) as engines:
-                    before = evaluate(config, engines, config.prompts("heldout"))
+                    before = evaluate(config, engines)
                 before.write(taken)
         summary: dict[str, Any] = online_training.fit(run)
         if judged:
@@ -62,9 +62,8 @@ def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
         if before is not None:
             run.say("scoring the held-out documents after training")
             with rollout_engines(config, str(config.directory / "model"), flags) as engines:
-                after = evaluate(config, engines, config.prompts("heldout"))
-            summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
-            progress.print_table(run.console, before, after, summary["gain"])
+                after = evaluate(config, engines)
+            summary |= progress.show_heldout(run.console, [before, after])
         summary |= online_training.judged(config)
         summary["wall_s"] = round(time.monotonic() - plan.started, 1)
         run_directory.write_summary(config, summary)

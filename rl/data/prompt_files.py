@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from longreward import jsonlines
 from longreward.errors import ConfigError, InputError
@@ -19,8 +19,31 @@ _MARK = "\ue000longreward\ue000"  # stands for the user's turn while the templat
 
 
 @dataclass
-class PromptReport:
-    """What became of the rows of one file."""
+class FileReport:
+    """What became of a file's rows, kept beside the file that was made of them."""
+
+    broken: list[str] = field(default_factory=list)
+    """Rows passed over, each as `file:line: why`."""
+
+    @staticmethod
+    def path(out: Path) -> Path:
+        """Where the report of the file `out` is kept."""
+        return out.with_suffix(".report.json")
+
+    @classmethod
+    def read(cls, out: Path) -> Self | None:
+        """The report of a file made before; None where there is none, or not all of it."""
+        data = jsonlines.read_json(cls.path(out)) if out.is_file() else None
+        return None if data is None else cls(**data)
+
+    def write(self, out: Path) -> None:
+        """Beside the file `out`, once all its rows are there."""
+        jsonlines.write_json(self.path(out), asdict(self))
+
+
+@dataclass
+class PromptReport(FileReport):
+    """What became of the rows of one file that prompts are made of."""
 
     kept: int = 0
     cut: int = 0
@@ -29,18 +52,6 @@ class PromptReport:
     """Tokens of the longest prompt, after cutting."""
     longest_uncut: int = 0
     """The same before cutting."""
-    broken: list[str] = field(default_factory=list)
-    """Rows passed over, each as `file:line: why`."""
-
-    @classmethod
-    def read(cls, out: Path) -> PromptReport | None:
-        """The report of prompts prepared before; None where there are none."""
-        data = jsonlines.read_json(_report_path(out)) if out.is_file() else None
-        return None if data is None else cls(**data)
-
-    def write(self, out: Path) -> None:
-        """Beside the prompts, once they are all there."""
-        jsonlines.write_json(_report_path(out), asdict(self))
 
     def sentence(self) -> str:
         cut = f", {self.cut} cut in the middle of the context" if self.cut else ""
@@ -176,10 +187,6 @@ def _fitted(
 
 def _shown(value: Any) -> str:
     return textwrap.shorten(repr(value), 60, placeholder="...")
-
-
-def _report_path(out: Path) -> Path:
-    return out.with_suffix(".report.json")
 
 
 def _template(tokenizer: Any) -> Callable[[str], str]:

@@ -17,7 +17,7 @@ from rl.config import RunConfig
 from rl.monitor.live_view import Figure, Screen, View, window
 from rl.plan import RunPlan
 from rl.reward_functions import registry
-from rl.rollout.heldout_scores import HeldoutScores
+from rl.rollout.heldout_scores import HeldoutScores, gain
 from rl.rollout.judge_workers import Workers
 
 SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
@@ -168,14 +168,12 @@ class _Pace:
             self.step_s = (now - self._first[0]) / (step - self._first[1])
 
 
-def print_table(
-    console: Console,
-    before: HeldoutScores,
-    after: HeldoutScores | None,
-    gain: dict[str, Any] | None,
-    names: Sequence[str] = ("before", "after"),
-) -> None:
-    """Held-out means before and after training, or of two policies, and the gain with its 95% interval."""
+def show_heldout(
+    console: Console, scores: Sequence[HeldoutScores], names: Sequence[str] = ("before", "after")
+) -> dict[str, Any]:
+    """Print the held-out means of a policy, or of two, by default before and after training, with the gain and its 95%
+    interval. Returns what summary.json tells of them: `scores`, or `before`, `after` and `gain`."""
+    before, after = scores[0], scores[1] if len(scores) > 1 else None
     console.print(
         f"\nheld-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers", highlight=False
     )
@@ -193,12 +191,17 @@ def print_table(
             cells += ["-", "-"] if value is None else [f"{value:.2f}", f"{value - (old[name] or 0):+.2f}"]
         table.add_row("reward" if name == "total" else name, *cells, style="bold" if name == "total" else None)
     console.print(table)
-    if gain and gain["interval"]:
-        low, high = gain["interval"]
-        console.print(f"gain {gain['total']:+.2f}, 95% interval {low:+.2f} to {high:+.2f}", highlight=False)
+    summary = {"scores": before.summary()}
+    if after:
+        summary = {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
+        if summary["gain"]["interval"]:
+            low, high = summary["gain"]["interval"]
+            total = summary["gain"]["total"]
+            console.print(f"gain {total:+.2f}, 95% interval {low:+.2f} to {high:+.2f}", highlight=False)
     void = before.void + (after.void if after else 0)
     if void:
         console.print(f"{void} answers had no reward (judge failures) and are not in these means", style="yellow")
+    return summary
 
 
 def totals(workers: Workers) -> dict[str, float]:

@@ -24,6 +24,7 @@ from rl.data.prompts import Label, rollout_id
 from rl.monitor.live_view import Figure, View
 from rl.monitor.progress import SHORT
 from rl.offline import published_files
+from rl.offline.pair_answers import CollectedAnswer
 from rl.reward_functions import registry
 from rl.rollout.engines import Engines, in_flight
 from rl.rollout.reward_client import scores_of
@@ -36,26 +37,13 @@ AnswerKey = tuple[str, str]
 """The id of a rollout or of a prompt, and the question: several questions about a document may share its id."""
 
 
-class _Stored(store.Fields, kw_only=True):
-    """A scored answer without its verdicts."""
-
-    id: str
-    rollout: str
-    split: str
-    query: str
-    answer: str
-    tokens: int = 0
-    truncated: bool = False
-    total: float | None = None
-
-
 @dataclass
 class Collected:
     """The training answers that the store holds."""
 
     scored: set[AnswerKey] = field(default_factory=set)
     """Rollouts with a score."""
-    void: dict[AnswerKey, _Stored] = field(default_factory=dict)
+    void: dict[AnswerKey, CollectedAnswer] = field(default_factory=dict)
     """Rollouts whose judging failed, with their answers."""
     broken: list[str] = field(default_factory=list)
     """Lines that a kill has cut, each as `file:line: why`."""
@@ -64,7 +52,7 @@ class Collected:
     def read(cls, folder: Path) -> Collected:
         found = cls()
         for path in store.files(folder):
-            for _, _, record in store.read(path, found.broken, _Stored):
+            for _, _, record in store.read(path, found.broken, CollectedAnswer):
                 if record.split != "train":
                     continue
                 key = record.rollout, record.query
@@ -85,7 +73,7 @@ class Outstanding:
     """How many each prompt is to have."""
     scored: int
     """How many the store holds, of all prompts."""
-    by_prompt: dict[AnswerKey, tuple[Label, list[_Stored]]]
+    by_prompt: dict[AnswerKey, tuple[Label, list[CollectedAnswer]]]
     """For each prompt with something to do: its label, which names the answers to generate, and the answers to judge
     again."""
 
@@ -93,10 +81,10 @@ class Outstanding:
     def of(cls, config: RunConfig, answers: int, prompts: int | None = None) -> Outstanding:
         """`answers` to each of the first `prompts` training prompts, or of all of them."""
         found = Collected.read(config.directory / "store")
-        voids: dict[AnswerKey, list[_Stored]] = {}
+        voids: dict[AnswerKey, list[CollectedAnswer]] = {}
         for record in found.void.values():
             voids.setdefault((record.id, record.query), []).append(record)
-        todo: dict[AnswerKey, tuple[Label, list[_Stored]]] = {}
+        todo: dict[AnswerKey, tuple[Label, list[CollectedAnswer]]] = {}
         known = found.scored | found.void.keys()
         for prompt, label, _ in islice(_prompts(config), prompts):
             missing = tuple(n for n in range(answers) if (rollout_id(label.id, n), prompt[1]) not in known)

@@ -24,7 +24,9 @@ class _Dimension(msgspec.Struct):
     score: _Total | None = None
 
 
-class _Record(store.Fields, kw_only=True):
+class CollectedAnswer(store.Fields, kw_only=True):
+    """A run's scored answer without its verdicts."""
+
     id: str
     split: str
     rollout: str
@@ -94,7 +96,7 @@ def read(stores: Sequence[Path], weights: Weights | None, eos: str, report: Pair
     for folder in stores:
         found: dict[tuple[PromptKey, str], Candidate] = {}
         for path in store.files(folder):
-            for number, offset, record in store.read(path, report.broken, _Record):
+            for number, offset, record in store.read(path, report.broken, CollectedAnswer):
                 if record.split != "train":
                     continue
                 if record.total is not None:
@@ -138,7 +140,7 @@ def crc(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def _answer(record: _Record, weights: Weights | None, eos: str, path: Path, offset: int) -> Candidate:
+def _answer(record: CollectedAnswer, weights: Weights | None, eos: str, path: Path, offset: int) -> Candidate:
     score = record.total
     if weights and score is not None:
         found = {name: one.score for name, one in record.dimensions.items() if one.score is not None}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from longreward import jsonlines
+from rl.data.prompt_files import FileReport
 
 REASONS = {
     "no_answers": "no answer in the store",
@@ -20,7 +19,7 @@ REASONS = {
 
 
 @dataclass
-class PairReport:
+class PairReport(FileReport):
     """What was kept and why not."""
 
     prompts: int = 0
@@ -52,23 +51,6 @@ class PairReport:
     rejected_tokens: float = 0.0
     chosen_longer: int = 0
     """Pairs whose chosen answer is the longer: far from half of them, and the length is learned too."""
-    broken: list[str] = field(default_factory=list)
-    """Lines passed over, each as `file:line: why`."""
-
-    @staticmethod
-    def path(out: Path) -> Path:
-        """Where the report of the pairs `out` is kept."""
-        return out.with_suffix(".report.json")
-
-    @classmethod
-    def read(cls, out: Path) -> PairReport | None:
-        """The report of pairs made before; None where there are none, or not all of them."""
-        data = jsonlines.read_json(cls.path(out)) if out.is_file() else None
-        return None if data is None else cls(**data)
-
-    def write(self, out: Path) -> None:
-        """Beside the pairs, once they are all there."""
-        jsonlines.write_json(self.path(out), asdict(self))
 
     def enter(self, tokens: tuple[int, int], scores: tuple[float, float] | None = None) -> None:
         """A pair that is kept: length and score of the chosen and of the rejected answer."""

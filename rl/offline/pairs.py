@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from pydantic import Field, field_validator
 
 from longreward import jsonlines
@@ -21,8 +20,6 @@ from rl.data.prompts import Label
 from rl.offline import pair_answers
 from rl.offline.pair_answers import DIGITS, Candidate, Candidates, crc
 from rl.offline.pair_report import PairReport
-
-__all__ = ["Fits", "PairReport", "PairSection", "make_pairs"]
 
 Fits = Callable[[str, str], bool]
 """Whether a prompt and an answer, its end-of-text token included, are within the trainer's length."""
@@ -54,11 +51,6 @@ class PairSection(Section):
         if any(not 0 <= weight < float("inf") for weight in value.values()) or not sum(value.values()) > 0:
             raise ValueError(f"weights must be finite, not negative, and at least one above 0; got {value}")
         return {name: weight for name, weight in value.items() if weight > 0}
-
-
-class _PreparedPrompt(msgspec.Struct):
-    input: str
-    label: str
 
 
 def make_pairs(
@@ -153,11 +145,11 @@ def _pairs(
     groups: Candidates, prompts: Path, config: PairSection, eos: str, fits: Fits | None, report: PairReport
 ) -> Iterator[dict[str, Any]]:
     seen = set()
-    for number, _, prompt in jsonlines.read_as(prompts, _PreparedPrompt, report.broken):
+    for number, prepared in jsonlines.read(prompts, report.broken):
         try:
-            label = Label.from_json(prompt.label)
-            key = (label.id, crc(prompt.input[slice(*label.query)]))
-        except (ValueError, KeyError, TypeError) as error:
+            prompt, label = prepared["input"], Label.from_json(prepared["label"])
+            key = (label.id, crc(prompt[slice(*label.query)]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             report.broken.append(f"{prompts}:{number}: its label is not that of a prepared prompt ({error!r})")
             continue
         if key in seen:
@@ -169,14 +161,14 @@ def _pairs(
         kept = 0
         for chosen, rejected in pairs:
             texts = chosen.text(eos), rejected.text(eos)
-            if fits is not None and not all(fits(prompt.input, text) for text in texts):
+            if fits is not None and not all(fits(prompt, text) for text in texts):
                 report.pairs_too_long += 1
                 why = "too_long"
                 continue
             kept += 1
             assert chosen.score is not None and rejected.score is not None
             report.enter((chosen.tokens, rejected.tokens), (chosen.score, rejected.score))
-            yield row(label.id, prompt.input, texts, (chosen.score, rejected.score))
+            yield row(label.id, prompt, texts, (chosen.score, rejected.score))
         report.settle(kept, why)
     for _ in groups:
         report.settle(0, "no_prompt")

@@ -16,7 +16,7 @@ from rl.plan import RunPlan
 from rl.run import planning
 from rl.run.openrlhf_command import directories_and_tracking
 from rl.trainer import learner_process, learner_programs
-from rl.trainer.learner_programs import DPO, SFT, Learners, Program
+from rl.trainer.learner_programs import DPO, SFT, Program
 
 F = TypeVar("F", bound=FinetuneConfig)
 
@@ -31,8 +31,7 @@ def plan_dpo(
     if "train" not in stages:
         return replace(plan, findings=(*plan.findings, *found))
     found += _pairs(plan.config)
-    learners = _learners(plan, DPO, plan.config.train_dpo)
-    return replace(plan, learners=learners, findings=(*plan.findings, *found, *learners.findings()))
+    return _with_learners(plan, DPO, plan.config.train_dpo, found)
 
 
 def plan_sft(config: SftConfig) -> RunPlan[SftConfig]:
@@ -42,8 +41,7 @@ def plan_sft(config: SftConfig) -> RunPlan[SftConfig]:
     if plan.config.data.train.is_file():
         rows = "context, query and answer"
         found += _unusable("data.train", plan.config.data.train, published_files.sft, rows)
-    learners = _learners(plan, SFT, plan.config.train_sft)
-    return replace(plan, learners=learners, findings=(*plan.findings, *found, *learners.findings()))
+    return _with_learners(plan, SFT, plan.config.train_sft, found)
 
 
 def plan_any(config: RunConfig, *, counts_prompts: bool = False) -> RunPlan[RunConfig]:
@@ -55,10 +53,12 @@ def plan_any(config: RunConfig, *, counts_prompts: bool = False) -> RunPlan[RunC
     return planning.make(config, "online", counts_prompts=counts_prompts)
 
 
-def _learners(plan: RunPlan[FinetuneConfig], program: Program, section: dict[str, Any]) -> Learners:
+def _with_learners(plan: RunPlan[F], program: Program, section: dict[str, Any], found: Sequence[Finding]) -> RunPlan[F]:
+    """The plan with the learners of `program`, whose flags are `section`; with what was found and what they find."""
     owned = {"data.dataset": plan.config.examples, **directories_and_tracking(plan.config)}
     count = learner_process.count_learners(plan.config.processes, plan.device)
-    return learner_programs.learners(program, section, owned, plan.flags, plan.device, count)
+    learners = learner_programs.learners(program, section, owned, plan.flags, plan.device, count)
+    return replace(plan, learners=learners, findings=(*plan.findings, *found, *learners.findings()))
 
 
 def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:

@@ -13,10 +13,9 @@ from rl.offline import collect, finetune, pairs, published_files, short_conversa
 from rl.offline.config import DpoConfig
 from rl.offline.pair_report import PairReport
 from rl.offline.served_policy import served_policy
-from rl.rollout import judge_workers
+from rl.rollout import heldout_scores, judge_workers
 from rl.rollout.engines import Engines, rollout_engines
-from rl.rollout.heldout_scores import HeldoutScores, gain
-from rl.rollout.heldout_scores import evaluate as score_heldout
+from rl.rollout.heldout_scores import HeldoutScores
 from rl.run import judge_estimate, online_training
 from rl.run.session import Session
 
@@ -118,13 +117,9 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     with rollout_engines(config, str(model), flags) as engines, online_training.watched(run):
         if config.data.heldout is not None:
             run.say("scoring the held-out documents after training")
-            before, after = (
-                HeldoutScores.read(_before(config)),
-                score_heldout(config, engines, config.prompts("heldout")),
-            )
+            before, after = HeldoutScores.read(_before(config)), heldout_scores.evaluate(config, engines)
             assert before is not None
-            summary |= {"before": before.summary(), "after": after.summary(), "gain": gain(before, after)}
-            progress.print_table(run.console, before, after, summary["gain"])
+            summary |= progress.show_heldout(run.console, [before, after])
         if config.short.heldout is not None:
             run.say("comparing answers to the short instructions")
             summary["short"] = short_conversations.compare(run.screen, config, engines)
@@ -140,7 +135,7 @@ def _first_scores(run: Session, config: DpoConfig, engines: Engines) -> None:
     """What the first policy gets, unless that is known."""
     if config.data.heldout is not None and not _before(config).is_file():
         run.say("scoring the held-out documents before training")
-        score_heldout(config, engines, config.prompts("heldout")).write(_before(config))
+        heldout_scores.evaluate(config, engines).write(_before(config))
     if config.short.heldout is not None and not short_conversations.first_answers_path(config).is_file():
         short_conversations.take_first_answers(config, engines)
 

@@ -82,9 +82,10 @@ def markdown(names: Sequence[str], scores: Sequence[HeldoutScores]) -> str:
     return "\n".join(lines) + f"\n\n{counts}. In brackets: 95% interval over documents."
 
 
-def evaluate(config: RunConfig, engines: Engines, prompts: Path) -> HeldoutScores:
-    """Sample `evaluation.n_samples_per_prompt` answers per prompt from the engines' policy and score them."""
-    rows, section = (row for _, row in jsonlines.read(prompts)), config.evaluation
+def evaluate(config: RunConfig, engines: Engines, prompts: Path | None = None) -> HeldoutScores:
+    """Sample `evaluation.n_samples_per_prompt` answers per prompt from the engines' policy and score them. `prompts` is
+    a prepared prompt file; None: the run's own held-out one."""
+    rows, section = (row for _, row in jsonlines.read(prompts or config.prompts("heldout"))), config.evaluation
     groups = engines.rollouts(rows, section.temperature, section.n_samples_per_prompt)
     # Only what is asked of them is kept: their tokens are some MB each for long documents.
     kept = ("label", "extra_logs")

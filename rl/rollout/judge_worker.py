@@ -46,7 +46,6 @@ class JudgeWorker:
         os.environ.update(secrets)
         # A restarted worker needs another name: the counts under the old name are kept.
         self._name = f"judge-{index}-{uuid.uuid4().hex[:8]}"
-        self._begun = False
         self._token_spans = token_spans(tokenizer)
         self._judge: OpenAIJudge | None = None
         self._ledger: SpendLedger | None = None
@@ -60,6 +59,8 @@ class JudgeWorker:
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
         self._usage = Usage()
+        if config.asks_judge:
+            rare_collections()
 
     async def ready(self) -> None:
         """Answers once the worker is up."""
@@ -143,11 +144,7 @@ class JudgeWorker:
 
     def _begin(self) -> None:
         """Begin to count the spend. In every method: after a restart Ray calls the one that was under way."""
-        if self._begun:
-            return
-        self._begun = True
         if self._ledger is not None:
-            rare_collections()
             self._ledger.begin()
 
     def _end_the_run(self, reward: Reward) -> None:

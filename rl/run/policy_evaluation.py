@@ -49,7 +49,8 @@ def evaluate_policies(run: Session, models: Sequence[str], sets: Mapping[Kind, l
     page = [f"# {' against '.join(reversed(names))}", f"Judge: {evaluation_answers.judge_name(config)}."]
     heldout = [policy.heldout for policy in policies if policy.heldout is not None]
     if heldout:
-        summary |= _of_heldout(run, names, heldout, page)
+        page.append(heldout_scores.markdown(names, heldout))
+        summary |= progress.show_heldout(run.console, heldout, names)
     for kind, items in sets.items():
         run.say(f"judging the answers to {kind}")
         result = asyncio.run(_judged(config, kind, items, policies))
@@ -97,17 +98,6 @@ def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Evalua
             evaluated.answers[kind], report = evaluation_answers.answers(items, engines, config.evaluation.temperature)
             run.say(f"{kind}: {report.sentence()}")
     return evaluated
-
-
-def _of_heldout(run: Session, names: Sequence[str], scores: Sequence[HeldoutScores], page: list[str]) -> dict[str, Any]:
-    page.append(heldout_scores.markdown(names, scores))
-    if len(scores) == 1:
-        progress.print_table(run.console, scores[0], None, None)
-        return {"scores": scores[0].summary()}
-    first, last = scores
-    found = {"before": first.summary(), "after": last.summary(), "gain": heldout_scores.gain(first, last)}
-    progress.print_table(run.console, first, last, found["gain"], names)
-    return found
 
 
 async def _judged(config: RunConfig, kind: Kind, items: list[EvaluationItem], policies: Sequence[Evaluated]) -> Any:

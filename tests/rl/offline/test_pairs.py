@@ -23,8 +23,8 @@ from longreward.schema import ScoredAnswer
 from longreward.store import Store
 from rl.data import prompt_files
 from rl.data.prompts import Label
-from rl.offline.pair_report import REASONS
-from rl.offline.pairs import PairReport, PairSection, make_pairs
+from rl.offline.pair_report import REASONS, PairReport
+from rl.offline.pairs import PairSection, make_pairs
 
 POLICY = Path(__file__).parents[3] / "rl" / "toy" / "policy"
 EOS = "<|end|>"

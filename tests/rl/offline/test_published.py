@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from longreward.errors import ConfigError, InputError
 from rl.data import prompt_files
 from rl.offline import published_files
-from rl.offline.pairs import PairReport
+from rl.offline.pair_report import PairReport
 
 POLICY = Path(__file__).parents[3] / "rl" / "toy" / "policy"
 EOS = "<|end|>"
