@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -139,18 +140,20 @@ class FileThread:
                 self._wake.wait(left)
             lookups, self._lookups = self._lookups, {}
             last = self._closing
-            rows = list(self.pending.items()) if last or time.monotonic() >= self._write_at else []
+            due = last or time.monotonic() >= self._write_at
+            # One batch a turn, so that no lookup waits for more.
+            batch = list(islice(self.pending.items(), BATCH)) if due else []
         for loop, (keys, answers) in lookups.items():
             found = self._read(keys)
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(answers.set_result, found)
-        for start in range(0, len(rows), BATCH):
-            if not self._write(rows[start : start + BATCH]):
-                break
-        if last and self.pending:
+        wrote = not batch or self._write(batch)
+        if not last or (wrote and self.pending):
+            return True
+        if self.pending:
             self.errors += len(self.pending)
             logger.warning("verdict cache %s: closed with verdicts not written: %d", self._path, len(self.pending))
-        return not last
+        return False
 
     def _read(self, keys: list[bytes]) -> dict[bytes, bytes]:
         """What the file has of these keys; lookups that it could not answer are counted as errors."""
@@ -173,7 +176,7 @@ class FileThread:
             return False
         self.written += len(batch)
         with self._wake:
-            self._write_at = time.monotonic() + GATHER_S
+            self._write_at = time.monotonic() + GATHER_S if len(batch) < BATCH else 0.0
             for key, data in batch:
                 if self.pending.get(key) is data:  # not put again meanwhile
                     self._forget(key)

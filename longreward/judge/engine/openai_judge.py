@@ -51,7 +51,9 @@ class OpenAIJudge:
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         await pacer().turn(Priority.ARRIVAL)
         prompt = request.text()
-        key = self._key(prompt, request.version)
+        config = self._caller.config
+        parameters = {name: getattr(config, name) for name in ("temperature", "max_tokens", "extra_body")}
+        key = cache_key(config.model or "", messages(prompt), parameters, request.version)
         flight = self._flights.get(key)
         joined = flight is not None
         if flight is None:
@@ -85,15 +87,6 @@ class OpenAIJudge:
             await self._caller.aclose()
         if self._cache is not None:
             await self._cache.aclose()
-
-    def _key(self, prompt: str, version: str) -> bytes:
-        config = self._caller.config
-        parameters = {
-            "temperature": config.temperature,
-            "max_tokens": config.max_tokens,
-            "extra_body": config.extra_body,
-        }
-        return cache_key(config.model or "", messages(prompt), parameters, version)
 
     async def _fly(self, key: bytes, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
         """The verdict from the cache, or else from the judge."""
