@@ -35,7 +35,8 @@ def train(plan: RunPlan[FinetuneConfig], screen: Screen) -> None:
     config, learners = plan.config, plan.learners
     assert learners is not None, "plans of rl/offline/planning.py have learners"
     flags, section = learners.flags, learners.program.section
-    rows, batch = min(_rows(config.examples), flags.data_max_samples), flags.train_batch_size
+    rows = min(sum(1 for _ in jsonlines.lines(config.examples)), flags.data_max_samples)
+    batch = flags.train_batch_size
     if rows < batch:
         raise ConfigError(
             f"{config.examples} has {rows} examples to train on, less than {section}.train.batch_size={batch}; lower "
@@ -131,10 +132,6 @@ def _merge(config: RunConfig, base: str, dtype: str) -> None:
 
 def _done(config: RunConfig) -> Path:
     return config.directory / "trained.json"
-
-
-def _rows(path: Path) -> int:
-    return sum(1 for _ in jsonlines.lines(path))
 
 
 def digest(path: Path) -> str:

@@ -39,7 +39,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
         run.say(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge.price))
     with ExitStack() as stack:
         source = None
-        if (lacking and wanted.served is None) or not _first_scores_taken(config):
+        if (lacking and wanted.served is None) or _first_scores_missing(config):
             run.say("starting the rollout engines")
             policy = flags.policy
             source = stack.enter_context(rollout_engines(config, policy, flags))
@@ -109,7 +109,7 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
     if report := PairReport.read(config.examples) or PairReport.read(config.examples.with_name("long.jsonl")):
         summary["pairs"] = report.pairs
-    if not _first_scores_taken(config):
+    if _first_scores_missing(config):
         with rollout_engines(config, flags.policy, flags) as engines, online_training.watched(run):
             _first_scores(run, config, engines)
     if config.data.heldout is None and config.short.heldout is None:
@@ -126,17 +126,19 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     return summary | online_training.judged(config)
 
 
-def _first_scores_taken(config: DpoConfig) -> bool:
-    heldout = config.data.heldout is None or _before(config).is_file()
-    return heldout and (config.short.heldout is None or short_conversations.first_answers_path(config).is_file())
+def _first_scores_missing(config: DpoConfig) -> list[Path]:
+    """The files that `_first_scores` has still to write."""
+    files = {_before(config): config.data.heldout, short_conversations.first_answers_path(config): config.short.heldout}
+    return [path for path, wanted in files.items() if wanted is not None and not path.is_file()]
 
 
 def _first_scores(run: Session, config: DpoConfig, engines: Engines) -> None:
     """What the first policy gets, unless that is known."""
-    if config.data.heldout is not None and not _before(config).is_file():
+    missing = _first_scores_missing(config)
+    if _before(config) in missing:
         run.say("scoring the held-out documents before training")
         heldout_scores.evaluate(config, engines).write(_before(config))
-    if config.short.heldout is not None and not short_conversations.first_answers_path(config).is_file():
+    if short_conversations.first_answers_path(config) in missing:
         short_conversations.take_first_answers(config, engines)
 
 

@@ -83,11 +83,7 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
         actor.options(name=name).remote(index, config.reward, tokenizer, config.directory, keys)
         for index, name in enumerate(given)
     ]
-    _wait_for(actors, config.run.deadline_start_s)
-    return Workers(actors, given, run_id)
-
-
-def _wait_for(actors: Sequence[Any], seconds: float) -> None:
+    seconds = config.run.deadline_start_s
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=seconds)
     except ray.exceptions.GetTimeoutError:
@@ -97,6 +93,7 @@ def _wait_for(actors: Sequence[Any], seconds: float) -> None:
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         raise ConfigError(f"a judge worker could not start: {last_line(cause)}") from None
+    return Workers(actors, given, run_id)
 
 
 def secrets(config: RewardSection) -> dict[str, str]:
