@@ -53,7 +53,7 @@ class OpenRLHFRewards:
     async def _make(self, config: ServerConfig) -> RolloutRewards:
         spans = token_spans(config.serve.tokenizer, "serve.tokenizer")
         reward = LongReward.from_config(config.reward, spans)
-        return RolloutRewards(reward, self._settle, config.serve.deadline_s, config.serve.void)
+        return RolloutRewards(reward, self._settle, config.serve)
 
     async def _reply(self, request: RewardRequest) -> RewardReply:
         return await self._rollouts.reply(items_of(request, self._special), self._loop.time())

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from longreward.evaluation.intervals import Interval
 from longreward.report import alarms, answer_curves, canaries, curves, heldout, html, pack, steps, trainer_curves
 from longreward.report.reading.gather import Gathered, OpenFiles, gather
 from longreward.report.reading.sources import Source
@@ -48,15 +47,18 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
     table, sources = gathered.table, gathered.sources
     events = [trainer_curves.from_events(source) for source in sources]
     steps.place_all(table, sources, [found.ends for found in events])
-    _sort(table)
+    # Siblings are neighbours; void answers come after all others.
+    best_first = -np.nan_to_num(table.of("total"), nan=-np.inf)
+    table.sort([best_first, *(table.of(name) for name in ("step", "part", "run", "prompt"))])
     with tempfile.TemporaryFile(dir=out.parent) as shelves:
         limits = pack.WHOLE if whole else pack.limits_for(gathered)
         counts, flags = pack.write_shelves(pack.Packer(gathered, limits), shelves)
         alike = spreadless(table.of("group"), table.of("total"))
         table.columns["flags"] = flags | np.where(table.of("part") == TRAINING, alike, 0).astype("u1")
         runs = [_run(gathered, number, events[number]) for number in range(len(sources))]
-        scores = {f"score:{name}": "f4" for name in table.dimensions}
-        raw, places = pack.columns(table.columns, _SHOWN | scores)
+        shown = _SHOWN | {f"score:{name}": "f4" for name in table.dimensions}
+        raw, places = pack.columns(table.columns, shown)
+        scores = [heldout.last_scores(table, number) for number in range(len(sources))]
         overview = {
             "built": time.time(),
             "runs": runs,
@@ -69,7 +71,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
             "flags": FLAGS,
             "shelves": counts,
             "limits": limits,
-            "differences": _differences(table, len(sources)),
+            "differences": [heldout.changes(scores[0], other) for other in scores[1:]],
         }
         asked = gathered.questions
         prompts = {"ids": [question.id for question in asked], "queries": [question.query for question in asked]}
@@ -88,12 +90,6 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
             part.unlink(missing_ok=True)
     alarms_only = [alarm for run in runs for alarm in run["alarms"] if alarm.level == "alarm"]
     return Built(gathered, len(alarms_only), limits)
-
-
-def _sort(table: Table) -> None:
-    """Sort by prompt, run, part, step, and best to worst: siblings are neighbours, void answers come last."""
-    keys = [table.of(name) for name in ("step", "part", "run", "prompt")]
-    table.sort([-np.nan_to_num(table.of("total"), nan=-np.inf), *keys])
 
 
 def _run(gathered: Gathered, number: int, events: curves.Charts) -> dict[str, Any]:
@@ -162,9 +158,3 @@ def _has_price(source: Source, table: Table, run: int) -> bool:
     return any(isinstance(value, int | float) and value > 0 for value in told) or bool(
         table.of("cost")[table.of("run") == run].sum() > 0
     )
-
-
-def _differences(table: Table, runs: int) -> list[dict[str, Interval]]:
-    """Held-out scores of each run minus those of the first one, over the prompts that both have."""
-    first = heldout.last_scores(table, 0)
-    return [heldout.changes(first, heldout.last_scores(table, run)) for run in range(1, runs)]

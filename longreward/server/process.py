@@ -78,10 +78,8 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
     settings = config.serve
     reward = LongReward.from_config(config.reward, token_spans(settings.tokenizer, "serve.tokenizer"))
     metrics.JudgeMetrics(reward.stats)
-    siblings = Siblings(settings.group_size)
-    service = Service(
-        RolloutRewards(reward, siblings.settle, settings.deadline_s, settings.void, metrics.count), settings
-    )
+    settle = Siblings(settings.group_size).settle
+    service = Service(RolloutRewards(reward, settle, settings, metrics.count), settings)
     server = _Server(
         uvicorn.Config(
             make_app(service, token),

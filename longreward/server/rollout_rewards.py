@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
 
 from longreward.errors import Reason
 from longreward.reward import LongReward
 from longreward.schema import Reward, Sample
+from longreward.server.config import ServeConfig
 from longreward.server.openrlhf_protocol import Item, Outcome, RewardReply, reply_of, void_reward
 from longreward.voids import Scores
 
@@ -26,27 +26,24 @@ class RolloutRewards:
         self,
         reward: LongReward,
         settle: Settle,
-        deadline_s: float,
-        void: Literal["neutral", "null"] = "neutral",
+        config: ServeConfig,
         on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
-        self.reward = reward
-        self._on_outcome = on_outcome
-        self._settle, self._deadline_s, self._void = settle, deadline_s, void
+        self.reward, self._settle, self._config, self._on_outcome = reward, settle, config, on_outcome
 
     async def reply(self, items: Sequence[Item], begun: float) -> RewardReply:
         """Score a request's answers within the deadline, counted from `begun` by the event loop's clock; what is not
         scored by then is void with reason `timeout`."""
-        until = begun + self._deadline_s
+        until = begun + self._config.deadline_s
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._outcome(item, until)) for item in items]
         outcomes = [task.result() for task in tasks]
-        return reply_of(outcomes, self.reward.config.needed, self.reward.stats(), self._void)
+        return reply_of(outcomes, self.reward.config.needed, self.reward.stats(), self._config.void)
 
     async def _outcome(self, item: Item, until: float) -> Outcome:
         reward = await self._score(item.sample, until)
         # Null needs nobody's mean, so it waits for nobody.
-        left_s = 0.0 if self._void == "null" else max(0.0, until - asyncio.get_running_loop().time())
+        left_s = 0.0 if self._config.void == "null" else max(0.0, until - asyncio.get_running_loop().time())
         outcome = Outcome(reward, await self._settle(item.prompt, reward.scores, left_s))
         self._on_outcome(outcome)
         return outcome
@@ -57,8 +54,8 @@ class RolloutRewards:
             async with asyncio.timeout_at(until):
                 return await self.reward.score(sample)
         except TimeoutError:
-            detail = f"not scored within serve.deadline_s={self._deadline_s:g}"
-            return void_reward(sample, needed, Reason.TIMEOUT, detail, self._deadline_s)
+            detail = f"not scored within serve.deadline_s={self._config.deadline_s:g}"
+            return void_reward(sample, needed, Reason.TIMEOUT, detail, self._config.deadline_s)
         except Exception as error:
             # A bug: told in the log with all that is known, and to the trainer as what it is, no score.
             _log.exception("scoring %s failed", sample.id or "an answer")
