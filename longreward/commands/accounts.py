@@ -19,7 +19,7 @@ class Account:
         self._price = price
         self.rows = self.void = 0
         self.sum = 0.0
-        """Of the rewards that are not void."""
+        """The sum of the totals (0..10 each); void answers add nothing."""
         self.dimensions: defaultdict[str, Usage] = defaultdict(Usage)
         self.sources: Counter[str] = Counter()
         self.earlier = Usage()

@@ -128,7 +128,7 @@ def _about_labels(pairs: Sequence[LabelledPair], samples: dict[str, Sample]) -> 
 def _judged(pair: LabelledPair, name: str, scoring: Run) -> Judged:
     rows = [scoring.known.get(key) for key in (pair.a, pair.b)]
     a, b = (None if row is None else row.score_of(name) for row in rows)
-    # Where there is no row, a spend cap ended the run before.
+    # An answer without a row was not reached: a spend cap ended the run.
     void = [{name: str(Reason.SPEND_CAP)} if row is None else row.void_reasons for row in rows]
     reasons = {reason for one in void for part, reason in one.items() if name in ("total", part)}
     return Judged(pair.human, a, b, " + ".join(sorted(reasons)))

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     from longreward.tokenizer import token_spans
 
     token = token_for(options.host, config.serve.token_env)
-    # A wrong folder is told before anything starts.
+    # A wrong folder is an error before anything starts.
     SpecialTokens(config.serve.tokenizer)
     token_spans(config.serve.tokenizer, "serve.tokenizer")
     listening = process.listen(options.host, options.port)

@@ -71,7 +71,7 @@ class Agreement:
     """Pairs in which the human prefers an answer and the judge gives both the same."""
     human_ties: int = 0
     gap: float | None = None
-    """Mean difference between the two scores, whatever its sign, where the human prefers an answer."""
+    """Mean absolute difference between the two scores, over the pairs in which the human prefers an answer."""
     gap_of_human_ties: float | None = None
     """The same where the human prefers none. It should be smaller: the answers are about equally good."""
     void: Counter[str] = field(default_factory=Counter)

@@ -16,7 +16,7 @@ from longreward.report.reading.table import Column
 from longreward.text.sentences import says_nothing
 
 FLAGS = ("attack", "hidden", "copied", "repeated", "empty", "no spread")
-"""A bit each, from the lowest: words, tags or verdicts addressed to the judge; characters that nobody sees; mostly
+"""A bit each, from the lowest: words, tags or verdicts addressed to the judge; invisible characters; mostly
 sentences of the document; the same again and again; next to no answer, and yet rewarded; all siblings got the same."""
 SIGNS = {
     "attack": (

@@ -50,7 +50,7 @@ def _scalars(folder: Path) -> Scalars:
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 1, "images": 1, "histograms": 1})
     try:
         events.Reload()
-    except Exception:  # a damaged file: whatever its reader trips over
+    except Exception:  # a damaged file can make its reader raise anything
         return {}
     found: Scalars = {}
     for tag in events.Tags()["scalars"]:

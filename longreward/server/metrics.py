@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""The metrics of the server, for Prometheus."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, l
     while not server.started:  # noqa: ASYNC110 - the signal may come while it starts
         await asyncio.sleep(_LAST_CALL_S)
     await service.drain()
-    # Closing resets connections that are still in the backlog: let hardly any others in, and answer those.
+    # Closing resets connections that are still in the backlog: let as few as possible in, and answer those.
     listening.listen(0)
     await asyncio.sleep(_LAST_CALL_S)
     for door in server.servers:

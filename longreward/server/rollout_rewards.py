@@ -42,7 +42,7 @@ class RolloutRewards:
 
     async def _outcome(self, item: Item, until: float) -> Outcome:
         reward = await self._score(item.sample, until)
-        # Null needs nobody's mean, so it waits for nobody.
+        # A null reward needs no mean of siblings, so it does not wait for them.
         left_s = 0.0 if self._config.void == "null" else max(0.0, until - asyncio.get_running_loop().time())
         outcome = Outcome(reward, await self._settle(item.prompt, reward.scores, left_s))
         self._on_outcome(outcome)

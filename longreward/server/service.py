@@ -103,7 +103,7 @@ class Service:
             raise RefusedError(503, self._not_ready or "", retry_after_s=2, unread=True) from None
 
     async def _unless_gone(self, request: Request, scoring: asyncio.Task[RewardReply]) -> RewardReply:
-        """The reply, or no more judge calls for a client that is gone."""
+        """The reply. Scoring stops, and no more judge calls are made, if the client disconnects."""
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait({scoring, gone}, return_when=asyncio.FIRST_COMPLETED)
