@@ -14,6 +14,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says nothing about the code: the machine may be slow.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 Reply = str | Callable[[str, int], Any]
 

@@ -118,7 +118,7 @@ def test_everything_that_is_wrong_is_told_at_once(examine, monkeypatch):
     assert sorted(problems) == ["GPUs", "GPUs", "batches", "disk", "judge"], lines
     assert lines[-1].startswith("5 problems, ")
     assert any("no Ray cluster answers at 127.0.0.1:1" in line for line in lines)
-    assert "cannot be told" in told(lines, "note", "pace")[0]
+    assert "the pace of judging is unknown" in told(lines, "note", "pace")[0]
 
 
 def test_missing_files_and_keys_are_problems(examine, monkeypatch, tmp_path):
