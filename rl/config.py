@@ -100,27 +100,6 @@ class RaySection(Section):
     """Shared memory in GB, if the run starts its own cluster."""
 
 
-_MUST_STAY = (
-    "actor.model_name_or_path",
-    "critic.model_name_or_path",
-    "actor.num_nodes",
-    "actor.num_gpus_per_node",
-    "ds.zero_stage",
-    "ds.param_dtype",
-    "ds.ring_attn_size",
-    "ds.tensor_parallel_size",
-    "ds.lora.rank",
-    "data.max_samples",
-    "data.max_len",
-    "rollout.batch_size",
-    "rollout.n_samples_per_prompt",
-    "rollout.vllm_generate_batch_size",
-    "train.batch_size",
-    "train.async_enable",
-    "algo.advantage.estimator",
-)
-
-
 PASSED_ON = ("openrlhf", "train_dpo", "train_sft")
 """Sections whose keys are another program's own flags, nested or dotted."""
 _PROGRAMS = {**dict.fromkeys(("train_dpo", "collect", "pair", "short"), "rl/dpo.py"), "train_sft": "rl/sft.py"}
@@ -128,7 +107,25 @@ _PROGRAMS = {**dict.fromkeys(("train_dpo", "collect", "pair", "short"), "rl/dpo.
 
 
 class RunConfig(Section):
-    must_stay: ClassVar[tuple[str, ...]] = _MUST_STAY
+    must_stay: ClassVar[tuple[str, ...]] = (
+        "actor.model_name_or_path",
+        "critic.model_name_or_path",
+        "actor.num_nodes",
+        "actor.num_gpus_per_node",
+        "ds.zero_stage",
+        "ds.param_dtype",
+        "ds.ring_attn_size",
+        "ds.tensor_parallel_size",
+        "ds.lora.rank",
+        "data.max_samples",
+        "data.max_len",
+        "rollout.batch_size",
+        "rollout.n_samples_per_prompt",
+        "rollout.vllm_generate_batch_size",
+        "train.batch_size",
+        "train.async_enable",
+        "algo.advantage.estimator",
+    )
     """OpenRLHF's flags that a run which is continued may not change: its checkpoints do not fit others."""
     resume: bool = False
     """Continue the run of this name at its last complete checkpoint. If there is no such run, begin it."""

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from longreward.commands.doctor import check_judge, show, verdict
 from longreward.errors import LongRewardError
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.offline.config import load_any
 
@@ -64,7 +64,7 @@ def check_run(config: RunConfig, out: Console) -> int:
         found, latency_s = check_judge(out, config.reward, "reward.")
         findings += found
     else:
-        findings += show(out, [Finding(Severity.OK, "judge", "no judge is asked")])
+        findings += show(out, [Finding.ok("judge", "no judge is asked")])
     if "remote" in config.reward.parts:
         with out.status("asking the reward server"):
             server = services.reward_server(config)

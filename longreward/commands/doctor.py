@@ -62,7 +62,7 @@ def check_judge(out: Console, config: RewardConfig, section: str = "") -> tuple[
         check = asyncio.run(judge_checks.check_judge(config))
     findings = list(check.findings)
     if check.usage.calls:
-        findings.append(Finding(Severity.OK, "judge", f"this check took {in_words(check.usage, judge.price)}"))
+        findings.append(Finding.ok("judge", f"this check took {in_words(check.usage, judge.price)}"))
     findings += [*settings_checks.keys(judge), *settings_checks.limits(judge)]
     return show(out, [finding.within(section) for finding in findings]), check.latency_s
 
@@ -100,18 +100,16 @@ def verdict(out: Console, findings: Sequence[Finding]) -> int:
 def _about_input(rows: Rows) -> Iterator[Finding]:
     if rows.broken:
         sentence = f"{len(rows.broken):,} of its rows cannot be read; the first: {rows.broken[0]}"
-        yield Finding(Severity.NOTE, "input", sentence, "fix them, or they are skipped")
+        yield Finding.note("input", sentence, "fix them, or they are skipped")
     prompts = f", {rows.prompts:,} prompts without an answer" if rows.prompts else ""
-    yield Finding(Severity.OK, "input", f"{rows.source}: {rows.answers:,} answers{prompts}")
+    yield Finding.ok("input", f"{rows.source}: {rows.answers:,} answers{prompts}")
 
 
 def _about_scoring(expected: Estimate, judge: JudgeConfig, latency_s: float | None) -> Iterator[Finding]:
     if judge.kind == "offline":
         return
-    yield Finding(Severity.OK, "cost", f"scoring them takes about {in_words(expected, judge.price)}")
+    yield Finding.ok("cost", f"scoring them takes about {in_words(expected, judge.price)}")
     yield from settings_checks.spend(expected, judge)
     if latency_s is not None:
         found = throughput(expected, judge, latency_s)
-        yield Finding(
-            Severity.OK, "pace", f"at {latency_s:.2g} s a call at least {duration(found.seconds)}, by {found.limit}"
-        )
+        yield Finding.ok("pace", f"at {latency_s:.2g} s a call at least {duration(found.seconds)}, by {found.limit}")

@@ -32,6 +32,18 @@ class Finding:
     action: str = ""
     """What to do about it; empty where there is nothing to do."""
 
+    @classmethod
+    def ok(cls, about: str, sentence: str) -> Finding:
+        return cls(Severity.OK, about, sentence)
+
+    @classmethod
+    def note(cls, about: str, sentence: str, action: str = "") -> Finding:
+        return cls(Severity.NOTE, about, sentence, action)
+
+    @classmethod
+    def problem(cls, about: str, sentence: str, action: str = "") -> Finding:
+        return cls(Severity.PROBLEM, about, sentence, action)
+
     @property
     def text(self) -> str:
         """Sentence and action as one."""

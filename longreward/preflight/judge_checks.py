@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.judge import offline
 from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
-from longreward.preflight.finding import Finding, Severity, listed
+from longreward.preflight.finding import Finding, listed
 from longreward.preflight.questions import questions, wrong_answers
 from longreward.schema import Usage
 
@@ -45,7 +45,7 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
     """
     judge, check = config.judge, JudgeCheck()
     if judge.kind == "offline":
-        check.findings.append(Finding(Severity.NOTE, "judge", offline.NOTICE.removeprefix("judge: "), _REAL_JUDGE))
+        check.findings.append(Finding.note("judge", offline.NOTICE.removeprefix("judge: "), _REAL_JUDGE))
         return check
     # An endpoint whose key is not set cannot be asked; the check of the keys says so.
     usable = [one for one in one_by_one(judge) if _has_key(one)]
@@ -69,8 +69,7 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
     with quietly():
         results = await asyncio.gather(*(ask(judge, questions(config), within_s) for judge in alone))
     return [
-        Finding(
-            Severity.PROBLEM,
+        Finding.problem(
             "judge",
             f"the judge {judge.model} at {judge.resolved_endpoints[0].base_url} did not answer: {why}",
             "check judge.base_url, judge.model and the key",
@@ -104,13 +103,13 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
     reasons = {one.call.status for one in failed}
     if len(reasons) == 1 and not good:
         sentence = f"{judge.model} at {url} answers no question: {failed[0].why}"
-        yield Finding(Severity.PROBLEM, "judge", sentence, failed[0].action)
+        yield Finding.problem("judge", sentence, failed[0].action)
     else:
         for one in failed:
-            yield Finding(Severity.PROBLEM, "judge", f"{url}, {one.kind}: {one.why}", one.action)
+            yield Finding.problem("judge", f"{url}, {one.kind}: {one.why}", one.action)
     if held := [one.kind for one in asked if one.verdict is None]:
         sentence = f"{url}: not asked within {_LONGEST_CHECK_S} s because of judge's own limits: {listed(held)}"
-        yield Finding(Severity.NOTE, "judge", sentence, "see `limits` below")
+        yield Finding.note("judge", sentence, "see `limits` below")
     if good:
         yield from _pace_findings(judge, url, good, len(asked))
     english = {one.request.kind: one for one in good}
@@ -122,7 +121,7 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
         if unusable := [one for one in more if one.request.language == language and one.failed]:
             kinds = listed(one.kind for one in unusable)
             sentence = f"{url}: no usable reply about {about} for {kinds}: {unusable[0].why}"
-            yield Finding(Severity.NOTE, "judge", sentence, action)
+            yield Finding.note("judge", sentence, action)
 
 
 def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: int) -> Iterator[Finding]:
@@ -130,20 +129,17 @@ def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: i
     seconds = {one.kind: one.call.seconds for one in good if one.kind not in again or len(again) == len(good)}
     slowest = max(seconds, key=lambda kind: seconds[kind])
     kinds = f"all {total} kinds" if len(good) == total else f"{len(good)} of {total} kinds"
-    yield Finding(
-        Severity.OK,
+    yield Finding.ok(
         "judge",
         f"{judge.model} at {url} answers {kinds} of question readably, {statistics.median(seconds.values()):.2g} s a "
         f"call with {total} at once (slowest: {slowest}, {seconds[slowest]:.2g} s)",
     )
     if again:
         sentence = f"{url}: a second attempt was needed for {listed(again)}"
-        yield Finding(
-            Severity.NOTE, "judge", sentence, "each such attempt costs tokens and time; see the endpoint's log"
-        )
+        yield Finding.note("judge", sentence, "each such attempt costs tokens and time; see the endpoint's log")
     if seconds[slowest] > _SLOW * judge.attempt_timeout_s:
         sentence = f"{url}: {seconds[slowest]:.2g} s is much of the {judge.attempt_timeout_s:g} s for an attempt"
-        yield Finding(Severity.NOTE, "judge", sentence, "under load it will be slower: raise judge.attempt_timeout_s")
+        yield Finding.note("judge", sentence, "under load it will be slower: raise judge.attempt_timeout_s")
 
 
 def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Sequence[Asked]) -> Iterator[Finding]:
@@ -155,7 +151,7 @@ def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Seque
     ]
     if fooled:
         sentence = f"{url}: {judge.model} rates a clearly wrong answer no lower than a right one in {listed(fooled)}"
-        yield Finding(Severity.NOTE, "judge", sentence, "a policy learns what its judge rewards: use a stronger judge")
+        yield Finding.note("judge", sentence, "a policy learns what its judge rewards: use a stronger judge")
 
 
 def _value(asked: Asked) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from longreward.config import JudgeConfig
 from longreward.preflight.asking import DEFAULT_KEY, urls_by_key
-from longreward.preflight.finding import Finding, Severity, listed
+from longreward.preflight.finding import Finding, listed
 from longreward.schema import Usage
 from longreward.text.amounts import caps
 
@@ -17,13 +17,13 @@ def keys(judge: JudgeConfig) -> Iterator[Finding]:
     for name, urls in urls_by_key(judge).items():
         where = listed(urls)
         if os.environ.get(name or DEFAULT_KEY):
-            yield Finding(Severity.OK, "keys", f"{name or DEFAULT_KEY} is set, the key for {where}")
+            yield Finding.ok("keys", f"{name or DEFAULT_KEY} is set, the key for {where}")
         elif name:
             sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"
-            yield Finding(Severity.PROBLEM, "keys", sentence, f"export {name}")
+            yield Finding.problem("keys", sentence, f"export {name}")
         else:
             sentence = f"{DEFAULT_KEY} is not set: no key goes to {where}"
-            yield Finding(Severity.NOTE, "keys", sentence, "export it if one is wanted there")
+            yield Finding.note("keys", sentence, "export it if one is wanted there")
 
 
 def limits(judge: JudgeConfig) -> Iterator[Finding]:
@@ -38,22 +38,22 @@ def limits(judge: JudgeConfig) -> Iterator[Finding]:
         if unset := [f"judge.{name}_per_minute" for name, value in a_minute.items() if value is None]:
             sentence += f"; {' and '.join(unset)} not set: what the endpoint refuses (429) is asked again later"
             action = "set what your provider allows; a server of your own needs none"
-            yield Finding(Severity.NOTE, "limits", sentence, action)
+            yield Finding.note("limits", sentence, action)
         else:
-            yield Finding(Severity.OK, "limits", sentence)
+            yield Finding.ok("limits", sentence)
     yield from _caps(judge)
 
 
 def _caps(judge: JudgeConfig) -> Iterator[Finding]:
     given = [f"judge.spend.{name}={cap:.12g}" for name, cap, *_ in caps(judge, Usage())]
     if given:
-        yield Finding(Severity.OK, "limits", f"no call is made that could go past {' or '.join(given)}")
+        yield Finding.ok("limits", f"no call is made that could go past {' or '.join(given)}")
     else:
         action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
-        yield Finding(Severity.NOTE, "limits", "no spend cap: nothing ends a run that costs more than expected", action)
+        yield Finding.note("limits", "no spend cap: nothing ends a run that costs more than expected", action)
     if not judge.price.known:
         action = "set judge.price.prompt_per_million and judge.price.completion_per_million if tokens cost money"
-        yield Finding(Severity.NOTE, "limits", "judge.price is not set: costs are not counted", action)
+        yield Finding.note("limits", "judge.price is not set: costs are not counted", action)
 
 
 def spend(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
@@ -61,6 +61,6 @@ def spend(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:
     for name, cap, amount, words in caps(judge, expected):
         if amount > cap:
             sentence = f"{words(amount)} expected, but judge.spend.{name}={cap:.12g} ends the work before that"
-            yield Finding(Severity.NOTE, "cost", sentence, f"raise judge.spend.{name}, or continue later")
+            yield Finding.note("cost", sentence, f"raise judge.spend.{name}, or continue later")
         else:
-            yield Finding(Severity.OK, "cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")
+            yield Finding.ok("cost", f"{words(amount)} expected of judge.spend.{name}={cap:.12g}")

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from longreward import jsonlines
 from longreward.errors import InputError
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from longreward.schema import Sample
-from rl.config import RunConfig, WatchSection
+from rl.config import RunConfig
 from rl.data.prompt_files import references_of
 from rl.data.prompts import Label, TrainingSample
 
@@ -40,10 +40,6 @@ class Canary:
     reference: float | None
     """Its reward where the file gives one."""
 
-    @property
-    def id(self) -> str:
-        return self.sample.id
-
     @cached_property
     def key(self) -> str:
         """Names its content: a canary that was edited is another one."""
@@ -57,7 +53,7 @@ def check(config: RunConfig) -> Finding | None:
         return None
     sentence = "watch.canaries has no GPU for the reward model (reward.openrlhf.gpus=1), which does not drift either"
     action = "leave watch.canaries out, or set reward.openrlhf.gpus=0"
-    return Finding(Severity.PROBLEM, "reward", sentence, action)
+    return Finding.problem("reward", sentence, action)
 
 
 def load(path: Path, reference: str | None = None) -> list[Canary]:
@@ -101,26 +97,16 @@ def _reference(row: dict[str, Any], where: str) -> float | None:
 
 
 @dataclass(frozen=True)
-class Moved:
-    """The canary whose reward has moved most."""
-
-    id: str
-    before: float
-    now: float
-
-
-@dataclass(frozen=True)
 class Round:
     """All canaries scored once."""
 
     step: int
     means: dict[str, float]
-    """Of those that were scored; empty if none was."""
+    """Mean scores of the canaries that were scored; empty if none was."""
     reference: float | None
     """The same canaries' mean total by the reference."""
     void: int
     n: int
-    moved: Moved | None
 
     @property
     def drift(self) -> float | None:
@@ -150,42 +136,61 @@ class Round:
         )
 
 
-class History:
-    """The rounds of a run, an earlier part of it included, and what they are compared with."""
+class Canaries:
+    """A run's canaries, from the driver's side: the rounds, an earlier part of the run included, and what they are
+    compared with. For one thread, but for `summary`."""
 
-    def __init__(self, path: Path, canaries: Sequence[Canary], watch: WatchSection) -> None:
-        """Reads the rounds in `path`, and appends to it."""
-        self._path, self._canaries, self._watch = path, canaries, watch
+    def __init__(self, config: RunConfig, canaries: Sequence[Canary], worker: Any, ended: threading.Event) -> None:
+        """`worker` is the judge worker that scores them. A round is broken off when `ended` is set."""
+        self._path, self._canaries, self._watch = config.directory / FILE, canaries, config.watch
+        self._limit_s, self._worker, self._ended = config.reward.answer_timeout_s, worker, ended
         self._first = {canary.key: canary.reference for canary in canaries if canary.reference is not None}
         self._last: dict[str, Any] = {}
         self._alarms = 0
         self._too_far = False
-        if path.is_file():
-            for _, row in jsonlines.read(path, broken=[]):
+        if self._path.is_file():
+            for _, row in jsonlines.read(self._path, broken=[]):
                 self._take_in(row)
+
+    def score(self, step: int) -> tuple[Round, str | None] | None:
+        """Score them all and write it down, see `add`; None where it took too long or was broken off."""
+        import ray
+
+        call = self._worker.score_afresh.remote([canary.sample for canary in self._canaries], self._limit_s)
+        deadline = time.monotonic() + self._limit_s + _GRACE_S
+        while not self._ended.is_set() and time.monotonic() < deadline:
+            done, _ = ray.wait([call], timeout=_LOOK_S)
+            if done:
+                scores = ray.get(call)
+                return None if scores is None else self.add(step, scores)
+        ray.cancel(call)  # its judge calls need not be paid for
+        return None
 
     def add(self, step: int, scores: Sequence[dict[str, float] | None]) -> tuple[Round, str | None]:
         """One more round: the scores in the order of the canaries, None where void. With an alarm's sentence where the
         mean has moved further than `watch.max_drift` and had not the last time."""
         valid = [(canary, found) for canary, found in zip(self._canaries, scores, strict=True) if found is not None]
-        moved = [Moved(c.id, self._first.setdefault(c.key, found["total"]), found["total"]) for c, found in valid]
+        moved = [(c.sample.id, self._first.setdefault(c.key, found["total"]), found["total"]) for c, found in valid]
         names = [name for name in (valid[0][1] if valid else ()) if all(name in found for _, found in valid)]
         done = Round(
             step=step,
             means={name: sum(found[name] for _, found in valid) / len(valid) for name in names},
-            reference=sum(each.before for each in moved) / len(moved) if moved else None,
+            reference=sum(before for _, before, _ in moved) / len(moved) if moved else None,
             void=len(scores) - len(valid),
             n=len(scores),
-            moved=max(moved, key=lambda each: abs(each.now - each.before), default=None),
         )
         alarm = None
         if done.enough:
             far = abs(done.drift or 0) > self._watch.max_drift
-            alarm = self._alarm(done) if far and not self._too_far else None
+            if far and not self._too_far:
+                alarm = self._alarm(done, *max(moved, key=lambda each: abs(each[2] - each[1])))
             self._too_far = far
         row = {"step": step, "time": time.time(), "n": done.n, "void": done.void, "means": done.means}
         row |= {"reference": done.reference, "drift": done.drift, "alarm": alarm is not None}
-        row["scores"] = {c.id: _kept(c, found) for c, found in zip(self._canaries, scores, strict=True)}
+        row["scores"] = {
+            canary.sample.id: None if found is None else dict[str, Any](key=canary.key, **found)
+            for canary, found in zip(self._canaries, scores, strict=True)
+        }
         self._take_in(row)
         try:
             with jsonlines.Appender(self._path) as file:
@@ -202,8 +207,8 @@ class History:
         found = {"n": len(self._canaries), "reference": last["reference"], "last": last["means"].get("total")}
         return {"canaries": found | {"drift": last["drift"], "alarms": self._alarms}}
 
-    def _alarm(self, done: Round) -> str:
-        assert done.moved is not None
+    def _alarm(self, done: Round, moved: str, before: float, now: float) -> str:
+        """The alarm's sentence; `moved` is the canary whose reward has moved most."""
         todo = (
             "find out what has changed behind reward.judge, put the same judge back and continue with resume=true, or "
             "with watch.on_drift=warn as things are"
@@ -213,7 +218,7 @@ class History:
         return (
             f"the judge has drifted: the canaries' mean reward was {done.reference:.2f} and is "
             f"{done.means['total']:.2f} at step {done.step} (watch.max_drift is {self._watch.max_drift:g}); canary "
-            f"{done.moved.id!r} moved most, from {done.moved.before:.2f} to {done.moved.now:.2f}; {todo}"
+            f"{moved!r} moved most, from {before:.2f} to {now:.2f}; {todo}"
         )
 
     def _take_in(self, row: dict[str, Any]) -> None:
@@ -224,36 +229,3 @@ class History:
         if row["drift"] is not None or not self._last:
             self._last = row
         self._alarms += row["alarm"]
-
-
-def _kept(canary: Canary, found: dict[str, float] | None) -> dict[str, Any] | None:
-    return None if found is None else {"key": canary.key, **found}
-
-
-class Canaries:
-    """A run's canaries, from the driver's side. For one thread, but for `summary`."""
-
-    def __init__(self, config: RunConfig, canaries: Sequence[Canary], worker: Any, ended: threading.Event) -> None:
-        """`worker` is the judge worker that scores them. A round is broken off when `ended` is set."""
-        self._config, self._worker, self._ended = config, worker, ended
-        self._samples = [canary.sample for canary in canaries]
-        self._history = History(config.directory / FILE, canaries, config.watch)
-
-    def score(self, step: int) -> tuple[Round, str | None] | None:
-        """Score them all and write it down, see `History.add`; None where it took too long or was broken off."""
-        import ray
-
-        limit_s = self._config.reward.answer_timeout_s
-        call = self._worker.score_afresh.remote(self._samples, limit_s)
-        deadline = time.monotonic() + limit_s + _GRACE_S
-        while not self._ended.is_set() and time.monotonic() < deadline:
-            done, _ = ray.wait([call], timeout=_LOOK_S)
-            if done:
-                scores = ray.get(call)
-                return None if scores is None else self._history.add(step, scores)
-        ray.cancel(call)  # its judge calls need not be paid for
-        return None
-
-    def summary(self) -> dict[str, Any]:
-        """For summary.json; empty before the first round."""
-        return self._history.summary()

@@ -52,7 +52,9 @@ class TrainingProgress:
         self._answers_per_step, self._steps = plan.flags.answers_per_step, steps
         self._every = 1 if screen.is_live else max(1, steps // _LINES_AT_MOST)
         self._begun = time.monotonic()
-        self._step, self._pace, self._courses = self._first_step, _Pace(), dict[str, list[float]]()
+        self._step, self._courses = first_step, dict[str, list[float]]()
+        self._step_s: float | None = None  # seconds a step, where known
+        self._first_reached: tuple[float, int] | None = None
         self._before, self._now = dict[str, float](), dict[str, float]()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -72,7 +74,7 @@ class TrainingProgress:
     def view(self) -> View:
         """For a terminal."""
         now, before = self._now, self._before
-        notes, seconds = [], self._pace.step_s
+        notes, seconds = [], self._step_s
         if now:
             scored, void = now["train"] - before["train"], now["void"]
             per_step = self._answers_per_step
@@ -106,7 +108,11 @@ class TrainingProgress:
             if (reached < self._step + self._every and reached < self._steps) or reached <= self._step:
                 continue
             self._step = reached
-            self._pace.reached(reached)
+            # The first step holds the engines' warm-up: the pace is taken after it.
+            at = time.monotonic()
+            since, first = self._first_reached = self._first_reached or (at, reached)
+            if reached > first:
+                self._step_s = (at - since) / (reached - first)
             scored = now.get(f"{SUM}n", 0) - self._before.get(f"{SUM}n", 0)
             scores = self._scores(scored)
             for name, value in scores.items():
@@ -149,23 +155,8 @@ class TrainingProgress:
 
     def _times(self) -> tuple[float, float | None]:
         """Seconds since training began, and seconds that it will still take where the pace is known."""
-        pace = self._pace.step_s
+        pace = self._step_s
         return time.monotonic() - self._begun, pace * (self._steps - self._step) if pace else None
-
-
-class _Pace:
-    """Seconds a step. The first one holds the engines' warm-up: the pace is taken after it."""
-
-    def __init__(self) -> None:
-        self.step_s: float | None = None
-        self._first: tuple[float, int] | None = None
-
-    def reached(self, step: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now, step
-        else:
-            self.step_s = (now - self._first[0]) / (step - self._first[1])
 
 
 def show_heldout(

@@ -44,7 +44,7 @@ class StepWatch:
         self._stop, self._first_step = stop, first_step
         self._samples: answer_samples.Samples | None = None
         self._canaries: canaries.Canaries | None = None
-        self._boards: list[Board] = []
+        self._boards: list[TensorBoard | Wandb] = []
         self._told: set[tuple[str, type]] = set()
         self._step = first_step
         self._shown = self._scored = self._step
@@ -149,7 +149,7 @@ class StepWatch:
             if not self._ended.is_set():
                 self._stop(JudgeDriftError(why))
 
-    def _on_boards(self, write: Callable[[Board], None]) -> None:
+    def _on_boards(self, write: Callable[[TensorBoard | Wandb], None]) -> None:
         for board in self._boards:
             self._attempt(board.name, write, board)
 
@@ -164,22 +164,7 @@ class StepWatch:
                 traceback.print_exc()
 
 
-class Board:
-    """Where figures and answers are shown."""
-
-    name: str
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        raise NotImplementedError
-
-    def answers(self, step: int, chosen: Sequence[answer_samples.ShownAnswer]) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class TensorBoard(Board):
+class TensorBoard:
     """Event files in a folder beside OpenRLHF's own."""
 
     name = "TensorBoard"
@@ -204,7 +189,7 @@ class TensorBoard(Board):
         self._writer.close()
 
 
-class Wandb(Board):
+class Wandb:
     """A second W&B run, in the group of OpenRLHF's."""
 
     name = "W&B"

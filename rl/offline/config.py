@@ -14,7 +14,7 @@ from rl.config import RunConfig, load_as
 from rl.offline.pairs import PairSection
 
 STAGES = ("collect", "pair", "train", "evaluate")
-"""Of rl/dpo.py, in their order."""
+"""The stages of rl/dpo.py, in their order."""
 _ROLLOUT = {
     "rollout.n_samples_per_prompt": 10,  # paper, section 3.3
     "rollout.temperature": 1.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from longreward.errors import InputError
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.offline import published_files
 from rl.offline.config import STAGES, DpoConfig, FinetuneConfig, SftConfig
@@ -72,7 +72,7 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
                 "answers that are not there"
             )
             action = "leave collect.responses out and generate the answers, or set reward.name=longreward"
-            yield Finding(Severity.PROBLEM, "reward", sentence, action)
+            yield Finding.problem("reward", sentence, action)
         elif config.data.train.is_file():
             train = config.data.train
             rows = "idx, query and answer, and a context there or in data.train"
@@ -82,13 +82,17 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
     if "pair" in stages and config.collect.pairs is None:
         own = config.directory / "store"
         if "collect" not in stages and not config.collect.stores and not any(own.glob("answers-*.jsonl")):
-            yield _problem(f"{own} holds no answers (no answers-*.jsonl)", "run the stage collect before")
+            yield Finding.problem(
+                "files", f"{own} holds no answers (no answers-*.jsonl)", "run the stage collect before"
+            )
         for folder in config.collect.stores:
             if not folder.is_dir():
-                yield _problem(f"collect.stores {folder} does not exist", "give the store/ folder of a run")
+                yield Finding.problem(
+                    "files", f"collect.stores {folder} does not exist", "give the store/ folder of a run"
+                )
             elif not any(folder.glob("answers-*.jsonl")):
                 sentence = f"collect.stores {folder} holds no answers (no answers-*.jsonl)"
-                yield _problem(sentence, "give the store/ folder of a run")
+                yield Finding.problem("files", sentence, "give the store/ folder of a run")
 
 
 def _pairs(config: DpoConfig) -> Iterator[Finding]:
@@ -98,7 +102,7 @@ def _pairs(config: DpoConfig) -> Iterator[Finding]:
         yield from _unusable("collect.pairs", config.collect.pairs, published_files.pairs, rows)
     for name, path in (("short.train", config.short.train), ("short.heldout", config.short.heldout)):
         if path is not None and not path.exists():
-            yield _problem(f"{name} {path} does not exist", f"correct the path, or leave {name} out")
+            yield Finding.problem("files", f"{name} {path} does not exist", f"correct the path, or leave {name} out")
 
 
 def _unusable(
@@ -107,17 +111,13 @@ def _unusable(
     """A problem where the file is not there or none of its rows can be used. Reads up to the first one that can."""
     broken: list[str] = []
     if not path.exists():
-        yield _problem(f"{setting} {path} does not exist", f"give a JSON-lines file with {rows}")
+        yield Finding.problem("files", f"{setting} {path} does not exist", f"give a JSON-lines file with {rows}")
         return
     try:
         usable = any(True for _ in read(path, broken))
     except InputError as error:
-        yield _problem(f"{setting}: {error}")
+        yield Finding.problem("files", f"{setting}: {error}")
         return
     if not usable:
         first = f"; first problem: {broken[0]}" if broken else ""
-        yield _problem(f"{setting} {path} holds no row with {rows}{first}")
-
-
-def _problem(sentence: str, action: str = "") -> Finding:
-    return Finding(Severity.PROBLEM, "files", sentence, action)
+        yield Finding.problem("files", f"{setting} {path} holds no row with {rows}{first}")

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from longreward.config import Section
 from longreward.errors import ConfigError, JudgeError, Reason
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
 from rl.trainer.cpu_backend import DEVICE_VARIABLE
@@ -150,13 +150,13 @@ def problems(section: RewardModelSection, flags: Flags) -> list[Finding]:
             "answers would have no reward"
         )
         action = "raise it, or leave the document out with reward.openrlhf.reads=query"
-        found.append(Finding(Severity.PROBLEM, "reward", sentence, action))
+        found.append(Finding.problem("reward", sentence, action))
     if section.reads == "query" and section.max_len <= new:
         sentence = (
             f"reward.openrlhf.max_len={section.max_len} leaves no room for a question beside an answer of "
             f"openrlhf.rollout.max_new_tokens={new}"
         )
-        found.append(Finding(Severity.PROBLEM, "reward", sentence, "raise it"))
+        found.append(Finding.problem("reward", sentence, "raise it"))
     return found
 
 

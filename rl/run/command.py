@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from rich.console import Console
 
 from longreward.errors import LongRewardError
 from rl.config import RunConfig
-from rl.errors import RUN_FAILED
+from rl.errors import RUN_FAILED, last_line
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -70,16 +72,13 @@ def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int
 
 def _failed(name: str, error: Exception, config: RunConfig) -> int:
     """The run ended in an exception: its root in one line on the screen, all of it in the log."""
-    import traceback
-
-    from rl.run.failures import what_happened
-
     log = config.log
     if not log.parent.is_dir():
         raise error
     with log.open("a", encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
-    _tell(name, f"failed: {what_happened(error)}\n{name}: the whole log is in {log}")
+    happened = re.sub(r"^rl\.[\w.]+: ", "", last_line(error))  # our own errors are sentences; others need their type
+    _tell(name, f"failed: {happened}\n{name}: the whole log is in {log}")
     return 1
 
 

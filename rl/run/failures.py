@@ -1,11 +1,9 @@
-"""Why a run failed: the part of OpenRLHF whose process died, and an error in one sentence."""
+"""Why OpenRLHF's loop failed: while it generated, or because the process of one of its parts died."""
 
 from __future__ import annotations
 
 import re
 import time
-
-from rl.errors import last_line
 
 _NOTICE_S = 5  # until Ray has noticed that a process is gone
 _LOST_S = 60  # until Ray has noticed that a whole machine is gone
@@ -38,7 +36,9 @@ def dead_part(error: BaseException, since: float) -> str | None:
     from ray._private.state import actors
 
     job = ray.get_runtime_context().get_job_id()
-    root, wait_s = _root(error), _NOTICE_S
+    root, wait_s = error, _NOTICE_S
+    while isinstance(cause := getattr(root, "cause", None), BaseException):
+        root = cause  # Ray wraps errors in errors
     if isinstance(root, ray.exceptions.ActorUnavailableError):
         wait_s = _LOST_S
     elif isinstance(root, ray.exceptions.RayActorError):
@@ -58,15 +58,3 @@ def dead_part(error: BaseException, since: float) -> str | None:
         if time.monotonic() > deadline:
             return None
         time.sleep(0.2)
-
-
-def what_happened(error: BaseException) -> str:
-    """An error of a run in one sentence."""
-    return re.sub(r"^rl\.[\w.]+: ", "", last_line(error))  # our own errors are sentences; others need their type
-
-
-def _root(error: BaseException) -> BaseException:
-    """What Ray's errors of errors began with."""
-    while isinstance(cause := getattr(error, "cause", None), BaseException):
-        error = cause
-    return error

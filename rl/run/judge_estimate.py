@@ -15,27 +15,24 @@ from rl.trainer.openrlhf_flags import Flags
 _LOOKED_INTO = 50  # documents of a file, as for `longreward score`
 
 
-def expected(config: RunConfig, flags: Flags) -> Estimate:
-    """Judge calls, tokens and cost of the whole run: training, and the held-out set before and after it.
-
-    Answers are taken to be half as long as they may be.
-    """
-    return of_run(config, flags, of_episode(config, flags))
-
-
 def of_episode(config: RunConfig, flags: Flags) -> Estimate:
     """Judge calls, tokens and cost of training once on all prompts."""
     return _estimate(config, flags, config.data.train, flags.data_max_samples, flags.rollout_n_samples_per_prompt)
 
 
-def of_run(config: RunConfig, flags: Flags, episode: Estimate) -> Estimate:
-    """As `expected`, where what one episode takes is known already."""
+def expected(config: RunConfig, flags: Flags, episode: Estimate | None = None) -> Estimate:
+    """Judge calls, tokens and cost of the whole run: training, and the held-out set before, while and after it trains.
+
+    Answers are taken to be half as long as they may be. `episode`: what `of_episode` returned, where that is known.
+    """
+    episode = episode or of_episode(config, flags)
     total = episode.scaled(flags.train_num_episodes)
     if config.data.heldout is None:
         return total
     evaluation = config.evaluation
     once = _estimate(config, flags, config.data.heldout, evaluation.max_prompts, evaluation.n_samples_per_prompt)
-    heldout = once.scaled(2 + _evaluations(flags, episode.documents))
+    evaluated = flags.eval_dataset and flags.eval_steps > 0
+    heldout = once.scaled(2 + (flags.steps(episode.documents) // flags.eval_steps if evaluated else 0))
     return Estimate(
         **(total + heldout).model_dump(),
         answers=total.answers + heldout.answers,
@@ -47,13 +44,6 @@ def of_run(config: RunConfig, flags: Flags, episode: Estimate) -> Estimate:
 
 def sentence(found: Estimate, price: PriceConfig) -> str:
     return f"the judge is expected to be asked about {in_words(found, price)} for {found.answers:,} answers"
-
-
-def _evaluations(flags: Flags, prompts: int) -> int:
-    """How often the held-out set is scored while the run trains."""
-    if not flags.eval_dataset or flags.eval_steps < 1:
-        return 0
-    return flags.steps(prompts) // flags.eval_steps
 
 
 def _estimate(config: RunConfig, flags: Flags, source: Path, max_prompts: int | None, answers: int) -> Estimate:

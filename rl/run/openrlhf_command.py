@@ -9,9 +9,15 @@ from rl.trainer import cpu_backend, openrlhf_flags
 
 
 def command_line(config: RunConfig, device: str) -> list[str]:
-    """The arguments of train_ppo_ray for this run and machine; ConfigError as from `openrlhf_flags.build`."""
-    defaults = cpu_backend.openrlhf_defaults() if device == "cpu" else {}
-    return openrlhf_flags.build(config.openrlhf, _owned(config), defaults)
+    """The arguments of train_ppo_ray for this run and machine. What the run sets itself goes before the configuration's
+    flags, and those before the machine's defaults.
+
+    ConfigError for an unknown flag (with the nearest known one), a flag that the run sets itself, or a value that
+    OpenRLHF's parser does not take.
+    """
+    openrlhf_flags.refuse_owned("openrlhf", config.openrlhf, openrlhf_flags.OWNED)
+    machine = cpu_backend.openrlhf_defaults() if device == "cpu" else {}
+    return openrlhf_flags.to_argv({**openrlhf_flags.DEFAULTS, **machine, **config.openrlhf, **_owned(config)})
 
 
 def directories_and_tracking(config: RunConfig) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from longreward.errors import ConfigError
 from longreward.preflight.finding import Finding, Severity
 from rl.config import RunConfig
 from rl.data import prompt_files
+from rl.monitor import canaries
 from rl.plan import Kind, Resources, RunPlan
-from rl.reward_functions import registry
+from rl.reward_functions import registry, reward_model
 from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
-from rl.run.checks import batches, disk, files, placement, scoring, services
+from rl.run.checks import batches, disk, files, placement, services
 from rl.run.openrlhf_command import command_line
 from rl.trainer import cpu_backend, learner_process, openrlhf_flags, openrlhf_run
 from rl.trainer.openrlhf_flags import Flags
@@ -124,7 +125,10 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     readable = all(finding.severity is not Severity.PROBLEM for finding in found)
     if kind == "sft":
         return found, None
-    found += scoring.findings(config, flags)
+    if "openrlhf" in config.reward.parts:
+        found += reward_model.problems(config.reward.openrlhf, flags)
+    if problem := canaries.check(config):
+        found.append(problem)
 
     @cache
     def count() -> int | None:

@@ -25,12 +25,6 @@ C = TypeVar("C", bound=RunConfig)
 _LAST_WORDS_S = 2  # seconds for what was printed last to reach the screen
 
 
-def make_room(config: RunConfig) -> Path | None:
-    """Move an earlier run of that name aside. Returns where it is now, if there was one."""
-    directory = config.directory
-    return move_aside(directory) if directory.is_dir() and any(directory.iterdir()) else None
-
-
 def move_aside(directory: Path) -> Path:
     """Give a folder the time of its last change as a part of its name. Returns where it is now."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(directory.stat().st_mtime))

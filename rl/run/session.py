@@ -118,7 +118,8 @@ def open_directory(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Sessi
 def _directory(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session]:
     """The run directory, made or taken up again, with all logs going there."""
     config = plan.config
-    moved = None if plan.before else run_directory.make_room(config)
+    there = config.directory.is_dir() and any(config.directory.iterdir())
+    moved = run_directory.move_aside(config.directory) if there and not plan.before else None
     run_directory.write_config(config.directory, config)
     run_directory.write_command(config.directory, ["python", "-m", openrlhf_run.MODULE, *plan.argv])
     with run_directory.logs_to(config.log, verbose=verbose) as console:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longreward.errors import ConfigError
-from longreward.preflight.finding import Finding, Severity
-from rl.trainer.openrlhf_flags import OWNED_BY_EVERY_RUN, Flags, LearnerFlags, parse_learner, to_argv
+from longreward.preflight.finding import Finding
+from rl.trainer.openrlhf_flags import OWNED_BY_EVERY_RUN, Flags, LearnerFlags, parse_learner, refuse_owned, to_argv
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,16 @@ class Learners:
                 f"{count} learners cannot be divided into groups of {together} ({section}.ds.ring_attn_size x "
                 "ds.tensor_parallel_size)"
             )
-            return [Finding(Severity.PROBLEM, "batches", sentence, "set processes to a multiple of it")]
+            return [Finding.problem("batches", sentence, "set processes to a multiple of it")]
         if flags.train_batch_size % self.examples_at_once:
             of = f", {together} of which work on one example" if together > 1 else ""
             sentence = (
                 f"{section}.train.batch_size={flags.train_batch_size} is not a multiple of train.micro_batch_size="
                 f"{flags.train_micro_batch_size} x {count} learners{of}, so DeepSpeed would refuse it"
             )
-            return [Finding(Severity.PROBLEM, "batches", sentence, "change one of them, or processes")]
+            return [Finding.problem("batches", sentence, "change one of them, or processes")]
         sentence = f"{count} learner{'s' * (count > 1)}, steps of {flags.train_batch_size} examples"
-        return [Finding(Severity.OK, "batches", sentence)]
+        return [Finding.ok("batches", sentence)]
 
 
 def learners(
@@ -115,9 +115,7 @@ def learners(
 
     ConfigError for an unknown flag, one that the run owns, or a value that cannot work.
     """
-    for flag in section:
-        if flag in program.owned:
-            raise ConfigError(f"{program.section}.{flag} is set by the run itself: {program.owned[flag]}")
+    refuse_owned(program.section, section, program.owned)
     machine = {"ds.attn_implementation": "sdpa"} if device == "cpu" else {}
     # Examples are made to fit data.max_len; train_dpo's own default is another.
     model = {"model.model_name_or_path": policy.policy, "data.max_len": policy.data_max_len}

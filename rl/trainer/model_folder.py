@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 
 
 def missing_model(setting: str, model: str) -> list[Finding]:
@@ -24,7 +24,7 @@ def missing_model(setting: str, model: str) -> list[Finding]:
         lacking = "no weights (a config.json, but neither .safetensors nor .bin files)"
     else:
         return []
-    return [Finding(Severity.PROBLEM, "files", f"{setting} {model} holds {lacking}", "give a model's folder")]
+    return [Finding.problem("files", f"{setting} {model} holds {lacking}", "give a model's folder")]
 
 
 def count_parameters(model: Path) -> int | None:

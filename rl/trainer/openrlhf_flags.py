@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -209,19 +209,11 @@ def with_absolute_folders(section: Mapping[str, Any]) -> dict[str, Any]:
     return {**section, **{name: str(Path(section[name]).absolute()) for name in local}}
 
 
-def build(section: Mapping[str, Any], owned: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """The argument list of train_ppo_ray.
-
-    `section` is the configuration's `openrlhf:`, flat; `owned` what the run sets itself; `defaults` are flags of the
-    machine (see cpu_backend) that the configuration may override. ConfigError for an unknown flag (with the nearest
-    known one), a flag that the run owns, or a value OpenRLHF's parser does not take.
-    """
-    for flag in section:
-        if flag in OWNED:
-            raise ConfigError(f"openrlhf.{flag} is set by the run itself: {OWNED[flag]}")
-    argv = to_argv({**DEFAULTS, **defaults, **section, **owned})
-    parser().parse_args(argv)
-    return argv
+def refuse_owned(section: str, flags: Iterable[str], owned: Mapping[str, str]) -> None:
+    """ConfigError for the first of `flags` that the run sets itself; `owned` says what to set instead."""
+    for flag in flags:
+        if flag in owned:
+            raise ConfigError(f"{section}.{flag} is set by the run itself: {owned[flag]}")
 
 
 def parse(argv: list[str], device: str) -> Flags:

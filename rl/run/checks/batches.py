@@ -19,7 +19,7 @@ def findings(flags: Flags, prompts: int | None = None) -> list[Finding]:
     estimator, samples = flags.algo_advantage_estimator, flags.rollout_n_samples_per_prompt
     if samples < 2 and estimator in ("rloo", "reinforce_baseline", "group_norm", "dr_grpo"):
         sentence = f"{estimator} requires n_samples_per_prompt > 1: a prompt's answers are compared with each other"
-        return [_problem(sentence, "set openrlhf.rollout.n_samples_per_prompt=8, say")]
+        return [Finding.problem("batches", sentence, "set openrlhf.rollout.n_samples_per_prompt=8, say")]
     found = list(_accumulation(flags))
     if found:
         return found  # what follows counts in whole batches
@@ -32,12 +32,14 @@ def findings(flags: Flags, prompts: int | None = None) -> list[Finding]:
         answers = prompts * samples * flags.train_num_episodes * flags.train_max_epochs
         if answers < flags.train_batch_size:
             sentence = f"the run trains on {answers} answers, less than train.batch_size={flags.train_batch_size}"
-            found.append(_problem(f"{sentence}: the policy would never change", "lower it, or add prompts"))
+            found.append(
+                Finding.problem("batches", f"{sentence}: the policy would never change", "lower it, or add prompts")
+            )
     if found:
         return found
     batch, whole = flags.prompts_per_step, f"{flags.steps(prompts)} " if prompts else ""
     sentence = f"{whole}steps of {batch} prompts x {samples} answers; train.batch_size is {flags.train_batch_size}"
-    return [Finding(Severity.OK, "batches", sentence)]
+    return [Finding.ok("batches", sentence)]
 
 
 def last_step_decides(flags: Flags) -> bool:
@@ -60,7 +62,7 @@ def _accumulation(flags: Flags) -> Iterator[Finding]:
                 f"{flags.learners(model)} learners ({model}), so DeepSpeed would refuse it"
             )
             nearest = max(each, round(batch / each) * each)
-            yield _problem(sentence, f"set openrlhf.train.batch_size={nearest}, say")
+            yield Finding.problem("batches", sentence, f"set openrlhf.train.batch_size={nearest}, say")
             return
 
 
@@ -78,7 +80,7 @@ def _step(flags: Flags, prompts: int, which: str) -> Iterator[Finding]:
         # OpenRLHF's own check of a full step counts whole batches only.
         if (answers // piece if which == "a step" and model == "actor" else pieces) < ranks:
             sentence = f"{what} are too few batches of rollout.micro_batch_size={piece} for {ranks} learners ({model})"
-            yield _problem(f"{sentence}: each needs one", more)
+            yield Finding.problem("batches", f"{sentence}: each needs one", more)
             return
         if dynamic:
             continue
@@ -91,7 +93,7 @@ def _step(flags: Flags, prompts: int, which: str) -> Iterator[Finding]:
                 f"{what} are dealt to {ranks} learners ({model}) unevenly, {got[0]} to one and {got[-1]} to another; "
                 "they wait for each other at every batch, so the run would hang"
             )
-            yield _problem(sentence, more)
+            yield Finding.problem("batches", sentence, more)
             return
         if model != "actor":
             continue
@@ -106,17 +108,11 @@ def _step(flags: Flags, prompts: int, which: str) -> Iterator[Finding]:
                 f"{what} are generated and judged, and {dropped} of the answers never trained on: a learner gets "
                 f"{got[0]} and drops what is not a whole batch of train.micro_batch_size={micro}"
             )
-            yield Finding(Severity.NOTE, "batches", sentence, "make train.micro_batch_size a divisor of that")
+            yield Finding.note("batches", sentence, "make train.micro_batch_size a divisor of that")
         accumulated = flags.train_batch_size // (micro * ranks)
         if which == "a step" and rounds[0] % accumulated:
             sentence = (
                 f"{what} are not a multiple of train.batch_size={flags.train_batch_size}: optimizer steps mix answers "
                 "of two rollouts" + (", and not every step changes the policy" if rounds[0] < accumulated else "")
             )
-            yield Finding(
-                Severity.NOTE, "batches", sentence, "make rollout.batch_size x n_samples_per_prompt a multiple"
-            )
-
-
-def _problem(sentence: str, action: str) -> Finding:
-    return Finding(Severity.PROBLEM, "batches", sentence, action)
+            yield Finding.note("batches", sentence, "make rollout.batch_size x n_samples_per_prompt a multiple")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from longreward.preflight import settings_checks
 from longreward.preflight.estimate import Estimate, throughput
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from longreward.text.amounts import duration, in_words
 from rl.config import RunConfig
 from rl.run import judge_estimate
@@ -22,10 +22,10 @@ def findings(config: RunConfig, flags: Flags, prompts: int, latency_s: float | N
 
 def _cost(config: RunConfig, flags: Flags, episode: Estimate, prompts: int) -> Iterator[Finding]:
     judge, steps = config.reward.judge, flags.steps(prompts)
-    whole = judge_estimate.of_run(config, flags, episode)
+    whole = judge_estimate.expected(config, flags, episode)
     heldout = " and the held-out scores" if config.data.heldout else ""
     sentence = f"{steps} steps{heldout} take about {in_words(whole, judge.price)} of the judge, retries left out"
-    yield Finding(Severity.OK, "cost", sentence)
+    yield Finding.ok("cost", sentence)
     yield from settings_checks.spend(whole, judge)
 
 
@@ -34,14 +34,13 @@ def _pace(
 ) -> Iterator[Finding]:
     """Whether the judge can keep up. How long generation takes nobody knows before; so the other way round."""
     if latency_s is None:
-        yield Finding(Severity.NOTE, "pace", "no judge call was measured, so the pace of judging is unknown")
+        yield Finding.note("pace", "no judge call was measured, so the pace of judging is unknown")
         return
     batch, samples = flags.prompts_per_step, flags.rollout_n_samples_per_prompt
     step = episode.scaled(min(batch, prompts) / prompts)
     found = throughput(step, config.reward.judge, latency_s)
     seconds = duration(found.seconds)
-    yield Finding(
-        Severity.OK,
+    yield Finding.ok(
         "pace",
         f"a step of {batch} prompts x {samples} answers asks {in_words(step, config.reward.judge.price)}: at "
         f"{latency_s:.2g} s a call at least {seconds} of judging, by {found.limit}. Answers are judged while others "
@@ -51,4 +50,4 @@ def _pace(
     if found.seconds > config.reward.answer_timeout_s:
         sentence = f"answers that wait longer than reward.answer_timeout_s={config.reward.answer_timeout_s:g} are void"
         action = f"raise it over {seconds}, or the limit that decides"
-        yield Finding(Severity.NOTE, "pace", sentence, action)
+        yield Finding.note("pace", sentence, action)

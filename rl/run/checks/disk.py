@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from longreward.text.amounts import file_size
 from rl.config import RunConfig
 from rl.trainer import model_folder
@@ -25,10 +25,10 @@ def findings(
     every, steps = flags.ckpt_save_steps, flags.steps(prompts) if prompts else None
     if every < 0 or flags.ckpt_disable_ds:
         sentence = "no checkpoint is saved: a crash loses everything"
-        found.append(Finding(Severity.NOTE, "disk", sentence, "set openrlhf.ckpt.save_steps=20"))
+        found.append(Finding.note("disk", sentence, "set openrlhf.ckpt.save_steps=20"))
     elif steps is not None and every > steps:
         sentence = f"a checkpoint is saved every {every} steps and the run has {steps}: a crash loses everything"
-        found.append(Finding(Severity.NOTE, "disk", sentence, "lower openrlhf.ckpt.save_steps"))
+        found.append(Finding.note("disk", sentence, "lower openrlhf.ckpt.save_steps"))
     return found
 
 
@@ -36,13 +36,14 @@ def _room(config: RunConfig, flags: Flags, prompts: int | None, count: Callable[
     """What checkpoints and the trained model take, as far as the policy's folder tells, against what is free."""
     if flags.ckpt_max_num < 2 and flags.ckpt_save_steps > 0 and not flags.ckpt_disable_ds:
         why = "openrlhf.ckpt.max_num=1: OpenRLHF deletes the only checkpoint before it writes the next"
-        return Finding(Severity.PROBLEM, "disk", why, "set it to 2 at least, or a kill at that moment leaves nothing")
-    model, folder = flags.policy, _existing(config.directory)
+        return Finding.problem("disk", why, "set it to 2 at least, or a kill at that moment leaves nothing")
+    model, above = flags.policy, (config.directory, *config.directory.parents)
+    folder = next(path for path in above if path.exists())
     parameters = model_folder.count_parameters(Path(model))
     if parameters is None:
         sentence = f"disk space was not checked: {model} is not a local folder"
         action = "have 14 bytes per parameter free for each checkpoint (112 GB for 8 billion), and 2 for the model"
-        return Finding(Severity.NOTE, "disk", sentence, action)
+        return Finding.note("disk", sentence, action)
     free = shutil.disk_usage(folder).free
     if config.resume and config.checkpoints.is_dir():
         free += sum(path.stat().st_size for path in config.checkpoints.rglob("*") if path.is_file())
@@ -58,8 +59,8 @@ def _room(config: RunConfig, flags: Flags, prompts: int | None, count: Callable[
     )
     if needed > free:
         action = "free some, set run.dir to another disk, or lower openrlhf.ckpt.max_num"
-        return Finding(Severity.PROBLEM, "disk", f"too little room for {sentence}", action)
-    return Finding(Severity.OK, "disk", sentence)
+        return Finding.problem("disk", f"too little room for {sentence}", action)
+    return Finding.ok("disk", sentence)
 
 
 def _needed(flags: Flags, parameters: int, in_steps: float) -> tuple[int, float, tuple[float, float]]:
@@ -77,7 +78,3 @@ def _needed(flags: Flags, parameters: int, in_steps: float) -> tuple[int, float,
     checkpoint = (weights + optimizer) * (2 if flags.algo_advantage_estimator == "gae" else 1)
     most_bytes = flags.ckpt_max_mem * 2**30 + checkpoint
     return int(kept), min(kept * checkpoint, most_bytes) + model + hugging_face, (checkpoint, model)
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)

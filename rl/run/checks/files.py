@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from longreward.errors import InputError
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.monitor import canaries
@@ -23,15 +23,17 @@ def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list
         try:
             canaries.load(config.watch.canaries, config.reward.reference_field)
         except InputError as error:
-            found.append(_problem(f"watch.canaries: {error}"))
+            found.append(Finding.problem("files", f"watch.canaries: {error}"))
     for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
         if path is not None and not path.is_file():
             fields = "idx, context, query" if documents or key != "data.train" else "idx, context, query, answer"
-            found.append(_problem(f"{key} {path} does not exist", f"give a JSON-lines file with {fields}"))
+            found.append(
+                Finding.problem("files", f"{key} {path} does not exist", f"give a JSON-lines file with {fields}")
+            )
         elif path is not None and (documents or key != "data.train"):
             found += _unusable(key, path, config.reward.reference_field)
     found += missing_model("openrlhf.actor.model_name_or_path", flags.policy)
-    return found or [Finding(Severity.OK, "files", "data and model are there")]
+    return found or [Finding.ok("files", "data and model are there")]
 
 
 def _unusable(key: str, path: Path, reference: str | None) -> list[Finding]:
@@ -40,10 +42,6 @@ def _unusable(key: str, path: Path, reference: str | None) -> list[Finding]:
     try:
         if next(prompt_files.rows(path, broken, reference), None) is not None:
             return []
-        return [_problem(f"{key}: {prompt_files.no_row(path, broken, reference)}")]
+        return [Finding.problem("files", f"{key}: {prompt_files.no_row(path, broken, reference)}")]
     except InputError as error:
-        return [_problem(f"{key}: {error}")]
-
-
-def _problem(sentence: str, action: str = "") -> Finding:
-    return Finding(Severity.PROBLEM, "files", sentence, action)
+        return [Finding.problem("files", f"{key}: {error}")]

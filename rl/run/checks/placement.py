@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from rl.trainer import model_folder
 from rl.trainer.openrlhf_flags import Flags
 
@@ -16,7 +16,9 @@ def findings(flags: Flags) -> list[Finding]:
     steps = {"ckpt.save_steps": flags.ckpt_save_steps, "logger.logging_steps": flags.logger_logging_steps}
     for name, every in steps.items():
         if every == 0:
-            found.append(_problem("steps", f"openrlhf.{name} is 0, and OpenRLHF divides by it", "set -1 for never"))
+            found.append(
+                Finding.problem("steps", f"openrlhf.{name} is 0, and OpenRLHF divides by it", "set -1 for never")
+            )
     together = flags.gpus_per_answer
     for model in flags.models:
         if flags.gpus(model) % together:
@@ -24,22 +26,24 @@ def findings(flags: Flags) -> list[Finding]:
                 f"the {flags.gpus(model)} GPUs of openrlhf.{model} cannot be divided into groups of {together} "
                 "(openrlhf.ds.ring_attn_size x openrlhf.ds.tensor_parallel_size)"
             )
-            found.append(_problem("GPUs", sentence, f"set openrlhf.{model}.num_gpus_per_node to a multiple of it"))
+            found.append(
+                Finding.problem("GPUs", sentence, f"set openrlhf.{model}.num_gpus_per_node to a multiple of it")
+            )
     shares = flags.train_colocate_all or flags.train_colocate_actor_ref
     if shares and "ref" in flags.models and flags.nodes_and_gpus("actor") != flags.nodes_and_gpus("ref"):
         share = "colocate_all" if flags.train_colocate_all else "colocate_actor_ref"
         sentence = (
             f"openrlhf.train.{share} puts ref on the actor's GPUs, but their num_nodes or num_gpus_per_node differ"
         )
-        found.append(_problem("GPUs", sentence, "give openrlhf.ref what openrlhf.actor has"))
+        found.append(Finding.problem("GPUs", sentence, "give openrlhf.ref what openrlhf.actor has"))
     if flags.train_colocate_all and "critic" in flags.models and flags.gpus("critic") > flags.gpus("actor"):
         sentence = "openrlhf.train.colocate_all puts the critic on the actor's GPUs, but the critic needs more"
-        found.append(_problem("GPUs", sentence, "set openrlhf.critic.num_gpus_per_node to the actor's"))
+        found.append(Finding.problem("GPUs", sentence, "set openrlhf.critic.num_gpus_per_node to the actor's"))
     actor, engines = flags.gpus("actor"), flags.engine_gpus
     if flags.train_colocate_all and not flags.train_async_enable and actor != engines:
         sentence = f"openrlhf.train.colocate_all puts engines on the actor's {actor} GPUs, but they take {engines}"
         action = "make vllm.num_engines x vllm.tensor_parallel_size as many as actor.num_nodes x num_gpus_per_node"
-        found.append(_problem("GPUs", sentence, action))
+        found.append(Finding.problem("GPUs", sentence, action))
     if not flags.train_async_enable:
         ahead = flags.prompts_at_once > flags.rollout_batch_size
         for flag, value, wrong in (
@@ -48,10 +52,10 @@ def findings(flags: Flags) -> list[Finding]:
         ):
             if wrong:
                 sentence = f"openrlhf.{flag}={value} works only in asynchronous training"
-                found.append(_problem("GPUs", sentence, "set openrlhf.train.async_enable=true, or leave it out"))
+                found.append(Finding.problem("GPUs", sentence, "set openrlhf.train.async_enable=true, or leave it out"))
     elif flags.train_colocate_all and flags.vllm_enable_sleep:
         sentence = "openrlhf.vllm.enable_sleep does not go with asynchronous training"
-        found.append(_problem("GPUs", sentence, "leave it out"))
+        found.append(Finding.problem("GPUs", sentence, "leave it out"))
     return found + list(_engines(flags))
 
 
@@ -61,7 +65,7 @@ def _engines(flags: Flags) -> Iterator[Finding]:
     heads, parallel = model.get("num_attention_heads"), flags.vllm_tensor_parallel_size
     if isinstance(heads, int) and heads % parallel:
         sentence = f"the policy has {heads} attention heads, which vllm.tensor_parallel_size={parallel} does not divide"
-        yield _problem("GPUs", sentence, "set openrlhf.vllm.tensor_parallel_size to a divisor")
+        yield Finding.problem("GPUs", sentence, "set openrlhf.vllm.tensor_parallel_size to a divisor")
     longest = model.get("max_position_embeddings")
     rope = model.get("rope_parameters") or model.get("rope_scaling") or {}
     # Scaled in one of many ways, or differently from layer to layer: left to vLLM.
@@ -69,8 +73,4 @@ def _engines(flags: Flags) -> Iterator[Finding]:
     allowed = scaled or os.environ.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1"
     if isinstance(longest, int) and flags.data_max_len > longest and not allowed:
         sentence = f"the policy reads {longest:,} tokens at most and openrlhf.data.max_len is {flags.data_max_len:,}"
-        yield _problem("GPUs", sentence, "lower openrlhf.data.max_len, or take a model for longer texts")
-
-
-def _problem(about: str, sentence: str, action: str) -> Finding:
-    return Finding(Severity.PROBLEM, about, sentence, action)
+        yield Finding.problem("GPUs", sentence, "lower openrlhf.data.max_len, or take a model for longer texts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from longreward.errors import LongRewardError
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.trainer.openrlhf_flags import Flags
@@ -19,7 +19,7 @@ def findings(config: RunConfig, flags: Flags) -> list[Finding]:
         tokenizer = prompt_files.load_tokenizer(flags.policy)
         if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
             sentence = f"the tokenizer of {flags.policy} tells no character offsets"
-            found.append(Finding(Severity.PROBLEM, "data", sentence, "set reward.tokenizer=words"))
+            found.append(Finding.problem("data", sentence, "set reward.tokenizer=words"))
         for key, source, most in (
             ("data.train", config.data.train, None),
             ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
@@ -31,19 +31,19 @@ def findings(config: RunConfig, flags: Flags) -> list[Finding]:
                     prompts = min(report.kept, flags.data_max_samples)
                     if prompts < report.kept:
                         sentence = f"the first {prompts:,} of {report.kept:,} prompts are trained on"
-                        found.append(Finding(Severity.NOTE, "data", sentence, "that is openrlhf.data.max_samples"))
+                        found.append(Finding.note("data", sentence, "that is openrlhf.data.max_samples"))
     except LongRewardError as error:
-        found.append(Finding(Severity.PROBLEM, "data", str(error)))
+        found.append(Finding.problem("data", str(error)))
     return found
 
 
 def _about_prompts(key: str, report: prompt_files.PromptReport, budget: int, flags: Flags) -> Iterator[Finding]:
     longest = f"the longest has {report.longest_uncut:,} tokens, the budget is {budget:,}"
-    yield Finding(Severity.OK, "data", f"{key}: {report.kept:,} prompts kept; {longest}")
+    yield Finding.ok("data", f"{key}: {report.kept:,} prompts kept; {longest}")
     if report.cut:
         whole = report.longest_uncut + flags.rollout_max_new_tokens
         sentence = f"{key}: {report.cut:,} prompts over the budget are cut in the middle of the document"
-        yield Finding(Severity.NOTE, "data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
+        yield Finding.note("data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
     if report.broken:
         sentence = f"{key}: {len(report.broken):,} unreadable rows are skipped; the first: {report.broken[0]}"
-        yield Finding(Severity.NOTE, "data", sentence, "fix them if you need them")
+        yield Finding.note("data", sentence, "fix them if you need them")

@@ -33,7 +33,7 @@ def keys(config: RunConfig) -> list[Finding]:
     if config.wandb.mode != "online" or not config.needs_own_cluster or has_key:
         return []
     sentence = "wandb.mode is online but WANDB_API_KEY is not set"
-    return [Finding(Severity.PROBLEM, "keys", sentence, "export it, or set wandb.mode=offline")]
+    return [Finding.problem("keys", sentence, "export it, or set wandb.mode=offline")]
 
 
 def reward_server(config: RunConfig) -> list[Finding]:
@@ -42,5 +42,5 @@ def reward_server(config: RunConfig) -> list[Finding]:
         return []
     if why := asyncio.run(remote.problem(config.reward.remote, REPLY_S)):
         action = "check reward.remote.url, the server and reward.remote.token_env"
-        return [Finding(Severity.PROBLEM, "reward", f"the reward server gave no reward: {why}", action)]
-    return [Finding(Severity.OK, "reward", "the reward server scores an answer")]
+        return [Finding.problem("reward", f"the reward server gave no reward: {why}", action)]
+    return [Finding.ok("reward", "the reward server scores an answer")]

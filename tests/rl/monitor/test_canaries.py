@@ -13,9 +13,9 @@ import ray
 
 from longreward.errors import InputError
 from longreward.schema import Sample
-from rl.config import RunConfig, WatchSection
+from rl.config import RunConfig
 from rl.monitor import canaries
-from rl.monitor.canaries import Canaries, Canary, History
+from rl.monitor.canaries import Canaries, Canary
 from rl.rollout import judge_workers
 from rl.toy import answers, make_data, task
 
@@ -66,7 +66,10 @@ def some(rows):
 
 
 def history(path, found, max_drift=1.0, on_drift="warn"):
-    return History(path, found, WatchSection(max_drift=max_drift, on_drift=on_drift))
+    """Canaries whose rounds are in `path`, without a judge worker."""
+    run, watch = {"name": path.parent.name, "dir": path.parent.parent}, {"max_drift": max_drift, "on_drift": on_drift}
+    config = RunConfig.model_validate({"run": run, "data": {"train": "train.jsonl"}, "watch": watch})
+    return Canaries(config, found, None, threading.Event())
 
 
 def scores(*totals):
@@ -189,7 +192,7 @@ def test_the_shipped_canaries_are_what_the_maker_writes_and_of_the_quality_they_
         assert answers.faults(prompt, row["answer"]) == expected
 
 
-def test_the_shipped_canaries_with_the_offline_judge_do_not_drift(start):
+def test_the_shipped_canaries_with_the_offline_judge_do_not_drift(start, tmp_path):
     found = canaries.load(TOY)
     chunks = {"evidence_tokens": 24, "extraction_tokens": 128}
     kept = start(found, judge={"kind": "offline"}, chunking=chunks)
@@ -198,7 +201,7 @@ def test_the_shipped_canaries_with_the_offline_judge_do_not_drift(start):
     again, alarm = kept.score(50)
     assert again.drift == 0.0 and alarm is None
     assert again.means == first.means and set(again.means) > {"total", "faithfulness"}
-    path = kept._config.directory / canaries.FILE
+    path = tmp_path / "watched" / canaries.FILE
     by_kind: dict[str, list[float]] = {}
     for name, one in json.loads(path.read_text().splitlines()[0])["scores"].items():
         by_kind.setdefault(name.split("-")[0], []).append(one["total"])
@@ -206,7 +209,7 @@ def test_the_shipped_canaries_with_the_offline_judge_do_not_drift(start):
     assert all(max(by_kind[kind]) < 10.0 for kind in ("invented", "missing", "padded"))
 
 
-def test_a_judge_that_drifts_is_asked_again_found_out_and_in_the_spend(start, judge_server, rows):
+def test_a_judge_that_drifts_is_asked_again_found_out_and_in_the_spend(start, judge_server, rows, tmp_path):
     kept = start(some(rows))
     first, _ = kept.score(0)
     asked = judge_server.calls.total()
@@ -220,7 +223,7 @@ def test_a_judge_that_drifts_is_asked_again_found_out_and_in_the_spend(start, ju
     third, alarm = kept.score(100)
     assert third.drift == pytest.approx(-3.0)  # three of four dimensions by 4
     assert alarm is not None and "was 8.50 and is 5.50 at step 100" in alarm
-    assert not (kept._config.directory.parent / "cache.db").exists()
+    assert not (tmp_path / "cache.db").exists()
     assert kept.spend()["used"]["tokens"] == judge_server.calls.total() * 110
 
 

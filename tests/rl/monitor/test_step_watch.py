@@ -17,7 +17,6 @@ from rich.console import Console
 from longreward.jsonlines import Appender
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
-from rl.monitor import step_watch
 from rl.monitor.live_view import Screen
 from rl.monitor.step_watch import StepWatch
 from rl.rollout import judge_workers
@@ -198,7 +197,7 @@ def test_canaries_that_are_gone_and_no_place_to_write_do_not_end_the_run(session
 
 
 def test_a_board_that_fails_is_told_once_and_the_others_are_written_to(session, capfd):
-    class Broken(step_watch.Board):
+    class Broken:
         name = "Broken"
 
         def answers(self, step, chosen):
