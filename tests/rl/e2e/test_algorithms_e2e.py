@@ -52,7 +52,7 @@ def curves(run: Path) -> dict[str, list[float]]:
 
 
 SOAK = ("dr_grpo", "rloo, dynamic filtering", "reinforce_baseline")
-"""Their advantages are tested in test_left_out.py; that they train takes a minute each."""
+"""Their advantages are tested in test_masking.py; that they train takes a minute each."""
 
 
 @pytest.mark.parametrize(
