@@ -20,7 +20,7 @@ _Total = Annotated[float, msgspec.Meta(ge=0, le=10)]
 Weights = Mapping[Dimension, float]
 
 
-class _Dimension(msgspec.Struct):
+class _DimensionTotal(msgspec.Struct):
     score: _Total | None = None
 
 
@@ -36,7 +36,7 @@ class CollectedAnswer(store.Fields, kw_only=True):
     truncated: bool
     total: _Total | None = None
     time: float = 0.0
-    dimensions: dict[str, _Dimension] = msgspec.field(default_factory=dict)
+    dimensions: dict[str, _DimensionTotal] = msgspec.field(default_factory=dict)
 
 
 class _TextFields(store.Fields, kw_only=True):

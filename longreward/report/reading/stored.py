@@ -11,15 +11,15 @@ from longreward import store
 from longreward.schema import OK
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-_Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-_Score = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+_Money = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+_Figure = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 
 class StoredUsage(msgspec.Struct, gc=False, frozen=True):
     prompt_tokens: _Count = 0
     cached_tokens: _Count = 0
     completion_tokens: _Count = 0
-    cost: _Amount = 0.0
+    cost: _Money = 0.0
 
 
 class StoredCall(msgspec.Struct, gc=False, frozen=True):
@@ -31,7 +31,7 @@ class StoredCall(msgspec.Struct, gc=False, frozen=True):
     text: str = ""
     detail: str = ""
     attempts: _Count = 0
-    seconds: _Amount = 0.0
+    seconds: _Money = 0.0
     shrunk: bool = False
     usage: StoredUsage = StoredUsage()
 
@@ -48,13 +48,13 @@ class StoredStatement(msgspec.Struct, gc=False):
     """See schema.Statement. `support` is 1, 0.5 or 0; None where void."""
 
     text: str
-    support: _Score | None = None
+    support: _Figure | None = None
     evidence: list[StoredEvidence] = []
     call: StoredCall = StoredCall()
 
 
 class StoredDimension(msgspec.Struct, gc=False):
-    score: _Score | None = None
+    score: _Figure | None = None
     status: str = OK
     detail: str = ""
     calls: list[StoredCall] = []
@@ -68,13 +68,13 @@ class StoredAnswer(store.Fields, kw_only=True):
     split: str = ""
     rollout: str = ""
     key: str = ""
-    time: _Amount = 0.0
-    seconds: _Amount = 0.0
+    time: _Money = 0.0
+    seconds: _Money = 0.0
     tokens: _Count | None = None
     truncated: bool | None = None
     query: str = ""
     answer: str = ""
-    total: _Score | None
+    total: _Figure | None
     dimensions: dict[str, StoredDimension]
 
     @property
