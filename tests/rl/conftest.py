@@ -175,7 +175,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Launcher
     ray = str(Path(sys.executable).with_name("ray"))
     code, output = launcher.run(
         *[ray, "start", "--head", "--num-gpus=4", f"--temp-dir={ray_folder}", "--disable-usage-stats", *words],
-        timeout=120,
+        timeout=600,
         **KEYS,
     )
     assert code == 0, output

@@ -163,7 +163,7 @@ def test_library_server_and_adapters_give_the_agents_scores_to_the_same_answers(
 
     url = serve(settings)
     request = urllib.request.Request(url, json.dumps(sent).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as response:
+    with urllib.request.urlopen(request, timeout=600) as response:
         served = json.load(response)
     assert served["status"] == ["ok"] * len(records)
     monkeypatch.setenv("LONGREWARD_CONFIG", str(launcher.directory / "reward.yaml"))

@@ -49,7 +49,7 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As OpenRLHF's train_rm leaves one, its head at random."""
     folder = tmp_path_factory.mktemp("reward_model") / "model"
     words = [sys.executable, "-c", REWARD_MODEL, str(ROOT / "rl/toy/policy"), str(folder)]
-    subprocess.run(words, cwd=ROOT, check=True, timeout=120)
+    subprocess.run(words, cwd=ROOT, check=True, timeout=600)
     return folder
 
 
@@ -87,7 +87,7 @@ def test_several_reward_functions_train_a_policy(launcher, tiny, reward_model) -
         assert scores["python"] == pytest.approx(10 / (1 + record["tokens"]))
     texts = "\n".join(json.dumps(prompts[record["id"]] + record["answer"]) for record in trained[:8])
     words = [sys.executable, "-c", BY_HAND, str(reward_model)]
-    found = subprocess.run(words, cwd=ROOT, input=texts, text=True, capture_output=True, check=True, timeout=120)
+    found = subprocess.run(words, cwd=ROOT, input=texts, text=True, capture_output=True, check=True, timeout=600)
     by_hand = [10 / (1 + math.exp(-float(line))) for line in found.stdout.split()[-8:]]
     ours = [record["dimensions"]["openrlhf"]["score"] for record in trained[:8]]
     assert ours == pytest.approx(by_hand, abs=0.02)

@@ -193,7 +193,7 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
 def test_too_few_gpus_are_told_at_once(submitted, cluster):
     launcher, address = cluster
     code, output = launcher.train(
-        *["openrlhf.train.colocate_all=false", "openrlhf.vllm.num_engines=3"], timeout=90, RAY_ADDRESS=address
+        *["openrlhf.train.colocate_all=false", "openrlhf.vllm.num_engines=3"], timeout=600, RAY_ADDRESS=address
     )
     assert code == 2
     assert "the run needs 5 GPUs (1 learners + 1 reference + 3 vLLM engines) and Ray has 4" in output

@@ -86,7 +86,7 @@ class Machines:
         ray = str(Path(sys.executable).with_name("ray"))
         code, output = self.launcher.run(
             *self.inside(number, ray, "start", *words),
-            timeout=120,
+            timeout=600,
             LONGREWARD_TEST_MACHINE=str(number),
             GLOO_SOCKET_IFNAME="eth0",
         )

@@ -179,11 +179,11 @@ def test_runs_of_other_kinds_are_looked_at_too(name, tmp_path, monkeypatch, caps
 def test_a_cluster_is_looked_at_and_left_as_it_was(cluster):
     launcher, address = cluster
     words = [sys.executable, "rl/doctor.py", "--config", "configs/grpo_cpu.yaml", f"run.dir={launcher.directory}/runs"]
-    code, output = launcher.run(*words, timeout=120, RAY_ADDRESS=address)
+    code, output = launcher.run(*words, timeout=600, RAY_ADDRESS=address)
     assert code == 0, output
     assert f"Ray at {address} has 4 GPUs" in output and "Traceback" not in output
     code, output = launcher.run(
-        *words, "openrlhf.train.colocate_all=false", "openrlhf.vllm.num_engines=3", timeout=120, RAY_ADDRESS=address
+        *words, "openrlhf.train.colocate_all=false", "openrlhf.vllm.num_engines=3", timeout=600, RAY_ADDRESS=address
     )
     assert code == 1
     assert "the run needs 5 GPUs (1 learners + 1 reference + 3 vLLM engines) and Ray has 4" in output

@@ -17,7 +17,7 @@ def run(code: str) -> str:
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     return done.stdout + done.stderr
 

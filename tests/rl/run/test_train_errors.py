@@ -42,7 +42,7 @@ MISTAKES = {
 def test_a_mistake_is_one_sentence_and_exit_code_2(launcher, mistake):
     overrides, config, sentence = MISTAKES[mistake]
     code, output = launcher.train(
-        *overrides, **({"config": config} if config else {}), timeout=60, HOME=str(launcher.directory)
+        *overrides, **({"config": config} if config else {}), timeout=600, HOME=str(launcher.directory)
     )
     assert code == 2, output
     assert sentence in output
