@@ -93,7 +93,7 @@ def test_openrlhf_trains_with_the_server_as_with_the_agent(launcher, tiny, serve
         answer = tokenizer.decode(ids, skip_special_tokens=True)
         return await library.score(Sample(id=spans["id"], context=context, query=question, answer=answer))
 
-    from rl.rollout.judge_workers import token_spans
+    from rl.rollout.judge_worker import token_spans
 
     library = LongReward.from_config({}, token_spans=token_spans(str(ROOT / "rl/toy/policy")))
     means = []
