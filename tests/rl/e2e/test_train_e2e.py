@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from longreward.report import heldout
-from longreward.report.reading.gather import gather
+from longreward.report.reading.gather import OpenFiles, gather
 from longreward.report.reading.sources import opened
 from longreward.report.steps import place_all
 
@@ -182,9 +182,10 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     assert summary["short"]["items"] == 6
     assert "┃ policy ┃ model ┃ change ┃" in output, output  # of the held-out table: who is compared with whom
     source = opened(folder)
-    gathered = gather([source], (), tmp_path)
-    place_all(gathered.table, [source], [[]])
-    shown = heldout.summary(gathered.table, 0, source)["columns"]
+    with OpenFiles() as files:
+        gathered = gather([source], (), tmp_path, files)
+        place_all(gathered.table, [source], [[]])
+        shown = heldout.summary(gathered.table, 0, source)["columns"]
     assert [(column["name"], column["answers"]) for column in shown] == [("policy", 8), ("model", 8)]
     page = (folder / "evaluation.md").read_text()
     assert "| **average** |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
