@@ -39,6 +39,7 @@ class SpendLedger:
         self.spend.allowance = self._allowance()  # nothing under a cap leaves before the first `update`
         self._written: dict[str, Any] = {}
         self._task: asyncio.Task[None] | None = None
+        self._ending = False
 
     def begin(self) -> None:
         """Keep the files up to date from now on, on the running event loop."""
@@ -47,10 +48,11 @@ class SpendLedger:
 
     async def end(self) -> None:
         """Write down what was really used, once no call is under way any more."""
+        # Not cancelled: the thread of a write under way would go on and replace the last count by an older one.
+        self._ending = True
+        self.spend.asked.set()
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await self._task
         await asyncio.to_thread(jsonlines.write_json, self._spent, self.state(self.spend.used))
 
     async def update(self) -> None:
@@ -70,7 +72,7 @@ class SpendLedger:
 
     async def _follow(self) -> None:
         told = ""
-        while True:
+        while not self._ending:
             self.spend.asked.clear()
             try:
                 await self.update()

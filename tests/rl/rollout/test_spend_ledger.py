@@ -6,11 +6,13 @@ import asyncio
 import json
 import random
 import tempfile
+import threading
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from longreward import jsonlines
 from longreward.config import JudgeConfig
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.judge.engine.spend_cap import Amount
@@ -89,6 +91,31 @@ def test_a_run_that_ends_and_goes_on_counts_exactly(tmp_path, judge_server):
     state = written(tmp_path)
     assert state["used"] == state["committed"] == {"cost": 0.1, "tokens": 11_000}
     assert state["cap"] == {"cost": None, "tokens": 100_000} and not state["reached"]
+
+
+def test_a_write_under_way_at_the_end_does_not_replace_the_last_count(tmp_path, monkeypatch):
+    ledger = SpendLedger(config(max_tokens=100_000), tmp_path, pauses=False)
+    writing, may_write, real = threading.Event(), threading.Event(), jsonlines.write_json
+
+    def write(path: Path, data: dict) -> None:
+        if not writing.is_set():
+            writing.set()
+            may_write.wait()
+        real(path, data)
+
+    monkeypatch.setattr(jsonlines, "write_json", write)
+
+    async def run():
+        ledger.begin()
+        await asyncio.to_thread(writing.wait)
+        end = asyncio.create_task(ledger.end())
+        await asyncio.wait([end], timeout=0.2)
+        may_write.set()
+        await end
+
+    asyncio.run(run())
+    state = written(tmp_path)
+    assert state["used"] == state["committed"] == {"cost": 0, "tokens": 0}
 
 
 def test_a_paused_run_goes_on_when_the_command_raises_the_cap(tmp_path, judge_server, capsys):
