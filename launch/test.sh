@@ -10,4 +10,5 @@ bin=${VENV:-.venv}/bin
 "$bin/ruff" format --check --quiet .
 "$bin/mypy" --no-error-summary
 "$bin/lint-imports" --no-cache --no-logo
-exec "$bin/python" -m pytest "$@"
+# One process for the end-to-end tests, one for the fast ones, which mostly wait.
+exec "$bin/python" -m pytest -n 2 "$@"
