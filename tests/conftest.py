@@ -15,18 +15,22 @@ from typing import Any
 import pytest
 from aiohttp import web
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes says nothing about the code: the machine may be slow.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all end-to-end tests, one after another, while others run the fast ones: `pytest -n 2`."""
-    for item in items:
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+class EndToEndInOneProcess(LoadScopeScheduling):
+    """`pytest -n 2`: one process runs the end-to-end tests, one after another, while the other runs the fast ones."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "e2e" if "/e2e/" in nodeid else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EndToEndInOneProcess:
+    return EndToEndInOneProcess(config, log)
 
 
 Reply = str | Callable[[str, int], Any]

@@ -330,7 +330,9 @@ def test_retry_after_as_a_date_is_obeyed(server):
     assert server.requests[1] - server.requests[0] >= 0.9
 
 
-@pytest.mark.parametrize("value", ["Sun, 01 Nov 2020 00:00:00 GMT", "-5", "0", "soon", "nan", "inf", "", "1e400", "Wed, 99 Foo"])
+@pytest.mark.parametrize(
+    "value", ["Sun, 01 Nov 2020 00:00:00 GMT", "-5", "0", "soon", "nan", "inf", "", "1e400", "Wed, 99 Foo"]
+)
 def test_a_retry_after_that_makes_no_sense_is_ignored(server, value):
     server.script = once(refusal(429, retry_after=value))
     # Obeyed, it would take the time to the deadline.
