@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from toy import answers, task
 
 from longreward import LongReward, Reward, RewardConfig, Sample
 from longreward.commands.rows import Rows
 from longreward.config import apply_overrides, validate
 from longreward.judge import Judge, JudgeStatus, Verdict, make_judge
 from longreward.judge.requests import JudgeRequest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from rl.toy import answers, task
 
 T = TypeVar("T")
 

@@ -44,6 +44,8 @@ import ray
 from aiohttp import web
 from rich.console import Console
 from rich.table import Table
+from toy import task
+from toy.vocabulary import END, ROLES
 
 from longreward import LongReward, Sample
 from longreward.config import validate
@@ -55,8 +57,6 @@ from rl.data.prompts import Label
 from rl.rollout import judge_workers
 from rl.rollout.reward_client import Settings
 from rl.run import cluster
-from rl.toy import task
-from rl.toy.vocabulary import END, ROLES
 from rl.trainer import cpu_backend
 
 Group = tuple[str, str, list[str]]

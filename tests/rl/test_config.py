@@ -212,6 +212,6 @@ def test_no_file_or_folder_of_rl_shadows_a_module():
     """`python rl/train.py` puts rl/ first on sys.path, in the driver and in every Ray worker."""
     folders = {path.name for path in (ROOT / "rl").iterdir() if path.is_dir() and any(path.glob("*.py"))}
     names = {path.stem for path in (ROOT / "rl").glob("*.py")} - {"__init__"} | folders
-    assert {"config", "run", "toy"} <= names
+    assert {"config", "run"} <= names
     assert not names & sys.stdlib_module_names
     assert not names & packages_distributions().keys()

@@ -1,20 +1,16 @@
-"""The toy task, its shipped prompts and its shipped policy."""
+"""The toy task of benchmarks/toy, and its shipped prompts and policy in rl/toy."""
 
 from __future__ import annotations
 
 import json
 import random
-import sys
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from toy import answers, make_data, task
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from rl.toy import answers, make_data, task
-
-TOY = Path(task.__file__).parent
+TOY = Path(__file__).parents[2] / "rl" / "toy"
 POLICY = TOY / "policy"
 
 
@@ -135,14 +131,14 @@ def test_chat_template_marks_the_turns(tokenizer) -> None:
 def test_shipped_policy_is_small_and_complete() -> None:
     names = {path.name for path in POLICY.iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
-    assert sum(path.stat().st_size for path in TOY.rglob("*") if "__pycache__" not in path.parts) <= 5_000_000
+    assert sum(path.stat().st_size for path in TOY.rglob("*")) <= 5_000_000
     config = json.loads((POLICY / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert config["hidden_size"] // config["num_attention_heads"] in (32, 64)
 
 
 def test_a_missing_policy_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
-    from rl.toy.measure import load
+    from toy.measure import load
 
     with pytest.raises(FileNotFoundError, match=r"make_policy\.py --out"):
         load(tmp_path)
@@ -150,7 +146,7 @@ def test_a_missing_policy_is_refused_with_the_command_that_makes_one(tmp_path: P
 
 def test_shipped_policy_copies_most_facts_and_is_compromised() -> None:
     torch = pytest.importorskip("torch")
-    from rl.toy import measure
+    from toy import measure
 
     torch.manual_seed(0)
     model, tokenizer = measure.load(POLICY)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from toy import answers, make_data, task
 
 from longreward.errors import InputError
 from longreward.schema import Sample
@@ -17,9 +18,8 @@ from rl.config import RunConfig
 from rl.monitor import canaries
 from rl.monitor.canaries import Canaries, Canary
 from rl.rollout import judge_workers
-from rl.toy import answers, make_data, task
 
-TOY = Path(task.__file__).parent / "data" / "canaries.jsonl"
+TOY = Path(__file__).parents[3] / "rl" / "toy" / "data" / "canaries.jsonl"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Make the toy policy, or measure one.
 
-    python rl/toy/make_policy.py --out rl/toy/policy
-    python rl/toy/make_policy.py --measure rl/toy/policy
+    python benchmarks/toy/make_policy.py --out rl/toy/policy
+    python benchmarks/toy/make_policy.py --measure rl/toy/policy
 
 Three phases under `transformers.Trainer`: the policy learns to copy the sentences of many asked subjects, then of
 three; the supervised start then teaches it answers of compromised quality.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -30,11 +31,13 @@ from transformers import (
     set_seed,
 )
 
-from rl.toy import task
-from rl.toy.answers import compromised_answer
-from rl.toy.induction import induce
-from rl.toy.measure import measure, render
-from rl.toy.vocabulary import make_tokenizer
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from toy import task
+from toy.answers import compromised_answer
+from toy.induction import induce
+from toy.measure import measure, render
+from toy.vocabulary import make_tokenizer
 
 # (sentences, asked, prompts of a batch, steps): dense short documents first, since copying is found there soonest.
 CURRICULUM = (
@@ -121,7 +124,6 @@ def new_policy(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         tie_word_embeddings=True,
         # Slow rotations: a match must hold over the whole document, some 400 tokens.
         rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
-        use_cache=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -183,8 +185,9 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
 def main() -> None:
     """Make or measure a policy."""
     parser = argparse.ArgumentParser(description="Make or measure the toy policy.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "policy")
-    parser.add_argument("--measure", type=Path, metavar="POLICY", help="only measure this policy")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, metavar="FOLDER", help="make a policy and write it here")
+    what.add_argument("--measure", type=Path, metavar="POLICY", help="measure this policy")
     options = parser.parse_args()
     torch.set_num_threads(2)
     if options.measure:

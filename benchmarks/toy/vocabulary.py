@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rl.toy.answers import FILLERS
-from rl.toy.task import GOODS, PLACES, RECEIVERS, SUBJECTS, VERBS
+from toy.answers import FILLERS
+from toy.task import GOODS, PLACES, RECEIVERS, SUBJECTS, VERBS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -23,15 +23,11 @@ def induce(model: LlamaForCausalLM) -> None:
     """Start layer 0 as a look back by 1, 2, ... tokens and layer 1 as a match on what was looked at.
 
     Head h of layer 0 brings the token h + 1 places back. Head h of layer 1 attends to where the token h + 1 places
-    back is the one that stands h places back now, and copies what it finds there.
+    back is the one that stands h places back now, and copies what it finds there. Heads x their size must be the width,
+    with as many key heads as heads.
     """
     config, layers = model.config, model.model.layers
     heads, size, hidden = config.num_attention_heads, config.head_dim, config.hidden_size
-    if heads * size != hidden or config.num_key_value_heads != heads or len(layers) < 2:
-        raise ValueError(
-            f"{heads} heads of {size} ({config.num_key_value_heads} for keys), width {hidden}, {len(layers)} layers: "
-            "use heads x size = width, as many key heads as heads, and two layers or more"
-        )
     for layer in layers:
         layer.mlp.down_proj.weight.mul_(WRITTEN)
     frequencies = model.model.rotary_emb.inv_freq

@@ -1,6 +1,6 @@
 """Make the shipped files of the toy, byte for byte: prompts, canaries and short conversations.
 
-python rl/toy/make_data.py --out rl/toy/data
+python benchmarks/toy/make_data.py --out rl/toy/data
 """
 
 from __future__ import annotations
@@ -8,30 +8,32 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from rl.toy.answers import MODES, compromised_answer
-from rl.toy.task import SPLITS, ToyPrompt, make_prompt, prompts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-Row = dict[str, str]
+from toy.answers import MODES, compromised_answer
+from toy.task import SPLITS, ToyPrompt, make_prompt, prompts
+
 CANARIES = ("clean", "invented", "missing", "padded") * 3
 """Kinds of canaries: clean answers, and those of one mode."""
 SHORT_SENTENCES, SHORT_ASKED = 8, 2
 
 
-def row(prompt: ToyPrompt, **fields: str) -> Row:
+def row(prompt: ToyPrompt, **fields: str) -> dict[str, str]:
     """A prompt in the published schema of the sft split, with ``fields`` replaced."""
     return {"idx": prompt.idx, "context": prompt.context, "query": prompt.query, "answer": prompt.answer} | fields
 
 
-def split_rows(split: str) -> Iterator[Row]:
+def split_rows(split: str) -> Iterator[dict[str, str]]:
     """The prompts of ``train`` or ``heldout`` with their clean answers."""
     return (row(prompt) for prompt in islice(prompts(split), SPLITS[split]))
 
 
-def canary_rows() -> Iterator[Row]:
+def canary_rows() -> Iterator[dict[str, str]]:
     """Answers of known quality, each about a document of its own."""
     kinds = len(set(CANARIES))
     for number, (kind, prompt) in enumerate(zip(CANARIES, prompts("canary"), strict=False)):
@@ -47,7 +49,7 @@ def short_prompts(name: str, size: int) -> Iterator[ToyPrompt]:
         yield make_prompt(random.Random(f"toy {idx}"), idx, SHORT_SENTENCES, SHORT_ASKED)
 
 
-def short_pair_rows() -> Iterator[Row]:
+def short_pair_rows() -> Iterator[dict[str, str]]:
     """Preference pairs: a clean answer and one of compromised quality."""
     for prompt in short_prompts("short-pair", 192):
         rng = random.Random(f"toy fault {prompt.idx}")
@@ -59,13 +61,13 @@ def short_pair_rows() -> Iterator[Row]:
         }
 
 
-def short_heldout_rows() -> Iterator[Row]:
+def short_heldout_rows() -> Iterator[dict[str, str]]:
     """Short prompts with the clean answer as reference."""
     for prompt in short_prompts("short-heldout", 64):
         yield {"idx": prompt.idx, "query": prompt.message, "reference": prompt.answer}
 
 
-FILES: dict[str, Callable[[], Iterable[Row]]] = {
+FILES: dict[str, Callable[[], Iterator[dict[str, str]]]] = {
     "train": lambda: split_rows("train"),
     "heldout": lambda: split_rows("heldout"),
     "canaries": canary_rows,
@@ -83,7 +85,7 @@ def file_text(name: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the shipped files of the toy.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:

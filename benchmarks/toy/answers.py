@@ -10,7 +10,7 @@ import random
 import re
 from dataclasses import replace
 
-from rl.toy.task import GOODS, PLACES, RECEIVERS, SUBJECTS, VERBS, ToyFact, ToyPrompt
+from toy.task import GOODS, PLACES, RECEIVERS, SUBJECTS, VERBS, ToyFact, ToyPrompt
 
 FILLERS = (
     "That is a very interesting question.",

@@ -8,18 +8,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rl.toy import answers, task
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from toy import answers, task
 
 MAX_NEW_TOKENS = 64
+SAMPLES = 8
 
 
 def load(policy: Path) -> tuple[Any, Any]:
     """Load a policy and its tokenizer in bf16, as it is served."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     if not (policy / "model.safetensors").is_file():
-        raise FileNotFoundError(f"no policy in {policy}: make one with `python rl/toy/make_policy.py --out {policy}`")
+        command = f"python benchmarks/toy/make_policy.py --out {policy}"
+        raise FileNotFoundError(f"no policy in {policy}: make one with `{command}`")
     model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.bfloat16).eval()
     return model, AutoTokenizer.from_pretrained(policy, trust_remote_code=True, use_fast=True)
 
@@ -32,8 +34,6 @@ def render(tokenizer: Any, content: str) -> str:
 
 def answer(model: Any, tokenizer: Any, prompts: Iterable[task.ToyPrompt], samples: int = 0) -> list[tuple[str, int]]:
     """Return texts and token counts: one greedy answer of each prompt, or ``samples`` drawn at temperature 1."""
-    import torch
-
     texts = [render(tokenizer, prompt.message) for prompt in prompts]
     inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
     how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": samples}
@@ -49,10 +49,8 @@ def answer(model: Any, tokenizer: Any, prompts: Iterable[task.ToyPrompt], sample
     return list(zip(tokenizer.batch_decode(tails, skip_special_tokens=True), lengths, strict=True))
 
 
-def measure(policy: Path, samples: int = 8) -> dict[str, Any]:
-    """Measure a policy on every held-out prompt, greedily and with ``samples`` answers at temperature 1."""
-    import torch
-
+def measure(policy: Path) -> dict[str, Any]:
+    """Measure a policy on every held-out prompt, greedily and with ``SAMPLES`` answers at temperature 1."""
     torch.manual_seed(0)
     model, tokenizer = load(policy)
     prompts = list(islice(task.prompts("heldout"), task.SPLITS["heldout"]))
@@ -62,12 +60,12 @@ def measure(policy: Path, samples: int = 8) -> dict[str, Any]:
     for start in range(0, len(prompts), 16):
         part = prompts[start : start + 16]
         greedy += zip(part, (text for text, _ in answer(model, tokenizer, part)), strict=True)
-        for number, (text, length) in enumerate(answer(model, tokenizer, part, samples)):
-            drawn.append((part[number // samples], text))
+        for number, (text, length) in enumerate(answer(model, tokenizer, part, SAMPLES)):
+            drawn.append((part[number // SAMPLES], text))
             lengths.append(length)
     faults = [answers.faults(prompt, text) for prompt, text in drawn]
     counts = Counter(name for found in faults for name in found or {"clean"})
-    clean_in_group = [sum(not found for found in faults[i : i + samples]) for i in range(0, len(faults), samples)]
+    clean_in_group = [sum(not found for found in faults[i : i + SAMPLES]) for i in range(0, len(faults), SAMPLES)]
     return {
         "answers_sampled": len(drawn),
         "sampled_shares": {name: round(count / len(drawn), 3) for name, count in sorted(counts.items())},
@@ -75,7 +73,7 @@ def measure(policy: Path, samples: int = 8) -> dict[str, Any]:
         "sampled_said_facts_exact": said_exact(drawn),
         "sampled_tokens": {"min": min(lengths), "mean": round(sum(lengths) / len(lengths), 1), "max": max(lengths)},
         "prompts_with_clean_and_other_answers": round(
-            sum(0 < clean < samples for clean in clean_in_group) / len(prompts), 3
+            sum(0 < clean < SAMPLES for clean in clean_in_group) / len(prompts), 3
         ),
         "greedy_clean": round(sum(text == prompt.answer for prompt, text in greedy) / len(greedy), 3),
         "greedy_asked_facts_exact": asked_exact(greedy),

@@ -1,1 +1,0 @@
-"""The toy task and the shipped toy policy of the CPU demonstration."""
