@@ -45,9 +45,6 @@ class RateAgainstReference(GradeRequest):
     highest: ClassVar[int] = 3
     query: str
 
-    def fields(self) -> dict[str, str]:
-        return {"query": self.query, "reference": self.reference, "answer": self.answer}
-
 
 @dataclass(frozen=True, slots=True)
 class RateSummary(GradeRequest):
@@ -55,9 +52,6 @@ class RateSummary(GradeRequest):
 
     kind: ClassVar[str] = "evaluate_summary"
     highest: ClassVar[int] = 5
-
-    def fields(self) -> dict[str, str]:
-        return {"reference": self.reference, "answer": self.answer}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from longreward import prompts
@@ -37,9 +37,10 @@ class JudgeRequest(ABC, Generic[T]):
     """Whether other questions wait for the reply. Such a question is sent before the others."""
     language: Language
 
-    @abstractmethod
     def fields(self) -> dict[str, str]:
-        """Placeholder of the prompt -> its material."""
+        """Placeholder of the prompt -> its material: the request's own fields, several passages as one text."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "language"}
+        return {name: value if isinstance(value, str) else _passages(value) for name, value in own.items()}
 
     @abstractmethod
     def parse(self, text: str) -> T:
@@ -79,9 +80,6 @@ class RateAnswer(RewardRequest[float]):
     query: str
     answer: str
 
-    def fields(self) -> dict[str, str]:
-        return {"query": self.query, "answer": self.answer}
-
     def parse(self, text: str) -> float:
         return verdicts.parse_rating(text)
 
@@ -120,9 +118,6 @@ class ListStatements(RewardRequest[list[str]]):
     query: str
     answer: str
 
-    def fields(self) -> dict[str, str]:
-        return {"query": self.query, "answer": self.answer}
-
     def parse(self, text: str) -> list[str]:
         return verdicts.parse_statements(text)
 
@@ -144,9 +139,6 @@ class VerifyStatement(RewardRequest[float]):
     grows_with: ClassVar[Measure] = "answer_text"
     statement: str
     evidence: Sequence[str]
-
-    def fields(self) -> dict[str, str]:
-        return {"evidence": _passages(self.evidence), "statement": self.statement}
 
     def parse(self, text: str) -> float:
         return verdicts.parse_support(text)
@@ -198,9 +190,6 @@ class ExtractRelevant(RewardRequest[str | None]):
     query: str
     chunk: str
 
-    def fields(self) -> dict[str, str]:
-        return {"chunk": self.chunk, "query": self.query}
-
     def parse(self, text: str) -> str | None:
         return verdicts.parse_extraction(text)
 
@@ -223,9 +212,6 @@ class RateCompleteness(RateAnswer):
     label: ClassVar[str] = "completeness"
     reply_tokens: ClassVar[float] = 150  # longer than other ratings: it names the points covered and missing
     extractions: Sequence[str]
-
-    def fields(self) -> dict[str, str]:
-        return {"extractions": _passages(self.extractions), "query": self.query, "answer": self.answer}
 
     def shrunk(self) -> RateCompleteness | None:
         extractions = [without_middle(text) for text in self.extractions]
