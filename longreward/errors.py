@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from enum import StrEnum
 from typing import Any
 
@@ -48,7 +49,7 @@ class LongRewardError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls cls(*args), which fails for constructors that build their message.
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__.copy()  # type: ignore[attr-defined]
 
 
 class ConfigError(LongRewardError, ValueError):
@@ -93,10 +94,3 @@ class JudgeError(LongRewardError):
         self.usage = usage
         self.text = text
         super().__init__(f"{self.reason}: {detail}" if detail else str(self.reason))
-
-
-def _rebuild(cls: type[LongRewardError], args: tuple[Any, ...], state: dict[str, Any]) -> LongRewardError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error

@@ -39,7 +39,8 @@ class Sample(Record):
 
 
 class Evidence(Record):
-    """A chunk of the document shown to the judge: `text == context[start:end]`, offsets in characters."""
+    """A chunk of the document shown to the judge: `text == context[start:end]`, offsets in characters; `index` counts
+    the document's chunks of that size from 0."""
 
     index: int
     start: int

@@ -15,14 +15,7 @@ from longreward.judge.requests import ExtractRelevant, JudgeRequest
 from longreward.pacing import Priority, in_slices, pacer
 from longreward.prompts import Language
 from longreward.schema import Evidence, JudgeCall, Statement
-from longreward.text.chunking import (
-    Chunk,
-    TokenSpans,
-    chunks_between,
-    cut_points,
-    word_cut_points,
-    word_spans,
-)
+from longreward.text.chunking import TokenSpans, chunks_between, cut_points, word_cut_points, word_spans
 from longreward.text.language import detect
 from longreward.text.retrieval import BM25Index
 
@@ -51,7 +44,7 @@ class Document:
         """Documents with the same `preparing` are prepared one after the other, so that the first are ready early."""
         self.context, self.query = context, query
         self._judge, self._config, self._token_spans, self._preparing = judge, config, token_spans, preparing
-        self._chunks: asyncio.Task[tuple[list[Chunk], list[Chunk]]] | None = None
+        self._chunks: asyncio.Task[tuple[list[Evidence], list[Evidence]]] | None = None
         self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._extracted: dict[int, Verdict[str | None]] = {}
@@ -113,12 +106,12 @@ class Document:
             if task is not None:
                 task.cancel()
 
-    def _start_chunks(self) -> asyncio.Task[tuple[list[Chunk], list[Chunk]]]:
+    def _start_chunks(self) -> asyncio.Task[tuple[list[Evidence], list[Evidence]]]:
         if self._chunks is None:
             self._chunks = asyncio.create_task(self._cut())
         return self._chunks
 
-    async def _cut(self) -> tuple[list[Chunk], list[Chunk]]:
+    async def _cut(self) -> tuple[list[Evidence], list[Evidence]]:
         """The chunks for evidence and those for extraction. The cut points, megabytes for a long document, serve both
         and are not kept."""
         async with self._preparing:
@@ -141,9 +134,8 @@ class Document:
 
     async def _build_index(self) -> tuple[list[Evidence], BM25Index]:
         chunks, _ = await asyncio.shield(self._start_chunks())
-        evidence = [Evidence(index=c.index, start=c.start, end=c.end, text=c.text) for c in chunks]
         async with self._preparing:
-            return evidence, await in_slices(BM25Index.in_steps([c.text for c in chunks]))
+            return chunks, await in_slices(BM25Index.in_steps([c.text for c in chunks]))
 
     def _start_extraction(self) -> asyncio.Task[list[Verdict[str | None]]]:
         if self._extraction is None:
@@ -154,7 +146,7 @@ class Document:
         _, chunks = await asyncio.shield(self._start_chunks())
         return await asyncio.gather(*map(self._extract_from, chunks))
 
-    async def _extract_from(self, chunk: Chunk) -> Verdict[str | None]:
+    async def _extract_from(self, chunk: Evidence) -> Verdict[str | None]:
         kept = self._extracted.get(chunk.index)
         if kept is not None:
             return kept

@@ -14,6 +14,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from longreward.schema import Evidence
 from longreward.text.language import CJK
 
 Spans = Sequence[tuple[int, int]]
@@ -25,16 +26,6 @@ TokenSpans = Callable[[str], Spans]
 # Words and numbers are cut after 16 characters, or a "word" of a megabyte (base64, a genome) would be one token.
 _TOKEN = re.compile(rf"[^\W\d_{CJK}]{{1,16}}|\d{{1,16}}|[{CJK}]|[^\w\s]|_")
 _JOINER = "\u200d"
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A part of a document: `text == document[start:end]`; `index` counts from 0."""
-
-    index: int
-    start: int
-    end: int
-    text: str
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
@@ -52,7 +43,7 @@ class CutPoints:
     clean: list[bool]
 
 
-def chunks_between(document: str, points: CutPoints, max_tokens: int) -> list[Chunk]:
+def chunks_between(document: str, points: CutPoints, max_tokens: int) -> list[Evidence]:
     """Cut a document into contiguous chunks of at most `max_tokens` tokens (the paper: 128 and 4096).
 
     The chunks cover the whole text without gap or overlap and each but the first starts at a token's start. Spans may
@@ -79,7 +70,10 @@ def chunks_between(document: str, points: CutPoints, max_tokens: int) -> list[Ch
         first = tidy if tidy > first else end
         cuts.append(starts[first])
     ends = [*cuts[1:], len(document)]
-    return [Chunk(i, start, end, document[start:end]) for i, (start, end) in enumerate(zip(cuts, ends, strict=True))]
+    return [
+        Evidence(index=index, start=start, end=end, text=document[start:end])
+        for index, (start, end) in enumerate(zip(cuts, ends, strict=True))
+    ]
 
 
 def cut_points(document: str, spans: Spans) -> CutPoints:

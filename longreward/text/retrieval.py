@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
+from itertools import count
 
 from longreward.text.language import terms
-
-
-class _Vocabulary(dict[str, int]):
-    """Term -> its number. A new term gets the next number."""
-
-    def __missing__(self, term: str) -> int:
-        number = self[term] = len(self)
-        return number
 
 
 class BM25Index:
@@ -33,8 +27,8 @@ class BM25Index:
         # bm25s imports numpy and, where installed, numba. That takes a second, which `import longreward` must not take.
         import bm25s
 
-        self._size = len(texts)
-        self._vocabulary = _Vocabulary()
+        # Term -> its number. A new term gets the next number.
+        self._vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
         ids = []
         for text in texts:
             ids.append([self._vocabulary[term] for term in terms(text)])
@@ -44,9 +38,6 @@ class BM25Index:
         if self._vocabulary:
             self._bm25 = bm25s.BM25(backend="numpy", csc_backend="numpy")
             self._bm25.index((ids, dict(self._vocabulary)), create_empty_token=False, show_progress=False)
-
-    def __len__(self) -> int:
-        return self._size
 
     def top(self, query: str, k: int) -> list[int]:
         """Indices, in document order, of the at most `k` texts that score best and above 0.

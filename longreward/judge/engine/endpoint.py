@@ -76,7 +76,7 @@ class Endpoint:
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds until a request of so many tokens may leave; infinity while every place is taken."""
-        if not self.concurrency.has_room:
+        if self.concurrency.in_flight >= self.concurrency.limit:
             return math.inf
         return max(self.health.wait(now), self.requests.wait(1, now), self.tokens.wait(tokens, now))
 

@@ -41,10 +41,6 @@ class AdaptiveConcurrency:
     def limit(self) -> int:
         return int(min(self._limit, self._ceiling))
 
-    @property
-    def has_room(self) -> bool:
-        return self.in_flight < self.limit
-
     def begin(self) -> int:
         """A request leaves; its number."""
         self.in_flight += 1
@@ -87,15 +83,21 @@ class RateBucket:
     """
 
     def __init__(self, per_minute: float | None) -> None:
-        self._per_minute = per_minute
+        allowed = per_minute or 0
+        self._unlimited = per_minute is None
+        self._burst = max(1.0, allowed * _BURST)
+        # A bucket lets burst + rate x 60 through in its worst minute.
+        self._per_second = max(allowed - self._burst, allowed / 2) / 60
         self._level = self._burst
         self._filled: float | None = None
 
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` may be taken; 0 for now."""
-        if self._per_minute is None:
+        if self._unlimited:
             return 0.0
-        self._fill(now)
+        if self._filled is not None:
+            self._level = min(self._burst, self._level + (now - self._filled) * self._per_second)
+        self._filled = now
         return max(0.0, min(amount, self._burst) - self._level) / self._per_second
 
     def take(self, amount: float) -> None:
@@ -104,21 +106,6 @@ class RateBucket:
     def settle(self, taken: float, used: float) -> None:
         """Correct an earlier `take` by what was really used."""
         self._level = min(self._burst, self._level + taken - used)
-
-    def _fill(self, now: float) -> None:
-        if self._filled is not None:
-            self._level = min(self._burst, self._level + (now - self._filled) * self._per_second)
-        self._filled = now
-
-    @property
-    def _burst(self) -> float:
-        return max(1.0, (self._per_minute or 0) * _BURST)
-
-    @property
-    def _per_second(self) -> float:
-        # A bucket lets burst + rate x 60 through in its worst minute.
-        allowed = self._per_minute or 0
-        return max(allowed - self._burst, allowed / 2) / 60
 
 
 class Health:

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longreward.text.chunking import Chunk, chunks_between, cut_points, word_cut_points, word_spans
+from longreward.schema import Evidence
+from longreward.text.chunking import chunks_between, cut_points, word_cut_points, word_spans
 
 
-def chunk(document: str, max_tokens: int, token_spans=word_spans) -> list[Chunk]:
+def chunk(document: str, max_tokens: int, token_spans=word_spans) -> list[Evidence]:
     if token_spans is word_spans:
         return chunks_between(document, word_cut_points(document), max_tokens)
     return chunks_between(document, cut_points(document, token_spans(document)), max_tokens)
