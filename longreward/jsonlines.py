@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -17,21 +17,23 @@ from longreward.errors import InputError
 T = TypeVar("T")
 
 
-class Appender:
+class Appender(Generic[T]):
     """Appends rows to a JSON-lines file. One process writes a file; any number may read it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, as_json: Callable[[T], Any] = lambda row: row) -> None:
         """Open `path` for appending and make its folder. A last line that a kill cut is ended, so that the next row
-        stands on a line of its own."""
-        self.path = path
+        stands on a line of its own. `as_json`: a row -> what is written of it."""
+        self.path, self._as_json = path, as_json
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        if path.stat().st_size and not _ends_with_newline(path):
-            self._file.write(b"\n")
+        self._file = path.open("ab+")
+        if self._file.tell():
+            self._file.seek(-1, os.SEEK_END)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
 
-    def append(self, row: dict[str, Any]) -> None:
+    def append(self, row: T) -> None:
         """Write one row and hand it to the operating system, so that killing this process does not lose it."""
-        self._file.write(_line(row))
+        self._file.write(encoded(self._as_json(row)) + b"\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -66,14 +68,13 @@ def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dic
 
     InputError where the file cannot be read, and for such a line where `broken` is None.
     """
-    for number, _, row in read_as(path, dict[str, Any], broken):
+    for number, _, row in read_with_offsets(path, broken):
         yield number, row
 
 
-def read_as(path: Path, kind: type[T], broken: list[str] | None) -> Iterator[tuple[int, int, T]]:
-    """As `read`, with each line's offset in bytes, and rows of the type `kind`: what a msgspec.Struct does not name is
-    never made into objects."""
-    decoder = msgspec.json.Decoder(kind)
+def read_with_offsets(path: Path, broken: list[str] | None) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """As `read`, with each line's offset in bytes."""
+    decoder = msgspec.json.Decoder(dict[str, Any])
     for number, offset, line in lines(path):
         try:
             try:
@@ -82,10 +83,9 @@ def read_as(path: Path, kind: type[T], broken: list[str] | None) -> Iterator[tup
                 raise
             except ValueError:
                 # Half a surrogate pair in a text, say: Python reads and writes it, msgspec does not.
-                row = msgspec.convert(json.loads(line), kind)
+                row = msgspec.convert(json.loads(line), dict[str, Any])
         except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors too
-            wanted = "a JSON object" if kind == dict[str, Any] else "usable"
-            problem = f"{path}:{number}: not {wanted} ({error})"
+            problem = f"{path}:{number}: not a JSON object ({error})"
             if broken is None:
                 raise InputError(problem) from None
             broken.append(problem)
@@ -112,7 +112,7 @@ def rewrite(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.writelines(_line(row) for row in rows)
+            file.writelines(encoded(row) + b"\n" for row in rows)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -127,15 +127,10 @@ def write_json(path: Path, data: Any) -> None:
     part.replace(path)
 
 
-def _line(row: dict[str, Any]) -> bytes:
+def encoded(data: Any, separators: tuple[str, str] | None = None) -> bytes:
+    """The data as JSON. TypeError where they have no such form."""
     # A lone surrogate in a policy's text has no UTF-8 form; JSON's own escape keeps it readable.
     try:
-        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(data, ensure_ascii=False, separators=separators).encode()
     except UnicodeEncodeError:
-        return json.dumps(row).encode() + b"\n"
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
+        return json.dumps(data, separators=separators).encode()

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import ValidationError
@@ -29,29 +28,15 @@ class Fields(msgspec.Struct):
     config: str = ""
 
 
-T = TypeVar("T", bound=Fields)
+T = TypeVar("T", bound=Fields | ScoredAnswer)
 
 
-class Store:
+class Store(jsonlines.Appender[ScoredAnswer]):
     """Appends scored answers to a file. One process writes a file; any number may read it."""
 
     def __init__(self, path: Path, *, with_scores: bool = False) -> None:
         """Open `path` for appending and make its folder. `with_scores`: rows get the keys for people."""
-        self.path = path
-        self._file, self._with_scores = jsonlines.Appender(path), with_scores
-
-    def append(self, answer: ScoredAnswer) -> None:
-        """Write one record and hand it to the operating system, so that killing this process does not lose it."""
-        self._file.append(_row(answer, self._with_scores))
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(path, lambda answer: _row(answer, with_scores))
 
 
 def rewrite(path: Path, answers: Iterable[ScoredAnswer]) -> None:
@@ -64,12 +49,9 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("answers-*.jsonl"))
 
 
-@overload
-def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, int, ScoredAnswer]]: ...
-@overload
-def read(path: Path, broken: list[str] | None, kind: type[T]) -> Iterator[tuple[int, int, T]]: ...
-def read(path: Path, broken: list[str] | None = None, kind: Any = ScoredAnswer) -> Iterator[tuple[int, int, Any]]:
-    """Yield (line number from 1, offset in bytes, record) of each record in a file. `kind` names the fields to read.
+def read(path: Path, broken: list[str] | None, kind: type[T]) -> Iterator[tuple[int, int, T]]:
+    """Yield (line number from 1, offset in bytes, record) of each record in a file. `kind` names the fields to read:
+    `ScoredAnswer` or some of its fields.
 
     A line that is not a record goes to `broken` as `file:line: why`. InputError where the file cannot be read, where a
     record has a later version than this program knows, and for a line that is not a record where `broken` is None.
@@ -88,14 +70,11 @@ def read(path: Path, broken: list[str] | None = None, kind: Any = ScoredAnswer) 
             yield number, offset, record
 
 
-@overload
-def parse(line: bytes) -> ScoredAnswer: ...
-@overload
-def parse(line: bytes, kind: type[T]) -> T: ...
-def parse(line: bytes, kind: Any = ScoredAnswer) -> Any:
+def parse(line: bytes, kind: type[T]) -> T:
     """The record in a line. ValueError says why there is none; InputError, which is one, is for a later version."""
     try:
-        record = ScoredAnswer.model_validate_json(line) if kind is ScoredAnswer else _decoder(kind).decode(line)
+        whole = kind is ScoredAnswer
+        record: Any = ScoredAnswer.model_validate_json(line) if whole else msgspec.json.decode(line, type=kind)
         if record.version == 0 and record.config:
             raise ValueError("a row of a file of scores from before there were versions")
     except ValueError:
@@ -103,11 +82,6 @@ def parse(line: bytes, kind: Any = ScoredAnswer) -> Any:
         return _converted(line, kind)
     _check_version(record.version)
     return record
-
-
-@cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
 
 
 def rank(total: float | None, time: float) -> tuple[bool, float]:

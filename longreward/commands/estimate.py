@@ -16,6 +16,7 @@ from longreward.config import JudgeConfig, PriceConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
 from longreward.reward import fingerprint
+from longreward.schema import ScoredAnswer
 from longreward.text.amounts import caps, duration, money, rounded
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN
 
@@ -100,7 +101,7 @@ def _account(scored: Path, config: RewardConfig) -> tuple[Account, bool]:
     if not last:
         problem = f"; first problem: {broken[0]}" if broken else ""
         raise InputError(f"{scored} holds no scores{problem}; give the --out of `longreward score`")
-    for number, _, row in store.read(scored, []):
+    for number, _, row in store.read(scored, [], ScoredAnswer):
         if last[row.key or number] == number:
             account.add(row)
             configurations.add(row.config)

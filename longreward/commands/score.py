@@ -103,7 +103,7 @@ class Run:
         out, ours = self.out, fingerprint(self.config)
         if out is None or not out.exists():
             return
-        for number, _, row in store.read(out, broken=[]):
+        for number, _, row in store.read(out, [], ScoredAnswer):
             if row.config != ours or not row.key:
                 raise InputError(
                     f"{out}:{number} was written with another reward configuration, judge or prompt version; "

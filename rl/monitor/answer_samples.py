@@ -113,7 +113,7 @@ class Samples:
                     return  # half-written: whole the next time
                 self._read[path] = self._read.get(path, 0) + len(line)
                 with suppress(ValueError):  # cut by a kill, or the rest of one that was being written when we began
-                    yield store.parse(line)
+                    yield store.parse(line, ScoredAnswer)
 
 
 def markdown(answers: Sequence[ShownAnswer]) -> str:

@@ -193,7 +193,7 @@ class Canaries:
         }
         self._take_in(row)
         try:
-            with jsonlines.Appender(self._path) as file:
+            with jsonlines.Appender[dict[str, Any]](self._path) as file:
                 file.append(row)
         except OSError as error:  # an alarm must not be lost with it
             print(f"longreward: {self._path} cannot be written: {error}", flush=True)

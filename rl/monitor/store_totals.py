@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from longreward import store
-from longreward.schema import OK, Usage
+from longreward.schema import OK, ScoredAnswer, Usage
 
 
 @dataclass
@@ -31,7 +31,7 @@ def of_store(folder: Path) -> Totals:
     totals = Totals()
     found: dict[tuple[str, str], tuple[tuple[bool, float], str]] = {}
     for path in store.files(folder):
-        for _, _, record in store.read(path, broken=[]):
+        for _, _, record in store.read(path, [], ScoredAnswer):
             totals.usage += record.usage
             answer, this = (record.rollout, record.query), (store.rank(record.total, record.time), record.status)
             found[answer] = max(found.get(answer, this), this)

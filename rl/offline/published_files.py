@@ -158,7 +158,7 @@ def _usable(source: Path, broken: list[str], make: Callable[[dict[str, Any], int
 def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, int | None, dict[str, Any]]]:
     """(line number, offset in bytes, row); no offset where the rows are a list's."""
     if not _is_list(source):
-        yield from jsonlines.read_as(source, dict[str, Any], broken)
+        yield from jsonlines.read_with_offsets(source, broken)
         return
     try:
         text = source.read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def test_what_was_appended_is_read_back(tmp_path, answer, with_scores):
     path = tmp_path / "store" / "answers-0.jsonl"
     with store.Store(path, with_scores=with_scores) as part:
         part.append(answer)
-    assert [(number, record) for number, _, record in store.read(path)] == [(1, answer)]
+    assert [(number, record) for number, _, record in store.read(path, None, ScoredAnswer)] == [(1, answer)]
     row = json.loads(path.read_text())
     assert row["version"] == 1 and ("scores" in row) == with_scores and "context" not in row
     assert "truncated" in row or answer.truncated is None, "a false `truncated` is written"
@@ -77,7 +77,7 @@ def test_a_store_from_before_there_were_versions_is_read(tmp_path):
     old = json.loads(answer.model_dump_json(exclude_defaults=True))
     assert "version" not in old
     (tmp_path / "answers-0.jsonl").write_text(json.dumps(old) + "\n")
-    ((_, _, record),) = store.read(tmp_path / "answers-0.jsonl")
+    ((_, _, record),) = store.read(tmp_path / "answers-0.jsonl", None, ScoredAnswer)
     assert record == answer
 
 
@@ -95,7 +95,7 @@ def test_a_file_of_scores_from_before_there_were_versions_is_read(tmp_path):
     }
     path = tmp_path / "out.jsonl"
     path.write_text(json.dumps(old) + "\n")
-    ((_, _, record),) = store.read(path)
+    ((_, _, record),) = store.read(path, None, ScoredAnswer)
     assert record == answer.model_copy(update={"query": "", "answer": ""}), "neither was kept then"
     ((_, _, few),) = store.read(path, None, Few)
     assert few.total == 7.5
@@ -117,7 +117,7 @@ def test_a_reader_of_three_fields_gets_what_the_full_reader_gets(tmp_path):
     with path.open("ab") as file:
         file.write(b'{"id": "a", "total": 1.0, "dimensions": {"help\n\n[1]\n')
     broken: tuple[list[str], list[str]] = ([], [])
-    full, few = list(store.read(path, broken[0])), list(store.read(path, broken[1], Few))
+    full, few = list(store.read(path, broken[0], ScoredAnswer)), list(store.read(path, broken[1], Few))
     assert [(n, at, r.rollout, r.total, r.truncated) for n, at, r in few] == [
         (n, at, r.rollout, r.total, r.truncated) for n, at, r in full
     ]
@@ -129,7 +129,7 @@ def test_a_reader_of_three_fields_gets_what_the_full_reader_gets(tmp_path):
 def test_what_is_not_a_scored_answer_says_why(tmp_path, line):
     (tmp_path / "x.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=r"x\.jsonl:1: not a scored answer \([^\n]+\)$"):
-        list(store.read(tmp_path / "x.jsonl"))
+        list(store.read(tmp_path / "x.jsonl", None, ScoredAnswer))
 
 
 def test_a_score_wins_over_none_and_then_the_later_record():

@@ -9,10 +9,10 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from longreward.jsonlines import encoded
 from longreward.judge.engine.cache_thread import FileThread
 
 Value = dict[str, Any]
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def cache_key(model: str, messages: list[dict[str, str]], parameters: dict[str, Any], prompt_version: str) -> bytes:
@@ -46,7 +46,7 @@ class VerdictCache:
 
     def put(self, key: bytes, value: Value) -> None:
         """Keep `value` as it is now; it is in the file about 50 ms later. TypeError if it is not JSON."""
-        self._thread.keep(key, _json_bytes(value))
+        self._thread.keep(key, encoded(value, (",", ":")))
 
     def stats(self) -> dict[str, float]:
         """Counts so far. `cache/errors`: lookups the file failed to answer, damaged rows, verdicts never written."""
@@ -61,10 +61,3 @@ class VerdictCache:
         """Write what is left, or warn of what is lost, and end the thread. Later lookups miss, later puts are lost."""
         self._thread.stop()
         await asyncio.to_thread(self._thread.join)
-
-
-def _json_bytes(value: Value) -> bytes:
-    try:
-        return _dumps(value).encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return json.dumps(value).encode()
