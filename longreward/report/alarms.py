@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from longreward.report import canaries
 from longreward.report.curves import Charts
 from longreward.report.heldout import by_prompt, changes
 from longreward.report.reading.sources import Source
@@ -247,10 +246,9 @@ def _heldout_fell(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
 
 
 def _drift(source: Source) -> Iterator[Alarm]:
-    rounds = canaries.rounds(source)
     limit = source.setting("watch", "max_drift")
     limit = float(limit) if isinstance(limit, int | float) else _MAX_DRIFT
-    far = [row for row in rounds if abs(row["drift"]) > limit or row.get("alarm") is True]
+    far = [row for row in source.canary_rounds if abs(row["drift"]) > limit or row.get("alarm") is True]
     if not far:
         return
     worst = max(far, key=lambda row: abs(row["drift"]))
@@ -263,7 +261,7 @@ def _drift(source: Source) -> Iterator[Alarm]:
         "new run.",
         [
             f"drift {worst['drift']:+.2f} at step {worst.get('step')} (watch.max_drift is {limit:g})",
-            f"{len(far)} of {len(rounds)} rounds over the limit",
+            f"{len(far)} of {len(source.canary_rounds)} rounds over the limit",
         ],
         charts=["canary_total", "canary_drift"],
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward.report import alarms, answer_curves, canaries, curves, heldout, html, pack, steps, trainer_curves
+from longreward.report import alarms, answer_curves, curves, heldout, html, pack, steps, trainer_curves
 from longreward.report.reading.gather import Gathered, OpenFiles, gather
 from longreward.report.reading.sources import Source
 from longreward.report.reading.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
@@ -84,7 +84,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
                 file.write(pack.element("prompts", pack.block(prompts)))
                 shelves.seek(0)
                 copyfileobj(shelves, file, 2**20)
-                html.write_end(file)
+                file.write(html.END)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
@@ -95,8 +95,10 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
 def _run(gathered: Gathered, number: int, events: curves.Charts) -> dict[str, Any]:
     table, source = gathered.table, gathered.sources[number]
     drawn = curves.merged(events, answer_curves.from_answers(table, number, spends=_has_price(source, table, number)))
-    if drawn.chart("canary_drift") is None:
-        drawn.charts += canaries.drift_chart(source)
+    if source.canary_rounds and drawn.chart("canary_drift") is None:
+        drifts = [(float(row.get("step") or 0), float(row["drift"])) for row in source.canary_rounds]
+        line = curves.Curve("drift", [step for step, _ in drifts], [drift for _, drift in drifts])
+        drawn.charts.append(curves.known_chart("canary_drift", line))
     return {
         "name": source.name,
         "path": str(source.path),

@@ -64,7 +64,8 @@ def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
         if len(rows):
             scores[name] = by_prompt(table, rows)
             void = int(np.isnan(table.of("total", rows)).sum())
-            columns.append(_column(name, scores[name], answers=len(rows), void=void))
+            means = {dimension: mean_and_interval(list(each.values())) for dimension, each in scores[name].items()}
+            columns.append({"name": name, "answers": len(rows), "void": void, "means": means})
     if not columns:
         return _told(source)
     change = changes(scores.get(first, {}), scores.get(last, {}))
@@ -77,11 +78,6 @@ def _names(source: Source) -> tuple[str, str]:
         (first, _), (last, _), *_ = source.policies
         return first, last
     return "before", "after"
-
-
-def _column(name: str, scores: ByPrompt, *, answers: int, void: int) -> dict[str, Any]:
-    means = {dimension: mean_and_interval(list(values.values())) for dimension, values in scores.items()}
-    return {"name": name, "answers": answers, "void": void, "means": means}
 
 
 def _told(source: Source) -> dict[str, Any] | None:

@@ -16,6 +16,8 @@ _MODULES = ("dom", "text", "data", "chart", "overview", "answers", "answer", "al
 """In the order in which they need each other; as one script, since a page from disk can import no other file."""
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)
+END = b"</body>\n</html>\n"
+"""Everything after the blocks."""
 
 
 def modules() -> dict[str, str]:
@@ -39,10 +41,6 @@ def write_head(out: BinaryIO) -> None:
     head, body = _file("page.html").split("<!-- script -->\n")
     head = head.replace("{{policy}}", policy).replace("{{style}}", style)
     out.write(f'{head}<script type="module" async>{code}</script>\n{body}'.encode())
-
-
-def write_end(out: BinaryIO) -> None:
-    out.write(b"</body>\n</html>\n")
 
 
 def _hash(text: str) -> str:

@@ -14,9 +14,7 @@ from longreward.report import curves
 from longreward.report.curves import LONGREWARD, Chart, Charts, Curve
 from longreward.report.reading.sources import Source
 
-_USED = {f"{LONGREWARD}{name}" for name in ("judge_p50_s", "judge_p95_s")}
-
-
+_LATENCY = {"median": f"{LONGREWARD}judge_p50_s", "95th percentile": f"{LONGREWARD}judge_p95_s"}
 Scalars = dict[str, tuple[list[float], list[float], list[float]]]
 """By tag: steps, values, and the times (seconds since 1970) at which they were written."""
 
@@ -61,7 +59,7 @@ def _scalars(folder: Path) -> Scalars:
 
 
 def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
-    used = {tag for *_, tag in curves.KNOWN} | _USED
+    used = {tag for *_, tag in curves.KNOWN} | set(_LATENCY.values())
     spread = [tag.removesuffix("_spread") for tag in scalars if tag.startswith(LONGREWARD) and tag.endswith("_spread")]
     names = [tag.removeprefix(LONGREWARD) for tag in spread if tag in scalars]
     for name in curves.in_order(names):
@@ -71,9 +69,8 @@ def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
     for identity, *_, tag in curves.KNOWN:
         if tag in scalars:
             yield curves.known_chart(identity, _line("", scalars[tag]))
-    latency = [(name, f"{LONGREWARD}judge_{key}_s") for name, key in (("median", "p50"), ("95th percentile", "p95"))]
-    if all(tag in scalars for _, tag in latency):
-        yield curves.known_chart("latency", *(_line(name, scalars[tag]) for name, tag in latency))
+    if scalars.keys() >= set(_LATENCY.values()):
+        yield curves.known_chart("latency", *(_line(name, scalars[tag]) for name, tag in _LATENCY.items()))
     void = {tag for tag in scalars if tag == f"{LONGREWARD}void" or tag.startswith(f"{LONGREWARD}void_")}
     if void:
         used |= void

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from longreward import store
+from longreward import jsonlines, store
 from longreward.errors import InputError
 from longreward.report.reading.stored import StoredAnswer
 
@@ -73,6 +73,16 @@ class Source:
         return [
             (str(row.get("name")), float(row["begun"])) for row in rows if isinstance(row.get("begun"), int | float)
         ]
+
+    @cached_property
+    def canary_rounds(self) -> list[dict[str, Any]]:
+        """The rounds of a run's canaries in which any was scored. Canaries are answers of known quality, which the run
+        scores again and again to see its judge drift."""
+        try:
+            rows = jsonlines.read(self.path / "canaries.jsonl", broken=[])
+            return [row for _, row in rows if isinstance(row.get("drift"), int | float)]
+        except InputError:
+            return []
 
     def setting(self, *keys: str) -> Any:
         """A value of the configuration; None if it is not set."""

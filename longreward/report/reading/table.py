@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward.report.reading.stored import StoredAnswer, StoredCall
+from longreward.report.reading.stored import StoredAnswer
 from longreward.schema import OK
 
 PARTS = ("training", "held-out before", "held-out during", "held-out after", "held-out", "scored")
@@ -41,7 +41,6 @@ KINDS = {
     "file": "u4",  # with the next one, the answer's place
     "offset": "u8",
 }
-_CODES = {"u1": "B", "u2": "H", "u4": "I", "u8": "Q", "i4": "i", "f4": "f", "f8": "d"}
 _MOST = {name: 256 ** int(kind[1]) - 1 for name, kind in KINDS.items() if kind in ("u2", "u4")}
 
 Column = np.ndarray[Any, Any]
@@ -52,7 +51,7 @@ class TableBuilder:
 
     def __init__(self) -> None:
         self._statuses = {OK: 0}
-        self._columns: dict[str, Any] = {name: array(_CODES[kind]) for name, kind in KINDS.items()}
+        self._columns: dict[str, Any] = {name: array(np.dtype(kind).char) for name, kind in KINDS.items()}
         self._scores: dict[str, array[float]] = {}
         self._call_answer, self._call_seconds = array("I"), array("f")
 
@@ -85,7 +84,12 @@ class TableBuilder:
             "said": sum(len(call.text) for call in calls) + sum(len(statement.text) for statement in statements),
             "file": file,
             "offset": offset,
-        } | self._called(calls, row)
+            "calls": len(calls),
+            "free": sum(call.source != "judge" for call in calls),
+            "judge_tokens": sum(call.usage.prompt_tokens + call.usage.completion_tokens for call in calls),
+            "cost": sum(call.usage.cost for call in calls),
+            "shrunk": any(call.shrunk for call in calls),
+        }
         for name, column in self._columns.items():
             column.append(min(figures[name], _MOST[name]) if name in _MOST else figures[name])
         for name, dimension in answer.dimensions.items():
@@ -96,20 +100,10 @@ class TableBuilder:
         for scores in self._scores.values():
             if len(scores) == row:
                 scores.append(np.nan)
+        made = [call.seconds for call in calls if call.seconds > 0 and call.source == "judge"]
+        self._call_answer.extend([row] * len(made))
+        self._call_seconds.extend(made)
         return row
-
-    def _called(self, calls: Sequence[StoredCall], row: int) -> dict[str, float]:
-        for call in calls:
-            if call.seconds > 0 and call.source == "judge":
-                self._call_answer.append(row)
-                self._call_seconds.append(call.seconds)
-        return {
-            "calls": len(calls),
-            "free": sum(call.source != "judge" for call in calls),
-            "judge_tokens": sum(call.usage.prompt_tokens + call.usage.completion_tokens for call in calls),
-            "cost": sum(call.usage.cost for call in calls),
-            "shrunk": any(call.shrunk for call in calls),
-        }
 
     def table(self, rows: Sequence[int]) -> Table:
         """The table of some of the rows, in their order."""
