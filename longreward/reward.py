@@ -17,7 +17,7 @@ from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.requests import RateHelpfulness
 from longreward.pacing import Priority, at_most, pacer
-from longreward.schema import OK, DimensionScore, JudgeCall, Reward, Sample
+from longreward.schema import DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
@@ -61,7 +61,8 @@ class LongReward:
         """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number."""
         started = time.monotonic()
         if says_nothing(sample.answer):  # the floor, without a call
-            dimensions = {name: _floor() for name in self.config.needed}
+            floor = DimensionScore(score=0.0, detail="the answer is empty")
+            dimensions = dict.fromkeys(self.config.needed, floor)
         else:
             # With many answers at once, the calls of the first ones are sent before the last ones are looked at.
             await pacer().turn(Priority.ANSWER)
@@ -124,10 +125,6 @@ class LongReward:
         if any((dimensions[name].score or 0.0) < gate for name, gate in gates.items()):
             return 0.0
         return weighted / sum(weights.get(name, 0.0) for name in dimensions)
-
-
-def _floor() -> DimensionScore:
-    return DimensionScore(score=0.0, status=OK, detail="the answer is empty")
 
 
 def fingerprint(config: RewardConfig) -> str:

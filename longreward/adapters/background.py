@@ -64,26 +64,20 @@ class BackgroundReward:
 class _ScoringThread:
     """The thread, its event loop, and the LongReward that is bound to it."""
 
-    loop: asyncio.AbstractEventLoop
-    reward: LongReward
-
     def __init__(self, config: RewardConfig) -> None:
-        started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._run(config, started)), name="longreward", daemon=True
-        )
-        self._thread.start()
-        started.result()
-
-    async def _run(self, config: RewardConfig, started: Future[None]) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.reward = LongReward(config)
+        # With a factory, or the loop would become that of the thread which makes it.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.loop = self._runner.get_loop()
         self._stop = asyncio.Event()
-        try:
-            self.reward = LongReward(config)
-        except Exception as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
+        self._thread = threading.Thread(target=self._run, name="longreward", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._runner:
+            self._runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
         try:
             await self._stop.wait()
         finally:

@@ -37,7 +37,8 @@ class OpenRLHFRewards:
         # Callers are threads of asyncio's default pool: were all of them to wait for siblings, none could come.
         self._most_held = min(32, (os.cpu_count() or 1) + 4) // 2
         self._held = 0
-        self._rollouts = self._run(self._make(config))
+        reward = LongReward.from_config(config.reward, token_spans(config.serve.tokenizer, "serve.tokenizer"))
+        self._rollouts = RolloutRewards(reward, self._settle, config.serve)
 
     def reply(self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> RewardReply:
         """Score answers and wait for it. InputError names the item that cannot be read."""
@@ -49,11 +50,6 @@ class OpenRLHFRewards:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _make(self, config: ServerConfig) -> RolloutRewards:
-        spans = token_spans(config.serve.tokenizer, "serve.tokenizer")
-        reward = LongReward.from_config(config.reward, spans)
-        return RolloutRewards(reward, self._settle, config.serve)
 
     async def _reply(self, request: RewardRequest) -> RewardReply:
         return await self._rollouts.reply(items_of(request, self._special), self._loop.time())

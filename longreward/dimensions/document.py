@@ -14,7 +14,7 @@ from longreward.judge import Judge, Verdict
 from longreward.judge.requests import ExtractRelevant, JudgeRequest
 from longreward.pacing import Priority, in_slices, pacer
 from longreward.prompts import Language
-from longreward.schema import Evidence, JudgeCall, Statement
+from longreward.schema import Evidence
 from longreward.text.chunking import TokenSpans, chunks_between, cut_points, word_cut_points, word_spans
 from longreward.text.language import detect
 from longreward.text.retrieval import BM25Index
@@ -49,7 +49,7 @@ class Document:
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._extracted: dict[int, Verdict[str | None]] = {}
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
-        self._verification = Verification(self, config.faithfulness)
+        self.verification = Verification(self, config.faithfulness)
 
     @cached_property
     def key(self) -> str:
@@ -75,14 +75,6 @@ class Document:
         chunks, index = await asyncio.shield(self._start_index())
         return [chunks[i] for i in index.top(statement, self._config.retrieval.top_k)]
 
-    async def verify(self, statements: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
-        """How far the document supports each statement, in their order, and the calls about several of them at once.
-
-        A statement that several answers make is verified once. The call is counted in the answer that caused it; the
-        other answers get its verdict with `source="shared"`. A failed call is not kept: the next answer tries again.
-        """
-        return await self._verification.verify(statements)
-
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
         """One verdict for each extraction chunk, in document order, and whether this caller is the first to get them.
 
@@ -101,7 +93,7 @@ class Document:
         return verdicts, first
 
     def cancel(self) -> None:
-        self._verification.cancel()
+        self.verification.cancel()
         for task in (self._chunks, self._index, self._extraction):
             if task is not None:
                 task.cancel()

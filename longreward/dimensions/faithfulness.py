@@ -18,7 +18,7 @@ async def score(answer: str, document: Document, config: RewardConfig) -> Dimens
         return DimensionScore(
             score=config.faithfulness.without_statements, detail="the answer states no fact", calls=[listed.call]
         )
-    statements, calls = await document.verify(listed.value)
+    statements, calls = await document.verification.verify(listed.value)
     calls = [listed.call, *calls]
     failed = next((s.call for s in statements if s.support is None), None)
     if failed is not None:

@@ -61,7 +61,11 @@ class Verification:
         self._stated: asyncio.Task[frozenset[str]] | None = None
 
     async def verify(self, texts: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
-        """See `Document.verify`."""
+        """How far the document supports each statement, in their order, and the calls about several of them at once.
+
+        A statement that several answers make is verified once. The call is counted in the answer that caused it; the
+        other answers get its verdict with `source="shared"`. A failed call is not kept: the next answer tries again.
+        """
         stated = await self._stated_sentences()
         # No `await` from here to the last `_begin`: another answer with the same statement must find its task.
         keys = [" ".join(text.split()) for text in texts]

@@ -41,13 +41,8 @@ def limits(judge: JudgeConfig) -> Iterator[Finding]:
             yield Finding.note("limits", sentence, action)
         else:
             yield Finding.ok("limits", sentence)
-    yield from _caps(judge)
-
-
-def _caps(judge: JudgeConfig) -> Iterator[Finding]:
-    given = [f"judge.spend.{name}={cap:.12g}" for name, cap, *_ in caps(judge, Usage())]
-    if given:
-        yield Finding.ok("limits", f"no call is made that could go past {' or '.join(given)}")
+    if capped := [f"judge.spend.{name}={cap:.12g}" for name, cap, *_ in caps(judge, Usage())]:
+        yield Finding.ok("limits", f"no call is made that could go past {' or '.join(capped)}")
     else:
         action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
         yield Finding.note("limits", "no spend cap: nothing ends a run that costs more than expected", action)

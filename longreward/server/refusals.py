@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
@@ -23,6 +22,7 @@ class RefusedError(Exception):
 
     def response(self) -> JSONResponse:
         headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        headers |= {"Connection": "close"} if self.unread else {}
         kind = EarlyRefusal if self.unread else JSONResponse
         return kind({"detail": self.detail}, self.status, headers)
 
@@ -33,9 +33,6 @@ class EarlyRefusal(JSONResponse):
     The connection is closed after it, but not at once: a client that is still sending would see a reset connection
     instead of the reason. What comes meanwhile is thrown away.
     """
-
-    def __init__(self, content: Any, status_code: int, headers: dict[str, str] | None = None) -> None:
-        super().__init__(content, status_code, {**(headers or {}), "Connection": "close"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -189,7 +189,7 @@ class _Call:
             self._call.attempts,
             min(clock.left, endpoints.outage.patience_s - clock.elapsed),
             elsewhere=endpoints.has_other(endpoint),
-            hopeless=endpoints.refuses_us(endpoint),
+            hopeless=endpoints.refuse_us,
             others_served=endpoint.last_served > sent,
         )
 

@@ -42,7 +42,7 @@ class Endpoints:
 
     def status(self) -> JudgeStatus:
         """How all of them together are doing."""
-        no_hope = self.outage.given_up or all(e.health.refuses_us for e in self)
+        no_hope = self.outage.given_up or self.refuse_us
         return JudgeStatus(
             given_up=str(self._refusal()) if no_hope else None,
             spent=self.spend.reached,
@@ -115,11 +115,10 @@ class Endpoints:
         now = asyncio.get_running_loop().time()
         return any(e is not endpoint and e.health.wait(now) == 0 for e in self._endpoints)
 
-    def refuses_us(self, endpoint: Endpoint) -> bool:
-        """Whether neither this endpoint nor any other will take a request that this one has just refused."""
-        return endpoint.health.refuses_us and not any(
-            e is not endpoint and not e.health.refuses_us for e in self._endpoints
-        )
+    @property
+    def refuse_us(self) -> bool:
+        """Whether no endpoint will take a request, whatever it asks."""
+        return all(e.health.refuses_us for e in self._endpoints)
 
     def pump_all(self) -> None:
         """Let requests leave that may leave now; where the spend cap is reached, fail them."""

@@ -38,8 +38,8 @@ class Retries:
         """Seconds until the next attempt; None to give up.
 
         `attempts` were made so far, `remaining_s` are left of the call's time. `elsewhere`: another endpoint is free to
-        be asked. `hopeless`: this endpoint refuses us for good, and there is no other. `others_served`: it has answered
-        other calls well while it failed this one.
+        be asked. `hopeless`: all endpoints refuse us for good. `others_served`: the endpoint has answered other calls
+        well while it failed this one.
         """
         config, reason = self._config, failure.reason
         if remaining_s <= 0 or (config.max_attempts is not None and attempts >= config.max_attempts):
