@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 Dimension = Literal["helpfulness", "logicality", "faithfulness", "completeness"]
 DIMENSIONS: tuple[Dimension, ...] = ("helpfulness", "logicality", "faithfulness", "completeness")
@@ -196,6 +196,7 @@ class ScoredAnswer(Reward):
     # The rows of `longreward score` have a few more keys, derived from these.
     model_config = ConfigDict(extra="ignore")
 
+    dimensions: dict[str, DimensionScore] = Field(validation_alias=AliasChoices("dimensions", "detail"))
     version: int = VERSION
     split: str = ""
     """`train` or `heldout` in a run; empty in a file of scores."""

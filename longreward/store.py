@@ -2,15 +2,16 @@
 flushed one by one.
 
 A run's store is a folder with a file for each judge worker. `longreward score` writes one file, whose rows have a few
-more keys for people: `idx`, `scores`, `status` and `usage`.
+more keys for people: `idx`, `scores`, `status` and `usage`; `dimensions` is called `detail` there.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -73,8 +74,11 @@ def read(path: Path, broken: list[str] | None, kind: type[T]) -> Iterator[tuple[
 def parse(line: bytes, kind: type[T]) -> T:
     """The record in a line. ValueError says why there is none; InputError, which is one, is for a later version."""
     try:
-        whole = kind is ScoredAnswer
-        record: Any = ScoredAnswer.model_validate_json(line) if whole else msgspec.json.decode(line, type=kind)
+        record: Any
+        if kind is ScoredAnswer:
+            record = ScoredAnswer.model_validate_json(line)
+        else:
+            record = msgspec.json.decode(line, type=_named(cast(Any, kind), b'"idx"' in line[:40]))
         if record.version == 0 and record.config:
             raise ValueError("a row of a file of scores from before there were versions")
     except ValueError:
@@ -82,6 +86,14 @@ def parse(line: bytes, kind: type[T]) -> T:
         return _converted(line, kind)
     _check_version(record.version)
     return record
+
+
+@cache
+def _named(kind: Any, of_scores: bool) -> Any:
+    """`kind` as the fields are called in a run's store, or in a file of scores."""
+    renamed = [each for each in msgspec.structs.fields(kind) if of_scores and each.name == "dimensions"]
+    fields = [(each.name, each.type, msgspec.field(name="detail")) for each in renamed]
+    return msgspec.defstruct(kind.__name__, fields, bases=(kind,), kw_only=True) if fields else kind
 
 
 def rank(total: float | None, time: float) -> tuple[bool, float]:
@@ -127,4 +139,6 @@ def _row(answer: ScoredAnswer, with_scores: bool) -> dict[str, Any]:
     }
     # The short figures first and the long texts last, for a person who looks into the file.
     dimensions = row.pop("dimensions")
-    return {"version": VERSION} | (people if with_scores else {}) | row | {"dimensions": dimensions}
+    if with_scores:
+        return {"version": VERSION} | people | row | {"detail": dimensions}
+    return {"version": VERSION} | row | {"dimensions": dimensions}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,10 @@ class Few(store.Fields, kw_only=True):
     truncated: bool | None = None
 
 
+class WithScores(store.Fields, kw_only=True):
+    dimensions: dict[str, dict[str, Any]]
+
+
 @pytest.mark.parametrize("answer", [scored(**RUN), scored(None), scored(text="half a pair: \ud800", **RUN)])
 @pytest.mark.parametrize("with_scores", [False, True])
 def test_what_was_appended_is_read_back(tmp_path, answer, with_scores):
@@ -69,6 +74,9 @@ def test_a_row_of_a_file_of_scores_has_the_keys_for_people(tmp_path):
     assert row["scores"] == {"helpfulness": None, "faithfulness": 5.0, "total": None}
     assert row["status"] == {"helpfulness": "timeout", "faithfulness": "ok"}
     assert row["usage"]["calls"] == 1 and row["usage"]["cost"] == 0.25
+    assert row["detail"]["faithfulness"]["statements"][0]["support"] == 0.5
+    ((_, _, read),) = store.read(tmp_path / "out.jsonl", None, WithScores)
+    assert read.dimensions == row["detail"]
 
 
 def test_a_store_from_before_there_were_versions_is_read(tmp_path):

@@ -218,7 +218,7 @@ def test_scores_are_kept_and_not_paid_again_by_other_pairs_either(agree, tmp_pat
     assert done.code == 0 and f"scores: {out}" in done.stdout and "nothing is kept" not in done.stderr
     assert [row["idx"] for row in read(out)] == ["0/a", "0/b", "1/win", "1/lose"]
     assert {row["key"] for row in read(out)} >= set(done.summary["pairs"][0]["keys"].values())
-    assert read(out)[0]["dimensions"]["helpfulness"]["calls"][0]["text"] == "[[8]]"
+    assert read(out)[0]["detail"]["helpfulness"]["calls"][0]["text"] == "[[8]]"
 
     assert agree(write(tmp_path / "second.jsonl", second), *judged, "--out", out).code == 0
     assert judge_server.calls["helpfulness"] == 6
