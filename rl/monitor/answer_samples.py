@@ -9,12 +9,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from longreward import store
-from longreward.schema import OK, DimensionScore, ScoredAnswer, Statement
+from longreward.schema import OK, ScoredAnswer
 
 # Characters that are shown of each text.
 _QUESTION, _ANSWER, _JUDGE, _STATEMENT, _EVIDENCE = 500, 2000, 400, 300, 300
@@ -24,49 +23,30 @@ _SPECIAL = {ord(sign): f"&#{ord(sign)};" for sign in "\\`*_{}[]()<>#+-=!|&~$^@"}
 _SUPPORT = {1.0: "full", 0.5: "partial", 0.0: "none"}
 
 
-@dataclass(frozen=True)
-class ShownVerdict:
-    """What the judge said of a dimension or a statement."""
-
-    about: str
-    """The dimension, or the statement."""
-    score: float | None
-    status: str
-    text: str
-    evidence: tuple[str, ...] = ()
-    """The passages that a statement was held against."""
-
-
-@dataclass(frozen=True)
-class ShownAnswer:
-    """A scored answer as it is shown: all texts are fit for UTF-8 and shortened."""
+class _Figures(store.Fields, kw_only=True):
+    """What decides whether an answer is shown."""
 
     id: str
-    question: str
-    answer: str
-    tokens: int | None
+    split: str
     total: float | None
-    dimensions: tuple[ShownVerdict, ...]
-    statements: tuple[ShownVerdict, ...]
-    not_shown: int
-    """Statements beyond the number that is shown."""
+    rollout: str = ""
+    time: float = 0.0
+    seconds: float = 0.0
+
+
+class _Place(NamedTuple):
+    """Where a scored answer stands, as the texts of a step's answers may be some 100 MB."""
+
+    path: Path
+    offset: int
+    total: float | None
     ended: float
     """When its scoring was done, in seconds since 1970."""
 
-    @classmethod
-    def of(cls, scored: ScoredAnswer) -> ShownAnswer:
-        statements = [statement for dimension in scored.dimensions.values() for statement in dimension.statements]
-        return cls(
-            id=readable(scored.id, _QUESTION),
-            question=readable(scored.query, _QUESTION),
-            answer=readable(scored.answer, _ANSWER),
-            tokens=scored.tokens,
-            total=scored.total,
-            dimensions=tuple(_dimension(name, dimension) for name, dimension in scored.dimensions.items()),
-            statements=tuple(_statement(statement) for statement in statements[:_STATEMENTS_SHOWN]),
-            not_shown=max(0, len(statements) - _STATEMENTS_SHOWN),
-            ended=scored.time + scored.seconds,
-        )
+    def read(self) -> ScoredAnswer:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return store.parse(file.readline())
 
 
 class Samples:
@@ -76,61 +56,59 @@ class Samples:
         """What is in the run's store `folder` already is passed over."""
         self._folder, self._at_most = folder, answers_per_step
         self._read = {path: path.stat().st_size for path in store.files(folder)}
-        self._latest: dict[str, ShownAnswer] = {}
+        self._latest: dict[str, _Place] = {}
 
     def read(self) -> None:
         """Take in what was scored since the last time."""
         for path in store.files(self._folder):
-            for scored in self._new(path):
-                if scored.split != "train":
+            for offset, found in self._new(path):
+                if found.split != "train":
                     continue
                 # One that was scored twice, because its worker died, is there once.
-                key = scored.rollout or f"{path.name}:{self._read[path]}"
-                shown = ShownAnswer.of(scored)
-                self._latest[key] = max(shown, self._latest.get(key, shown), key=lambda a: store.rank(a.total, a.ended))
-                if len(self._latest) > 2 * self._at_most:
-                    self._forget()
-        self._forget()
-
-    def choose(self, count: int) -> list[ShownAnswer]:
-        """The best of them, the worst, and others spread between; void ones only where there are too few others."""
-        valid = sorted((a for a in self._latest.values() if a.total is not None), key=lambda a: -(a.total or 0))
-        if len(valid) > count:
-            last = len(valid) - 1
-            return [valid[round(place * last / max(1, count - 1))] for place in range(count)]
-        void = [a for a in self._latest.values() if a.total is None]
-        return valid + void[: count - len(valid)]
-
-    def _forget(self) -> None:
+                key = found.rollout or f"{path.name}:{offset}"
+                this = _Place(path, offset, found.total, found.time + found.seconds)
+                self._latest[key] = max(this, self._latest.get(key, this), key=lambda a: store.rank(a.total, a.ended))
         newest = sorted(self._latest.items(), key=lambda item: item[1].ended)
         self._latest = dict(newest[-self._at_most :])
 
-    def _new(self, path: Path) -> Iterator[ScoredAnswer]:
+    def choose(self, count: int) -> list[ScoredAnswer]:
+        """The best of them, the worst, and others spread between; void ones only where there are too few others."""
+        chosen = sorted((a for a in self._latest.values() if a.total is not None), key=lambda a: -(a.total or 0))
+        if len(chosen) > count:
+            last = len(chosen) - 1
+            chosen = [chosen[round(place * last / max(1, count - 1))] for place in range(count)]
+        else:
+            chosen += [a for a in self._latest.values() if a.total is None][: count - len(chosen)]
+        return [place.read() for place in chosen]
+
+    def _new(self, path: Path) -> Iterator[tuple[int, _Figures]]:
+        """The records since the last time, each with its offset."""
         with path.open("rb") as file:
-            file.seek(self._read.get(path, 0))
+            offset = file.seek(self._read.get(path, 0))
             for line in file:
                 if not line.endswith(b"\n"):
                     return  # half-written: whole the next time
-                self._read[path] = self._read.get(path, 0) + len(line)
                 with suppress(ValueError):  # cut by a kill, or the rest of one that was being written when we began
-                    yield store.parse(line, ScoredAnswer)
+                    yield offset, store.parse(line, _Figures)
+                offset = self._read[path] = offset + len(line)
 
 
-def markdown(answers: Sequence[ShownAnswer]) -> str:
+def markdown(answers: Sequence[ScoredAnswer]) -> str:
     """The answers one below the other, for TensorBoard. Nothing that an answer holds is taken for Markdown or HTML."""
     return "\n\n".join(_section(answer, place(number, answers)) for number, answer in enumerate(answers))
 
 
-def rows(step: int, answers: Sequence[ShownAnswer], dimensions: Sequence[str]) -> list[list[Any]]:
+def rows(step: int, answers: Sequence[ScoredAnswer], dimensions: Sequence[str]) -> list[list[Any]]:
     """The answers as rows of `columns(dimensions)`, for a W&B table."""
     found = []
-    for number, answer in enumerate(answers):
-        scores = {verdict.about: verdict.score for verdict in answer.dimensions}
-        judge = "\n".join(f"{v.about}: {_value(v)}: {v.text}" for v in answer.dimensions)
-        facts = "\n".join(f"{fact}. {_support(v)}: {v.about}" for fact, v in enumerate(answer.statements, 1))
-        evidence = "\n\n".join(_held_against(fact, v) for fact, v in enumerate(answer.statements, 1))
-        row = [step, place(number, answers), answer.id, answer.question, answer.answer, answer.total]
-        found.append([*row, *(scores.get(name) for name in dimensions), judge, facts, evidence])
+    for index, answer in enumerate(answers):
+        scores = [answer.dimensions[name].score if name in answer.dimensions else None for name in dimensions]
+        judge = "\n".join(": ".join(cells) for cells in _dimension_rows(answer))
+        statements = list(enumerate(_statement_rows(answer), 1))
+        facts = "\n".join(f"{number}. {support}: {text}" for number, (text, support, *_) in statements)
+        evidence = "\n\n".join(f"{number}. {said}{passages}" for number, (*_, said, passages) in statements)
+        texts = [readable(answer.id, _QUESTION), readable(answer.query, _QUESTION), readable(answer.answer, _ANSWER)]
+        found.append([step, place(index, answers), *texts, answer.total, *scores, judge, facts, evidence])
     return found
 
 
@@ -139,7 +117,7 @@ def columns(dimensions: Sequence[str]) -> list[str]:
     return ["step", "place", "id", "question", "answer", "total", *dimensions, "judge", "statements", "evidence"]
 
 
-def place(number: int, answers: Sequence[ShownAnswer]) -> str:
+def place(number: int, answers: Sequence[ScoredAnswer]) -> str:
     """`best`, `worst`, `void`, or `between`, of an answer among those chosen."""
     if answers[number].total is None:
         return "void"
@@ -167,41 +145,20 @@ def _garbles(sign: str) -> bool:
     return sign in _BACKWARDS or (unicodedata.category(sign) == "Cc" and sign not in "\n\t")
 
 
-def _dimension(name: str, scored: DimensionScore) -> ShownVerdict:
-    # Statements are listed below it, with what was said of each.
-    said = scored.calls[-1].text if scored.calls and not scored.statements else ""
-    said = scored.detail if scored.status != OK or not said else said
-    about, status = readable(name, _STATEMENT), readable(scored.status, _STATEMENT)
-    return ShownVerdict(about, scored.score, status, readable(said, _JUDGE))
-
-
-def _statement(statement: Statement) -> ShownVerdict:
-    call = statement.call
-    return ShownVerdict(
-        readable(statement.text, _STATEMENT),
-        statement.support,
-        readable(call.status, _STATEMENT),
-        readable(call.text or call.detail, _JUDGE),
-        tuple(readable(chunk.text, _EVIDENCE) for chunk in statement.evidence),
-    )
-
-
-def _section(answer: ShownAnswer, where: str) -> str:
+def _section(answer: ScoredAnswer, where: str) -> str:
     total = "void" if answer.total is None else f"{where}: {answer.total:.2f}"
     length = "" if answer.tokens is None else f" ({answer.tokens} tokens)"
     parts = [
         f"### {total}",
-        f"**id** {inert(answer.id)}",
-        f"**question** {inert(answer.question)}",
-        f"**answer**{length} {inert(answer.answer)}",
-        _table(("dimension", "score", "judge"), [(v.about, _value(v), v.text) for v in answer.dimensions]),
+        f"**id** {inert(readable(answer.id, _QUESTION))}",
+        f"**question** {inert(readable(answer.query, _QUESTION))}",
+        f"**answer**{length} {inert(readable(answer.answer, _ANSWER))}",
+        _table(("dimension", "score", "judge"), _dimension_rows(answer)),
     ]
-    if answer.statements:
-        parts.append(
-            _table(("statement", "support", "judge"), [(v.about, _support(v), v.text) for v in answer.statements])
-        )
-    if answer.not_shown:
-        parts.append(f"and {answer.not_shown} more statements")
+    if statements := _statement_rows(answer):
+        parts.append(_table(("statement", "support", "judge"), [row[:3] for row in statements]))
+    if more := sum(len(dimension.statements) for dimension in answer.dimensions.values()) - len(statements):
+        parts.append(f"and {more} more statements")
     return "\n\n".join(parts)
 
 
@@ -210,16 +167,30 @@ def _table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _held_against(number: int, verdict: ShownVerdict) -> str:
-    """The passages of a statement and what the judge made of them, under the number that the statement has."""
-    return "\n".join([f"{number}. {verdict.text}", *(f"- {passage}" for passage in verdict.evidence)])
+def _dimension_rows(answer: ScoredAnswer) -> list[tuple[str, str, str]]:
+    """Of each dimension its name, its score, and what the judge said of it."""
+    rows = []
+    for name, scored in answer.dimensions.items():
+        # Statements are listed below it, with what was said of each.
+        said = scored.calls[-1].text if scored.calls and not scored.statements else ""
+        said = scored.detail if scored.status != OK or not said else said
+        score = _void(scored.status) if scored.score is None else f"{scored.score:.2f}"
+        rows.append((readable(name, _STATEMENT), score, readable(said, _JUDGE)))
+    return rows
 
 
-def _value(verdict: ShownVerdict) -> str:
-    return f"void ({verdict.status})" if verdict.score is None else f"{verdict.score:.2f}"
+def _statement_rows(answer: ScoredAnswer) -> list[tuple[str, str, str, str]]:
+    """Of each statement that is shown its text, its support, what the judge said of it, and the passages that it was
+    held against, each on a line of its own."""
+    rows = []
+    statements = [statement for dimension in answer.dimensions.values() for statement in dimension.statements]
+    for statement in statements[:_STATEMENTS_SHOWN]:
+        call, support = statement.call, statement.support
+        given = _void(call.status) if support is None else _SUPPORT.get(support, f"{support:g}")
+        passages = "".join(f"\n- {readable(chunk.text, _EVIDENCE)}" for chunk in statement.evidence)
+        rows.append((readable(statement.text, _STATEMENT), given, readable(call.text or call.detail, _JUDGE), passages))
+    return rows
 
 
-def _support(verdict: ShownVerdict) -> str:
-    if verdict.score is None:
-        return f"void ({verdict.status})"
-    return _SUPPORT.get(verdict.score, f"{verdict.score:g}")
+def _void(status: str) -> str:
+    return f"void ({readable(status, _STATEMENT)})"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from longreward.schema import ScoredAnswer
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
 from rl.monitor import answer_samples, canaries
@@ -52,16 +53,19 @@ class StepWatch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def __enter__(self) -> StepWatch:
-        watch = self._config.watch
+        config, watch = self._config, self._config.watch
         if watch.samples:
-            self._attempt("samples", self._open_samples)
+            with self._noted("samples"):
+                self._samples = answer_samples.Samples(config.directory / "store", self._plan.flags.answers_per_step)
         if watch.canaries is not None:
-            self._attempt("canaries", self._open_canaries, watch.canaries)
+            with self._noted("canaries"):
+                found = canaries.load(watch.canaries, config.reward.reference_field)
+                self._canaries = canaries.Canaries(config, found, self._workers.actors[0], self._ended)
         if self._samples is not None or self._canaries is not None:
             # In the main thread: two threads that import torch at once can see half of it.
-            self._attempt("TensorBoard", self._open_board, TensorBoard)
-            if self._config.wandb.mode != "disabled":
-                self._attempt("W&B", self._open_board, Wandb)
+            for kind in (TensorBoard, Wandb) if config.wandb.mode != "disabled" else (TensorBoard,):
+                with self._noted(kind.name):
+                    self._boards.append(kind(config, self._first_step))
             self._thread.start()
         return self
 
@@ -81,29 +85,18 @@ class StepWatch:
         """For summary.json."""
         return self._canaries.summary() if self._canaries is not None else {}
 
-    def _open_samples(self) -> None:
-        per_step = self._plan.flags.answers_per_step
-        self._samples = answer_samples.Samples(self._config.directory / "store", per_step)
-
-    def _open_canaries(self, path: Path) -> None:
-        config = self._config
-        found = canaries.load(path, config.reward.reference_field)
-        self._canaries = canaries.Canaries(config, found, self._workers.actors[0], self._ended)
-
-    def _open_board(self, kind: type[TensorBoard] | type[Wandb]) -> None:
-        self._boards.append(kind(self._config, self._first_step))
-
     def _run(self) -> None:
-        self._attempt("canaries", self._score_canaries)
+        self._score_canaries()
         while not self._ended.is_set():
             self._wake.wait()
             self._wake.clear()
             if not self._ended.is_set():
-                self._attempt("samples", self._show_samples)
+                self._show_samples()
             if self._is_due(self._scored, self._config.watch.canaries_every):
-                self._attempt("canaries", self._score_canaries)
+                self._score_canaries()
         for board in self._boards:
-            self._attempt(board.name, board.close)
+            with self._noted(board.name):
+                board.close()
 
     def _is_due(self, last: int, every: int) -> bool:
         """Steps may be passed over, so it need not be a multiple."""
@@ -112,52 +105,51 @@ class StepWatch:
     def _show_samples(self) -> None:
         if self._samples is None:
             return
-        # At each step: what is forgotten at once need not be read in one go later.
-        self._samples.read()
-        if not self._is_due(self._shown, self._config.watch.every):
-            return
-        step = self._shown = self._step
-        chosen = self._samples.choose(self._config.watch.samples)
-        if chosen:
-            self._on_boards(lambda board: board.answers(step, chosen))
+        with self._noted("samples"):
+            # At each step: what is forgotten at once need not be read in one go later.
+            self._samples.read()
+            if not self._is_due(self._shown, self._config.watch.every):
+                return
+            step = self._shown = self._step
+            if chosen := self._samples.choose(self._config.watch.samples):
+                for board in self._boards:
+                    with self._noted(board.name):
+                        board.answers(step, chosen)
 
     def _score_canaries(self) -> None:
         if self._canaries is None or self._ended.is_set():
             return
-        step = self._step
-        try:
-            outcome = self._canaries.score(step)
-        finally:
-            # A round that was due in the meantime is left out.
-            self._scored = max(step, self._step)
-        if outcome is None:
-            if not self._ended.is_set():
+        with self._noted("canaries"):
+            step = self._step
+            try:
+                outcome = self._canaries.score(step)
+            finally:
+                # A round that was due in the meantime is left out.
+                self._scored = max(step, self._step)
+            if outcome is not None:
+                self._tell(*outcome)
+            elif not self._ended.is_set():
                 limit = f"{self._config.reward.answer_timeout_s:g} s (reward.answer_timeout_s)"
                 self._screen.say(f"canaries at step {step}: given up, not all were scored within {limit}")
-            return
-        found, alarm = outcome
+
+    def _tell(self, found: canaries.Round, alarm: str | None) -> None:
         self._screen.say(found.sentence())
-        self._on_boards(lambda board: board.scalars(step, found.scalars()))
+        for board in self._boards:
+            with self._noted(board.name):
+                board.log(found.step, found.scalars())
         if alarm is not None:
             self._screen.console.print(alarm, style="yellow", markup=False, highlight=False, soft_wrap=True)
-            if self._config.watch.on_drift == "stop":
-                self._stop_the_run(alarm)
+            # After the end nobody is there to be interrupted.
+            with self._leaving:
+                if self._config.watch.on_drift == "stop" and not self._ended.is_set():
+                    self._stop(JudgeDriftError(alarm))
 
-    def _stop_the_run(self, why: str) -> None:
-        # After the end nobody is there to be interrupted.
-        with self._leaving:
-            if not self._ended.is_set():
-                self._stop(JudgeDriftError(why))
-
-    def _on_boards(self, write: Callable[[TensorBoard | Wandb], None]) -> None:
-        for board in self._boards:
-            self._attempt(board.name, write, board)
-
-    def _attempt(self, name: str, action: Callable[..., None], *arguments: Any) -> None:
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
+        """What fails in here is logged, once: what fails now will fail at each step."""
         try:
-            action(*arguments)
+            yield
         except Exception as error:
-            # Once: what fails now will fail at each step.
             if (name, type(error)) not in self._told:
                 self._told.add((name, type(error)))
                 print(f"longreward: {name} failed; the run continues, and this is not reported again:", flush=True)
@@ -176,12 +168,12 @@ class TensorBoard:
         # A continued run does again what came after its checkpoint.
         self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if config.resume else None)
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
+    def log(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
-    def answers(self, step: int, chosen: Sequence[answer_samples.ShownAnswer]) -> None:
+    def answers(self, step: int, chosen: Sequence[ScoredAnswer]) -> None:
         self._writer.add_text("watch/samples", answer_samples.markdown(chosen), step)
         self._writer.flush()
 
@@ -200,23 +192,20 @@ class Wandb:
         self._wandb, self._config = wandb, config
         self._run: Any = None
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._log(step, values)
-
-    def answers(self, step: int, chosen: Sequence[answer_samples.ShownAnswer]) -> None:
+    def answers(self, step: int, chosen: Sequence[ScoredAnswer]) -> None:
         names = registry.dimensions(self._config.reward)
         table = self._wandb.Table(columns=answer_samples.columns(names), data=answer_samples.rows(step, chosen, names))
-        self._log(step, {"watch/samples": table})
+        self.log(step, {"watch/samples": table})
 
-    def close(self) -> None:
-        if self._run is not None:
-            self._run.finish()
-
-    def _log(self, step: int, values: dict[str, Any]) -> None:
+    def log(self, step: int, values: dict[str, Any]) -> None:
         # Begun with the first figures: it waits for the network, and is tried again with the next ones.
         self._run = self._run or self._begin()
         # Not W&B's own step, which can only grow: a continued run goes back to its checkpoint.
         self._run.log({"watch/step": step, **values})
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._run.finish()
 
     def _begin(self) -> Any:
         config = self._config

@@ -12,7 +12,7 @@ import pytest
 from longreward import jsonlines
 from longreward.schema import ScoredAnswer
 from rl.monitor import answer_samples
-from rl.monitor.answer_samples import Samples, ShownAnswer
+from rl.monitor.answer_samples import Samples
 
 DIMENSIONS = ("helpfulness", "logicality", "faithfulness", "completeness")
 EVIL = (
@@ -39,10 +39,6 @@ def record(number, total=5.0, split="train", **more):
     about = {"id": f"doc-{number}", "split": split, "rollout": f"r{number}", "truncated": False, "tokens": 12}
     about |= {"time": 1000.0 + number, "seconds": 1.0, "query": "What?", "answer": f"Answer {number}."}
     return about | {"total": total, "dimensions": dimensions} | more
-
-
-def shown(record):
-    return ShownAnswer.of(ScoredAnswer.model_validate(record))
 
 
 def ids(found):
@@ -128,7 +124,9 @@ def test_void_answers_fill_up(part):
 
 
 def test_the_page_has_the_verdicts_and_not_the_document():
-    text = answer_samples.markdown([shown(record(1, 7.5)), shown(record(2, 2.0))])
+    text = answer_samples.markdown(
+        [ScoredAnswer.model_validate(record(1, 7.5)), ScoredAnswer.model_validate(record(2, 2.0))]
+    )
     assert html(text).count("<table>") == 4
     page = visible(text)
     assert "THE DOCUMENT" not in page
@@ -140,13 +138,13 @@ def test_the_page_has_the_verdicts_and_not_the_document():
 
 
 def test_no_answer_can_break_the_page():
-    plain = html(answer_samples.markdown([shown(record(1))]))
+    plain = html(answer_samples.markdown([ScoredAnswer.model_validate(record(1))]))
     evil = record(1, id=EVIL, query=EVIL, answer=EVIL)
     for dimension in evil["dimensions"].values():
         dimension["calls"][0]["text"] = EVIL
         for statement in dimension.get("statements", []):
             statement["text"] = statement["call"]["text"] = EVIL
-    text = answer_samples.markdown([shown(evil)])
+    text = answer_samples.markdown([ScoredAnswer.model_validate(evil)])
     text.encode()
     tags = re.compile(r"</?(\w+)[^>]*>")
     assert [tag for tag in tags.findall(html(text)) if tag != "br"] == tags.findall(plain)
@@ -165,7 +163,7 @@ def test_long_answers_are_shortened_with_the_verdict_kept():
     long = record(1, query="q" * 10_000, answer="a" * 100_000)
     long["dimensions"]["helpfulness"]["calls"][0]["text"] = "thought " * 5000 + "[[9]]"
     long["dimensions"]["faithfulness"]["statements"] *= 500
-    page = answer_samples.markdown([shown(long)])
+    page = answer_samples.markdown([ScoredAnswer.model_validate(long)])
     assert len(page) < 15_000
     assert "thought" in page and "&#91;&#91;9&#93;&#93;" in page and "and 480 more statements" in page
 
@@ -173,7 +171,11 @@ def test_long_answers_are_shortened_with_the_verdict_kept():
 def test_rows_make_a_table_for_wandb():
     import wandb
 
-    answers = [shown(record(1, 8.0)), shown(record(2, 3.0, answer=EVIL)), shown(record(3, None))]
+    answers = [
+        ScoredAnswer.model_validate(record(1, 8.0)),
+        ScoredAnswer.model_validate(record(2, 3.0, answer=EVIL)),
+        ScoredAnswer.model_validate(record(3, None)),
+    ]
     table = wandb.Table(columns=answer_samples.columns(DIMENSIONS), data=answer_samples.rows(20, answers, DIMENSIONS))
     best, _, void = (dict(zip(table.columns, row, strict=True)) for row in table.data)
     assert (best["step"], best["place"], best["total"], best["completeness"]) == (20, "best", 8.0, 8.0)
