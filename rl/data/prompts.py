@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+import msgspec
 from pydantic import Field
 
 from longreward.schema import Sample
@@ -73,18 +74,7 @@ class Label:
     @classmethod
     def from_json(cls, text: str) -> Label:
         """ValueError where `text` is not what `to_json` writes."""
-        fields = json.loads(text)
-        rollouts = fields.get("rollouts")
-        spans = tuple(fields["context"]), tuple(fields["query"])
-        return cls(
-            fields["id"],
-            fields["split"],
-            *spans,
-            rollouts=None if rollouts is None else tuple(rollouts),
-            seed=fields.get("seed", 0),
-            scored=fields.get("scored", True),
-            reference=tuple(fields.get("reference", ())),
-        )
+        return msgspec.convert(json.loads(text), cls)
 
 
 def rollout_id(prompt: str, number: int) -> str:

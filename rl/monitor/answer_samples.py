@@ -46,7 +46,7 @@ class _Place(NamedTuple):
     def read(self) -> ScoredAnswer:
         with self.path.open("rb") as file:
             file.seek(self.offset)
-            return store.parse(file.readline())
+            return store.parse(file.readline(), ScoredAnswer)
 
 
 class Samples:

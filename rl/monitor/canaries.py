@@ -66,33 +66,31 @@ def load(path: Path, reference: str | None = None) -> list[Canary]:
         fields = {name: row.get(name) for name in ("context", "query", "answer")}
         try:
             plain = Sample(id=jsonlines.row_id(row, number), **fields)
+            if plain.id in found:
+                raise ValueError(f"there are two canaries {plain.id!r}; give each an idx of its own")
+            references = references_of(row, reference) if reference else ()
+            reward = _reward(row)
         except ValidationError as error:
             name = error.errors()[0]["loc"][0]
             raise InputError(f"{path}:{number}: a canary's {name} must be text; add it or leave the row out") from None
         except ValueError as error:
             raise InputError(f"{path}:{number}: {error}") from None
         prompt, label = Label.of_text(plain.id, "canary", plain.context, plain.query)
-        try:
-            references = references_of(row, reference) if reference else ()
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}") from None
-        sample = replace(label, reference=references).sample(prompt, plain.answer)
-        if sample.id in found:
-            raise InputError(f"{path}:{number}: there are two canaries {sample.id!r}; give each an idx of its own")
-        found[sample.id] = Canary(sample, _reference(row, f"{path}:{number}"))
+        found[plain.id] = Canary(replace(label, reference=references).sample(prompt, plain.answer), reward)
     if not found:
         raise InputError(f"{path} holds no canary; give rows with idx, context, query, answer, or leave it out")
     return list(found.values())
 
 
-def _reference(row: dict[str, Any], where: str) -> float | None:
+def _reward(row: dict[str, Any]) -> float | None:
+    """The reward that a row gives; ValueError where that is none."""
     total, scores = row.get("total"), row.get("scores")
     if total is None and isinstance(scores, dict):
         total = scores.get("total")
     if total is None:
         return None
     if isinstance(total, bool) or not isinstance(total, int | float) or not 0 <= total <= 10:
-        raise InputError(f"{where}: a canary's total is {total!r}; give a number from 0 to 10, or leave it out")
+        raise ValueError(f"a canary's total is {total!r}; give a number from 0 to 10, or leave it out")
     return float(total)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -55,7 +56,7 @@ class TrainingProgress:
         self._step, self._courses = first_step, dict[str, list[float]]()
         self._step_s: float | None = None  # seconds a step, where known
         self._first_reached: tuple[float, int] | None = None
-        self._before, self._now = dict[str, float](), dict[str, float]()
+        self._before, self._now = Counter[str](), Counter[str]()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
@@ -113,7 +114,7 @@ class TrainingProgress:
             since, first = self._first_reached = self._first_reached or (at, reached)
             if reached > first:
                 self._step_s = (at - since) / (reached - first)
-            scored = now.get(f"{SUM}n", 0) - self._before.get(f"{SUM}n", 0)
+            scored = now[f"{SUM}n"] - self._before[f"{SUM}n"]
             scores = self._scores(scored)
             for name, value in scores.items():
                 self._courses.setdefault(name, []).append(value)
@@ -142,7 +143,7 @@ class TrainingProgress:
         """The mean reward and its parts over the `scored` valid answers since the last step that was shown."""
         now, last = self._now, self._before
         names = [name for name in ["total", *self._dimensions] if SUM + name in now]
-        return {name: (now[SUM + name] - last.get(SUM + name, 0)) / scored for name in names} if scored > 0 else {}
+        return {name: (now[SUM + name] - last[SUM + name]) / scored for name in names} if scored > 0 else {}
 
     def _line(self, scores: dict[str, float], scored: float) -> str:
         now = self._now
@@ -195,21 +196,13 @@ def show_heldout(
     return summary
 
 
-def totals(workers: Workers) -> dict[str, float]:
-    """Over all judge workers: `answers`, `train` (answers of that split), `void`, `calls`, the judge's `tokens` and
-    `cost`; and, each after `SUM`, the train split's sums of scores (`total`, each dimension) over its `n` valid
-    answers."""
-    total: dict[str, float] = {"train": 0, "answers": 0, "void": 0, "calls": 0, "tokens": 0, "cost": 0}
+def totals(workers: Workers) -> Counter[str]:
+    """Over all judge workers: `answers`, `train` (answers of that split), `void` and the judge's `cost`; and, each
+    after `SUM`, the train split's sums of scores (`total`, each dimension) over its `n` valid answers."""
+    total: Counter[str] = Counter()
     for stats in workers.stats():
-        counts = stats["counts"]
-        for split in ("train", "heldout"):
-            total["answers"] += counts.get(split, 0)
-        for name in ("train", "void"):
-            total[name] += counts.get(name, 0)
-        usage = stats["usage"]
-        total["calls"] += usage["calls"]
-        total["tokens"] += usage["prompt_tokens"] + usage["completion_tokens"]
-        total["cost"] += usage["cost"]
-        for name, value in stats["sums"].items():
-            total[SUM + name] = total.get(SUM + name, 0) + value
+        counts = Counter(stats["counts"])
+        total.update({"train": counts["train"], "answers": counts["train"] + counts["heldout"]})
+        total.update({"void": counts["void"], "cost": stats["usage"]["cost"]})
+        total.update({SUM + name: value for name, value in stats["sums"].items()})
     return total

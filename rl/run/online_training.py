@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from longreward import store
+from longreward.schema import OK, ScoredAnswer, Usage
 from rl.config import RunConfig
 from rl.errors import RUN_FAILED, PartDiedError
-from rl.monitor import store_totals
 from rl.monitor.progress import TrainingProgress
 from rl.monitor.step_watch import StepWatch
 from rl.run import run_directory
@@ -85,12 +87,22 @@ def fit(run: Session) -> dict[str, Any]:
 
 
 def judged(config: RunConfig) -> dict[str, Any]:
-    """What summary.json says of the judge, over all parts of a run that was continued."""
-    found = store_totals.of_store(config.directory / "store")
+    """What summary.json says of the judge, held-out answers included, over all parts of a run that was continued: the
+    workers' own counts begin anew when one is restarted.
+
+    An answer that was scored twice, because its worker died, counts once; its cost counts twice.
+    """
+    usage, found = Usage(), dict[tuple[str, str], tuple[tuple[bool, float], str]]()
+    for path in store.files(config.directory / "store"):
+        for _, _, record in store.read(path, [], ScoredAnswer):
+            usage += record.usage
+            answer, this = (record.rollout, record.query), (store.rank(record.total, record.time), record.status)
+            found[answer] = max(found.get(answer, this), this)
+    void = Counter(status for _, status in found.values() if status != OK)
     return {
-        "judge_calls": found.usage.calls,
-        "judge_tokens": found.usage.tokens,
-        "cost": round(found.usage.cost, 4) if config.reward.judge.price.known else None,
-        "void_rate": round(found.void_rate, 4),
-        "void_reasons": dict(found.void),
+        "judge_calls": usage.calls,
+        "judge_tokens": usage.tokens,
+        "cost": round(usage.cost, 4) if config.reward.judge.price.known else None,
+        "void_rate": round(void.total() / max(1, len(found)), 4),
+        "void_reasons": dict(void),
     }
