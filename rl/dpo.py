@@ -31,19 +31,20 @@ def main(argv: list[str] | None = None) -> int:
     stages = [stage for stage in STAGES if stage in (options.stage or STAGES)]
 
     def work(config: DpoConfig) -> int:
-        from rl.offline import planning as offline
-        from rl.run import planning, run_directory
+        from rl.offline import planning
+        from rl.run import run_directory
 
-        whole = stages == list(STAGES)
-        if config.resume and whole and not options.dry_run and run_directory.finished(config):
-            print(f"dpo: {config.directory} is finished, see its summary.json; begin another run with run.name")
-            return 0
         goes_on = "collect" not in stages  # the other stages work on what is there
         if goes_on and run_directory.earlier(config) is None:
             raise ConfigError(f"there is no run in {config.directory} yet; collect answers first, or set run.name")
-        with command.waiting("checking the configuration", verbose=options.verbose):
-            plan = offline.plan_dpo(config, stages, resume=goes_on or None)
-        return planning.dry_run(plan) if options.dry_run else dpo(plan, stages, options.verbose)
+        return command.plan_and_run(
+            "dpo",
+            options,
+            config,
+            lambda: planning.plan_dpo(config, stages, resume=goes_on or None),
+            lambda plan, verbose: dpo(plan, stages, verbose),
+            whole=stages == list(STAGES),
+        )
 
     return command.carry_out("dpo", lambda: load_as(DpoConfig, options.config, overrides), work)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from longreward.preflight.finding import Finding, Severity
+from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.trainer.learner_programs import Learners
 from rl.trainer.openrlhf_flags import Flags
@@ -95,8 +95,3 @@ class RunPlan(Generic[C]):
     def tokenizer(self) -> str | None:
         """The policy whose tokenizer counts chunk sizes; None where words do."""
         return self.flags.policy if self.config.reward.tokenizer == "policy" else None
-
-    @property
-    def problems(self) -> list[Finding]:
-        """The findings for which the run is refused."""
-        return [finding for finding in self.findings if finding.severity is Severity.PROBLEM]

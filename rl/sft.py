@@ -25,13 +25,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def work(config: SftConfig) -> int:
         from rl.offline.planning import plan_sft
-        from rl.run import planning, run_directory
 
-        if config.resume and not options.dry_run and run_directory.finished(config):
-            print(f"sft: {config.directory} is finished, see its summary.json; begin another run with run.name")
-            return 0
-        plan = plan_sft(config)
-        return planning.dry_run(plan) if options.dry_run else sft(plan, options.verbose)
+        return command.plan_and_run("sft", options, config, lambda: plan_sft(config), sft)
 
     return command.carry_out("sft", lambda: load_as(SftConfig, options.config, overrides), work)
 

@@ -25,14 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     options, overrides = parser.parse_known_args(argv)
 
     def work(config: RunConfig) -> int:
-        from rl.run import planning, run_directory
+        from rl.run import planning
 
-        if config.resume and not options.dry_run and run_directory.finished(config):
-            print(f"train: {config.directory} is finished, see its summary.json; begin another run with run.name")
-            return 0
-        with command.waiting("checking the configuration", verbose=options.verbose):
-            plan = planning.make(config, "online")
-        return planning.dry_run(plan) if options.dry_run else train(plan, options.verbose)
+        return command.plan_and_run("train", options, config, lambda: planning.make(config, "online"), train)
 
     return command.carry_out("train", lambda: load(options.config, overrides), work)
 

@@ -117,34 +117,31 @@ def references_of(row: dict[str, Any], field: str) -> tuple[str, ...]:
 
 def prepare(
     source: Path,
-    out: Path,
+    out: Path | None,
     tokenizer: Any,
     max_prompt_tokens: int,
     split: str,
     max_rows: int | None = None,
     reference: str | None = None,
 ) -> PromptReport:
-    """Write `out` from `source`, with reference answers out of the field `reference` if one is named. InputError for a
-    file without a usable row, ConfigError for a hopeless budget."""
+    """Write `out` from `source`, with reference answers out of the field `reference` if one is named. Without `out`
+    nothing is written or held. InputError for a file without a usable row, ConfigError for a hopeless budget."""
     report = PromptReport()
-    prompts = list(_fitted(source, tokenizer, max_prompt_tokens, split, max_rows, report, reference))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    jsonlines.rewrite(out, prompts)
-    report.write(out)
-    return report
-
-
-def measure(
-    source: Path,
-    tokenizer: Any,
-    max_prompt_tokens: int,
-    max_rows: int | None = None,
-    reference: str | None = None,
-) -> PromptReport:
-    """What `prepare` would report, nothing written; errors as there."""
-    report = PromptReport()
-    for _ in _fitted(source, tokenizer, max_prompt_tokens, "train", max_rows, report, reference):
-        pass
+    render = renderer(tokenizer, max_prompt_tokens, split, report)
+    prompts = []
+    for row in islice(rows(source, report.broken, reference), max_rows):
+        report.kept += 1
+        prompt = render(row.id, row.context, row.query)
+        if row.reference:
+            prompt["label"] = replace(Label.from_json(prompt["label"]), reference=row.reference).to_json()
+        if out is not None:
+            prompts.append(prompt)
+    if not report.kept:
+        raise InputError(no_row(source, report.broken, reference))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        jsonlines.rewrite(out, prompts)
+        report.write(out)
     return report
 
 
@@ -156,91 +153,51 @@ def renderer(
 
     ConfigError for a tokenizer without a usable chat template; then for a question that alone exceeds the budget.
     """
-    template = _template(tokenizer)
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no chat template; use an instruction model")
+    turn = [{"role": "user", "content": _MARK}]
+    # The template is rendered once; text is put in as it is, never stripped.
+    rendered = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    before, mark, after = rendered.partition(_MARK)
+    if not mark:
+        raise ConfigError(f"the chat template of {tokenizer.name_or_path} drops or changes the user's turn")
 
     def render(identity: str, context: str, query: str) -> dict[str, Any]:
-        return _fit(context, query, identity, tokenizer, template, max_prompt_tokens, split, report)
+        between = SEPARATOR if context and query else ""
+        prompt = before + context + between + query + after
+        tokens = count_tokens(tokenizer, prompt)
+        report.longest_uncut = max(report.longest_uncut, tokens)
+        if tokens > max_prompt_tokens:
+            spans = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            keep = len(spans) - (tokens - max_prompt_tokens)
+            while tokens > max_prompt_tokens:
+                if keep < 2:
+                    raise ConfigError(
+                        f"row {identity}: question and template alone take more than the {max_prompt_tokens} tokens of "
+                        "the prompt; raise openrlhf.data.max_len or lower openrlhf.rollout.max_new_tokens"
+                    )
+                head, tail = spans[: (keep + 1) // 2], spans[len(spans) - keep // 2 :]
+                cut = context[: head[-1][1]] + "\n" + context[tail[0][0] :]
+                prompt = before + cut + between + query + after
+                tokens = count_tokens(tokenizer, prompt)
+                keep -= max(1, tokens - max_prompt_tokens)
+            context = cut
+            report.cut += 1
+        report.longest = max(report.longest, tokens)
+        start = len(before)
+        question = start + len(context) + len(between)
+        label = Label(identity, split, (start, start + len(context)), (question, question + len(query)))
+        return {"input": prompt, "label": label.to_json()}
 
     return render
 
 
-def _fitted(
-    source: Path,
-    tokenizer: Any,
-    max_prompt_tokens: int,
-    split: str,
-    max_rows: int | None,
-    report: PromptReport,
-    reference: str | None = None,
-) -> Iterator[dict[str, Any]]:
-    """The prompts of a file one by one, entered into `report`."""
-    render = renderer(tokenizer, max_prompt_tokens, split, report)
-    for row in islice(rows(source, report.broken, reference), max_rows):
-        report.kept += 1
-        prompt = render(row.id, row.context, row.query)
-        if row.reference:
-            prompt["label"] = replace(Label.from_json(prompt["label"]), reference=row.reference).to_json()
-        yield prompt
-    if not report.kept:
-        raise InputError(no_row(source, report.broken, reference))
+def count_tokens(tokenizer: Any, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _shown(value: Any) -> str:
     return textwrap.shorten(repr(value), 60, placeholder="...")
-
-
-def _template(tokenizer: Any) -> Callable[[str], str]:
-    """User turn -> rendered prompt. The template is rendered once; text is put in as it is, never stripped."""
-    if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no chat template; use an instruction model")
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": _MARK}], tokenize=False, add_generation_prompt=True
-    )
-    head, mark, tail = rendered.partition(_MARK)
-    if not mark:
-        raise ConfigError(f"the chat template of {tokenizer.name_or_path} drops or changes the user's turn")
-    return lambda text: f"{head}{text}{tail}"
-
-
-def _fit(
-    context: str,
-    query: str,
-    identity: str,
-    tokenizer: Any,
-    template: Callable[[str], str],
-    budget: int,
-    split: str,
-    report: PromptReport,
-) -> dict[str, Any]:
-    between = SEPARATOR if context and query else ""
-    prompt = template(context + between + query)
-    tokens = _count(tokenizer, prompt)
-    report.longest_uncut = max(report.longest_uncut, tokens)
-    if tokens > budget:
-        spans = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-        keep = len(spans) - (tokens - budget)
-        while tokens > budget:
-            if keep < 2:
-                raise ConfigError(
-                    f"row {identity}: question and template alone take more than the {budget} tokens of the prompt; "
-                    "raise openrlhf.data.max_len or lower openrlhf.rollout.max_new_tokens"
-                )
-            head, tail = spans[: (keep + 1) // 2], spans[len(spans) - keep // 2 :]
-            cut = context[: head[-1][1]] + "\n" + context[tail[0][0] :]
-            prompt = template(cut + between + query)
-            tokens = _count(tokenizer, prompt)
-            keep -= max(1, tokens - budget)
-        context = cut
-        report.cut += 1
-    report.longest = max(report.longest, tokens)
-    start = prompt.index(context + between + query)
-    question = start + len(context) + len(between)
-    label = Label(identity, split, (start, start + len(context)), (question, question + len(query)))
-    return {"input": prompt, "label": label.to_json()}
-
-
-def _count(tokenizer: Any, text: str) -> int:
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def load_tokenizer(model: str) -> Any:

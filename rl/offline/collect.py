@@ -20,6 +20,7 @@ from longreward import jsonlines, store
 from longreward.openrlhf_logs import AnswerFigures, void_reason
 from longreward.voids import VoidWindow
 from rl.config import RunConfig
+from rl.data.prompt_files import count_tokens
 from rl.data.prompts import Label, rollout_id
 from rl.monitor.live_view import Figure, View
 from rl.monitor.progress import SHORT
@@ -139,10 +140,10 @@ def collect(
     _make(run, calls(), at_once, generated + again)
 
 
-def score_responses(run: Session, source: Path, length: Callable[[str], int], at_once: int) -> None:
+def score_responses(run: Session, source: Path, tokenizer: Any, at_once: int) -> None:
     """Score those answers of the file `source`, sampled elsewhere, that the store has no score for yet.
 
-    `length` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
+    `tokenizer` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
     """
     found = Collected.read(run.config.directory / "store")
     sft = run.config.data.train
@@ -158,7 +159,11 @@ def score_responses(run: Session, source: Path, length: Callable[[str], int], at
             if response.rollout in todo:
                 sample = response.sample
                 prompt, label = Label.of_text(sample.id, "train", sample.context, sample.query)
-                about = {"rollout": response.rollout, "tokens": length(sample.answer), "truncated": False}
+                about = {
+                    "rollout": response.rollout,
+                    "tokens": count_tokens(tokenizer, sample.answer),
+                    "truncated": False,
+                }
                 yield partial(_score, run, prompt, label, sample.answer, about)
 
     _make(run, calls(), at_once, len(todo))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from longreward import jsonlines
 from longreward.errors import InputError
 from longreward.schema import Sample
-from rl.data.prompt_files import PromptReport, renderer
+from rl.data.prompt_files import PromptReport, count_tokens, renderer
 from rl.offline import pairs as preferences
 from rl.offline.pair_answers import crc, ended
 from rl.offline.pair_report import PairReport
@@ -110,8 +110,7 @@ def _preferences(
             report.pairs_too_long += 1
             report.settle(0, "too_long")
         else:
-            high, low = (len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (win, lose))
-            report.enter((high, low))
+            report.enter((count_tokens(tokenizer, win), count_tokens(tokenizer, lose)))
             report.settle(1, "")
             yield preferences.row(pair["idx"], prompt, (win, lose))
     report.shortened = rendering.cut

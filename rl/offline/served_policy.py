@@ -15,6 +15,7 @@ import openai
 import ray
 
 from longreward.errors import ConfigError
+from rl.data.prompt_files import count_tokens
 from rl.data.prompts import Label
 from rl.errors import RunFailedError
 from rl.offline.config import ServedPolicySection
@@ -95,7 +96,7 @@ class ServedPolicy:
         answer = choice.message.content
         about = {
             "truncated": choice.finish_reason == "length",
-            "tokens": len(tokenizer(answer, add_special_tokens=False)["input_ids"]),
+            "tokens": count_tokens(tokenizer, answer),
         }
         return {"label": label, **await self._rewards.reward(prompt, rollout, answer, about)}
 

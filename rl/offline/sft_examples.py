@@ -7,7 +7,7 @@ from typing import Any
 
 from longreward import jsonlines
 from longreward.errors import InputError
-from rl.data.prompt_files import PromptReport, load_tokenizer, renderer
+from rl.data.prompt_files import PromptReport, count_tokens, load_tokenizer, renderer
 from rl.offline import published_files
 from rl.offline.config import SftConfig
 from rl.offline.pair_answers import ended
@@ -30,7 +30,7 @@ def prepare(config: SftConfig, flags: Flags) -> str:
                 report.broken.append(f"{config.data.train}: answer of {sample.id} holds {tokenizer.eos_token} inside")
                 continue
             prompt = render(sample.id, sample.context, sample.query)["input"]
-            if len(tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]) > longest:
+            if count_tokens(tokenizer, prompt + answer) > longest:
                 too_long += 1
                 continue
             report.kept += 1

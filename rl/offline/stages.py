@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from longreward.errors import ConfigError
-from rl.data.prompt_files import load_tokenizer
+from rl.data.prompt_files import count_tokens, load_tokenizer
 from rl.monitor import progress
 from rl.offline import collect, finetune, pairs, published_files, short_conversations
 from rl.offline.config import DpoConfig
@@ -27,9 +27,8 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
         run.say(f"nothing to collect: the pairs are those of {wanted.pairs}")
     elif wanted.responses is not None:
         tokenizer = load_tokenizer(flags.policy)
-        length = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
         with online_training.watched(run):
-            collect.score_responses(run, wanted.responses, length, wanted.answers_in_flight)
+            collect.score_responses(run, wanted.responses, tokenizer, wanted.answers_in_flight)
     generates = wanted.pairs is None and wanted.responses is None
     outstanding = None
     if generates:
@@ -67,7 +66,7 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
     longest, eos = flags.data_max_len, tokenizer.eos_token
 
     def fits(prompt: str, answer: str) -> bool:
-        return len(tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]) <= longest
+        return count_tokens(tokenizer, prompt + answer) <= longest
 
     long = config.examples.with_name("long.jsonl") if config.short.train else config.examples
     if config.collect.pairs is not None:

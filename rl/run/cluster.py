@@ -71,23 +71,14 @@ def _reach(address: str) -> None:
 
 
 def _compare(resources: Resources, there: dict[str, float]) -> None:
-    gpus, cpus = int(there.get("GPU", 0)), int(there.get("CPU", 0))
-    if gpus < resources.gpus:
-        raise ConfigError(
-            f"the run needs {resources.gpus} GPUs ({resources.parts}) and Ray has {gpus}; give Ray more "
-            "(ray start --num-gpus=N) or need fewer (openrlhf.train.colocate_all, *.num_gpus_per_node)"
-        )
-    if cpus < resources.cpus - 1:
-        raise ConfigError(
-            f"the run needs {resources.cpus - 1} CPUs (one per GPU, {resources.parts}) and Ray has {cpus}; "
-            "give Ray more (ray start --num-cpus=N) or need fewer (openrlhf.train.colocate_all)"
-        )
+    for kind, needed, each in (("GPU", resources.gpus, ""), ("CPU", resources.cpus - 1, "one per GPU, ")):
+        if (found := int(there.get(kind, 0))) < needed:
+            raise ConfigError(
+                f"the run needs {needed} {kind}s ({each}{resources.parts}) and Ray has {found}; give Ray more (ray "
+                f"start --num-{kind.lower()}s=N) or need fewer (openrlhf.train.colocate_all, *.num_gpus_per_node)"
+            )
 
 
 def stop_on_sigterm() -> None:
     """`ray job stop`, Slurm and systemd send SIGTERM: let it end the run the way Ctrl-C does."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

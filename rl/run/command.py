@@ -16,6 +16,7 @@ from rich.console import Console
 from longreward.errors import LongRewardError
 from rl.config import RunConfig
 from rl.errors import RUN_FAILED, last_line
+from rl.plan import RunPlan
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -47,6 +48,27 @@ def waiting(text: str, *, verbose: bool) -> Iterator[None]:
     with console.status(text):
         console.show_cursor(True)  # a run that is killed would leave the terminal without one
         yield
+
+
+def plan_and_run(
+    name: str,
+    options: argparse.Namespace,
+    config: C,
+    plan: Callable[[], RunPlan[C]],
+    run: Callable[[RunPlan[C], bool], int],
+    *,
+    whole: bool = True,
+) -> int:
+    """Plan a run and start it, with `options.verbose`, or tell what it would do where `options.dry_run` is set. Returns
+    what `run` does; 0 where a `whole` run that is to be resumed has ended already."""
+    from rl.run import planning, run_directory
+
+    if config.resume and whole and not options.dry_run and run_directory.finished(config):
+        print(f"{name}: {config.directory} is finished, see its summary.json; begin another run with run.name")
+        return 0
+    with waiting("checking the configuration", verbose=options.verbose):
+        made = plan()
+    return planning.dry_run(made) if options.dry_run else run(made, options.verbose)
 
 
 def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int:

@@ -32,11 +32,7 @@ class Interrupt:
 def interruptible() -> Iterator[Interrupt]:
     """In the main thread: its block may be ended by `raise_in_main`."""
     interrupt = Interrupt()
-
-    def handler(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(_SIGNAL, handler)
+    before = signal.signal(_SIGNAL, signal.default_int_handler)
     try:
         yield interrupt
     except KeyboardInterrupt:

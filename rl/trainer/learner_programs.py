@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,30 +82,32 @@ class Learners:
     @property
     def examples_at_once(self) -> int:
         """Examples in one forward pass of all learners together."""
-        groups = self.count // (self.flags.ds_ring_attn_size * self.flags.ds_tensor_parallel_size)
-        return self.flags.train_micro_batch_size * groups
+        return self.flags.train_micro_batch_size * (self.count // self.flags.gpus_per_answer)
 
-    def findings(self) -> list[Finding]:
-        """How batches are divided among the learners; empty where their number is unknown."""
-        if not self.count:
-            return []
+    def findings(self) -> Iterator[Finding]:
+        """Numbers of steps that cannot be, and how batches are divided among the learners, where their number is
+        known."""
         flags, section, count = self.flags, self.program.section, self.count
-        together = flags.ds_ring_attn_size * flags.ds_tensor_parallel_size
+        yield from flags.never_zero(section)
+        together = flags.gpus_per_answer
+        if not count:
+            return
         if count % together:
             sentence = (
                 f"{count} learners cannot be divided into groups of {together} ({section}.ds.ring_attn_size x "
                 "ds.tensor_parallel_size)"
             )
-            return [Finding.problem("batches", sentence, "set processes to a multiple of it")]
-        if flags.train_batch_size % self.examples_at_once:
+            yield Finding.problem("batches", sentence, "set processes to a multiple of it")
+        elif flags.train_batch_size % self.examples_at_once:
             of = f", {together} of which work on one example" if together > 1 else ""
             sentence = (
                 f"{section}.train.batch_size={flags.train_batch_size} is not a multiple of train.micro_batch_size="
                 f"{flags.train_micro_batch_size} x {count} learners{of}, so DeepSpeed would refuse it"
             )
-            return [Finding.problem("batches", sentence, "change one of them, or processes")]
-        sentence = f"{count} learner{'s' * (count > 1)}, steps of {flags.train_batch_size} examples"
-        return [Finding.ok("batches", sentence)]
+            yield Finding.problem("batches", sentence, "change one of them, or processes")
+        else:
+            sentence = f"{count} learner{'s' * (count > 1)}, steps of {flags.train_batch_size} examples"
+            yield Finding.ok("batches", sentence)
 
 
 def learners(
@@ -123,10 +125,6 @@ def learners(
         {**program.defaults, **machine, **section, **program.fixed, **model, **owned}, program.module, program.section
     )
     found, deciding = parse_learner(words, program.module, program.section, device)
-    steps = {"ckpt.save_steps": found.ckpt_save_steps, "logger.logging_steps": found.logger_logging_steps}
-    for name, every in steps.items():
-        if every == 0:
-            raise ConfigError(f"{program.section}.{name} is 0, and OpenRLHF divides by it; set -1 for never")
     if found.ds_ring_attn_size > 1 and not found.ds_packing_samples:
         raise ConfigError(f"{program.section}.ds.ring_attn_size needs {program.section}.ds.packing_samples=true")
     return Learners(program, words, found, deciding, count)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from longreward.errors import ConfigError
+from longreward.preflight.finding import Finding
 from rl.trainer.cpu_backend import UNSUPPORTED_FLAGS
 from rl.trainer.openrlhf_parser import MODULE, parser
 
-F = TypeVar("F", bound="Flags | LearnerFlags")
+F = TypeVar("F", bound="ProgramFlags")
 
 AGENT = Path(__file__).parents[1] / "rollout" / "agent.py"
 
@@ -74,9 +75,38 @@ _CHANGE_NO_WEIGHT = ("logger.", "ckpt.", "eval.", "data.dataset", "local_rank")
 
 
 @dataclass(frozen=True)
-class Flags:
-    """The flags of train_ppo_ray that we read. A name is OpenRLHF's with `_` for each dot: `actor.num_nodes` is
-    `actor_num_nodes`."""
+class ProgramFlags:
+    """The flags of all of OpenRLHF's programs that we read. A name is OpenRLHF's with `_` for each dot: `ds.lora.rank`
+    is `ds_lora_rank`."""
+
+    data_max_samples: int
+    train_batch_size: int
+    train_micro_batch_size: int
+    train_max_epochs: int
+    ds_ring_attn_size: int
+    ds_tensor_parallel_size: int
+    ds_lora_rank: int
+    ckpt_save_steps: int
+    logger_logging_steps: int
+
+    @property
+    def gpus_per_answer(self) -> int:
+        """GPUs that work on the same answer while learners train."""
+        return self.ds_ring_attn_size * self.ds_tensor_parallel_size
+
+    def never_zero(self, section: str) -> Iterator[Finding]:
+        """A problem for each number of steps under `section` that is 0."""
+        for name, every in (
+            ("ckpt.save_steps", self.ckpt_save_steps),
+            ("logger.logging_steps", self.logger_logging_steps),
+        ):
+            if every == 0:
+                yield Finding.problem("steps", f"{section}.{name} is 0, and OpenRLHF divides by it", "set -1 for never")
+
+
+@dataclass(frozen=True)
+class Flags(ProgramFlags):
+    """The flags of train_ppo_ray that we read."""
 
     actor_model_name_or_path: str
     actor_num_nodes: int
@@ -92,21 +122,14 @@ class Flags:
     vllm_enable_sleep: bool
     vllm_gpu_memory_utilization: float
     ds_zero_stage: int
-    ds_ring_attn_size: int
-    ds_tensor_parallel_size: int
-    ds_lora_rank: int
     data_max_len: int
-    data_max_samples: int
     rollout_batch_size: int
     rollout_micro_batch_size: int
     rollout_n_samples_per_prompt: int
     rollout_max_new_tokens: int
     rollout_temperature: float
     rollout_vllm_generate_batch_size: int | None
-    train_batch_size: int
-    train_micro_batch_size: int
     train_num_episodes: int
-    train_max_epochs: int
     train_seed: int
     train_full_determinism_enable: bool
     train_colocate_all: bool
@@ -117,14 +140,12 @@ class Flags:
     algo_kl_init_coef: float
     algo_advantage_estimator: str
     algo_dynamic_filtering_enable: bool
-    ckpt_save_steps: int
     ckpt_max_num: int
     ckpt_max_mem: float
     ckpt_save_hf: bool
     ckpt_disable_ds: bool
     eval_dataset: str | None
     eval_steps: int
-    logger_logging_steps: int
 
     @property
     def policy(self) -> str:
@@ -174,32 +195,18 @@ class Flags:
         """GPUs of all vLLM engines."""
         return self.vllm_num_engines * self.vllm_tensor_parallel_size
 
-    @property
-    def gpus_per_answer(self) -> int:
-        """GPUs that work on the same answer while learners train."""
-        return self.ds_ring_attn_size * self.ds_tensor_parallel_size
-
     def learners(self, model: str) -> int:
         """Learners of a model that work on different answers."""
         return max(1, self.gpus(model) // self.gpus_per_answer)
 
 
 @dataclass(frozen=True)
-class LearnerFlags:
-    """The flags of train_dpo and train_sft that we read, named as in `Flags`."""
+class LearnerFlags(ProgramFlags):
+    """The flags of train_dpo and train_sft that we read."""
 
     model_model_name_or_path: str
-    data_max_samples: int
-    train_batch_size: int
-    train_micro_batch_size: int
-    train_max_epochs: int
-    ds_ring_attn_size: int
-    ds_tensor_parallel_size: int
     ds_packing_samples: bool
     ds_param_dtype: str
-    ds_lora_rank: int
-    ckpt_save_steps: int
-    logger_logging_steps: int
 
 
 def with_absolute_folders(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,7 @@ from rl.trainer.openrlhf_flags import Flags
 
 def findings(flags: Flags) -> list[Finding]:
     """Problems with how models and engines share GPUs; empty where there is none."""
-    found = []
-    steps = {"ckpt.save_steps": flags.ckpt_save_steps, "logger.logging_steps": flags.logger_logging_steps}
-    for name, every in steps.items():
-        if every == 0:
-            found.append(
-                Finding.problem("steps", f"openrlhf.{name} is 0, and OpenRLHF divides by it", "set -1 for never")
-            )
+    found = list(flags.never_zero("openrlhf"))
     together = flags.gpus_per_answer
     for model in flags.models:
         if flags.gpus(model) % together:

@@ -25,7 +25,9 @@ def findings(config: RunConfig, flags: Flags) -> list[Finding]:
             ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
         ):
             if source is not None:
-                report = prompt_files.measure(source, tokenizer, budget, most, config.reward.reference_field)
+                report = prompt_files.prepare(
+                    source, None, tokenizer, budget, "train", most, config.reward.reference_field
+                )
                 found += _about_prompts(key, report, budget, flags)
                 if key == "data.train":
                     prompts = min(report.kept, flags.data_max_samples)

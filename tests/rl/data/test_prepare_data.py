@@ -124,10 +124,10 @@ def test_rows_without_a_reference_are_neither_prepared_nor_measured(tmp_path, to
     source.write_text("".join(json.dumps(one) + "\n" for one in rows))
     out = tmp_path / "prompts.jsonl"
     report = prompt_files.prepare(source, out, tokenizer, 100, "train", reference="answers")
-    assert report == prompt_files.measure(source, tokenizer, 100, reference="answers")
+    assert report == prompt_files.prepare(source, None, tokenizer, 100, "train", reference="answers")
     assert (report.kept, len(report.broken)) == (1, 3)
     assert report.broken[2] == f"{source}:4: context must be text"
     (prompt,) = out.read_text().splitlines()
     assert Label.from_json(json.loads(prompt)["label"]).reference == ("Lisbon",)
     with pytest.raises(InputError, match="and a reference answer in 'gold'; first problem"):
-        prompt_files.measure(source, tokenizer, 100, reference="gold")
+        prompt_files.prepare(source, None, tokenizer, 100, "train", reference="gold")

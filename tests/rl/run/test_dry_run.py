@@ -13,6 +13,7 @@ from rl import dpo, sft, train
 from rl.config import load_as
 from rl.offline.config import DpoConfig
 from rl.offline.planning import plan_dpo
+from rl.run import planning
 
 ROOT = Path(__file__).parents[3]
 MAIN = {"grpo": train.main, "dpo": dpo.main, "sft": sft.main}
@@ -111,7 +112,7 @@ def test_responses_that_a_function_of_the_users_scores_are_fine(write, tmp_path,
     function.write_text("def score(sample):\n    return 5\n")
     words = ["run.device=cpu", "reward.name=python", f"reward.python.function={function}:score"]
     words += ["reward.python.allow=true", f"collect.responses={responses}"]
-    assert plan_dpo(load_as(DpoConfig, ROOT / "configs/dpo_cpu.yaml", words)).problems == []
+    planning.refuse(plan_dpo(load_as(DpoConfig, ROOT / "configs/dpo_cpu.yaml", words)).findings)
 
 
 def test_responses_that_are_not_there_or_cannot_be_used(refused, write):

@@ -147,7 +147,7 @@ def many(load, **changes):
 
 def problems(made, kind="online"):
     """What a run is refused for, each in one sentence."""
-    return [finding.text for finding in planning.make(made, kind).problems]
+    return [each.text for each in planning.make(made, kind).findings if each.severity == "problem"]
 
 
 def test_a_run_on_eight_learners_that_fits_has_no_problem(load):
@@ -216,7 +216,7 @@ def test_answers_that_are_dropped_are_noted_and_no_problem(load):
     (note,) = [finding for finding in plan.findings if "never trained on" in finding.sentence]
     # 64 answers, 8 to a learner, two batches of 3 each.
     assert note.severity == "note" and "16 of the answers" in note.sentence
-    assert plan.problems == []
+    planning.refuse(plan.findings)
 
 
 def test_an_evaluation_is_not_held_up_by_what_only_training_needs(load):
