@@ -24,9 +24,8 @@ from rl.run import command
 
 def main(argv: list[str] | None = None) -> int:
     """Run one configuration. Returns 0; 1 if a stage failed; 2 for a user's error; 130 if stopped."""
-    parser = command.parser(__doc__)
+    parser = command.parser(__doc__, dry_run=True)
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this one; may be given several times")
-    command.add_dry_run(parser)
     options, overrides = parser.parse_known_args(argv)
     stages = [stage for stage in STAGES if stage in (options.stage or STAGES)]
 

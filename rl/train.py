@@ -20,8 +20,7 @@ from rl.run import command
 
 def main(argv: list[str] | None = None) -> int:
     """Run one configuration. Returns 0; 1 if training failed; 2 for a user's error; 130 if stopped."""
-    parser = command.parser(__doc__)
-    command.add_dry_run(parser)
+    parser = command.parser(__doc__, dry_run=True)
     options, overrides = parser.parse_known_args(argv)
 
     def work(config: RunConfig) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -91,13 +91,6 @@ def count(source: Path, at_most: int, reference: str | None) -> int:
     return sum(1 for _ in islice(rows(source, [], reference), at_most))
 
 
-def no_row(source: Path, broken: Sequence[str], reference: str | None) -> str:
-    """What to say of a file in which no row can be used; `broken` as from `rows`."""
-    first = f"; first problem: {broken[0]}" if broken else ""
-    wanted = f" and a reference answer in {reference!r}" if reference else ""
-    return f"{source} holds no row with context and query as text{wanted}{first}"
-
-
 def references_of(row: dict[str, Any], field: str) -> tuple[str, ...]:
     """The reference answers of a row, those that hold a word: nothing agrees with another, or everything.
 
@@ -137,7 +130,9 @@ def prepare(
         if out is not None:
             prompts.append(prompt)
     if not report.kept:
-        raise InputError(no_row(source, report.broken, reference))
+        first = f"; first problem: {report.broken[0]}" if report.broken else ""
+        wanted = f" and a reference answer in {reference!r}" if reference else ""
+        raise InputError(f"{source} holds no row with context and query as text{wanted}{first}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         jsonlines.rewrite(out, prompts)

@@ -10,7 +10,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -183,8 +183,7 @@ class Canaries:
             if far and not self._too_far:
                 alarm = self._alarm(done, *max(moved, key=lambda each: abs(each[2] - each[1])))
             self._too_far = far
-        row = {"step": step, "time": time.time(), "n": done.n, "void": done.void, "means": done.means}
-        row |= {"reference": done.reference, "drift": done.drift, "alarm": alarm is not None}
+        row = asdict(done) | {"time": time.time(), "drift": done.drift, "alarm": alarm is not None}
         row["scores"] = {
             canary.sample.id: None if found is None else dict[str, Any](key=canary.key, **found)
             for canary, found in zip(self._canaries, scores, strict=True)

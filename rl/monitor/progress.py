@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from longreward.text.amounts import money
 from rl.config import RunConfig
@@ -115,7 +115,9 @@ class TrainingProgress:
             if reached > first:
                 self._step_s = (at - since) / (reached - first)
             scored = now[f"{SUM}n"] - self._before[f"{SUM}n"]
-            scores = self._scores(scored)
+            # The mean reward and its parts over the valid answers since the last step that was shown.
+            names = [name for name in ("total", *self._dimensions) if SUM + name in now and scored > 0]
+            scores = {name: (now[SUM + name] - self._before[SUM + name]) / scored for name in names}
             for name, value in scores.items():
                 self._courses.setdefault(name, []).append(value)
             if not self._screen.is_live:
@@ -138,12 +140,6 @@ class TrainingProgress:
         if self._paused and not state["paused"]:
             self._console.print("the cap was raised: the run continues", highlight=False)
         self._paused = state["paused"]
-
-    def _scores(self, scored: float) -> dict[str, float]:
-        """The mean reward and its parts over the `scored` valid answers since the last step that was shown."""
-        now, last = self._now, self._before
-        names = [name for name in ["total", *self._dimensions] if SUM + name in now]
-        return {name: (now[SUM + name] - last[SUM + name]) / scored for name in names} if scored > 0 else {}
 
     def _line(self, scores: dict[str, float], scored: float) -> str:
         now = self._now
@@ -169,10 +165,8 @@ def show_heldout(
     console.print(
         f"\nheld-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers", highlight=False
     )
-    table = Table()
-    table.add_column("")
-    for heading in [*names, "change"] if after else ["score"]:
-        table.add_column(heading, justify="right")
+    headings = [*names, "change"] if after else ["score"]
+    table = Table("", *(Column(heading, justify="right") for heading in headings))
     old, new = before.means(), after.means() if after else {}
     for name in before.names:
         if old[name] is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -38,32 +38,18 @@ AnswerKey = tuple[str, str]
 """The id of a rollout or of a prompt, and the question: several questions about a document may share its id."""
 
 
-@dataclass
-class Collected:
-    """The training answers that the store holds."""
-
-    scored: set[AnswerKey] = field(default_factory=set)
-    """Rollouts with a score."""
-    void: dict[AnswerKey, CollectedAnswer] = field(default_factory=dict)
-    """Rollouts whose judging failed, with their answers."""
-    broken: list[str] = field(default_factory=list)
-    """Lines that a kill has cut, each as `file:line: why`."""
-
-    @classmethod
-    def read(cls, folder: Path) -> Collected:
-        found = cls()
-        for path in store.files(folder):
-            for _, _, record in store.read(path, found.broken, CollectedAnswer):
-                if record.split != "train":
-                    continue
-                key = record.rollout, record.query
-                if record.total is None:
-                    found.void[key] = record
-                else:
-                    found.scored.add(key)
-        for key in found.scored & found.void.keys():
-            del found.void[key]
-        return found
+def stored(folder: Path) -> tuple[set[AnswerKey], dict[AnswerKey, CollectedAnswer]]:
+    """Of the training answers that a store holds the rollouts with a score, and those whose judging failed, with their
+    answers. Lines that a kill has cut are passed over."""
+    scored: set[AnswerKey] = set()
+    void: dict[AnswerKey, CollectedAnswer] = {}
+    for path in store.files(folder):
+        for _, _, record in store.read(path, [], CollectedAnswer):
+            if record.split == "train" and record.total is not None:
+                scored.add((record.rollout, record.query))
+            elif record.split == "train":
+                void[record.rollout, record.query] = record
+    return scored, {key: record for key, record in void.items() if key not in scored}
 
 
 @dataclass
@@ -81,17 +67,17 @@ class Outstanding:
     @classmethod
     def of(cls, config: RunConfig, answers: int, prompts: int | None = None) -> Outstanding:
         """`answers` to each of the first `prompts` training prompts, or of all of them."""
-        found = Collected.read(config.directory / "store")
+        scored, void = stored(config.directory / "store")
         voids: dict[AnswerKey, list[CollectedAnswer]] = {}
-        for record in found.void.values():
+        for record in void.values():
             voids.setdefault((record.id, record.query), []).append(record)
         todo: dict[AnswerKey, tuple[Label, list[CollectedAnswer]]] = {}
-        known = found.scored | found.void.keys()
+        known = scored | void.keys()
         for prompt, label, _ in islice(_prompts(config), prompts):
             missing = tuple(n for n in range(answers) if (rollout_id(label.id, n), prompt[1]) not in known)
             if missing or prompt in voids:
                 todo.setdefault(prompt, (replace(label, rollouts=missing), voids.get(prompt, [])))
-        return cls(answers, len(found.scored), todo)
+        return cls(answers, len(scored), todo)
 
     @property
     def to_generate(self) -> int:
@@ -145,12 +131,12 @@ def score_responses(run: Session, source: Path, tokenizer: Any, at_once: int) ->
 
     `tokenizer` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
     """
-    found = Collected.read(run.config.directory / "store")
+    scored, _ = stored(run.config.directory / "store")
     sft = run.config.data.train
     broken: list[str] = []
     all_of_them = published_files.responses(source, broken, sft)
-    todo = {each.rollout for each in all_of_them if (each.rollout, each.sample.query) not in found.scored}
-    run.say(f"scoring {len(todo):,} answers of {source}; {len(found.scored):,} are scored already")
+    todo = {each.rollout for each in all_of_them if (each.rollout, each.sample.query) not in scored}
+    run.say(f"scoring {len(todo):,} answers of {source}; {len(scored):,} are scored already")
     for problem in broken:
         run.say(f"passed over: {problem}")
 

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
@@ -44,7 +43,9 @@ def train(plan: RunPlan[FinetuneConfig], screen: Screen) -> None:
         )
     if not learners.count:
         raise ConfigError("no GPU is visible here, and the learners run on the machine that this is started on")
-    this = _identity(config, learners)
+    # What a training is: it is continued only where this is the same.
+    deciding = json.loads(json.dumps(learners.deciding, default=str))
+    this = {"data": digest(config.examples), "flags": deciding, "learners": learners.count}
     done, begun = _done(config), config.checkpoints / "begun.json"
     # OpenRLHF's windows of gradient accumulation go on from one epoch to the next.
     at_once = learners.examples_at_once
@@ -92,12 +93,6 @@ def _run(config: RunConfig, learners: Learners, more: list[str], screen: Screen)
     with screen.showing(lambda: Text(f"{latest}  {clock(time.monotonic() - begun_at)}")):
         learner_process.start(words, config.log, tell, config.run.stall_s)
     return time.monotonic() - begun_at
-
-
-def _identity(config: FinetuneConfig, learners: Learners) -> dict[str, Any]:
-    """What a training is: it is continued only where this is the same."""
-    deciding = json.loads(json.dumps(learners.deciding, default=str))
-    return {"data": digest(config.examples), "flags": deciding, "learners": learners.count}
 
 
 def steps_done(config: RunConfig) -> int:

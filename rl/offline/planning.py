@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
-from longreward.errors import InputError
+from longreward import store
 from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.offline import published_files
 from rl.offline.config import STAGES, DpoConfig, FinetuneConfig, SftConfig
 from rl.plan import RunPlan
 from rl.run import planning
+from rl.run.checks.files import unusable
 from rl.run.openrlhf_command import directories_and_tracking
 from rl.trainer import learner_process, learner_programs
 from rl.trainer.learner_programs import DPO, SFT, Program
@@ -40,7 +41,7 @@ def plan_sft(config: SftConfig) -> RunPlan[SftConfig]:
     found: list[Finding] = []
     if plan.config.data.train.is_file():
         rows = "context, query and answer"
-        found += _unusable("data.train", plan.config.data.train, published_files.sft, rows)
+        found += unusable("data.train", plan.config.data.train, published_files.sft, rows)
     return _with_learners(plan, SFT, plan.config.train_sft, found)
 
 
@@ -66,58 +67,33 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
     source = config.collect.responses
     if source is not None and "collect" in stages:
         # Nothing is known there of the rendered prompt, nor of reference answers.
-        if lacking := [name for name in ("reference", "remote", "openrlhf") if name in config.reward.parts]:
+        if unknown := [name for name in ("reference", "remote", "openrlhf") if name in config.reward.parts]:
             sentence = (
-                f"collect.responses cannot be scored by reward {lacking[0]}, which needs the prompt or reference "
+                f"collect.responses cannot be scored by reward {unknown[0]}, which needs the prompt or reference "
                 "answers that are not there"
             )
             action = "leave collect.responses out and generate the answers, or set reward.name=longreward"
             yield Finding.problem("reward", sentence, action)
         elif config.data.train.is_file():
-            train = config.data.train
             rows = "idx, query and answer, and a context there or in data.train"
-            yield from _unusable(
-                "collect.responses", source, lambda path, broken: published_files.responses(path, broken, train), rows
-            )
+            read = partial(published_files.responses, sft=config.data.train)
+            yield from unusable("collect.responses", source, read, rows)
     if "pair" in stages and config.collect.pairs is None:
         own = config.directory / "store"
-        if "collect" not in stages and not config.collect.stores and not any(own.glob("answers-*.jsonl")):
-            yield Finding.problem(
-                "files", f"{own} holds no answers (no answers-*.jsonl)", "run the stage collect before"
-            )
+        lacking = "holds no answers (no answers-*.jsonl)"
+        if "collect" not in stages and not config.collect.stores and not store.files(own):
+            yield Finding.problem("files", f"{own} {lacking}", "run the stage collect before")
         for folder in config.collect.stores:
-            if not folder.is_dir():
-                yield Finding.problem(
-                    "files", f"collect.stores {folder} does not exist", "give the store/ folder of a run"
-                )
-            elif not any(folder.glob("answers-*.jsonl")):
-                sentence = f"collect.stores {folder} holds no answers (no answers-*.jsonl)"
-                yield Finding.problem("files", sentence, "give the store/ folder of a run")
+            if not store.files(folder):
+                why = lacking if folder.is_dir() else "does not exist"
+                yield Finding.problem("files", f"collect.stores {folder} {why}", "give the store/ folder of a run")
 
 
 def _pairs(config: DpoConfig) -> Iterator[Finding]:
     """Problems with pairs and instructions that come from elsewhere."""
     if config.collect.pairs is not None:
         rows = "context, query, win_response and lose_response"
-        yield from _unusable("collect.pairs", config.collect.pairs, published_files.pairs, rows)
+        yield from unusable("collect.pairs", config.collect.pairs, published_files.pairs, rows)
     for name, path in (("short.train", config.short.train), ("short.heldout", config.short.heldout)):
         if path is not None and not path.exists():
             yield Finding.problem("files", f"{name} {path} does not exist", f"correct the path, or leave {name} out")
-
-
-def _unusable(
-    setting: str, path: Path, read: Callable[[Path, list[str]], Iterable[Any]], rows: str
-) -> Iterator[Finding]:
-    """A problem where the file is not there or none of its rows can be used. Reads up to the first one that can."""
-    broken: list[str] = []
-    if not path.exists():
-        yield Finding.problem("files", f"{setting} {path} does not exist", f"give a JSON-lines file with {rows}")
-        return
-    try:
-        usable = any(True for _ in read(path, broken))
-    except InputError as error:
-        yield Finding.problem("files", f"{setting}: {error}")
-        return
-    if not usable:
-        first = f"; first problem: {broken[0]}" if broken else ""
-        yield Finding.problem("files", f"{setting} {path} holds no row with {rows}{first}")

@@ -22,16 +22,14 @@ from rl.run.session import Session
 
 def collect_answers(run: Session, config: DpoConfig) -> None:
     """Into the store: the answers, each scored; and what the first policy gets on the held-out prompts."""
-    flags, wanted = run.flags, config.collect
+    flags, wanted, outstanding = run.flags, config.collect, None
     if wanted.pairs is not None:
         run.say(f"nothing to collect: the pairs are those of {wanted.pairs}")
     elif wanted.responses is not None:
         tokenizer = load_tokenizer(flags.policy)
         with online_training.watched(run):
             collect.score_responses(run, wanted.responses, tokenizer, wanted.answers_in_flight)
-    generates = wanted.pairs is None and wanted.responses is None
-    outstanding = None
-    if generates:
+    else:
         outstanding = collect.Outstanding.of(config, flags.rollout_n_samples_per_prompt, flags.data_max_samples)
     lacking = outstanding.to_generate if outstanding else 0
     if lacking and config.reward.asks_judge:
@@ -40,8 +38,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
         source = None
         if (lacking and wanted.served is None) or _first_scores_missing(config):
             run.say("starting the rollout engines")
-            policy = flags.policy
-            source = stack.enter_context(rollout_engines(config, policy, flags))
+            source = stack.enter_context(rollout_engines(config, flags.policy, flags))
             with online_training.watched(run):
                 _first_scores(run, config, source)
         if outstanding is None:

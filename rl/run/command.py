@@ -21,21 +21,18 @@ from rl.plan import RunPlan
 C = TypeVar("C", bound=RunConfig)
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """With --config and --verbose. Overrides may stand between the options, where argparse would not look for a list
-    of positionals: use `parse_known_args`."""
+def parser(description: str | None, *, dry_run: bool = False) -> argparse.ArgumentParser:
+    """With --config and --verbose, and with --dry-run where `dry_run` is set. Overrides may stand between the options,
+    where argparse would not look for a list of positionals: use `parse_known_args`."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     made.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     made.add_argument("--verbose", action="store_true", help="show the logs of engines and learners on the screen too")
+    if dry_run:
+        what = "check all that a run would refuse, write config.yaml and command.txt, and exit"
+        made.add_argument("--dry-run", action="store_true", help=what)
     return made
-
-
-def add_dry_run(made: argparse.ArgumentParser) -> None:
-    """The option --dry-run, for the commands that have one."""
-    what = "check all that a run would refuse, write config.yaml and command.txt, and exit"
-    made.add_argument("--dry-run", action="store_true", help=what)
 
 
 @contextmanager
@@ -61,9 +58,9 @@ def plan_and_run(
 ) -> int:
     """Plan a run and start it, with `options.verbose`, or tell what it would do where `options.dry_run` is set. Returns
     what `run` does; 0 where a `whole` run that is to be resumed has ended already."""
-    from rl.run import planning, run_directory
+    from rl.run import planning
 
-    if config.resume and whole and not options.dry_run and run_directory.finished(config):
+    if config.resume and whole and not options.dry_run and (config.directory / "summary.json").is_file():
         print(f"{name}: {config.directory} is finished, see its summary.json; begin another run with run.name")
         return 0
     with waiting("checking the configuration", verbose=options.verbose):

@@ -57,11 +57,6 @@ def check_same_run(before: RunConfig, config: RunConfig) -> None:
             )
 
 
-def finished(config: RunConfig) -> bool:
-    """Whether the run has ended, its summary written."""
-    return (config.directory / "summary.json").is_file()
-
-
 def write_config(directory: Path, config: RunConfig) -> None:
     """`config.yaml`: the configuration with everything resolved. The directory is made where it is not there."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -127,7 +122,5 @@ def steps_done(config: RunConfig) -> int:
     )
 
 
-def write_summary(config: RunConfig, summary: dict[str, Any]) -> Path:
-    path = config.directory / "summary.json"
-    jsonlines.write_json(path, summary)
-    return path
+def write_summary(config: RunConfig, summary: dict[str, Any]) -> None:
+    jsonlines.write_json(config.directory / "summary.json", summary)

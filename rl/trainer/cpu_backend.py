@@ -17,6 +17,7 @@ import os
 import select
 import sys
 import threading
+from functools import cache
 
 from rl.trainer import seams
 from rl.trainer.cpu_seams import FLASH_ATTN_USER, SEAMS, flash_attn_stub
@@ -36,7 +37,6 @@ UNSUPPORTED_FLAGS = {
 """OpenRLHF's flags that cannot work here whatever is replaced, with the reason."""
 
 logger = logging.getLogger(__name__)
-_installed = False
 
 
 def is_needed() -> bool:
@@ -134,10 +134,8 @@ def _requested_device() -> str:
     return value
 
 
+@cache
 def _install() -> None:
-    global _installed
-    if _installed:
-        return
     modules = {FLASH_ATTN_USER, *(seam.module for seam in SEAMS)}
     early = sorted(name for name in modules & sys.modules.keys() if name.startswith("openrlhf."))
     if early:  # other modules may already hold copies of what would be replaced
@@ -145,7 +143,6 @@ def _install() -> None:
             f"{', '.join(early)} came before rl.trainer.cpu_backend.apply(): call apply() before that import."
         )
     seams.install(SEAMS, {FLASH_ATTN_USER: flash_attn_stub})
-    _installed = True
 
 
 def end_with(process: int) -> None:

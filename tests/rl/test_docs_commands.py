@@ -90,10 +90,8 @@ def test_options_and_configuration_are_understood(command: Command, monkeypatch:
         assert options.config.is_file() and not overrides
         return
     words = list(command.words[[word.startswith("rl/") for word in command.words].index(True) + 1 :])
-    parser = command_line.parser(None)
     source = (ROOT / next(word for word in command.words if word.startswith("rl/"))).read_text(encoding="utf-8")
-    if "add_dry_run(" in source:
-        command_line.add_dry_run(parser)
+    parser = command_line.parser(None, dry_run="dry_run=True" in source)
     options, rest = parser.parse_known_args(words)
     flags = [word for word in rest if word.startswith("-")]
     assert all(f'"{flag}"' in source for flag in flags), flags

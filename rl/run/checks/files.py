@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from longreward.errors import InputError
 from longreward.preflight.finding import Finding
@@ -18,30 +21,36 @@ def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list
 
     `documents`: data.train holds documents with questions. SFT has rows of its own.
     """
-    found = []
+    found, reference = [], config.reward.reference_field
+    wanted = "context and query as text" + (f" and a reference answer in {reference!r}" if reference else "")
     if config.watch.canaries is not None:
         try:
-            canaries.load(config.watch.canaries, config.reward.reference_field)
+            canaries.load(config.watch.canaries, reference)
         except InputError as error:
             found.append(Finding.problem("files", f"watch.canaries: {error}"))
     for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
-        if path is not None and not path.is_file():
-            fields = "idx, context, query" if documents or key != "data.train" else "idx, context, query, answer"
-            found.append(
-                Finding.problem("files", f"{key} {path} does not exist", f"give a JSON-lines file with {fields}")
-            )
-        elif path is not None and (documents or key != "data.train"):
-            found += _unusable(key, path, config.reward.reference_field)
+        if path is not None and (documents or key != "data.train"):
+            found += unusable(key, path, partial(prompt_files.rows, reference=reference), wanted)
+        elif path is not None and not path.is_file():
+            action = "give a JSON-lines file with idx, context, query, answer"
+            found.append(Finding.problem("files", f"{key} {path} does not exist", action))
     found += missing_model("openrlhf.actor.model_name_or_path", flags.policy)
     return found or [Finding.ok("files", "data and model are there")]
 
 
-def _unusable(key: str, path: Path, reference: str | None) -> list[Finding]:
-    """A problem where no row of the file can be used. Reads up to the first one that can."""
+def unusable(
+    setting: str, path: Path, read: Callable[[Path, list[str]], Iterable[Any]], rows: str
+) -> Iterator[Finding]:
+    """A problem where the file is not there or none of its rows can be used. Reads up to the first one that can."""
     broken: list[str] = []
+    if not path.exists():
+        yield Finding.problem("files", f"{setting} {path} does not exist", f"give a JSON-lines file with {rows}")
+        return
     try:
-        if next(prompt_files.rows(path, broken, reference), None) is not None:
-            return []
-        return [Finding.problem("files", f"{key}: {prompt_files.no_row(path, broken, reference)}")]
+        usable = any(True for _ in read(path, broken))
     except InputError as error:
-        return [Finding.problem("files", f"{key}: {error}")]
+        yield Finding.problem("files", f"{setting}: {error}")
+        return
+    if not usable:
+        first = f"; first problem: {broken[0]}" if broken else ""
+        yield Finding.problem("files", f"{setting} {path} holds no row with {rows}{first}")

@@ -10,9 +10,9 @@ from rl.trainer import model_folder
 from rl.trainer.openrlhf_flags import Flags
 
 
-def findings(flags: Flags) -> list[Finding]:
-    """Problems with how models and engines share GPUs; empty where there is none."""
-    found = list(flags.never_zero("openrlhf"))
+def findings(flags: Flags) -> Iterator[Finding]:
+    """Problems with how models and engines share GPUs."""
+    yield from flags.never_zero("openrlhf")
     together = flags.gpus_per_answer
     for model in flags.models:
         if flags.gpus(model) % together:
@@ -20,24 +20,22 @@ def findings(flags: Flags) -> list[Finding]:
                 f"the {flags.gpus(model)} GPUs of openrlhf.{model} cannot be divided into groups of {together} "
                 "(openrlhf.ds.ring_attn_size x openrlhf.ds.tensor_parallel_size)"
             )
-            found.append(
-                Finding.problem("GPUs", sentence, f"set openrlhf.{model}.num_gpus_per_node to a multiple of it")
-            )
+            yield Finding.problem("GPUs", sentence, f"set openrlhf.{model}.num_gpus_per_node to a multiple of it")
     shares = flags.train_colocate_all or flags.train_colocate_actor_ref
     if shares and "ref" in flags.models and flags.nodes_and_gpus("actor") != flags.nodes_and_gpus("ref"):
         share = "colocate_all" if flags.train_colocate_all else "colocate_actor_ref"
         sentence = (
             f"openrlhf.train.{share} puts ref on the actor's GPUs, but their num_nodes or num_gpus_per_node differ"
         )
-        found.append(Finding.problem("GPUs", sentence, "give openrlhf.ref what openrlhf.actor has"))
+        yield Finding.problem("GPUs", sentence, "give openrlhf.ref what openrlhf.actor has")
     if flags.train_colocate_all and "critic" in flags.models and flags.gpus("critic") > flags.gpus("actor"):
         sentence = "openrlhf.train.colocate_all puts the critic on the actor's GPUs, but the critic needs more"
-        found.append(Finding.problem("GPUs", sentence, "set openrlhf.critic.num_gpus_per_node to the actor's"))
+        yield Finding.problem("GPUs", sentence, "set openrlhf.critic.num_gpus_per_node to the actor's")
     actor, engines = flags.gpus("actor"), flags.engine_gpus
     if flags.train_colocate_all and not flags.train_async_enable and actor != engines:
         sentence = f"openrlhf.train.colocate_all puts engines on the actor's {actor} GPUs, but they take {engines}"
         action = "make vllm.num_engines x vllm.tensor_parallel_size as many as actor.num_nodes x num_gpus_per_node"
-        found.append(Finding.problem("GPUs", sentence, action))
+        yield Finding.problem("GPUs", sentence, action)
     if not flags.train_async_enable:
         ahead = flags.prompts_at_once > flags.rollout_batch_size
         for flag, value, wrong in (
@@ -46,11 +44,11 @@ def findings(flags: Flags) -> list[Finding]:
         ):
             if wrong:
                 sentence = f"openrlhf.{flag}={value} works only in asynchronous training"
-                found.append(Finding.problem("GPUs", sentence, "set openrlhf.train.async_enable=true, or leave it out"))
+                yield Finding.problem("GPUs", sentence, "set openrlhf.train.async_enable=true, or leave it out")
     elif flags.train_colocate_all and flags.vllm_enable_sleep:
         sentence = "openrlhf.vllm.enable_sleep does not go with asynchronous training"
-        found.append(Finding.problem("GPUs", sentence, "leave it out"))
-    return found + list(_engines(flags))
+        yield Finding.problem("GPUs", sentence, "leave it out")
+    yield from _engines(flags)
 
 
 def _engines(flags: Flags) -> Iterator[Finding]:

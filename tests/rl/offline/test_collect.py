@@ -151,9 +151,7 @@ def test_a_void_answer_that_was_scored_later_is_done(run: Run) -> None:
 def test_a_line_cut_by_a_kill_is_passed_over(run: Run) -> None:
     cut = json.dumps(record("a/1", 5.0))[:-30]
     write_store(run.config, record("a/0", 5.0), cut)
-    found = collect.Collected.read(run.config.directory / "store")
-    assert found.scored == {("a/0", QUERY)}
-    assert len(found.broken) == 1 and "answers-0-1.jsonl:2" in found.broken[0]
+    assert collect.stored(run.config.directory / "store") == ({("a/0", QUERY)}, {})
     run.collect()
     assert run.generated[0][:2] == ("a", (1, 2))
 
