@@ -39,10 +39,6 @@ class CollectedAnswer(store.Fields, kw_only=True):
     dimensions: dict[str, _DimensionTotal] = msgspec.field(default_factory=dict)
 
 
-class _TextFields(store.Fields, kw_only=True):
-    answer: str
-
-
 class Candidate(msgspec.Struct, gc=False, eq=False):
     """A scored answer that may enter a pair, and where its text stands."""
 
@@ -66,7 +62,7 @@ class Candidate(msgspec.Struct, gc=False, eq=False):
             file.seek(self.offset)
             line = file.readline()
         try:
-            text = ended(store.parse(line, _TextFields).answer, eos)
+            text = ended(store.parse(line, CollectedAnswer).answer, eos)
         except ValueError:
             text = None
         if text is None or crc(text) != self.check:

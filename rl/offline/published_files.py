@@ -85,38 +85,34 @@ def from_published(
     Prompts are rendered as those of a run, the longer ones cut in the middle of the context. InputError where no row
     can be used.
     """
-    report = PairReport()
-    rows = _preferences(source, tokenizer, max_prompt_tokens, preferences.require(eos), fits, report)
-    return preferences.write(out, rows, report)
-
-
-def _preferences(
-    source: Path, tokenizer: Any, max_prompt_tokens: int, eos: str, fits: Fits | None, report: PairReport
-) -> Iterator[dict[str, Any]]:
-    rendering = PromptReport()
+    preferences.require(eos)
+    report, rendering = PairReport(), PromptReport()
     render = renderer(tokenizer, max_prompt_tokens, "train", rendering)
 
     def rendered(row: dict[str, Any], number: int) -> tuple[dict[str, str], str]:
         pair = _pair(row, number)
         return pair, render(pair["idx"], pair["context"], pair["query"])["input"]
 
-    for pair, prompt in _usable(source, report.broken, rendered):
-        report.answers += 2
-        win, lose = ended(pair["win_response"], eos), ended(pair["lose_response"], eos)
-        report.unwritable += (win is None) + (lose is None)
-        if win is None or lose is None or win == lose:
-            report.settle(0, "unusable")
-        elif fits is not None and not (fits(prompt, win) and fits(prompt, lose)):
-            report.pairs_too_long += 1
-            report.settle(0, "too_long")
-        else:
-            report.enter((count_tokens(tokenizer, win), count_tokens(tokenizer, lose)))
-            report.settle(1, "")
-            yield preferences.row(pair["idx"], prompt, (win, lose))
-    report.shortened = rendering.cut
-    if not report.prompts:
-        first = f"; first problem: {report.broken[0]}" if report.broken else ""
-        raise InputError(f"{source} holds no row with context, query, win_response and lose_response{first}")
+    def rows() -> Iterator[dict[str, Any]]:
+        for pair, prompt in _usable(source, report.broken, rendered):
+            report.answers += 2
+            win, lose = ended(pair["win_response"], eos), ended(pair["lose_response"], eos)
+            report.unwritable += (win is None) + (lose is None)
+            if win is None or lose is None or win == lose:
+                report.settle(0, "unusable")
+            elif fits is not None and not (fits(prompt, win) and fits(prompt, lose)):
+                report.pairs_too_long += 1
+                report.settle(0, "too_long")
+            else:
+                report.enter((count_tokens(tokenizer, win), count_tokens(tokenizer, lose)))
+                report.settle(1, "")
+                yield preferences.row(pair["idx"], prompt, (win, lose))
+        report.shortened = rendering.cut
+        if not report.prompts:
+            first = f"; first problem: {report.broken[0]}" if report.broken else ""
+            raise InputError(f"{source} holds no row with context, query, win_response and lose_response{first}")
+
+    return preferences.write(out, rows(), report)
 
 
 def _contexts(source: Path, broken: list[str]) -> Callable[[str], str | None]:

@@ -63,19 +63,15 @@ class Seam:
             source = inspect.getsource(self._find(module, source_of))
             if "".join(self.source.split()) not in "".join(source.split()):
                 self._fail(f"no longer contains `{self.source}`", source_of)
-        if self.replacement is not None:
+        if (function := self.replacement) is not None:
+
+            @functools.wraps(original)
+            def replaced(*args: Any, **kwargs: Any) -> Any:
+                return function(original, *args, **kwargs)
+
+            replaced._longreward_seam = True  # type: ignore[attr-defined]
             owner, _, attribute = self.name.rpartition(".")
-            setattr(self._find(module, owner) if owner else module, attribute, self._wrap(original))
-
-    def _wrap(self, original: Any) -> Any:
-        function: Any = self.replacement
-
-        @functools.wraps(original)
-        def replaced(*args: Any, **kwargs: Any) -> Any:
-            return function(original, *args, **kwargs)
-
-        replaced._longreward_seam = True  # type: ignore[attr-defined]
-        return replaced
+            setattr(self._find(module, owner) if owner else module, attribute, replaced)
 
     def _find(self, module: types.ModuleType, path: str) -> Any:
         found: Any = module

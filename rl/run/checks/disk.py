@@ -14,9 +14,7 @@ from rl.trainer import model_folder
 from rl.trainer.openrlhf_flags import Flags
 
 
-def findings(
-    config: RunConfig, flags: Flags, prompts: int | None = None, count: Callable[[], int | None] = lambda: None
-) -> list[Finding]:
+def findings(config: RunConfig, flags: Flags, prompts: int | None, count: Callable[[], int | None]) -> list[Finding]:
     """The room that a run takes against what is free, and whether it saves anything before a crash could cost it all.
 
     `prompts` are trained on in each episode; None: `count` counts them, but is asked only where that can decide.
