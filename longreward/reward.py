@@ -68,9 +68,7 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            scores = await asyncio.gather(
-                *(SCORE[name](sample.answer, document, self.config) for name in self.config.needed)
-            )
+            scores = await asyncio.gather(*(SCORE[name](sample.answer, document) for name in self.config.needed))
             dimensions = dict(zip(self.config.needed, scores, strict=True))
         return Reward(
             id=sample.id,

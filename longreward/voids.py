@@ -64,7 +64,10 @@ class Siblings:
         A void answer waits for its siblings, at most `wait_s` seconds. Without a valid sibling it gets the mean of the
         latest valid rewards of all prompts.
         """
-        group = self._join(prompt)
+        now = time.monotonic()
+        while self._groups and next(iter(self._groups.values())).begun < now - _KEPT_S:
+            self._groups.popitem(last=False)
+        group = self._groups.setdefault(prompt, _AnswersToPrompt(now))
         group.outcomes.append(scores)
         if scores is not None:
             self._recent.append(scores)
@@ -78,12 +81,6 @@ class Siblings:
                 async with asyncio.timeout(wait_s):
                     await group.complete.wait()
         return group.filler(self._recent)
-
-    def _join(self, prompt: str) -> _AnswersToPrompt:
-        now = time.monotonic()
-        while self._groups and next(iter(self._groups.values())).begun < now - _KEPT_S:
-            self._groups.popitem(last=False)
-        return self._groups.setdefault(prompt, _AnswersToPrompt(now))
 
 
 class VoidWindow:

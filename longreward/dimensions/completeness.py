@@ -1,12 +1,11 @@
 """Completeness: does the answer cover what the document holds on the question? (paper, section 3.4)."""
 
-from longreward.config import RewardConfig
 from longreward.dimensions.document import Document
 from longreward.judge.requests import RateCompleteness
 from longreward.schema import DimensionScore
 
 
-async def score(answer: str, document: Document, config: RewardConfig) -> DimensionScore:
+async def score(answer: str, document: Document) -> DimensionScore:
     """0..10 against all extractions of the document. Void when any chunk could not be read for the question."""
     extracted, first = await document.extractions()
     shared = [verdict.call for verdict in extracted] if first else []

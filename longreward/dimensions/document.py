@@ -43,7 +43,7 @@ class Document:
     ) -> None:
         """Documents with the same `preparing` are prepared one after the other, so that the first are ready early."""
         self.context, self.query = context, query
-        self._judge, self._config, self._token_spans, self._preparing = judge, config, token_spans, preparing
+        self._judge, self.config, self._token_spans, self._preparing = judge, config, token_spans, preparing
         self._chunks: asyncio.Task[tuple[list[Evidence], list[Evidence]]] | None = None
         self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
@@ -61,9 +61,9 @@ class Document:
 
     def start(self) -> None:
         """Begin the work in the background, so that it is done before the first answer needs it."""
-        if "completeness" in self._config.needed:
+        if "completeness" in self.config.needed:
             self._start_extraction()
-        if "faithfulness" in self._config.needed:
+        if "faithfulness" in self.config.needed:
             self._start_index()
 
     async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
@@ -73,7 +73,7 @@ class Document:
     async def evidence(self, statement: str) -> list[Evidence]:
         """The chunks that have to do with `statement`: at most `retrieval.top_k`, in document order, possibly none."""
         chunks, index = await asyncio.shield(self._start_index())
-        return [chunks[i] for i in index.top(statement, self._config.retrieval.top_k)]
+        return [chunks[i] for i in index.top(statement, self.config.retrieval.top_k)]
 
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
         """One verdict for each extraction chunk, in document order, and whether this caller is the first to get them.
@@ -113,7 +113,7 @@ class Document:
             else:
                 # A tokenizer takes 0.1 s for 64k tokens and releases the interpreter lock, so a thread does help here.
                 points = await asyncio.to_thread(lambda: cut_points(self.context, self._token_spans(self.context)))
-        sizes = self._config.chunking
+        sizes = self.config.chunking
         evidence, extraction = (
             chunks_between(self.context, points, most) for most in (sizes.evidence_tokens, sizes.extraction_tokens)
         )

@@ -1,12 +1,11 @@
 """Faithfulness: is each fact of the answer in the document? Break down, retrieve, verify (paper, section 3.3)."""
 
-from longreward.config import RewardConfig
 from longreward.dimensions.document import Document
 from longreward.judge.requests import ListStatements
 from longreward.schema import DimensionScore
 
 
-async def score(answer: str, document: Document, config: RewardConfig) -> DimensionScore:
+async def score(answer: str, document: Document) -> DimensionScore:
     """10 x the mean support of the answer's statements; `faithfulness.without_statements` where it states nothing.
 
     Void when the statements cannot be listed or any of them cannot be verified.
@@ -16,7 +15,9 @@ async def score(answer: str, document: Document, config: RewardConfig) -> Dimens
         return DimensionScore.void(listed.call, [listed.call])
     if not listed.value:
         return DimensionScore(
-            score=config.faithfulness.without_statements, detail="the answer states no fact", calls=[listed.call]
+            score=document.config.faithfulness.without_statements,
+            detail="the answer states no fact",
+            calls=[listed.call],
         )
     statements, calls = await document.verification.verify(listed.value)
     calls = [listed.call, *calls]

@@ -1,12 +1,11 @@
 """Logicality: does the answer hold together? One judge call, without the document (paper, section 3.2)."""
 
-from longreward.config import RewardConfig
 from longreward.dimensions.document import Document
 from longreward.judge.requests import RateLogicality
 from longreward.schema import DimensionScore
 
 
-async def score(answer: str, document: Document, config: RewardConfig) -> DimensionScore:
+async def score(answer: str, document: Document) -> DimensionScore:
     """0..10, or void with the reason."""
     verdict = await document.ask(RateLogicality(document.language, document.query, answer))
     return DimensionScore.rated(verdict.value, verdict.call)

@@ -49,7 +49,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
     steps.place_all(table, sources, [found.ends for found in events])
     # Siblings are neighbours; void answers come after all others.
     best_first = -np.nan_to_num(table.of("total"), nan=-np.inf)
-    table.sort([best_first, *(table.of(name) for name in ("step", "part", "run", "prompt"))])
+    table.select(np.lexsort([best_first, *(table.of(name) for name in ("step", "part", "run", "prompt"))]))
     with tempfile.TemporaryFile(dir=out.parent) as shelves:
         limits = pack.WHOLE if whole else pack.limits_for(gathered)
         counts, flags = pack.write_shelves(pack.Packer(gathered, limits), shelves)

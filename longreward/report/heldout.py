@@ -57,9 +57,8 @@ def summary(table: Table, run: int, source: Source) -> dict[str, Any] | None:
     run without held-out scores."""
     mine, part = table.of("run") == run, table.of("part")
     first, last = _names(source)
-    wanted = [(BEFORE, first), (AFTER, last), (HELDOUT, "held-out")]
     columns, scores = [], {}
-    for code, name in wanted:
+    for code, name in ((BEFORE, first), (AFTER, last), (HELDOUT, "held-out")):
         rows = np.flatnonzero(mine & (part == code))
         if len(rows):
             scores[name] = by_prompt(table, rows)

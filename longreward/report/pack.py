@@ -92,7 +92,7 @@ class Packer:
         for number, question in enumerate(self._gathered.questions):
             rows = slice(self._begin[number], self._begin[number + 1])
             size += int(table.of("characters", rows).sum() + table.of("said", rows).sum())
-            size += self._gathered.size_of_documents(question)
+            size += sum(len(self._gathered.files.line(place)) for place in question.documents.values())
             if size >= _SHELF or number + 1 == len(self._gathered.questions):
                 found.append(range(begin, number + 1))
                 begin, size = number + 1, 0

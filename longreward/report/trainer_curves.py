@@ -86,7 +86,5 @@ def _reason(tag: str) -> str:
 
 def _line(name: str, points: tuple[list[float], list[float], list[float]], spread: Any = None) -> Curve:
     x, y = np.array(points[0]), np.array(points[1], float)
-    around = None
-    if spread is not None and len(spread[1]) == len(y):
-        around = np.array(spread[1], float)
+    around = np.array(spread[1], float) if spread is not None and len(spread[1]) == len(y) else None
     return curves.thinned(name, x, y, around)

@@ -146,22 +146,17 @@ def _reply(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {_short(raw)}")
-    usage, text, finish = _usage(reply.get("usage")), message.get("content"), choice.get("finish_reason")
+    usage, content, finish = _usage(reply.get("usage")), message.get("content"), choice.get("finish_reason")
+    text = content if isinstance(content, str) else ""
     if finish == "content_filter":
         detail = "the endpoint's content filter stopped the reply"
-        raise JudgeError(Reason.FILTERED, detail=detail, usage=usage, text=_text(text))
+        raise JudgeError(Reason.FILTERED, detail=detail, usage=usage, text=text)
     if finish == "length":
         tokens = usage.completion_tokens or "too many"
-        raise JudgeError(
-            Reason.TRUNCATED, detail=f"the reply was cut at {tokens} tokens", usage=usage, text=_text(text)
-        )
-    if not _text(text).strip():
+        raise JudgeError(Reason.TRUNCATED, detail=f"the reply was cut at {tokens} tokens", usage=usage, text=text)
+    if not text.strip():
         raise JudgeError(Reason.BAD_RESPONSE, detail="the reply is empty", usage=usage)
-    return Reply(_text(text), usage)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return Reply(text, usage)
 
 
 def _usage(reported: Any) -> Usage:

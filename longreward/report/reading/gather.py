@@ -84,10 +84,6 @@ class Gathered:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def size_of_documents(self, question: Question) -> int:
-        """In bytes, as they are stored."""
-        return sum(len(self.files.line(place)) for place in question.documents.values())
-
 
 def gather(
     sources: Sequence[Source], samples: Iterable[tuple[str, Sample]], folder: Path, files: OpenFiles

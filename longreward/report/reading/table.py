@@ -132,10 +132,6 @@ class Table:
         """A column, or some rows of it."""
         return self.columns[name][rows]
 
-    def sort(self, keys: Sequence[Column]) -> None:
-        """Sort all rows by the last of the keys, then by the one before it, and so on."""
-        self.select(np.lexsort(keys))
-
     def select(self, rows: Column) -> None:
         """Keep these rows, in this order, and the calls of their answers."""
         place = np.full(len(self), -1, np.int64)

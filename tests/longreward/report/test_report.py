@@ -438,7 +438,7 @@ def test_long_replies_are_shortened_where_the_page_would_be_too_large(make_run):
     train(run, steps=4, said=lambda step, i: " ".join(words[step * 60 + i * 10 :][:40]) + " [[7]]")
     with OpenFiles() as files:
         gathered = gather([opened(run.path)], (), run.path, files)
-        gathered.table.sort([gathered.table.of("prompt")])
+        gathered.table.select(gathered.table.of("prompt").argsort(kind="stable"))
         assert pack.limits_for(gathered) == pack.WHOLE
         assert pack.limits_for(gathered, 8_000) in pack.LIMITS[1:]
         assert pack.limits_for(gathered, 10) == pack.LIMITS[-1]
