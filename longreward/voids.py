@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,7 +25,14 @@ def mean(valid: Sequence[Scores]) -> Scores:
     """
     if valid:
         return {name: sum(scores[name] for scores in valid) / len(valid) for name in valid[0]}
-    return defaultdict(lambda: SCALE_MIDDLE)
+    return _Neutral()
+
+
+class _Neutral(Scores):
+    """Before any valid reward was seen."""
+
+    def __missing__(self, key: str) -> float:
+        return SCALE_MIDDLE
 
 
 @dataclass
