@@ -160,10 +160,10 @@ async def score_samples(
             run.expected = await asyncio.to_thread(estimate, some, config, sample=_LOOKED_INTO)
         console.print(f"expected: about {in_words(run.expected, judge.price)}{warning_of_cap(run.expected, config)}")
 
-    started = time.monotonic()
     with nullcontext() if out is None else _opened(out) as file:
         reward = LongReward.from_config(config)
         rare_collections()
+        started = time.monotonic()  # what a judge's client needs is imported by now
         try:
             await _score_all(reward, todo, concurrency, run, file, console)
         except BaseExceptionGroup as group:
