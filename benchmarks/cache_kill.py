@@ -27,7 +27,7 @@ TASKS = 16  # lookups under way in each process
 
 
 def key_of(number: int) -> bytes:
-    return cache_key("judge", [{"role": "user", "content": f"question {number}"}], {"temperature": 0}, "1")
+    return cache_key("judge", [{"role": "user", "content": f"question {number}"}], {"temperature": 0})
 
 
 def value_of(number: int) -> dict[str, Any]:

@@ -186,6 +186,9 @@ class RewardConfig(Section):
     """How the document is cut into chunks."""
     faithfulness: FaithfulnessConfig = FaithfulnessConfig()
     """How statements are verified."""
+    prompts: Path | None = None
+    """A folder with your own texts of the reward's prompts: en/NAME.txt and zh/NAME.txt (docs/how-to/your-prompts.md).
+    Null: ours."""
     weights: dict[Dimension, float] = Field(default_factory=lambda: dict.fromkeys(DIMENSIONS, 1.0))
     """Weight of each dimension in the mean. The judge is not asked about a dimension that is missing or 0, unless it
     has a gate. Paper: all equal."""

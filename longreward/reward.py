@@ -10,13 +10,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from longreward import prompts
 from longreward.config import RewardConfig, validate
 from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.requests import RateHelpfulness
 from longreward.pacing import Priority, at_most, pacer
+from longreward.prompts import Prompts
 from longreward.schema import DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
@@ -36,7 +36,9 @@ class LongReward:
         """`judge`: None makes the one that the configuration names. `token_spans`: text -> character spans of its
         tokens, in which chunk sizes are counted."""
         self.config = config
-        self._judge = judge if judge is not None else make_judge(config.judge, config.cache.path)
+        if judge is None:
+            judge = make_judge(config.judge, config.cache.path, Prompts(config.prompts))
+        self._judge = judge
         self._token_spans = token_spans
         if "faithfulness" in config.needed:
             # Imports bm25s (numba, a second) now, and not in the middle of the first answer.
@@ -130,5 +132,6 @@ def fingerprint(config: RewardConfig) -> str:
     judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
     # No key for gates where there are none: files of scores from before there were gates can be continued.
     without = {"judge", "cache"} | (set() if config.gates else {"gates"})
-    scoring = config.model_dump(mode="json", exclude=without) | {"judge": judge, "prompts": prompts.VERSION}
+    scoring = config.model_dump(mode="json", exclude=without)
+    scoring |= {"judge": judge, "prompts": Prompts(config.prompts).version()}
     return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from longreward.config import JudgeConfig
 from longreward.judge.base import Judge, JudgeStatus, Verdict
+from longreward.prompts import OURS, Prompts
 
 
-def make_judge(config: JudgeConfig, cache: Path | None = None) -> Judge:
+def make_judge(config: JudgeConfig, cache: Path | None = None, prompts: Prompts = OURS) -> Judge:
     """The judge that `config.kind` names. `cache` is the file of its verdict cache; the offline judge needs none.
 
     The `openai` package is imported only when it is used.
@@ -17,7 +18,7 @@ def make_judge(config: JudgeConfig, cache: Path | None = None) -> Judge:
         return OfflineJudge()
     from longreward.judge.engine.openai_judge import OpenAIJudge
 
-    return OpenAIJudge.of(config, cache)
+    return OpenAIJudge.of(config, cache, prompts=prompts)
 
 
 __all__ = ["Judge", "JudgeStatus", "Verdict", "make_judge"]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from longreward import prompts
 from longreward.judge import verdicts
 from longreward.judge.requests import JudgeRequest
 from longreward.judge.verdicts import Preference
@@ -21,8 +20,6 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest(JudgeRequest[T]):
     """A question of an evaluation; the reward does not depend on it. Its material is never cut: `shrunk` is None."""
-
-    version: ClassVar[str] = prompts.EVALUATION_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from longreward import prompts
 from longreward.judge import verdicts
-from longreward.prompts import Language
+from longreward.prompts import OURS, Language, Prompts
 from longreward.schema import Dimension
 from longreward.text.sentences import split_sentences
 from longreward.text.shorten import better_half, without_middle
@@ -31,8 +30,6 @@ class JudgeRequest(ABC, Generic[T]):
 
     kind: ClassVar[str]
     """The prompt's name. Rows, logs and the header `X-LongReward-Request` show it."""
-    version: ClassVar[str] = prompts.VERSION
-    """The version of the group of prompts that this prompt belongs to. It is part of the cache key."""
     goes_first: ClassVar[bool] = False
     """Whether other questions wait for the reply. Such a question is sent before the others."""
     language: Language
@@ -46,7 +43,7 @@ class JudgeRequest(ABC, Generic[T]):
     def parse(self, text: str) -> T:
         """Read the judge's reply; VerdictError where it holds no valid verdict."""
 
-    def text(self) -> str:
+    def text(self, prompts: Prompts = OURS) -> str:
         """The whole user message."""
         return prompts.render(self.kind, self.language, **self.fields())
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from longreward.config import RewardConfig
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
+from longreward.prompts import OURS, Prompts
 from longreward.reward import LongReward
 from longreward.schema import JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
@@ -25,16 +26,16 @@ _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
 class CountingJudge(Judge):
     """Every question gets its typical value, and the call holds the tokens that it would take."""
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, max_tokens: int, prompts: Prompts = OURS) -> None:
         """`max_tokens`: the longest reply, as in `judge.max_tokens`."""
-        self._max_tokens = max_tokens
+        self._max_tokens, self._prompts = max_tokens, prompts
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         """Count one question. TypeError for a question without a typical reply, such as an evaluation's."""
         if not isinstance(request, RewardRequest):
             raise TypeError(f"{type(request).__name__} has no typical reply; make it a RewardRequest to count it")
         value, reply = request.typical()
-        prompt, completion = round(tokens_in(request.text())), round(min(reply, self._max_tokens))
+        prompt, completion = round(tokens_in(request.text(self._prompts))), round(min(reply, self._max_tokens))
         usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1, usage=usage))
 
@@ -48,9 +49,10 @@ async def usage_by_kind(
     document alone count once. So does a question that an earlier answer to the prompt has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
+    judge = CountingJudge(config.judge.max_tokens, Prompts(config.prompts))
     for context, query, answers in prompts:
         # One reward each, so that no more than one document is prepared at a time.
-        reward = LongReward(config, CountingJudge(config.judge.max_tokens))
+        reward = LongReward(config, judge)
         try:
             # One after the other, or chance would decide which statements are verified in one call.
             for answer, times in answers:

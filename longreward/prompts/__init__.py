@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
+from longreward.errors import ConfigError
 from longreward.prompts.injection_defence import neutralise
 
 Language = Literal["en", "zh"]
@@ -24,34 +27,65 @@ EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluat
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
-def render(name: str, language: Language, /, **fields: str) -> str:
-    """Fill a prompt with neutralised fields, all in one pass: a field's value is never searched for placeholders.
+class Prompts:
+    """A set of prompts: those of this package, some of the reward's replaced by a user's files."""
 
-    ValueError for an unknown prompt or language and for missing or unknown fields, naming them.
-    """
-    template, wanted = _template(name, language)
-    missing, unknown = sorted(wanted - fields.keys()), sorted(fields.keys() - wanted)
-    if missing or unknown:
-        wrong = [f"{kind} {', '.join(names)}" for kind, names in (("missing", missing), ("unknown", unknown)) if names]
-        raise ValueError(f"prompt {name!r} needs the fields {', '.join(sorted(wanted))}: {'; '.join(wrong)}")
-    return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]]), template)
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` holds en/NAME.txt and zh/NAME.txt for the prompts it replaces, with the same placeholders as ours.
+
+        ConfigError for a file that cannot be read, names no prompt, or lacks or adds a placeholder.
+        """
+        known = {f"{language}/{name}.txt" for name in (*NAMES, *EVALUATION_NAMES) for language in LANGUAGES}
+        package = resources.files(__name__)
+        self._texts = {file: package.joinpath(file).read_text(encoding="utf-8").strip() for file in sorted(known)}
+        if folder is not None:
+            self._replace(folder)
+
+    def _replace(self, folder: Path) -> None:
+        found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.txt"))}
+        if not found:
+            raise ConfigError(f"reward.prompts: {folder} holds no en/NAME.txt or zh/NAME.txt; NAME: {', '.join(NAMES)}")
+        for file, path in found.items():
+            if path.stem not in NAMES or file not in self._texts:
+                raise ConfigError(f"reward.prompts: {path} is no prompt of the reward; use {', '.join(NAMES)}")
+            try:
+                text = path.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"reward.prompts: {path} cannot be read: {error}") from None
+            _check(f"reward.prompts: {path}", wanted=_placeholders(self._texts[file]), found=_placeholders(text))
+            self._texts[file] = text
+
+    def render(self, name: str, language: Language, /, **fields: str) -> str:
+        """Fill a prompt with neutralised fields, all in one pass: a field's value is never searched for placeholders.
+
+        ValueError for an unknown prompt or language and for missing or unknown fields, naming them.
+        """
+        text = self._texts.get(f"{language}/{name}.txt")
+        if text is None:
+            known = ", ".join((*NAMES, *EVALUATION_NAMES))
+            raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {known} in {', '.join(LANGUAGES)}")
+        _check(f"prompt {name!r}", wanted=_placeholders(text), found=fields.keys())
+        return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]]), text)
+
+    def version(self, names: Sequence[str] = NAMES) -> str:
+        """Changes with any text of these prompts; part of what a score was made with."""
+        texts = (f"{name}.{lang}\0{self._texts[f'{lang}/{name}.txt']}\0" for name in names for lang in LANGUAGES)
+        return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
 
 
 @cache
-def _template(name: str, language: str) -> tuple[str, frozenset[str]]:
-    known = (*NAMES, *EVALUATION_NAMES)
-    if name not in known or language not in LANGUAGES:
-        raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {', '.join(known)} in {', '.join(LANGUAGES)}")
-    text = resources.files(__name__).joinpath(language, f"{name}.txt").read_text(encoding="utf-8").strip()
-    return text, frozenset(_PLACEHOLDER.findall(text))
+def _placeholders(text: str) -> frozenset[str]:
+    return frozenset(_PLACEHOLDER.findall(text))
 
 
-def _version(names: tuple[str, ...] = NAMES) -> str:
-    texts = (f"{name}.{language}\0{_template(name, language)[0]}\0" for name in names for language in LANGUAGES)
-    return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
+def _check(what: str, wanted: Collection[str], found: Collection[str]) -> None:
+    missing, unknown = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    if missing or unknown:
+        wrong = [f"{kind} {', '.join(names)}" for kind, names in (("missing", missing), ("unknown", unknown)) if names]
+        raise ConfigError(f"{what} needs the fields {', '.join(sorted(wanted))}: {'; '.join(wrong)}")
 
 
-VERSION: str = _version()
-"""Changes with any text of the reward's prompts; part of their cache keys and of what a score was made with."""
-EVALUATION_VERSION: str = _version(EVALUATION_NAMES)
-"""The same of the evaluations' prompts: changing one of those leaves scores and verdicts of the reward as they are."""
+OURS = Prompts()
+"""The prompts of this package."""
+EVALUATION_VERSION: str = OURS.version(EVALUATION_NAMES)
+"""Changes with any text of the evaluations' prompts."""

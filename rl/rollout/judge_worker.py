@@ -17,6 +17,7 @@ from longreward.errors import ConfigError, Reason
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.openrlhf_logs import AnswerFigures
 from longreward.pacing import rare_collections
+from longreward.prompts import Prompts
 from longreward.schema import Reward, ScoredAnswer, Usage
 from longreward.store import Store
 from longreward.text.chunking import TokenSpans, word_spans
@@ -52,7 +53,7 @@ class JudgeWorker:
         if config.asks_judge:
             self._ledger = SpendLedger(config.judge, directory, pauses=config.on_spend_cap == "pause")
             cache = config.cache.path or own_cache(directory)
-            self._judge = OpenAIJudge.of(config.judge, cache, self._ledger.spend)
+            self._judge = OpenAIJudge.of(config.judge, cache, self._ledger.spend, Prompts(config.prompts))
         self._config = config
         self._reward = registry.make(config, self._token_spans, self._judge)
         self._store = Store(directory / "store" / f"answers-{self._name.removeprefix('judge-')}.jsonl")

@@ -161,7 +161,7 @@ def test_batches_are_even_and_show_each_passage_once_before_the_statements(judge
         evidence, statements = prompt.rsplit("\n<evidence>\n")[1].split("\n<statements>\n")
         places = [DOCUMENT.index(passage.strip()[:60]) for passage in re.split(r"\(\d+\) ", evidence)[1:]]
         assert 5 < len(places) <= 10 and places == sorted(set(places))
-        assert re.fullmatch(r"1\. .*\n2\. .*\n</statements>", statements)
+        assert re.fullmatch(r"1\. .*\n2\. .*\n</statements>\n\n.*", statements)
     (dimension,) = faithfulness([reward])
     assert dimension.score == 5
     assert [s.support for s in dimension.statements] == [1, 0, 1, 0]
@@ -225,7 +225,8 @@ def test_evidence_too_long_for_the_judge_is_halved_once_and_the_verdict_says_so(
     says(judge_server, "Mara sold 7 crates.", "Mara sold 8 crates.")
 
     def reply(prompt, _):
-        passages = len(re.findall(r"^\(\d+\) ", prompt, re.MULTILINE))
+        evidence = prompt.rpartition("\n<evidence>\n")[2]
+        passages = len(re.findall(r"^\(\d+\) ", evidence, re.MULTILINE))
         if passages > 4:
             error = {"message": "too long", "code": "context_length_exceeded"}
             return web.json_response({"error": error}, status=400)

@@ -15,10 +15,10 @@ from longreward.judge.engine.cache_thread import FileThread
 Value = dict[str, Any]
 
 
-def cache_key(model: str, messages: list[dict[str, str]], parameters: dict[str, Any], prompt_version: str) -> bytes:
+def cache_key(model: str, messages: list[dict[str, str]], parameters: dict[str, Any]) -> bytes:
     """SHA-256 of everything a reply depends on. Order of the parameters' names does not matter."""
     # ASCII: a lone surrogate in a policy's text has an escape in JSON, but no UTF-8 form.
-    canonical = json.dumps([model, messages, parameters, prompt_version], sort_keys=True)
+    canonical = json.dumps([model, messages, parameters], sort_keys=True)
     return hashlib.sha256(canonical.encode()).digest()
 
 

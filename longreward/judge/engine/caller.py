@@ -16,6 +16,7 @@ from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.retries import Retries
 from longreward.judge.engine.spend_cap import Amount, Spend, TokenEstimate
 from longreward.judge.requests import JudgeRequest
+from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 
 T = TypeVar("T")
@@ -26,9 +27,9 @@ _LATENCIES_KEPT = 1000
 class Caller:
     """Asks `config.model` at its endpoints, and counts how that goes."""
 
-    def __init__(self, config: JudgeConfig, spend: Spend) -> None:
+    def __init__(self, config: JudgeConfig, spend: Spend, prompts: Prompts = OURS) -> None:
         """ConfigError as for `OpenAIJudge.of`."""
-        self.config = config
+        self.config, self.prompts = config, prompts
         given = config.resolved_endpoints
         allow_open_files(sum(endpoint.max_in_flight or 1 for endpoint in given))
         endpoints = [Endpoint(each, EndpointClient(each, config.attempt_timeout_s)) for each in given]
@@ -178,7 +179,7 @@ class _Call:
         smaller = self._request.shrunk() if failure.reason is Reason.CONTEXT_LENGTH and not self._call.shrunk else None
         if smaller is None:
             return False
-        self._request, self._prompt, self._call.shrunk = smaller, smaller.text(), True
+        self._request, self._prompt, self._call.shrunk = smaller, smaller.text(self._caller.prompts), True
         return True
 
     def _wait(self, failure: JudgeError, endpoint: Endpoint, clock: Clock, sent: float) -> float | None:

@@ -15,6 +15,7 @@ from longreward.judge.engine.caller import Caller, messages
 from longreward.judge.engine.spend_cap import Spend, cap_of
 from longreward.judge.requests import JudgeRequest
 from longreward.pacing import Priority, pacer
+from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 
 T = TypeVar("T")
@@ -32,13 +33,15 @@ class OpenAIJudge:
         self._shared = 0
 
     @classmethod
-    def of(cls, config: JudgeConfig, cache: Path | None = None, spend: Spend | None = None) -> OpenAIJudge:
+    def of(
+        cls, config: JudgeConfig, cache: Path | None = None, spend: Spend | None = None, prompts: Prompts = OURS
+    ) -> OpenAIJudge:
         """`cache` is the file of kept verdicts; `spend` counts the cost, from 0 up to `judge.spend` where it is None.
 
         ConfigError when `api_key_env` names a variable that is not set, or when the process may not open enough sockets
         for all endpoints.
         """
-        caller = Caller(config, spend or Spend(config.price, cap_of(config)))
+        caller = Caller(config, spend or Spend(config.price, cap_of(config)), prompts)
         return cls(caller, VerdictCache(cache) if cache is not None else None)
 
     def afresh(self) -> OpenAIJudge:
@@ -50,10 +53,10 @@ class OpenAIJudge:
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         await pacer().turn(Priority.ARRIVAL)
-        prompt = request.text()
+        prompt = request.text(self._caller.prompts)
         config = self._caller.config
         parameters = {name: getattr(config, name) for name in ("temperature", "max_tokens", "extra_body")}
-        key = cache_key(config.model or "", messages(prompt), parameters, request.version)
+        key = cache_key(config.model or "", messages(prompt), parameters)
         flight = self._flights.get(key)
         joined = flight is not None
         if flight is None:

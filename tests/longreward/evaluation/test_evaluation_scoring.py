@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from longreward import prompts
 from longreward.config import JudgeConfig
 from longreward.evaluation import EvaluationItem, compare, load, score
 from longreward.judge import make_judge
-from longreward.judge.evaluation_requests import RateAgainstReference
 from longreward.judge.offline import OfflineJudge
 
 DATA = Path(__file__).parents[2] / "data" / "evaluation"
@@ -112,7 +110,7 @@ def test_the_judge_sees_what_was_published_and_the_answer_last(judge_server) -> 
         scored(judge_server, item, "The answer to be judged.")
     shown = dict(judge_server.prompts)
     for prompt in shown.values():
-        assert prompt.endswith("<answer>\nThe answer to be judged.\n</answer>") and QA.context + "\n\n" not in prompt
+        assert "<answer>\nThe answer to be judged.\n</answer>\n\nThis is the end" in prompt and QA.context + "\n\n" not in prompt
     assert QA.query in shown["evaluate_qa"] and SUMMARY.query not in shown["evaluate_summary"]
     assert "(1) Silver.\nRating: 2\n\n(2) Copper, I think.\nRating: 8" in shown["evaluate_chat"]
 
@@ -153,17 +151,6 @@ def test_one_failure_does_not_touch_the_others_and_order_is_kept(judge_server) -
         "parse_error",
         "[[9]]",
     )
-
-
-def test_verdicts_are_kept_under_the_evaluations_own_version(judge_server, tmp_path: Path, monkeypatch) -> None:
-    cache = tmp_path / "cache.sqlite"
-    for source in ("judge", "cache"):
-        assert scored(judge_server, QA, cache=cache).calls[0].source == source
-    monkeypatch.setattr(prompts, "VERSION", "another")
-    assert scored(judge_server, QA, cache=cache).calls[0].source == "cache"
-    monkeypatch.setattr(RateAgainstReference, "version", "another")
-    assert scored(judge_server, QA, cache=cache).calls[0].source == "judge"
-    assert judge_server.calls.total() == 2
 
 
 # --- pairs ---

@@ -28,7 +28,7 @@ DIMENSION_OF |= {"extract": "completeness"}
 
 def list_sentences(prompt: str, _: int) -> str:
     """The judge's reply where each sentence of the answer is a statement."""
-    answer = prompt.rpartition("<answer>\n")[2].removesuffix("\n</answer>")
+    answer = prompt.rpartition("<answer>\n")[2].partition("\n</answer>")[0]
     return "\n".join(f"<statement>{sentence}</statement>" for sentence in split_sentences(answer))
 
 
