@@ -82,12 +82,17 @@ class JudgeConfig(Section):
     """Name of the judge model at the endpoints. `openai` needs it."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key. Null: OPENAI_API_KEY, if it is set."""
-    temperature: float = Field(0.01, ge=0, le=2)
-    """Sampling temperature of the first attempt. After a reply without a valid verdict: `retry_temperature`."""
+    temperature: float | None = Field(0.01, ge=0, le=2)
+    """Sampling temperature of the first attempt. Null: none is sent, as to an endpoint that refuses any."""
     retry_temperature: float = Field(0.7, ge=0, le=2)
-    """Sampling temperature after a reply without a valid verdict."""
+    """Sampling temperature after a reply without a valid verdict. Not sent where `temperature` is not."""
     max_tokens: int = Field(2048, ge=1)
-    """Longest reply in tokens. A reply that was cut is asked for once more with twice as many."""
+    """Longest reply in tokens. A reply that was cut is asked for once more with twice as many and twice
+    `reasoning_tokens`, one that was cut in the reasoning before it twice more."""
+    reasoning_tokens: int = Field(0, ge=0)
+    """Room in tokens for the reasoning before a reply. The endpoint is sent the sum of `max_tokens` and this."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The field that limits the reply's length. Null: `max_tokens`, or the other one where that is refused."""
     attempt_timeout_s: float = Field(60, gt=0)
     """Deadline of one attempt in seconds, from connecting to the last byte of the reply."""
     call_timeout_s: float = Field(180, gt=0)
@@ -115,7 +120,8 @@ class JudgeConfig(Section):
     spend: SpendConfig = SpendConfig()
     """What may be spent: by one command, or by a whole training run."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request body, sent as they are (for example chat_template_kwargs of vLLM)."""
+    """Further fields of the request body, sent as they are (for example chat_template_kwargs of vLLM). Null removes a
+    field: `{max_tokens: null}`."""
 
     @model_validator(mode="after")
     def _endpoint_is_named(self) -> JudgeConfig:

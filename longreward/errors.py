@@ -19,13 +19,17 @@ class Reason(StrEnum):
     PARSE_ERROR = "parse_error"
     """The reply holds no valid verdict. Use a judge that follows the reply format, or more judge.parse_attempts."""
     TRUNCATED = "truncated"
-    """The reply was cut at judge.max_tokens before its verdict. Raise judge.max_tokens."""
+    """The reply was cut at judge.max_tokens before its verdict. Raise judge.max_tokens, or judge.reasoning_tokens for a
+    judge that reasons."""
     FILTERED = "filtered"
     """The endpoint's content filter refused the material or the reply. Use an endpoint without one."""
     CONTEXT_LENGTH = "context_length"
     """The question is longer than the judge's context, even with half its material. Serve a longer context."""
     BAD_RESPONSE = "bad_response"
     """The reply is not a chat completion, or is empty. Check that judge.base_url speaks the OpenAI API."""
+    ONLY_REASONING = "only_reasoning"
+    """The judge wrote its reasoning and no reply after it. Give its server the reasoning parser of its model, or raise
+    judge.reasoning_tokens."""
     BAD_REQUEST = "bad_request"
     """The endpoint refuses the request as malformed (400). Check judge.model and judge.extra_body."""
     UNREACHABLE = "unreachable"
@@ -76,7 +80,8 @@ class JudgeError(LongRewardError):
     """A judge call that failed. It is retried or void, never a score.
 
     `reason` must be one of `Reason`, else ValueError. `retry_after`: the seconds that the server asks to wait. `usage`
-    and `text`: the tokens and the words of a reply that cannot be used.
+    and `text`: the tokens and the words of a reply that cannot be used. `status`: the HTTP status of a refusal, or the
+    one that its body names. `unsupported`: the field of the request that the endpoint does not take.
     """
 
     def __init__(
@@ -87,10 +92,14 @@ class JudgeError(LongRewardError):
         retry_after: float | None = None,
         usage: Usage | None = None,
         text: str = "",
+        status: int | None = None,
+        unsupported: str = "",
     ) -> None:
         self.reason = Reason(reason)
         self.detail = detail
         self.retry_after = retry_after
         self.usage = usage
         self.text = text
+        self.status = status
+        self.unsupported = unsupported
         super().__init__(f"{self.reason}: {detail}" if detail else str(self.reason))

@@ -34,6 +34,8 @@ class JudgeStatus:
     """The spend cap is reached: calls fail, or wait where the judge is paused."""
     paused: bool = False
     """The spend cap is reached and calls wait for a higher one."""
+    adapted: tuple[str, ...] = ()
+    """What is sent otherwise than configured, because an endpoint refused it: one sentence for each endpoint."""
     stood_still_s: float = math.inf
     """Seconds since the calls' clocks last stood still (a pause, an outage); 0 while they do, infinity if never."""
 

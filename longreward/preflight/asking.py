@@ -38,10 +38,12 @@ _ACTIONS = {
     Reason.SERVER_ERROR: "see the server's log",
     Reason.RATE_LIMITED: "lower judge.max_in_flight, or set judge.requests_per_minute and judge.tokens_per_minute",
     Reason.TIMEOUT: "see whether the server is stuck or busy, or raise judge.attempt_timeout_s",
-    Reason.TRUNCATED: "raise judge.max_tokens: the judge writes (or reasons) longer",
+    Reason.TRUNCATED: "raise judge.max_tokens: the judge writes longer; or judge.reasoning_tokens for one that reasons",
     Reason.PARSE_ERROR: "use a judge that follows the reply format, or more judge.parse_attempts",
     Reason.CONTEXT_LENGTH: "serve the judge with a longer context: an extraction takes some 7,000 tokens",
     Reason.FILTERED: "use an endpoint without a content filter",
+    Reason.ONLY_REASONING: "give the judge's server the reasoning parser of its model (with vLLM: --reasoning-parser), "
+    "switch its reasoning off by judge.extra_body, or raise judge.reasoning_tokens",
     Reason.BAD_RESPONSE: "check that judge.base_url speaks the OpenAI API",
     Reason.SPEND_CAP: "raise judge.spend: it does not even pay for this check",
 }
@@ -53,6 +55,8 @@ class Asked:
 
     request: RewardRequest[Any]
     verdict: Verdict[Any] | None
+    adapted: tuple[str, ...] = ()
+    """What the endpoint does not take of a request; see `JudgeStatus.adapted`."""
 
     @property
     def kind(self) -> str:
@@ -120,7 +124,10 @@ async def ask(
         return asked
     await asyncio.sleep(pause)
     # The same changes as the judge itself makes after a reply that cannot be read or was cut.
-    second = judge.model_copy(update={"temperature": judge.retry_temperature, "max_tokens": 2 * judge.max_tokens})
+    changes = {name: 2 * getattr(judge, name) for name in ("max_tokens", "reasoning_tokens")}
+    if judge.temperature is not None:
+        changes["temperature"] = judge.retry_temperature
+    second = judge.model_copy(update=changes)
     for i, one in zip(again, await _ask_once(second, [requests[i] for i in again], left, left), strict=True):
         if one.verdict is not None:
             one.verdict.call.attempts += 1
@@ -146,7 +153,11 @@ async def _ask_once(
         await asyncio.gather(*waiting, return_exceptions=True)
         for task in done:
             _mask_keys(judge, task.result().call)
-        return [Asked(one, task.result() if task in done else None) for one, task in zip(requests, tasks, strict=True)]
+        adapted = asking.status().adapted
+        return [
+            Asked(one, task.result() if task in done else None, adapted)
+            for one, task in zip(requests, tasks, strict=True)
+        ]
     finally:
         await asking.aclose()
 

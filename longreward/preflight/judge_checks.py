@@ -107,6 +107,9 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
     else:
         for one in failed:
             yield Finding.problem("judge", f"{url}, {one.kind}: {one.why}", one.action)
+    for sentence in dict.fromkeys(sentence for one in asked for sentence in one.adapted):
+        action = "nothing to do; judge.max_tokens_field and judge.temperature=null save the first requests"
+        yield Finding.note("judge", f"{sentence}: {judge.model} is asked in that form", action)
     if held := [one.kind for one in asked if one.verdict is None]:
         sentence = f"{url}: not asked within {_LONGEST_CHECK_S} s because of judge's own limits: {listed(held)}"
         yield Finding.note("judge", sentence, "see `limits` below")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from longreward.config import JudgeConfig
 from longreward.errors import JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
-from longreward.judge.engine.client import EndpointClient, Reply, allow_open_files
+from longreward.judge.engine.client import EndpointClient, allow_open_files
 from longreward.judge.engine.clocks import Clock
 from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency
 from longreward.judge.engine.endpoints import Endpoints
+from longreward.judge.engine.limits import is_doubtful
+from longreward.judge.engine.replies import Reply
+from longreward.judge.engine.request_form import LimitField, RequestForm
 from longreward.judge.engine.retries import Retries
 from longreward.judge.engine.spend_cap import Amount, Spend, TokenEstimate
 from longreward.judge.requests import JudgeRequest
@@ -22,6 +25,9 @@ from longreward.schema import JudgeCall
 T = TypeVar("T")
 
 _LATENCIES_KEPT = 1000
+_UNCLEAR = (400, 422)
+"""With these, some servers refuse a prompt that is too long without saying so."""
+_LONG = 8000  # bytes of a prompt that may be too long: the smallest contexts in use are of 2,048 tokens
 
 
 class Caller:
@@ -32,7 +38,10 @@ class Caller:
         self.config, self.prompts = config, prompts
         given = config.resolved_endpoints
         allow_open_files(sum(endpoint.max_in_flight or 1 for endpoint in given))
-        endpoints = [Endpoint(each, EndpointClient(each, config.attempt_timeout_s)) for each in given]
+        endpoints = [
+            Endpoint(each, EndpointClient(each, config.attempt_timeout_s), RequestForm(config.max_tokens_field))
+            for each in given
+        ]
         self.endpoints = Endpoints(endpoints, spend, config.call_timeout_s, config.max_outage_s)
         self.tokens = TokenEstimate()
         self.counts: Counter[str] = Counter()
@@ -74,6 +83,7 @@ class _Call:
         self._retries = Retries(caller.config)
         self._clock: Clock | None = None
         self._failed_at: Endpoint | None = None
+        self._sent: dict[str, Any] = {}  # the fields of the latest request, beside model and messages
 
     async def verdict(self) -> Verdict[Any]:
         call, value, caller = self._call, None, self._caller
@@ -102,10 +112,11 @@ class _Call:
             call.status, call.detail = str(failure.reason), failure.detail
             call.text = failure.text or call.text
             caller.counts[f"failed/{failure.reason}"] += 1
-            if self._shrink(failure):
+            if self._adapt(failure, permit.endpoint) or self._shrink(failure):
                 continue
             wait = self._wait(failure, permit.endpoint, self._clock, sent)
             if wait is None:
+                self._name(failure, permit.endpoint)
                 break
             if wait:
                 await asyncio.sleep(wait)
@@ -122,8 +133,12 @@ class _Call:
         expected = tokens.prompt(size) + min(tokens.completion(self._request.kind), retries.max_tokens)
         urgency = Urgency.AGAIN if self._failed_at else Urgency.FIRST if self._request.goes_first else Urgency.NORMAL
 
+        own = [
+            value for name in get_args(LimitField) if isinstance(value := self._caller.config.extra_body.get(name), int)
+        ]
+
         def most() -> Amount:
-            return endpoints.spend.amount(tokens.most_for_prompt(size), retries.max_tokens)
+            return endpoints.spend.amount(tokens.most_for_prompt(size), max([retries.max_tokens, *own]))
 
         while True:
             try:
@@ -138,13 +153,9 @@ class _Call:
         """One request, entered into the endpoint's limits and the call's usage however it ends. JudgeError if badly."""
         caller, call, size = self._caller, self._call, len(self._prompt.encode())
         config, spend = caller.config, caller.endpoints.spend
-        body = {
-            "model": config.model,
-            "messages": messages(self._prompt),
-            "temperature": self._retries.temperature,
-            "max_tokens": self._retries.max_tokens,
-            **config.extra_body,
-        }
+        retries, form = self._retries, permit.endpoint.form
+        self._sent = form.fields(retries.temperature, retries.max_tokens, config.extra_body)
+        body = {"model": config.model, "messages": messages(self._prompt), **self._sent}
         caller.counts["requests"] += 1
         now = asyncio.get_running_loop().time()
         failure: JudgeError | None = None
@@ -172,11 +183,23 @@ class _Call:
                     used = Amount(usage.cost, usage.tokens)
                 caller.tokens.observe(call.kind, size, usage)
             reported = usage is not None and usage.tokens > 0
-            caller.endpoints.leave(permit, failure, used, reported=reported, heard=heard)
+            caller.endpoints.leave(permit, failure, used, reported=reported, heard=heard, prompt=self._prompt)
+
+    def _adapt(self, failure: JudgeError, endpoint: Endpoint) -> bool:
+        """Go on without the field that the endpoint does not take. It was no attempt at the question."""
+        learnt = endpoint.form.learn(failure.unsupported, self._sent, self._caller.config.extra_body)
+        self._call.attempts -= learnt
+        return learnt
 
     def _shrink(self, failure: JudgeError) -> bool:
-        """Go on with a smaller request where the judge's context was too short, once."""
-        smaller = self._request.shrunk() if failure.reason is Reason.CONTEXT_LENGTH and not self._call.shrunk else None
+        """Go on with a smaller request where the judge's context was too short, or may have been, once."""
+        too_long = failure.reason is Reason.CONTEXT_LENGTH or (
+            failure.reason is Reason.BAD_REQUEST
+            and failure.status in _UNCLEAR
+            and not failure.unsupported
+            and len(self._prompt.encode()) > _LONG
+        )
+        smaller = self._request.shrunk() if too_long and not self._call.shrunk else None
         if smaller is None:
             return False
         self._request, self._prompt, self._call.shrunk = smaller, smaller.text(self._caller.prompts), True
@@ -190,9 +213,15 @@ class _Call:
             self._call.attempts,
             min(clock.left, endpoints.outage.patience_s - clock.elapsed),
             elsewhere=endpoints.has_other(endpoint),
-            hopeless=endpoints.refuse_us,
+            hopeless=endpoints.refuse(self._prompt),
             others_served=endpoint.last_served > sent,
         )
+
+    def _name(self, failure: JudgeError, endpoint: Endpoint) -> None:
+        """Name a refusal of this request, by an endpoint that answers others, for what it is."""
+        if is_doubtful(failure) and endpoint.health.worked and not endpoint.health.refuses_us:
+            self._call.status = str(Reason.FILTERED)
+            self._call.detail += "; other requests are answered there, so this one is refused for what it says"
 
 
 def messages(prompt: str) -> list[dict[str, str]]:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -18,8 +14,9 @@ import openai
 
 from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
+from longreward.judge.engine.refusals import short as _short
+from longreward.judge.engine.replies import Reply, read
 from longreward.pacing import Priority, pacer
-from longreward.schema import Usage
 
 _MAX_BODY = 4 * 2**20  # bytes of a reply; a judge's is a few kilobytes
 _IDLE_CONNECTION_S = 4.0  # below the 5 s after which uvicorn (and so vLLM) closes an idle connection
@@ -28,14 +25,6 @@ _SPARE_FILES = 256  # descriptors left for everything but connections
 
 KIND_HEADER = "X-LongReward-Request"
 """Header of every request: the kind of question, for a gateway's logs and costs by kind. Servers ignore it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the endpoint said, and its token counts."""
-
-    text: str
-    usage: Usage
 
 
 class EndpointClient:
@@ -70,7 +59,7 @@ class EndpointClient:
                 raw = await self._read(response)
         except Exception as error:
             raise _as_judge_error(error) from error
-        return _reply(response.status, response.headers, raw)
+        return read(response.status, response.headers, raw)
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -130,51 +119,6 @@ def _api_key(config: EndpointConfig) -> str:
     return os.environ.get("OPENAI_API_KEY") or "none"
 
 
-def _reply(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
-    """The reply of a response. JudgeError where it is not a chat completion with text."""
-    try:
-        reply: Any = json.loads(raw)
-    except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors too
-        reply = None
-    if status >= 400:
-        raise _from_status(status, headers, reply, raw)
-    if reply is None and raw.lstrip()[:1] == b"<":
-        # A page of HTML is from a proxy in front of a judge that is away for the moment.
-        raise JudgeError(Reason.SERVER_ERROR, detail=f"the reply is a web page, not JSON: {_short(raw)}")
-    choices = reply.get("choices") if isinstance(reply, dict) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {_short(raw)}")
-    usage, content, finish = _usage(reply.get("usage")), message.get("content"), choice.get("finish_reason")
-    text = content if isinstance(content, str) else ""
-    if finish == "content_filter":
-        detail = "the endpoint's content filter stopped the reply"
-        raise JudgeError(Reason.FILTERED, detail=detail, usage=usage, text=text)
-    if finish == "length":
-        tokens = usage.completion_tokens or "too many"
-        raise JudgeError(Reason.TRUNCATED, detail=f"the reply was cut at {tokens} tokens", usage=usage, text=text)
-    if not text.strip():
-        raise JudgeError(Reason.BAD_RESPONSE, detail="the reply is empty", usage=usage)
-    return Reply(text, usage)
-
-
-def _usage(reported: Any) -> Usage:
-    reported = reported if isinstance(reported, dict) else {}
-    details = reported.get("prompt_tokens_details")
-    return Usage.model_construct(
-        calls=1,
-        prompt_tokens=_count(reported.get("prompt_tokens")),
-        cached_tokens=_count(details.get("cached_tokens") if isinstance(details, dict) else 0),
-        completion_tokens=_count(reported.get("completion_tokens")),
-        cost=0.0,
-    )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and 0 < value < 10**9 else 0
-
-
 def _as_judge_error(error: Exception) -> JudgeError:
     """What an attempt's exception means, in our words. Whatever is not the endpoint's doing is raised on."""
     match error:
@@ -189,59 +133,3 @@ def _as_judge_error(error: Exception) -> JudgeError:
         case aiohttp.ClientError():
             return JudgeError(Reason.BAD_RESPONSE, detail=_short(error) or type(error).__name__)
     raise error
-
-
-def _from_status(status: int, headers: Mapping[str, str], reply: Any, raw: bytes) -> JudgeError:
-    told = reply.get("error", reply) if isinstance(reply, dict) else None
-    told = told if isinstance(told, dict) else {"message": told or raw}
-    code, kind = str(told.get("code") or ""), str(told.get("type") or "")
-    message = _short(told.get("message") or raw)
-    lower = message.lower()
-    match status:
-        case 401 | 403:
-            reason = Reason.UNAUTHORIZED
-        case 404:
-            reason = Reason.NOT_FOUND
-        case 402:
-            reason = Reason.QUOTA
-        case 429 if "insufficient_quota" in (code, kind):
-            reason = Reason.QUOTA
-        case 429:
-            reason = Reason.RATE_LIMITED
-        case 408:
-            reason = Reason.TIMEOUT
-        case 400 | 413 if "context_length" in code or "context length" in lower or "maximum context" in lower:
-            reason = Reason.CONTEXT_LENGTH
-        case 400 if "content_filter" in code or "content management policy" in lower:
-            reason = Reason.FILTERED
-        case _ if status >= 500 or status == 409:
-            reason = Reason.SERVER_ERROR
-        case _:
-            reason = Reason.BAD_REQUEST
-    return JudgeError(reason, detail=f"HTTP {status}: {message}", retry_after=_retry_after(headers))
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from any of the forms that are in use; None where it is missing, junk or in the past."""
-    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        value = headers.get(name, "")
-        try:
-            seconds = float(value) / unit
-        except ValueError:
-            seconds = _until(value)
-        if 0 < seconds < float("inf"):
-            return seconds
-    return None
-
-
-def _until(date: str) -> float:
-    try:
-        return parsedate_to_datetime(date).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _short(value: object, limit: int = 300) -> str:
-    value = value.decode(errors="replace") if isinstance(value, bytes) else value
-    text = " ".join(str(value)[: 4 * limit].split())
-    return text if len(text) <= limit else text[:limit] + "..."

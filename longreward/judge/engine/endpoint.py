@@ -13,6 +13,7 @@ from enum import IntEnum
 from longreward.config import EndpointConfig
 from longreward.judge.engine.client import EndpointClient
 from longreward.judge.engine.limits import AdaptiveConcurrency, Health, RateBucket
+from longreward.judge.engine.request_form import RequestForm
 from longreward.judge.engine.spend_cap import Amount
 
 _log = logging.getLogger("longreward.judge")
@@ -57,8 +58,8 @@ class Permit:
 class Endpoint:
     """One endpoint's limits, health and queue."""
 
-    def __init__(self, config: EndpointConfig, client: EndpointClient) -> None:
-        self.name, self.client = config.base_url, client
+    def __init__(self, config: EndpointConfig, client: EndpointClient, form: RequestForm | None = None) -> None:
+        self.name, self.client, self.form = config.base_url, client, form or RequestForm()
         self.concurrency = AdaptiveConcurrency(config.max_in_flight or 1)
         self.requests = RateBucket(config.requests_per_minute)
         self.tokens = RateBucket(config.tokens_per_minute)
@@ -76,7 +77,8 @@ class Endpoint:
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds until a request of so many tokens may leave; infinity while every place is taken."""
-        if self.concurrency.in_flight >= self.concurrency.limit:
+        # Those under way tell as well whether a first refusal was about us.
+        if self.concurrency.in_flight >= (1 if self.health.suspected else self.concurrency.limit):
             return math.inf
         return max(self.health.wait(now), self.requests.wait(1, now), self.tokens.wait(tokens, now))
 

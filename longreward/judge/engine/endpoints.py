@@ -45,6 +45,7 @@ class Endpoints:
         no_hope = self.outage.given_up or self.refuse_us
         return JudgeStatus(
             given_up=str(self._refusal()) if no_hope else None,
+            adapted=tuple(f"{e.name} {told}" for e in self._endpoints if (told := str(e.form))),
             spent=self.spend.reached,
             paused=self.spend.paused,
             stood_still_s=self.standstill.ended_ago(asyncio.get_running_loop().time()),
@@ -84,11 +85,19 @@ class Endpoints:
             raise
 
     def leave(
-        self, permit: Permit, failure: JudgeError | None, used: Amount, *, reported: bool = True, heard: bool = True
+        self,
+        permit: Permit,
+        failure: JudgeError | None,
+        used: Amount,
+        *,
+        reported: bool = True,
+        heard: bool = True,
+        prompt: str | None = None,
     ) -> None:
         """The request is over and has cost `used`; `reported` says that the endpoint itself counted that.
 
-        `heard` is False when we broke the request off, which says nothing about the endpoint.
+        `heard` is False when we broke the request off, which says nothing about the endpoint. `prompt` is what was
+        asked.
         """
         endpoint, now = permit.endpoint, asyncio.get_running_loop().time()
         reason = failure.reason if failure else None
@@ -101,7 +110,7 @@ class Endpoints:
         if not heard:
             endpoint.health.broken_off(permit.serial)
         else:
-            if endpoint.health.ended(permit.serial, endpoint.concurrency.last_serial, failure, now):
+            if endpoint.health.ended(permit.serial, endpoint.concurrency.last_serial, failure, now, prompt):
                 self._health_changed(endpoint)
             endpoint.announce()
             self.outage.look()
@@ -114,6 +123,10 @@ class Endpoints:
         """Whether another endpoint could take a request now."""
         now = asyncio.get_running_loop().time()
         return any(e is not endpoint and e.health.wait(now) == 0 for e in self._endpoints)
+
+    def refuse(self, prompt: str) -> bool:
+        """Whether no endpoint will take this request."""
+        return all(e.health.refuses(prompt) for e in self._endpoints)
 
     @property
     def refuse_us(self) -> bool:

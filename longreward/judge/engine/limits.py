@@ -15,11 +15,19 @@ _ROUND = 5  # so few answers say nothing about the share of refusals
 _FAULTS_IN_A_ROW = 5  # then the endpoint is left alone for a while
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _FIRST_BAN_S, _LONGEST_BAN_S = 60.0, 600.0
+_REFUSED_IN_A_ROW = 8
+"""Different requests in a row that an endpoint which has worked must refuse before we believe that it refuses us: all
+that is asked about one answer may be refused for what that answer says."""
 
 REFUSES_US = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.QUOTA})
 """The endpoint will not serve us, whatever we ask."""
 PASSING = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.SERVER_ERROR})
 """Faults that may be over at the next attempt."""
+
+
+def is_doubtful(failure: JudgeError) -> bool:
+    """Whether a refusal of us may as well be one of this request: a 403 comes from moderation and firewalls too."""
+    return failure.reason is Reason.UNAUTHORIZED and failure.status == 403
 
 
 class AdaptiveConcurrency:
@@ -110,7 +118,10 @@ class RateBucket:
 
 class Health:
     """Whether an endpoint is worth asking. After faults in a row it is left alone for a while that doubles up to 30 s;
-    one that refuses us (wrong key, no such model, no quota) for 1 to 10 minutes. Then one request goes first."""
+    one that refuses us (wrong key, no such model, no quota) for 1 to 10 minutes. Then one request goes first.
+
+    A refusal of one request is not a refusal of us: only different requests that are refused make one.
+    """
 
     def __init__(self) -> None:
         self.failure: JudgeError | None = None
@@ -119,14 +130,24 @@ class Health:
         self._closed_at = 0
         self.pauses = 0
         """How often in a row it was left alone."""
-        self._faults = self._refusals = 0
+        self._faults = 0
+        self._refused: set[int] = set()  # hashes of the prompts refused since the last reply
         self.worked = False
         """Whether it has ever answered."""
         self._probe: int | None = None  # the number of the request that is to find out
 
     @property
     def refuses_us(self) -> bool:
-        return self.failure is not None and self.failure.reason in REFUSES_US
+        return self.failure is not None and self.failure.reason in REFUSES_US and len(self._refused) > 1
+
+    @property
+    def suspected(self) -> bool:
+        """Its first reply ever was a refusal; another request finds out whether that was about us."""
+        return self.failure is not None and self.failure.reason in REFUSES_US and not self.refuses_us
+
+    def refuses(self, prompt: str) -> bool:
+        """Whether this prompt need not be asked here again."""
+        return self.refuses_us or (self.suspected and hash(prompt) in self._refused)
 
     def wait(self, now: float) -> float:
         """Seconds until it may be asked; 0 for now, infinity while another request finds out."""
@@ -138,10 +159,12 @@ class Health:
         if self.failure is not None:
             self._probe = serial
 
-    def ended(self, serial: int, last_serial: int, failure: JudgeError | None, now: float) -> bool:
+    def ended(
+        self, serial: int, last_serial: int, failure: JudgeError | None, now: float, prompt: str | None = None
+    ) -> bool:
         """Take an answer's outcome in; True if the endpoint is well again, or is to be left alone from now on.
 
-        `serial` is the request's own number, `last_serial` the latest begun.
+        `serial` is the request's own number, `last_serial` the latest begun, `prompt` what it asked.
         """
         if serial == self._probe:
             self._probe = None
@@ -149,16 +172,18 @@ class Health:
             # A reply, even a bad one, shows that the endpoint is there.
             changed = self.failure is not None
             self.failure = self._probe = None
-            self._faults = self._refusals = self.pauses = 0
+            self._faults = self.pauses = 0
+            self._refused.clear()
             self.worked = True
             return changed
         if serial <= self._closed_at:
             return False  # sent before it was left alone: no news
         if failure.reason in REFUSES_US:
-            self._refusals += 1
-            # One that has worked may have had a bad moment: the second refusal in a row is believed.
-            if self.worked and self._refusals < 2:
-                return False
+            self._refused.add(hash(serial if prompt is None else prompt))
+            if len(self._refused) < (_REFUSED_IN_A_ROW if self.worked or is_doubtful(failure) else 2):
+                if not self.worked and not is_doubtful(failure):
+                    self.failure, self._until = failure, now
+                return self.suspected
             pause, longest = _FIRST_BAN_S, _LONGEST_BAN_S
         else:
             self._faults += 1

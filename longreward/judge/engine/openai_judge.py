@@ -56,6 +56,8 @@ class OpenAIJudge:
         prompt = request.text(self._caller.prompts)
         config = self._caller.config
         parameters = {name: getattr(config, name) for name in ("temperature", "max_tokens", "extra_body")}
+        if config.reasoning_tokens:  # no key without them: verdicts from before there was this setting stay good
+            parameters["reasoning_tokens"] = config.reasoning_tokens
         key = cache_key(config.model or "", messages(prompt), parameters)
         flight = self._flights.get(key)
         joined = flight is not None

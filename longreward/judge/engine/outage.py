@@ -48,7 +48,7 @@ class Outage:
 
     def look(self) -> None:
         """See whether all endpoints are away now. Call it after each reply and each failure."""
-        if any(endpoint.health.failure is None for endpoint in self._endpoints):
+        if any(e.health.failure is None or e.health.suspected for e in self._endpoints):
             self.aclose()
             self._timer, self.given_up = None, False
         elif self._timer is None:

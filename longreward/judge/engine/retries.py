@@ -6,11 +6,12 @@ import random
 
 from longreward.config import JudgeConfig
 from longreward.errors import JudgeError, Reason
-from longreward.judge.engine.limits import PASSING, REFUSES_US
+from longreward.judge.engine.limits import PASSING, REFUSES_US, is_doubtful
 
 _LONGEST_BACKOFF_S = 20.0
 _JITTER = 0.1
 _BAD_RESPONSES_AT_MOST = 5
+_CUT_IN_REASONING_AT_MOST = 3
 _LAST_ATTEMPT = 0.25
 """This share of a call's remaining time is kept for one more attempt, even if the endpoint asks for a longer wait."""
 
@@ -21,7 +22,8 @@ class Retries:
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
         self.temperature = config.temperature
-        self.max_tokens = config.max_tokens
+        self.max_tokens = config.max_tokens + config.reasoning_tokens
+        """Room for the reply and the reasoning before it."""
         self._parse_errors = self._refusals = self._backoffs = self._moves = self._truncated = self._bad = 0
         self._was_last = False
 
@@ -38,24 +40,27 @@ class Retries:
         """Seconds until the next attempt; None to give up.
 
         `attempts` were made so far, `remaining_s` are left of the call's time. `elsewhere`: another endpoint is free to
-        be asked. `hopeless`: all endpoints refuse us for good. `others_served`: the endpoint has answered other calls
-        well while it failed this one.
+        be asked. `hopeless`: all endpoints refuse us, or this request, for good. `others_served`: the endpoint has
+        answered other calls well while it failed this one.
         """
         config, reason = self._config, failure.reason
         if remaining_s <= 0 or (config.max_attempts is not None and attempts >= config.max_attempts):
             return None
         if reason is Reason.PARSE_ERROR:
             self._parse_errors += 1
-            self.temperature = config.retry_temperature
+            self.temperature = None if config.temperature is None else config.retry_temperature
             return 0.0 if self._parse_errors < config.parse_attempts else None
         if reason in REFUSES_US:
             self._refusals += 1
-            return 0.0 if not hopeless and self._refusals <= 2 * max(1, len(config.endpoints)) else None
+            # A 403 is often about the request: asking the same endpoint a third time changes nothing.
+            most = max(1, len(config.endpoints)) * (1 if is_doubtful(failure) else 2)
+            return 0.0 if not hopeless and self._refusals <= most else None
         if reason is Reason.TRUNCATED:
             self._truncated += 1
             self.max_tokens *= 2
-            return 0.0 if self._truncated < 2 else None
-        if reason is Reason.BAD_RESPONSE:
+            # A judge that was still reasoning may need several times the room; one that writes on and on does not.
+            return 0.0 if self._truncated < (2 if failure.text else _CUT_IN_REASONING_AT_MOST) else None
+        if reason in (Reason.BAD_RESPONSE, Reason.ONLY_REASONING):
             self._bad += 1
             # Two in a row are not chance, unless all other calls go well.
             if self._bad >= (_BAD_RESPONSES_AT_MOST if others_served else 2):

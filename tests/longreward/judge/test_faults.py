@@ -272,7 +272,7 @@ FINAL = {
     "score 11": (good("[[11]]"), "parse_error", 3),
     "two scores, the last bad": (good("[[9]] or [[12]]"), "parse_error", 3),
     "wrong key": (refusal(401), "unauthorized", 1),
-    "forbidden": (refusal(403), "unauthorized", 1),
+    "forbidden": (refusal(403), "unauthorized", 2),
     "no such model": (refusal(404), "not_found", 1),
     "quota": (refusal(429, "insufficient_quota"), "quota", 1),
 }

@@ -1,0 +1,159 @@
+"""Reads an endpoint's response: a whole reply with text, or the error that says what it is instead."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from longreward.errors import JudgeError, Reason
+from longreward.judge.engine.refusals import error_in, refusal, short
+from longreward.schema import Usage
+
+_WHOLE = frozenset(
+    "stop stopped stop_sequence stop_token eos eos_token eosfound end end_turn end_of_text endoftext complete "
+    "completed done finish finished normal".split()
+)
+"""Only with these, or with none, has the judge itself ended its reply. What is unknown may be half a reply."""
+_BROKEN_OFF: dict[str, Reason] = {
+    **dict.fromkeys(
+        "length max_tokens max_length max_output_tokens max_completion_tokens token_limit error_limit".split(),
+        Reason.TRUNCATED,
+    ),
+    **dict.fromkeys("model_length context_length model_context_window_exceeded".split(), Reason.CONTEXT_LENGTH),
+    **dict.fromkeys(
+        "content_filter content_filtered safety sensitive recitation blocklist prohibited_content spii refusal "
+        "guardrail_intervened guardrails flagged moderation error_toxic".split(),
+        Reason.FILTERED,
+    ),
+    **dict.fromkeys(
+        "abort aborted error cancelled canceled insufficient_system_resource network_error timeout time_limit "
+        "overloaded server_error".split(),
+        Reason.SERVER_ERROR,
+    ),
+}
+_SAID = {
+    Reason.TRUNCATED: "the reply was cut at {tokens} tokens",
+    Reason.CONTEXT_LENGTH: "the reply was cut where the judge's context ended",
+    Reason.FILTERED: "the endpoint's content filter stopped the reply",
+    Reason.SERVER_ERROR: "the server broke the reply off",
+    Reason.BAD_RESPONSE: "the reply may not be whole",
+}
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the endpoint said, and its token counts."""
+
+    text: str
+    usage: Usage
+
+
+def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
+    """The reply of a response. JudgeError where it is not a whole chat completion with text."""
+    try:
+        body: Any = json.loads(raw)
+    except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors too
+        body = None
+    if status >= 400 or error_in(body) is not None:
+        raise refusal(status, headers, body, raw, usual=Reason.BAD_RESPONSE)
+    if body is None and raw.lstrip()[:1] == b"<":
+        # A page of HTML is from a proxy in front of a judge that is away for the moment.
+        raise JudgeError(Reason.SERVER_ERROR, detail=f"the reply is a web page, not JSON: {short(raw)}")
+    choices = body.get("choices") if isinstance(body, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {short(raw)}")
+    usage = _usage(body.get("usage"))
+    if error := choice.get("error"):
+        raise refusal(status, headers, {"error": error}, raw, usual=Reason.SERVER_ERROR, usage=usage)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {short(raw)}", usage=usage)
+    text, thoughts = _text(message.get("content")), _thoughts(message, body.get("usage"))
+    if refused := _refusal(message):
+        raise JudgeError(Reason.FILTERED, detail=f"the judge refuses: {short(refused)}", usage=usage, text=text)
+    _check_whole(choice, text, thoughts, usage)
+    if text.strip():
+        return Reply(text, usage)
+    if thoughts:
+        detail = f"the reply is only reasoning (`{thoughts}`), with no text after it"
+        raise JudgeError(Reason.ONLY_REASONING, detail=detail, usage=usage)
+    raise JudgeError(Reason.BAD_RESPONSE, detail="the reply is empty", usage=usage)
+
+
+def _check_whole(choice: dict[str, Any], text: str, thoughts: str, usage: Usage) -> None:
+    """JudgeError where the judge did not end its reply by itself."""
+    finish = _finish(choice.get("finish_reason"))
+    # What a gateway tells in OpenAI's words, in the words of the provider behind it: unknown ones say nothing.
+    behind = _BROKEN_OFF.get(_finish(choice.get("native_finish_reason")))
+    if finish in ("", *_WHOLE) and behind is None:
+        return
+    reason = _BROKEN_OFF.get(finish) or behind or Reason.BAD_RESPONSE
+    said = _SAID[reason].format(tokens=usage.completion_tokens or "too many")
+    if reason is Reason.TRUNCATED and thoughts and not text.strip():
+        said += ", while the judge was still reasoning"
+    if finish != "length":
+        said += f" (finish_reason {short(finish or choice.get('native_finish_reason'), 60)})"
+    raise JudgeError(reason, detail=said, usage=usage, text=text)
+
+
+def _finish(value: object) -> str:
+    """A finish reason in lower case; "" where there is none. Gemini adds details after a colon, SGLang sends a
+    mapping."""
+    value = str(value.get("type")) if isinstance(value, dict) else value
+    return "" if value is None else str(value).partition(":")[0].strip().lower().removeprefix("finish_reason_")
+
+
+def _text(content: object) -> str:
+    """The text of a content: itself, or that of its parts. Parts that are thoughts, or unknown, are left out."""
+    content = content.get("parts", content) if isinstance(content, dict) else content
+    return "".join(map(_part, content)) if isinstance(content, list) else _part(content)
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("thought") is True or not isinstance(part.get("text"), str):
+        return ""
+    return str(part["text"]) if part.get("type") in ("text", "output_text", None) else ""
+
+
+def _thoughts(message: dict[str, Any], usage: Any) -> str:
+    """The name of the field or part where the judge's reasoning is; "" where there is no sign of any."""
+    if given := [name for name in _THOUGHTS if message.get(name)]:
+        return given[0]
+    content = message.get("content")
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    kinds = ["thought" if part.get("thought") is True else str(part.get("type")) for part in parts]
+    if given := [kind for kind in kinds if re.search("think|thought|reason", kind)]:
+        return short(given[0], 60)
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return "reasoning_tokens" if isinstance(details, dict) and _count(details.get("reasoning_tokens")) else ""
+
+
+def _refusal(message: dict[str, Any]) -> str:
+    """The words with which the judge refuses to answer; "" where it does not."""
+    content = message.get("content")
+    parts = [message, *(content if isinstance(content, list) else [])]
+    told = [part.get("refusal") for part in parts if isinstance(part, dict)]
+    return next((each for each in told if isinstance(each, str) and each.strip()), "")
+
+
+def _usage(reported: Any) -> Usage:
+    reported = reported if isinstance(reported, dict) else {}
+    details = reported.get("prompt_tokens_details")
+    return Usage.model_construct(
+        calls=1,
+        prompt_tokens=_count(reported.get("prompt_tokens")),
+        cached_tokens=_count(details.get("cached_tokens") if isinstance(details, dict) else 0),
+        completion_tokens=_count(reported.get("completion_tokens")),
+        cost=0.0,
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 < value < 10**9 else 0
