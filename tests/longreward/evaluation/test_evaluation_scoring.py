@@ -110,7 +110,8 @@ def test_the_judge_sees_what_was_published_and_the_answer_last(judge_server) -> 
         scored(judge_server, item, "The answer to be judged.")
     shown = dict(judge_server.prompts)
     for prompt in shown.values():
-        assert "<answer>\nThe answer to be judged.\n</answer>\n\nThis is the end" in prompt and QA.context + "\n\n" not in prompt
+        assert "<answer>\nThe answer to be judged.\n</answer>\n\nThis is the end" in prompt
+        assert QA.context + "\n\n" not in prompt
     assert QA.query in shown["evaluate_qa"] and SUMMARY.query not in shown["evaluate_summary"]
     assert "(1) Silver.\nRating: 2\n\n(2) Copper, I think.\nRating: 8" in shown["evaluate_chat"]
 
