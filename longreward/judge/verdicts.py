@@ -1,8 +1,9 @@
 """Reads the value out of a judge's reply, or raises VerdictError.
 
 The last verdict counts and must be valid. A number out of range is not moved into the range, and an earlier verdict
-never stands in for a bad last one: a judge that corrects itself at the end must not be read by its first thought. The
-formats are those of LongReward (paper, section 3).
+never stands in for a bad last one: a judge that corrects itself at the end must not be read by its first thought. What
+the judge says in addition to a value that is certain, such as its unit, does no harm. The formats are those of
+LongReward (paper, section 3).
 """
 
 from __future__ import annotations
@@ -12,6 +13,14 @@ import unicodedata
 from typing import Literal
 
 from longreward.errors import VerdictError
+from longreward.judge.reply import (
+    BRACKETS,
+    after_thoughts,
+    folded,
+    last_verdict,
+    refuse_unknown_marks,
+    without_citations,
+)
 
 NO_STATEMENTS = "No statements"
 """The whole reply about an answer without factual statements, in both languages."""
@@ -22,7 +31,9 @@ _SUPPORT = {
     1.0: "fully supported|full supported|fully support|full support|完全支持|完全被支持|完全得到支持",
     0.5: "partially supported|partial supported|partially support|partial support|partly supported"
     "|部分支持|部分被支持|部分得到支持",
-    0.0: "no support|no supported|not supported|unsupported|不支持|无支持|不被支持|没有支持|未得到支持",
+    0.0: "no support|no supported|not supported|unsupported|contradicted|contradiction|contradictory|contradicts"
+    "|refuted|irrelevant|not relevant|no relevance|not mentioned|no evidence|不支持|无支持|不被支持|没有支持|未得到支持"
+    "|矛盾|相矛盾|与证据矛盾|无关|不相关|没有依据|无依据",
 }
 _LABELS = {label: value for value, labels in _SUPPORT.items() for label in labels.split("|")}
 
@@ -30,10 +41,6 @@ Preference = Literal["A", "B", "tie"]
 """Which of two answers is better: the one shown first ("A") or second ("B")."""
 _PREFERENCES: dict[str, Preference] = {"a": "A", "b": "B", "c": "tie", "tie": "tie", "平局": "tie"}
 
-_THINK = re.compile(r"<think(?:ing)?>|◁think▷", re.IGNORECASE)
-_THINK_END = re.compile(r"</think(?:ing)?>|◁/think▷", re.IGNORECASE)
-_BRACKETS = re.compile(r"\[{2,}([^\[\]]*)(\]{2,})?")
-_LENTICULAR = str.maketrans("【】", "[]")
 # The number of a statement at the beginning of a line. "12:30" and "3.5" are not such numbers.
 _NUMBERED = re.compile(
     r"[\s>|*_#`•(\[-]*(?:(?:statement|陈述)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)|第\s*(?P<counted>\d{1,6})\s*[条句项]"
@@ -41,18 +48,39 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _CIRCLED = {0x2460 + i: f"({i + 1})" for i in range(20)}  # ① to ⑳
-_RATING = re.compile(r"([0-9]{1,2}(?:\.[0-9]+)?)(?:\s*/\s*10)?")
-_GRADE = re.compile(r"([0-9]{1,2})(?:\s*/\s*([0-9]{1,2}))?")
+_POINTS = r"\s*(?:分|points?)?"
+_RATING = re.compile(rf"([0-9]{{1,2}}(?:\.[0-9]+)?){_POINTS}(?:\s*(?:/|out\s+of)\s*10{_POINTS})?[.。]?", re.IGNORECASE)
+_GRADE = re.compile(rf"([0-9]{{1,2}}){_POINTS}(?:\s*(?:/|out\s+of)\s*([0-9]{{1,2}}){_POINTS})?[.。]?", re.IGNORECASE)
+# What a judge writes before its value, inside the brackets.
+_NAMED = re.compile(
+    r"(?:(?:my|the|final|overall|total)\s+)*(?:(?:helpfulness|logicality|completeness|faithfulness)\s*)?"
+    r"(?:rating|score|grade|verdict|preference|评分|得分|分数|总分|评级|结论|判断)?\s*(?:[:=]|\bis\b|为|是)?[\s*_`]*",
+    re.IGNORECASE,
+)
+_ANSWER = re.compile(r"(?:answer|response|回答|答案)\s*(?=[abc]\b)", re.IGNORECASE)
+_MARKUP = " \t\r\n*_`\"'$“”‘’「」"
+# The whole reply about a passage that says nothing, as judges reword it.
+_PASSAGE = "(?:the|this) (?:passage|text|chunk|excerpt|document)"
+_NOTHING_FOUND = re.compile(
+    r"(?:there (?:is|was) )?no relevant information"
+    r"(?: (?:(?:is|was|has been|could be) )?(?:found|available|given|provided|present|contained|identified))?"
+    rf"(?: (?:on|to|for|about|regarding) (?:the|this) question)?(?: (?:in|from) {_PASSAGE})?"
+    rf"|{_PASSAGE} (?:contains|has|holds|provides|gives) no relevant information"
+)
+_NOTHING_FOUND_ZH = re.compile(
+    r"(?:(?:本|该|这|此)?(?:段落?|文|段文字)中?)?(?:没有|无|未|并未|并没有)(?:找到|发现|包含|提供)?(?:任何)?(?:与(?:该|此)?问题)?相关的?信息"
+)
 _TAG = re.compile(r"[<＜]\s*(?:(/)\s*)?statement\s*[>＞]", re.IGNORECASE)
 
 
 def parse_rating(text: str, lowest: int = 0) -> float:
-    """Read `[[7]]`, `[[7.5]]`, `[[ 8 ]]` or `[[8/10]]`, full-width forms included; `lowest`..10.
+    """Read `[[7]]`, `[[7.5]]`, `[[8/10]]`, `[[Rating: 8]]`, `[[**8 points**]]` or `[[8分]]`, full-width forms included;
+    `lowest`..10. Also `\\boxed{7}`, where it is alone in the last line.
 
     Raises VerdictError if there is no double bracket or if the last one holds anything else.
     """
-    content = _last_bracket(text)
-    match = _RATING.fullmatch(content)
+    content = last_verdict(text)
+    match = _RATING.fullmatch(_value(content))
     if not match:
         expected = f"expected [[n]] with n from {lowest} to 10"
         raise VerdictError(f"the last verdict [[{content}]] is not a rating; {expected}", text)
@@ -67,8 +95,8 @@ def parse_grade(text: str, highest: int) -> int:
 
     Raises VerdictError if there is no double bracket or if the last one holds anything else, `[[2.5]]` for instance.
     """
-    content = _last_bracket(text)
-    match = _GRADE.fullmatch(content)
+    content = last_verdict(text)
+    match = _GRADE.fullmatch(_value(content))
     if not match or int(match[2] or highest) != highest:
         expected = f"expected [[n]] with a whole number from 1 to {highest}"
         raise VerdictError(f"the last verdict [[{content}]] is not a grade; {expected}", text)
@@ -83,19 +111,20 @@ def parse_preference(text: str) -> Preference:
 
     Raises VerdictError if there is no double bracket or if the last one holds anything else, `[[A or B]]` for instance.
     """
-    content = _last_bracket(text)
-    label = _PREFERENCES.get(content.casefold())
+    content = last_verdict(text)
+    label = _PREFERENCES.get(_ANSWER.sub("", _value(content)).strip(" .。!").casefold())
     if label is None:
         raise VerdictError(f"the last verdict [[{content}]] is not a preference; expected [[A]], [[B]] or [[C]]", text)
     return label
 
 
 def parse_support(text: str) -> float:
-    """Read `[[Fully supported]]` (1.0), `[[Partially supported]]` (0.5) or `[[No support]]` (0.0).
+    """Read `[[Fully supported]]` (1.0), `[[Partially supported]]` (0.5) or `[[No support]]` (0.0); `[[Contradicted]]`
+    and `[[Irrelevant]]` are no support.
 
     The label is looked up whole, so `[[Not fully supported]]` and any unknown label raise VerdictError.
     """
-    return _support(_last_bracket(text), text)
+    return _support(last_verdict(text), text)
 
 
 def parse_supports(text: str, count: int) -> list[float]:
@@ -107,17 +136,21 @@ def parse_supports(text: str, count: int) -> list[float]:
     """
     found: dict[int, float] = {}
     number: int | None = None
-    for line in _folded(_without_thoughts(text).translate(_CIRCLED)).splitlines():
+    said = after_thoughts(folded(text.translate(_CIRCLED)), text)
+    refuse_unknown_marks(said[: max(said.rfind("[["), 0)], text)
+    for line in said.splitlines():
         numbered = _NUMBERED.match(line)
         if numbered:
             number = int(numbered["named"] or numbered["counted"] or numbered["plain"])
             if not 1 <= number <= count:
                 raise VerdictError(f"the reply speaks of statement {number}; there are {count}", text)
-        for verdict in _BRACKETS.finditer(line):
+        for verdict in without_citations(BRACKETS.finditer(line)):
             if number is None:
                 raise VerdictError(f"the verdict {verdict[0]} belongs to no numbered statement", text)
             if verdict[2] is None:
                 raise VerdictError(f"the double brackets of statement {number}'s verdict are not closed", text)
+            if line[: verdict.start()].rstrip().endswith("~~"):
+                raise VerdictError(f"the verdict on statement {number} is struck out", text)
             support = _support(verdict[1].strip(), text)
             if found.setdefault(number, support) != support:
                 raise VerdictError(f"statement {number} has two different verdicts", text)
@@ -136,13 +169,16 @@ def parse_statements(text: str) -> list[str]:
     An empty list only if the judge says so: the reply, or its last line, is `No statements`. VerdictError if there
     is neither, or if tags do not pair up (a reply cut short).
     """
-    reply = _without_thoughts(text)
+    reply = after_thoughts(text, text)
     tags = list(_TAG.finditer(reply))
     starts, ends = tags[::2], tags[1::2]
     if any(tag[1] for tag in starts) or not all(tag[1] for tag in ends):
         raise VerdictError("the <statement> tags do not pair up", text)
     if len(starts) > len(ends):
         raise VerdictError("the last <statement> is not closed: the reply was cut short", text)
+    edges = [0, *(tag.start() if not tag[1] else tag.end() for tag in tags)]
+    outside = zip(edges[::2], edges[1::2], strict=False)
+    refuse_unknown_marks(" ".join(reply[start:end] for start, end in outside), text)
     found: dict[str, str] = {}
     for start, end in zip(starts, ends, strict=True):
         if statement := reply[start.end() : end.start()].strip():
@@ -152,51 +188,35 @@ def parse_statements(text: str) -> list[str]:
         return [] if says_none else list(found.values())
     lines = [line for line in reply.splitlines() if _letters(line)]
     if lines and _says_no_statements(lines[-1]):
+        refuse_unknown_marks(reply[: reply.rindex(lines[-1])], text)
         return []
     raise VerdictError(f"neither <statement> tags with content nor {NO_STATEMENTS!r} in the reply", text)
 
 
 def parse_extraction(text: str) -> str | None:
     """Read what the judge extracted. None if the whole reply is `No relevant information` (or 没有相关信息), in any
-    case and with any spaces and punctuation. VerdictError for an empty reply."""
-    reply = _without_thoughts(text).strip()
-    said = _letters(reply)
-    if not said:
+    case, with any spaces and punctuation, or `No relevant information found`. VerdictError for an empty reply."""
+    reply = after_thoughts(text, text).strip()
+    words = "".join(c if c.isalnum() else " " for c in folded(reply).casefold()).split()
+    if not words:
         raise VerdictError("the reply is empty", text)
-    return None if said in {_letters(sentence) for sentence in NO_RELEVANT.values()} else reply
+    none = _NOTHING_FOUND.fullmatch(" ".join(words)) or _NOTHING_FOUND_ZH.fullmatch("".join(words))
+    return None if none else reply
 
 
-def _last_bracket(text: str) -> str:
-    """The content of the last double bracket, folded to NFKC and stripped."""
-    found = list(_BRACKETS.finditer(_folded(_without_thoughts(text))))
-    if not found:
-        raise VerdictError("no verdict in double brackets in the reply", text)
-    last = found[-1]
-    if last[2] is None:
-        raise VerdictError("the last verdict's double brackets are not closed", text)
-    return last[1].strip()
+def _value(content: str) -> str:
+    """A verdict's content without its markup and its name: `**Rating:** 7` is `7`."""
+    content = content.strip(_MARKUP)
+    named = _NAMED.match(content)
+    return content[named.end() if named else 0 :].strip(_MARKUP)
 
 
 def _support(content: str, text: str) -> float:
-    label = " ".join(re.sub(r"[_-]", " ", content.casefold()).split()).strip(" .。!*\"'")
+    label = " ".join(re.sub(r"[_-]", " ", _value(content).casefold()).split()).strip(" .。!*\"'")
     if label not in _LABELS:
         known = "Fully supported, Partially supported or No support"
         raise VerdictError(f"unknown verdict [[{content}]]; expected {known}", text)
     return _LABELS[label]
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).translate(_LENTICULAR)
-
-
-def _without_thoughts(text: str) -> str:
-    """The reply after its last <think> block. Some servers send only the end tag: the template has the start."""
-    end = 0
-    for closing in _THINK_END.finditer(text):
-        end = closing.end()
-    if _THINK.search(text, end):
-        raise VerdictError("<think> is not closed: the reply was cut short", text)
-    return text[end:]
 
 
 def _says_no_statements(line: str) -> bool:

@@ -28,6 +28,11 @@ from longreward.judge.verdicts import parse_grade, parse_preference, parse_ratin
         ("分析……\n【【４】】", 5, 4),
         ("At first [[1]], but on balance\n[[2]]", 3, 2),
         ("<think>[[1]]</think> [[3]]", 3, 3),
+        ("[THINK][[1]][/THINK] [[3]]", 3, 3),
+        ("[[2分]]", 3, 2),
+        ("[[Grade: **2**]]", 3, 2),
+        ("[[2 out of 3]]\n[[1]](https://example.org)", 3, 2),
+        ("\\boxed{2}", 3, 2),
     ],
 )
 def test_a_grade_is_read(text: str, highest: int, grade: int) -> None:
@@ -54,6 +59,8 @@ def test_a_grade_is_read(text: str, highest: int, grade: int) -> None:
         ("[[2]] then [[7]]", 3),
         ("[[2]] or rather [[", 3),
         ("<think>[[2]]", 3),
+        ("<musing>[[2]]", 3),
+        ("[[2 out of 5]]", 3),
     ],
 )
 def test_anything_else_is_no_grade(text: str, highest: int) -> None:
@@ -79,6 +86,11 @@ def test_a_chat_rating_begins_at_one() -> None:
         ("【【Ｂ】】", "B"),
         ("[[平局]]", "tie"),
         ("Not [[A]], I think.\n[[B]]", "B"),
+        ("[[**A**]]", "A"),
+        ("[[Answer B]]", "B"),
+        ("[[回答A]]", "A"),
+        ("[THINK][[A]][/THINK][[C.]]", "tie"),
+        ("\\boxed{B}", "B"),
     ],
 )
 def test_a_preference_is_read(text: str, preference: str) -> None:
@@ -86,7 +98,20 @@ def test_a_preference_is_read(text: str, preference: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "A", "[A]", "[[D]]", "[[A or B]]", "[[A>B]]", "[[A]] no, [[?]]", "[[A]] [[", "[[]]"]
+    "text",
+    [
+        "",
+        "A",
+        "[A]",
+        "[[D]]",
+        "[[A or B]]",
+        "[[A>B]]",
+        "[[A]] no, [[?]]",
+        "[[A]] [[",
+        "[[]]",
+        "[[Not A]]",
+        "<musing>[[A]]",
+    ],
 )
 def test_anything_else_is_no_preference(text: str) -> None:
     with pytest.raises(VerdictError) as caught:

@@ -37,6 +37,33 @@ from longreward.judge.verdicts import (
         ("<think>maybe [[2]]</think>\nGood.\n[[9]]", 9),
         ("\n <THINK>[[2]]</THINK>[[9]]", 9),
         ("the template opened it: [[2]]</think>[[9]]", 9),
+        ("[[7分]]", 7),
+        ("[[7 / 10 分]]", 7),
+        ("[[评分：7.5]]", 7.5),
+        ("[[Rating: 7]]", 7),
+        ("[[**Score:** 7]]", 7),
+        ("[[Helpfulness: 7/10]]", 7),
+        ("[[8 out of 10]]", 8),
+        ("[[8 points]]", 8),
+        ("[[8]]/10", 8),
+        ("[[8]] out of 10.", 8),
+        ("[[**8**]]", 8),
+        ("[[`8`]]", 8),
+        ("[[8.]]", 8),
+        (r"\[\[7\]\]", 7),
+        (r"\*\*\[\[7\]\]\*\*", 7),
+        ("[\u200b[\ufeff7\u2060]]", 7),
+        ("[[⑧]]", 8),
+        ("Good.\n\\boxed{7}", 7),
+        ("Good.\n\n$$\\boxed{7.5}$$\n", 7.5),
+        ("Good.\n\\[ \\boxed{\\text{7}} \\]", 7),
+        (
+            "Two points are missing.\n[[8]]\n\n[[1]](https://example.org/a_(b)) [[2]](#note) [[3]]: http://example.org",
+            8,
+        ),
+        ("[[8]] as the guide says<sup>[[1]](www.example.org)</sup>.", 8),
+        ("[[8]]（满分10分）", 8),
+        ("[[3]] for the style.\n[[7]] for all of it", 7),
     ],
 )
 def test_rating_is_read(text: str, rating: float) -> None:
@@ -66,6 +93,36 @@ def test_rating_is_read(text: str, rating: float) -> None:
         "[[excellent]]",
         "[[7 8]]",
         "[[7²]]",
+        "[[1⁰]]",
+        "[[7½]]",
+        "[[~~7~~]]",
+        "[[3]] ~~[[7]]~~",
+        "[[3]]\n<!-- [[7]] -->",
+        "[[1]]0",
+        "[[3]]/5",
+        "[[3]] out of 5",
+        "**[[3]]** / 5",
+        "7/10\n\\boxed{8}",
+        "[[7]].5",
+        "[[3/[[10]]",
+        "[[3]], that is [[8]](all in all)",
+        "[[7-8]]",
+        "[[about 7]]",
+        "[[not 7]]",
+        "[[Rating: 11]]",
+        "[[11分]]",
+        "[[\u202e01]]",
+        "It is \\boxed{7} of 10.",
+        "\\boxed{7}\nor more",
+        "\\boxed{11}",
+        "[[3]]\n\\boxed{7}",
+        "\\[THINK\\]\n\\boxed{7}",
+        "[7] as a rating",
+        "Passage [7] says so.",
+        "[[7]](https://example.org)",
+        "[[8]], as passage [[1]] says",
+        "[[8]]\nSource: [[1]]",
+        "[[8]] in all, though only [[3]] for its style",
         "[[7,5]]",
         "[[7",
         "[[7]",
@@ -103,6 +160,18 @@ def test_anything_else_is_no_rating(text: str) -> None:
         ("[[无支持]]", 0.0),
         ("[[Fully supported]]? No: a date differs.\n[[No support]]", 0.0),
         ("<think>[[No support]]</think>[[Partially supported]]", 0.5),
+        ("[[**Fully supported**]]", 1.0),
+        ("[[Verdict: Partially supported]]", 0.5),
+        ("\\boxed{\\text{Fully supported}}", 1.0),
+        ("[[Fully supported]], see [[1]](https://example.org)", 1.0),
+        ("From the evidence: [[Fully supported]]", 1.0),
+        ("[[Contradicted]]", 0.0),
+        ("[[Contradicted.]]", 0.0),
+        ("[[Irrelevant]]", 0.0),
+        ("[[Not relevant]]", 0.0),
+        ("[[Refuted]]", 0.0),
+        ("[[矛盾]]", 0.0),
+        ("[[不相关]]", 0.0),
     ],
 )
 def test_support_is_read(text: str, support: float) -> None:
@@ -119,6 +188,9 @@ def test_support_is_read(text: str, support: float) -> None:
         "[[Fully or partially supported]]",
         "[[不完全支持]]",
         "[[Supported]]",
+        "[[Not contradicted]]",
+        "[[Relevant]]",
+        "[[Not irrelevant]]",
         "[[1]]",
         "[[]]",
         "[[Fully supported]] ... [[Unclear]]",
@@ -166,6 +238,10 @@ def test_an_answer_without_statements_is_no_failure(text: str) -> None:
         "A.</statement>",
         "<statement> </statement>",
         "<think>No statements",
+        "[THINK]No statements",
+        "<musing>\nNo statements",
+        "<musing><statement>A.</statement>",
+        "<|foo|><statement>A.</statement>",
     ],
 )
 def test_statements_cut_short_or_absent_are_errors(text: str) -> None:
@@ -175,7 +251,19 @@ def test_statements_cut_short_or_absent_are_errors(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [*NO_RELEVANT.values(), "no relevant information.", " “No relevant\nInformation” ", "**没有相关信息。**"],
+    [
+        *NO_RELEVANT.values(),
+        "no relevant information.",
+        " “No relevant\nInformation” ",
+        "**没有相关信息。**",
+        "No relevant information found.",
+        "No relevant information was found in this passage.",
+        "There is no relevant information.",
+        "The passage contains no relevant information.",
+        "No relevant\u200b information",
+        "未找到相关信息。",
+        "本段中没有与问题相关的信息。",
+    ],
 )
 def test_no_relevant_information_is_none(text: str) -> None:
     assert parse_extraction(text) is None
@@ -184,7 +272,13 @@ def test_no_relevant_information_is_none(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["The fee is 5 euros. No relevant information on the date is given.", "没有相关信息说明日期，但费用为5欧元。", "7"],
+    [
+        "The fee is 5 euros. No relevant information on the date is given.",
+        "No relevant information found, but the fee is 5 euros.",
+        "No relevant information found on page 3",
+        "没有相关信息说明日期，但费用为5欧元。",
+        "7",
+    ],
 )
 def test_an_extraction_that_mentions_the_sentence_is_kept(text: str) -> None:
     assert parse_extraction(f"\n{text}\n") == text
@@ -217,6 +311,9 @@ def test_an_empty_extraction_is_an_error(text: str) -> None:
         "①相同。[[Fully supported]]\n②不同。[[No support]]",
         "1、相同。[[Fully supported]]\n２．不同。［［No support］］",
         "第1条：相同。[[Fully supported]]\n第2条：不同。[[No support]]",
+        "1. a [[**Fully supported**]] [[3]](https://example.org)\n2. b [[Contradicted]]",
+        "[THINK]1. [[No support]][/THINK]1. a [[Fully supported]]\n2. b [[No support]]",
+        r"1. a \[\[Fully supported\]\]" + "\n2. b [[Irrelevant]]",
         "<think>1. [[No support]] 3. [[No support]]</think>\n1. a [[Fully supported]]\n2. b [[No support]]",
         "2. b [[No support]]\n1. a [[Fully supported]]",
         "Here are the verdicts:\n1. a [[Fully supported]]\n2. b [[No support]]\nAll statements are judged.",
@@ -251,6 +348,9 @@ def test_numbered_verdicts_are_read(reply: str) -> None:
         "Statement one: a [[Fully supported]]\nStatement two: b [[No support]]",
         "First, 1 is right [[Fully supported]]\nThen 2 is wrong [[No support]]",
         "<think>1. a [[Fully supported]]\n2. b [[No support]]",
+        "<musing>1. a [[Fully supported]]\n2. b [[No support]]",
+        "1. a [[Fully supported]]\n<|foo|>2. b [[No support]]",
+        "1. a ~~[[Fully supported]]~~\n2. b [[No support]]",
         "<think>1. a [[Fully supported]]</think>2. b [[No support]]",
         "1. [[7]]\n2. [[8]]",
         "9" * 5000 + ". a [[Fully supported]]\n2. b [[No support]]",
@@ -263,7 +363,11 @@ def test_numbered_verdicts_are_never_guessed(reply: str) -> None:
 
 
 def test_hostile_replies_are_read_in_linear_time() -> None:
-    for text in ("<" + " " * 50_000, "[" * 50_000, "[[" + " " * 50_000 + "7", "</" * 50_000):
+    for text in (
+        *("<" + " " * 50_000, "[" * 50_000, "[[" + " " * 50_000 + "7", "</" * 50_000, "<a " * 20_000, "<|" * 20_000),
+        *("[" * 50_000 + " a] [[7]]x[[", "[AAAA]" * 8_000 + "[[x]]", "see." * 9_000 + "[[x]]"),
+        *("[THINK" * 20_000, "<think>" * 20_000, "</think>" * 20_000, "[[7]](a:" * 9_000, "\\[" * 50_000 + "7"),
+    ):
         for parse in (parse_rating, parse_support, parse_statements, lambda reply: parse_supports(reply, 3)):
             with pytest.raises(VerdictError):
                 parse(text)
@@ -290,6 +394,86 @@ def test_errors_are_what_their_users_catch() -> None:
     assert f"{JudgeError('timeout').reason}" == "timeout"
     with pytest.raises(ValueError, match="lazy"):
         JudgeError("lazy")
+
+
+# {} is a thought, {end} what ends it in that dress.
+DRESSES = {
+    "think": "<think>{}</think>",
+    "upper case": "<THINK>{}</THINK>",
+    "thinking": "<thinking>{}</thinking>",
+    "thought": "<thought>{}</thought>",
+    "full-width": "＜think＞{}＜/think＞",
+    "seed": "<seed:think>a<seed:cot_budget_reflect>b</seed:cot_budget_reflect>{}</seed:think>",
+    "mistral": "[THINK]{}[/THINK]",
+    "kimi": "◁think▷{}◁/think▷",
+    "command-a": "<|START_THINKING|>{}<|END_THINKING|><|START_RESPONSE|>",
+    "harmony": "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>",
+    "harmony without control tokens": "analysisWe see: {}assistantfinal",
+    "gemma": "<|channel>thought\n{}<channel|>",
+    "medgemma": "<unused94>thought\n{}<unused95>",
+    "open thoughts": "<|begin_of_thought|>{}<|end_of_thought|><|begin_of_solution|>",
+    "harmony, lower case": "analysiswe see: {}assistantfinal",
+    "s1": "<|im_start|>think\n{}\n<|im_start|>answer\n",
+    "solar": "<|think|>{}<|end|><|begin|>assistant<|content|>",
+    "granite": "Here is my thought process:\n{}\nHere is my response:\n",
+    "longcat": "<longcat_think>{}</longcat_think>",
+    "apriel": "Here are my reasoning steps:\n{}\n[BEGIN FINAL RESPONSE]",
+    "reasoning": "<reasoning>{}</reasoning>",
+    "attributes": '<thinking budget="9">{}</thinking>',
+    "web page": '<details type="reasoning" done="true"><summary>Thought</summary>{}</details>',
+    "chinese": "<思考>{}</思考>",
+    "zero width": "<th\u200bink>{}</think>",
+}
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+def test_what_a_judge_thinks_is_no_verdict_in_any_dress(dress: str) -> None:
+    thought, cut = DRESSES[dress].format("maybe [[3]]"), DRESSES[dress].partition("{}")[0] + "maybe [[3]]"
+    assert parse_rating(f"{thought}\nGood.\n[[8]]") == 8
+    for reply in (cut, thought, f"{thought}\nI cannot tell.", f"<think>a</think>{cut}"):
+        with pytest.raises(VerdictError):
+            parse_rating(reply)
+    assert parse_support(DRESSES[dress].format("[[No support]]") + "[[Fully supported]]") == 1
+    statements = DRESSES[dress].format("<statement>A.</statement>") + "<statement>B.</statement>"
+    if "\u200b" not in dress and dress != "zero width":
+        assert parse_statements(statements) == ["B."]
+        assert parse_extraction(thought + "The fee is 5 euros.") == "The fee is 5 euros."
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<analysis>At first [[3]].</analysis>\n<rating>[[8]]</rating>",
+        "<answer>\n**[[8]]**\n</answer>",
+        "<|begin_of_box|>[[8]]<|end_of_box|>",
+        "[ANALYSIS]\nGood.\n[VERDICT]\n[[8]]",
+        "The answer [sic] says [REDACTED] and `<musing>`, x --> y, a < b > c.\n[[8]]<|im_end|>",
+        "<p>Good.<br/></p>\n<b>[[8]]</b>",
+        "Here is my analysis: the reasoning holds.\n[[8]]",
+        "Here is my response: [[8]]",
+        "<|im_start|>assistant\n[[8]]<|im_end|>",
+    ],
+)
+def test_marks_that_are_no_thoughts_do_no_harm(reply: str) -> None:
+    assert parse_rating(reply) == 8
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<musing>perhaps [[8]]",
+        "<musing>hm</musing>\n[[8]]",
+        "<|foo|>perhaps [[8]]",
+        "[MUSING]\nperhaps [[8]]",
+        "◁muse▷perhaps [[8]]",
+        "<analysis>Good. [[8]]",
+        "[[8]]<|im_end|>\n<|im_start|>assistant\n[[3]]",
+        "perhaps [[8]]</musing>\nI cannot tell.",
+    ],
+)
+def test_a_verdict_that_may_stand_in_a_thought_is_an_error(reply: str) -> None:
+    with pytest.raises(VerdictError, match=r"before the verdict|behind the verdict|behind the judge"):
+        parse_rating(reply)
 
 
 @pytest.mark.parametrize(
