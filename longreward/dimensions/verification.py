@@ -42,6 +42,9 @@ class _Verified:
 @dataclass(eq=False)
 class _Work:
     task: asyncio.Task[_Verified]
+    keys: list[str]
+    waiting: int = 0
+    """Statements of answers that wait for it."""
     counted: bool = False
     """Whether the call is counted in an answer already."""
 
@@ -65,6 +68,8 @@ class Verification:
 
         A statement that several answers make is verified once. The call is counted in the answer that caused it; the
         other answers get its verdict with `source="shared"`. A failed call is not kept: the next answer tries again.
+        Once a statement has failed for good, the answer is void: what else it waits for is asked no further, unless
+        another answer waits for it too.
         """
         stated = await self._stated_sentences()
         # No `await` from here to the last `_begin`: another answer with the same statement must find its task.
@@ -76,8 +81,28 @@ class Verification:
         for batch in balanced([key for key in new if key not in verbatim], self._config.statements_per_call):
             self._begin(batch, self._ask_one(batch[0]) if len(batch) == 1 else self._ask_many(batch))
         calls: list[JudgeCall] = []
-        waiting = (self._result(text, *self._known[key], calls) for text, key in zip(texts, keys, strict=True))
-        return list(await asyncio.gather(*waiting)), calls
+        works = [self._known[key] for key in keys]
+        waiting = [
+            asyncio.create_task(self._result(text, *work, calls)) for text, work in zip(texts, works, strict=True)
+        ]
+        for work, _ in works:
+            work.waiting += 1
+        try:
+            failed = await _first_failure(waiting)
+        finally:
+            for result, (work, _) in zip(waiting, works, strict=True):
+                result.cancel()
+                work.waiting -= 1
+        if failed is None:
+            return [result.result() for result in waiting], calls
+        for work, _ in works:
+            if not work.waiting and not work.task.done():
+                self._forget(work)
+                work.task.cancel()
+        return [
+            result.result() if result.done() else self._given_up(text, *work, calls, failed)
+            for text, work, result in zip(texts, works, waiting, strict=True)
+        ], calls
 
     def cancel(self) -> None:
         if self._stated is not None:
@@ -93,17 +118,24 @@ class Verification:
         return await asyncio.shield(self._stated)
 
     def _begin(self, keys: list[str], job: Coroutine[Any, Any, _Verified]) -> None:
-        work = _Work(asyncio.create_task(job))
+        work = _Work(asyncio.create_task(job), keys)
         self._known |= {key: (work, position) for position, key in enumerate(keys)}
-        work.task.add_done_callback(lambda task: self._forget_failed(keys, task))
+        work.task.add_done_callback(lambda task: self._forget_failed(work))
 
-    def _forget_failed(self, keys: list[str], task: asyncio.Task[_Verified]) -> None:
+    def _forget_failed(self, work: _Work) -> None:
+        task = work.task
         if task.cancelled() or task.exception() or any(s.support is None for s in task.result().statements):
-            for key in keys:
+            self._forget(work)
+
+    def _forget(self, work: _Work) -> None:
+        for key in work.keys:
+            if key in self._known and self._known[key][0] is work:
                 del self._known[key]
 
     async def _result(self, text: str, work: _Work, position: int, calls: list[JudgeCall]) -> Statement:
-        verified = await asyncio.shield(work.task)
+        return self._taken(text, await asyncio.shield(work.task), work, position, calls)
+
+    def _taken(self, text: str, verified: _Verified, work: _Work, position: int, calls: list[JudgeCall]) -> Statement:
         # The answer that caused the call waits first, so it comes here first. If it was cancelled, the next one counts.
         first, work.counted = not work.counted, True
         if first and verified.call is not None:
@@ -111,6 +143,14 @@ class Verification:
         found = verified.statements[position]
         call = found.call if first or found.call.source == "document" else found.call.without_cost("shared")
         return Statement(text=text, support=found.support, evidence=found.evidence, call=call)
+
+    def _given_up(self, text: str, work: _Work, position: int, calls: list[JudgeCall], failed: Statement) -> Statement:
+        """A statement that was not waited for; with its verdict, where that has just come."""
+        if work.task.done() and not work.task.cancelled():
+            return self._taken(text, work.task.result(), work, position, calls)
+        detail = f"not asked to the end: another statement of this answer failed ({failed.call.status})"
+        call = JudgeCall(kind=VerifyStatement.kind, status=failed.call.status, detail=detail)
+        return Statement(text=text, support=None, call=call)
 
     async def _read_off(self, text: str) -> _Verified:
         call = JudgeCall(kind=VerifyStatement.kind, source="document", detail="a sentence of the document")
@@ -133,6 +173,17 @@ class Verification:
             for text, value, found in zip(texts, support, evidence, strict=True)
         ]
         return _Verified(statements, verdict.call)
+
+
+async def _first_failure(waiting: list[asyncio.Task[Statement]]) -> Statement | None:
+    """Wait for all of them, or for the first statement that has no verdict."""
+    pending = set(waiting)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for result in sorted(done, key=waiting.index):
+            if result.result().support is None:
+                return result.result()
+    return None
 
 
 def balanced(items: list[str], most: int) -> list[list[str]]:

@@ -238,3 +238,69 @@ def test_evidence_too_long_for_the_judge_is_halved_once_and_the_verdict_says_so(
     (dimension,) = faithfulness([reward])
     assert dimension.score == 10
     assert all(statement.call.shrunk for statement in dimension.statements)
+
+
+NEVER = "I cannot tell."
+
+
+@pytest.mark.parametrize("per_call", [1, 2])
+def test_after_a_statement_that_failed_for_good_the_others_are_not_paid_for(judge_server, per_call):
+    says(judge_server, *(f"Fact number {i} holds." for i in range(12)))
+    judge_server.script |= {"verify": NEVER, "verify_many": NEVER}
+    settings = only_faithfulness(judge_server, {"max_in_flight": 1}, statements_per_call=per_call)
+    (reward,) = score(settings, group("Ada"))
+    (dimension,) = faithfulness([reward])
+    assert (dimension.score, dimension.status) == (None, "parse_error")
+    # Three attempts at the first one. With one place the others wait for it, or for the place before their second one.
+    asked = judge_server.calls["verify"] + judge_server.calls["verify_many"]
+    assert 3 <= asked < 12 / per_call + 3
+    assert len(dimension.statements) == 12 and all(s.support is None for s in dimension.statements)
+    assert {s.call.status for s in dimension.statements} == {"parse_error"}
+    assert any("another statement of this answer failed" in s.call.detail for s in dimension.statements)
+
+
+def test_a_statement_that_another_answer_makes_too_is_verified_for_it(judge_server):
+    judge_server.script["statements"] = lambda prompt, _: (
+        ("<statement>Ada fails.</statement>" if "Ada" in prompt.rpartition("<answer>")[2] else "")
+        + "".join(f"<statement>Fact number {i} holds.</statement>" for i in range(6))
+    )
+
+    async def reply(prompt, _):
+        if "Ada fails." in prompt:
+            return NEVER
+        await asyncio.sleep(0.3)  # well after the one that fails
+        return "[[Fully supported]]"
+
+    judge_server.script["verify"] = reply
+    ada, bob = faithfulness(score(only_faithfulness(judge_server), group("Ada", "Bob")))
+    assert (ada.score, ada.status) == (None, "parse_error")
+    assert bob.score == 10 and all(s.support == 1 for s in bob.statements)
+    assert judge_server.calls["verify"] == 3 + 6
+    # What Ada's answer caused and did not wait for is counted in Bob's.
+    assert ada.usage.calls + bob.usage.calls == judge_server.calls.total()
+
+
+def test_what_was_given_up_is_asked_afresh_for_the_next_answer(judge_server):
+    fails = True
+    says(judge_server, *(f"Fact number {i} holds." for i in range(4)))
+
+    async def reply(prompt, _):
+        if fails and "number 0" in prompt:
+            return NEVER
+        await asyncio.sleep(0.2)
+        return "[[Fully supported]]"
+
+    judge_server.script["verify"] = reply
+
+    async def run():
+        nonlocal fails
+        reward = LongReward.from_config(only_faithfulness(judge_server))
+        void = await reward.score_many(group("Ada"))
+        fails = False
+        mended = await reward.score_many(group("Bob"))
+        await reward.aclose()
+        return void, mended
+
+    void, mended = asyncio.run(run())
+    assert faithfulness(void)[0].score is None
+    assert faithfulness(mended)[0].score == 10
