@@ -195,6 +195,10 @@ class RewardConfig(Section):
     prompts: Path | None = None
     """A folder with your own texts of the reward's prompts: en/NAME.txt and zh/NAME.txt (docs/how-to/your-prompts.md).
     Null: ours."""
+    strip_thoughts: bool = True
+    """Judge an answer without the thoughts of a reasoning policy: what stands in <think>...</think>, [THINK], channels
+    and the like, or before a </think> whose beginning is in the prompt. An answer that never closes its first thought
+    is empty. False: thoughts are judged as part of the answer."""
     weights: dict[Dimension, float] = Field(default_factory=lambda: dict.fromkeys(DIMENSIONS, 1.0))
     """Weight of each dimension in the mean. The judge is not asked about a dimension that is missing or 0, unless it
     has a gate. Paper: all equal."""

@@ -24,6 +24,8 @@ class AnswerFigures:
     seconds: float = 0.0
     """Wall time of scoring it."""
     statements: int = 0
+    thought_chars: int = 0
+    """Characters of the answer that were left out as thoughts."""
     calls: int = 0
     """Questions to the judge that it took."""
     free_calls: int = 0
@@ -40,6 +42,7 @@ class AnswerFigures:
             reasons=tuple(dict.fromkeys(reward.void_reasons.values())),
             seconds=reward.seconds,
             statements=sum(len(d.statements) for d in reward.dimensions.values()),
+            thought_chars=reward.thought_chars,
             calls=len(calls),
             free_calls=sum(call.source != "judge" for call in calls),
             judge={name: stats.get(f"judge/{key}", 0.0) for name, key in _JUDGE.items()},
@@ -60,6 +63,7 @@ def logs(
     found |= {"void": figures.scores is None}
     found |= {f"void_{reason}": reason in figures.reasons for reason in reasons}
     found |= {"judge_seconds": figures.seconds, "statements": figures.statements, "judge_calls": figures.calls}
+    found |= {"thought_chars": figures.thought_chars}
     found |= {"free_calls": figures.free_calls / max(1, figures.calls)}
     found |= {f"judge_{name}": figures.judge.get(name, 0.0) for name in _JUDGE}
     return {PREFIX + name: float(value) for name, value in found.items()}

@@ -21,6 +21,7 @@ from longreward.schema import DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
+from longreward.text.thoughts import without_thoughts
 
 _DOCUMENTS_KEPT = 256  # prepared documents: as many as a rollout batch has, so that no document is prepared twice
 
@@ -62,21 +63,27 @@ class LongReward:
     async def score(self, sample: Sample) -> Reward:
         """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number."""
         started = time.monotonic()
-        if says_nothing(sample.answer):  # the floor, without a call
-            floor = DimensionScore(score=0.0, detail="the answer is empty")
+        answer = sample.answer
+        if self.config.strip_thoughts:
+            answer = without_thoughts(answer, thinking=sample.thinking)
+        thought_chars = len(sample.answer) - len(answer)
+        if says_nothing(answer):  # the floor, without a call
+            but = " but for its thoughts" if thought_chars else ""
+            floor = DimensionScore(score=0.0, detail=f"the answer is empty{but}")
             dimensions = dict.fromkeys(self.config.needed, floor)
         else:
             # With many answers at once, the calls of the first ones are sent before the last ones are looked at.
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            scores = await asyncio.gather(*(SCORE[name](sample.answer, document) for name in self.config.needed))
+            scores = await asyncio.gather(*(SCORE[name](answer, document) for name in self.config.needed))
             dimensions = dict(zip(self.config.needed, scores, strict=True))
         return Reward(
             id=sample.id,
             total=self._total(dimensions),
             dimensions={str(name): score for name, score in dimensions.items()},
             seconds=time.monotonic() - started,
+            thought_chars=thought_chars,
         )
 
     async def score_many(self, samples: Iterable[Sample], *, concurrency: int = 64) -> list[Reward]:

@@ -31,6 +31,8 @@ class Sample(Record):
     """The question."""
     answer: str
     """The policy's answer, without the prompt."""
+    thinking: bool = Field(False, exclude=True)
+    """Whether the prompt ends in the beginning of a thought, which the answer has to close."""
 
     @field_validator("id", mode="before")
     @classmethod
@@ -147,6 +149,8 @@ class Reward(Record):
     dimensions: dict[str, DimensionScore]
     seconds: float = 0.0
     """Wall time of scoring this answer."""
+    thought_chars: int = 0
+    """Characters of the answer that were left out as thoughts."""
 
     @property
     def usage(self) -> Usage:
@@ -221,4 +225,5 @@ class ScoredAnswer(Reward):
     def of(cls, sample: Sample, reward: Reward, **about: Any) -> ScoredAnswer:
         """The record of `sample`, scored as `reward`. `about`: the other fields. The document is not kept."""
         scored = {"total": reward.total, "dimensions": reward.dimensions, "seconds": reward.seconds}
+        scored["thought_chars"] = reward.thought_chars
         return cls(id=sample.id, query=sample.query, answer=sample.answer, **scored, **about)

@@ -81,6 +81,11 @@ def print_summary(rows: list[ScoredAnswer], account: Account, priced: bool, seco
     console.print(summary)
     if account.free:
         console.print(account.free, highlight=False, soft_wrap=True)
+    if thinking := [row.thought_chars for row in rows if row.thought_chars]:
+        left_out = (
+            f"thoughts left out of {len(thinking):,} answers, {sum(thinking) / len(thinking):,.0f} characters each"
+        )
+        console.print(f"{left_out}; strip_thoughts=false judges them too", highlight=False, soft_wrap=True)
     console.print(f"scores: {out}", highlight=False, soft_wrap=True)
 
 

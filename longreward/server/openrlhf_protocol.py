@@ -21,6 +21,7 @@ from longreward.errors import ConfigError, InputError, Reason
 from longreward.openrlhf_logs import AnswerFigures
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.text.continuation import continuation
+from longreward.text.thoughts import begins_thought
 from longreward.voids import Scores
 
 END_MARKS = (
@@ -181,7 +182,13 @@ def _item(number: int, query: str, prompt: str, label_text: str, special: Specia
     context = _text(number, "context", label.context, prompt)
     question = _text(number, "query", label.query, prompt)
     # Interned, because thousands of siblings in flight share a document, and each request brings its own copy.
-    sample = Sample(id=label.id, context=sys.intern(context), query=question, answer=special.removed_from(answer))
+    sample = Sample(
+        id=label.id,
+        context=sys.intern(context),
+        query=question,
+        answer=special.removed_from(answer),
+        thinking=begins_thought(prompt),
+    )
     return Item(sample, blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest())
 
 

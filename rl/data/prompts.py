@@ -9,6 +9,7 @@ import msgspec
 from pydantic import Field
 
 from longreward.schema import Sample
+from longreward.text.thoughts import begins_thought
 
 SEPARATOR = "\n\n"
 """Between context and question in the user's turn."""
@@ -61,6 +62,7 @@ class Label:
             context=prompt[slice(*self.context)],
             query=prompt[slice(*self.query)],
             answer=answer,
+            thinking=begins_thought(prompt),
             prompt=prompt,
             label=self.to_json(),
             reference=list(self.reference),

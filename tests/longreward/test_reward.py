@@ -237,3 +237,39 @@ def test_verdicts_are_kept_where_the_configuration_says(judge_server, tmp_path):
     (second,) = score(settings, SAMPLE)
     assert judge_server.calls.total() == calls
     assert second.total == first.total and second.usage.calls == 0
+
+
+THOUGHTS = "<think>Perhaps Karl sold it. Karl was in Rome.</think>\n\n"
+
+
+def asked_about(judge_server) -> str:
+    return "\n".join(prompt.rpartition("<answer>")[2] for _, prompt in judge_server.prompts)
+
+
+@pytest.mark.parametrize("thoughts", [THOUGHTS, "Perhaps Karl sold it.</think>", "[THINK]Perhaps Karl.[/THINK]"])
+def test_an_answer_is_judged_without_its_thoughts(judge_server, thoughts):
+    plain, thinking = SAMPLE, SAMPLE.model_copy(update={"answer": thoughts + SAMPLE.answer})
+    first, second = score(config(judge_server), plain, thinking)
+    assert "Karl" not in asked_about(judge_server)
+    assert first.scores == second.scores
+    # One question each: the two answers are the same to the judge.
+    assert judge_server.calls["helpfulness"] == judge_server.calls["statements"] == 1
+    assert (first.thought_chars, second.thought_chars) == (0, len(thoughts))
+
+
+def test_thoughts_are_judged_where_that_is_asked_for(judge_server):
+    thinking = SAMPLE.model_copy(update={"answer": THOUGHTS + SAMPLE.answer})
+    (reward,) = score(config(judge_server) | {"strip_thoughts": False}, thinking)
+    assert "Karl was in Rome" in asked_about(judge_server)
+    assert reward.thought_chars == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "thinking"),
+    [("<think>Perhaps Karl sold it.", False), (THOUGHTS, False), ("Perhaps Karl sold it. Karl was", True)],
+)
+def test_an_answer_that_is_all_thought_is_empty(judge_server, answer, thinking):
+    (reward,) = score(config(judge_server), SAMPLE.model_copy(update={"answer": answer, "thinking": thinking}))
+    assert reward.total == 0 and reward.thought_chars == len(answer)
+    assert {d.detail for d in reward.dimensions.values()} == {"the answer is empty but for its thoughts"}
+    assert judge_server.calls.total() == 0

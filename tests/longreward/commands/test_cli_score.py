@@ -47,6 +47,18 @@ def test_offline_scores_good_answers_above_bad_ones(source, tmp_path):
     assert "faithfulness" in done.stdout and str(out) in done.stdout.replace("\n", "")
 
 
+def test_thoughts_are_left_out_counted_and_kept(tmp_path, rows):
+    thinking = [{**row, "answer": f"<think>Perhaps Karl.</think>{row['answer']}"} for row in rows]
+    plain, out = tmp_path / "plain.jsonl", tmp_path / "out.jsonl"
+    run(write(tmp_path / "plain-in.jsonl", rows), "--out", plain, "--judge", "offline")
+    done = run(write(tmp_path / "in.jsonl", thinking), "--out", out, "--judge", "offline")
+    assert done.returncode == 0, done.stderr
+    assert "thoughts left out of 3 answers, 28 characters each" in done.stdout
+    assert [row["scores"] for row in read(out)] == [row["scores"] for row in read(plain)]
+    assert [row["thought_chars"] for row in read(out)] == [28] * 3
+    assert all(row["answer"].startswith("<think>") for row in read(out))
+
+
 def test_a_second_run_scores_nothing_again(source, tmp_path, judge_server):
     out = tmp_path / "out.jsonl"
     arguments = (source, "--out", out, "--judge", "openai", "--base-url", judge_server.url, "--model", "judge")

@@ -22,6 +22,13 @@ def test_spans_in_the_label_point_into_the_prompt():
     assert (sample.id, sample.context, sample.query, sample.answer) == ("7", "Doc.", "Q?", "Yes.")
 
 
+@pytest.mark.parametrize(("end", "thinking"), [("<think>\n", True), ("<think>\n\n</think>\n\n", False), ("", False)])
+def test_the_prompts_template_may_begin_the_answers_thoughts(end, thinking):
+    prompt = f"<u>Doc. Q?<a>{end}"
+    sample = read(f"{prompt}Yes.</s>", prompt, {"context": [3, 7], "query": [8, 10]})
+    assert (sample.answer, sample.thinking) == ("Yes.", thinking)
+
+
 def test_other_trainers_give_document_and_question_as_text():
     sample = read("prompt: yes", "prompt: ", {"context": "The document.", "query": "A question?"})
     assert (sample.id, sample.context, sample.query, sample.answer) == ("", "The document.", "A question?", "yes")

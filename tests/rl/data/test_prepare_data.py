@@ -131,3 +131,9 @@ def test_rows_without_a_reference_are_neither_prepared_nor_measured(tmp_path, to
     assert Label.from_json(json.loads(prompt)["label"]).reference == ("Lisbon",)
     with pytest.raises(InputError, match="and a reference answer in 'gold'; first problem"):
         prompt_files.prepare(source, None, tokenizer, 100, "train", reference="gold")
+
+
+@pytest.mark.parametrize(("end", "thinking"), [("<think>\n", True), ("<think></think>", False), ("", False)])
+def test_a_template_may_begin_the_answers_thoughts(end, thinking):
+    prompt, label = Label.of_text("7", "train", "The document.", "What?")
+    assert label.sample(prompt + end, "Karl.").thinking is thinking
