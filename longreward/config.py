@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from longreward.base_url import HeaderName, tidy, without_password
 from longreward.errors import ConfigError
 from longreward.schema import DIMENSIONS, Dimension
 
@@ -52,9 +53,11 @@ class SpendConfig(Section):
 
 class EndpointConfig(Section):
     base_url: str
-    """URL of the endpoint, such as http://host:8000/v1."""
+    """URL of the endpoint, such as http://host:8000/v1. A query such as `?api-version=...` is kept."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the endpoint's key. Null: `judge.api_key_env`."""
+    api_key_header: HeaderName | None = None
+    """Header that the endpoint wants its key in. Null: `judge.api_key_header`."""
     max_in_flight: int | None = Field(None, ge=1)
     """The most requests at once at this endpoint. Null: `judge.max_in_flight`."""
     requests_per_minute: float | None = Field(None, gt=0)
@@ -65,9 +68,7 @@ class EndpointConfig(Section):
     @field_validator("base_url")
     @classmethod
     def _url_is_http(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not a URL; write it as http://host:port/v1")
-        return value.rstrip("/")
+        return tidy(value)
 
 
 class JudgeConfig(Section):
@@ -82,6 +83,8 @@ class JudgeConfig(Section):
     """Name of the judge model at the endpoints. `openai` needs it."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key. Null: OPENAI_API_KEY, if it is set."""
+    api_key_header: HeaderName | None = None
+    """Header that holds the key alone, such as `api-key` for Azure. Null: `Authorization: Bearer KEY`."""
     temperature: float | None = Field(0.01, ge=0, le=2)
     """Sampling temperature of the first attempt. Null: none is sent, as to an endpoint that refuses any."""
     retry_temperature: float = Field(0.7, ge=0, le=2)
@@ -128,8 +131,7 @@ class JudgeConfig(Section):
         if self.base_url is not None:
             if self.endpoints:
                 raise ValueError("give judge.base_url or judge.endpoints, not both")
-            # An entry of `endpoints` checks the URL and removes a slash at its end.
-            self.base_url = EndpointConfig(base_url=self.base_url).base_url
+            self.base_url = tidy(self.base_url)
         missing = [] if self.base_url or self.endpoints else ["judge.base_url"]
         missing += [] if self.model else ["judge.model"]
         if self.kind == "openai" and missing:
@@ -145,7 +147,7 @@ class JudgeConfig(Section):
     def resolved_endpoints(self) -> list[EndpointConfig]:
         """All endpoints. A setting that an endpoint does not have is taken from the judge."""
         given = self.endpoints or ([EndpointConfig(base_url=self.base_url)] if self.base_url else [])
-        names = ("api_key_env", "max_in_flight", "requests_per_minute", "tokens_per_minute")
+        names = ("api_key_env", "api_key_header", "max_in_flight", "requests_per_minute", "tokens_per_minute")
         return [
             e.model_copy(update={name: getattr(self, name) for name in names if getattr(e, name) is None})
             for e in given
@@ -291,7 +293,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
     shown = "" if isinstance(value, dict | list | BaseModel) else f" (got {value!r})"
-    return f"{key}: {message}{shown}"
+    return without_password(f"{key}: {message}{shown}")
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """The endpoint refuses the request as malformed (400). Check judge.model and judge.extra_body."""
     UNREACHABLE = "unreachable"
     """No connection. Check judge.base_url, and that the server runs."""
+    MISCONFIGURED = "misconfigured"
+    """The way to the endpoint is set up wrongly: its certificate, a proxy or a redirect, which the detail names."""
     UNAUTHORIZED = "unauthorized"
     """The endpoint refuses the key (401, 403). Check the key and judge.api_key_env."""
     QUOTA = "quota"

@@ -182,7 +182,9 @@ def module_judge() -> Iterator[JudgeServer]:
 
 @pytest.fixture(autouse=True)
 def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "WANDB_API_KEY", "RAY_ADDRESS", "LONGREWARD_DEVICE"):
+    names = "OPENAI_API_KEY OPENAI_BASE_URL OPENAI_ORG_ID OPENAI_PROJECT_ID WANDB_API_KEY RAY_ADDRESS LONGREWARD_DEVICE"
+    proxies = "http_proxy https_proxy all_proxy no_proxy"
+    for name in (*names.split(), *proxies.split(), *proxies.upper().split(), "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 

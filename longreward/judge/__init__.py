@@ -10,7 +10,7 @@ from longreward.prompts import OURS, Prompts
 def make_judge(config: JudgeConfig, cache: Path | None = None, prompts: Prompts = OURS) -> Judge:
     """The judge that `config.kind` names. `cache` is the file of its verdict cache; the offline judge needs none.
 
-    The `openai` package is imported only when it is used.
+    What talks to endpoints is imported only when it is used.
     """
     if config.kind == "offline":
         from longreward.judge.offline import OfflineJudge

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,12 @@ from typing import Any
 from longreward.config import JudgeConfig
 from longreward.errors import Reason
 from longreward.judge import Verdict, make_judge
+from longreward.judge.engine.address import DEFAULT_KEY, from_environment
 from longreward.judge.engine.limits import REFUSES_US
 from longreward.judge.requests import RewardRequest
 from longreward.preflight.finding import listed
 from longreward.schema import JudgeCall
 
-DEFAULT_KEY = "OPENAI_API_KEY"
 _MOMENT_S = 0.5
 _WHEN_BUSY_S = 2.0
 _SHOWN = 160  # characters of a reply
@@ -29,24 +28,27 @@ _FINAL = frozenset(
     {*REFUSES_US, Reason.BAD_REQUEST, Reason.FILTERED, Reason.CONTEXT_LENGTH, Reason.SPEND_CAP, Reason.TIMEOUT}
 )
 """Reasons that a second attempt would not change, or has no time for."""
-_ACTIONS = {
+ACTIONS = {
     Reason.UNAUTHORIZED: "check the key and judge.api_key_env",
     Reason.QUOTA: "check the account behind the key",
     Reason.NOT_FOUND: "check judge.model and judge.base_url (it ends in /v1 with most servers)",
     Reason.BAD_REQUEST: "check judge.model and judge.extra_body",
     Reason.UNREACHABLE: "check judge.base_url, and that the server runs",
+    Reason.MISCONFIGURED: "mend what it names, here or in the environment of this process",
     Reason.SERVER_ERROR: "see the server's log",
     Reason.RATE_LIMITED: "lower judge.max_in_flight, or set judge.requests_per_minute and judge.tokens_per_minute",
     Reason.TIMEOUT: "see whether the server is stuck or busy, or raise judge.attempt_timeout_s",
     Reason.TRUNCATED: "raise judge.max_tokens: the judge writes longer; or judge.reasoning_tokens for one that reasons",
     Reason.PARSE_ERROR: "use a judge that follows the reply format, or more judge.parse_attempts",
-    Reason.CONTEXT_LENGTH: "serve the judge with a longer context: an extraction takes some 7,000 tokens",
+    Reason.CONTEXT_LENGTH: "serve the judge with a longer context (Ollama: OLLAMA_CONTEXT_LENGTH), as an extraction "
+    "takes some 7,000 tokens, or lower chunking.extraction_tokens",
     Reason.FILTERED: "use an endpoint without a content filter",
     Reason.ONLY_REASONING: "give the judge's server the reasoning parser of its model (with vLLM: --reasoning-parser), "
     "switch its reasoning off by judge.extra_body, or raise judge.reasoning_tokens",
     Reason.BAD_RESPONSE: "check that judge.base_url speaks the OpenAI API",
     Reason.SPEND_CAP: "raise judge.spend: it does not even pay for this check",
 }
+"""What to do about a question that failed for a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Asked:
     @property
     def action(self) -> str:
         """What to do about a question that failed."""
-        return _ACTIONS.get(Reason(self.call.status), "see the endpoint's log")
+        return ACTIONS.get(Reason(self.call.status), "see the endpoint's log")
 
 
 def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:
@@ -197,7 +199,7 @@ def quietly() -> Iterator[None]:
 def _mask_keys(judge: JudgeConfig, call: JudgeCall) -> None:
     """No key may be shown, and some servers repeat the one they refuse."""
     for name in urls_by_key(judge):
-        if key := os.environ.get(name or DEFAULT_KEY):
+        if key := from_environment(name or DEFAULT_KEY):
             call.detail, call.text = call.detail.replace(key, "***"), call.text.replace(key, "***")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from longreward.config import JudgeConfig
-from longreward.preflight.asking import DEFAULT_KEY, urls_by_key
+from longreward.judge.engine.address import DEFAULT_KEY, from_environment
+from longreward.preflight.asking import urls_by_key
 from longreward.preflight.finding import Finding, listed
 from longreward.schema import Usage
 from longreward.text.amounts import caps
@@ -16,7 +16,7 @@ def keys(judge: JudgeConfig) -> Iterator[Finding]:
     """Which environment variables hold the judge's keys, and which of them are not set. Never a key itself."""
     for name, urls in urls_by_key(judge).items():
         where = listed(urls)
-        if os.environ.get(name or DEFAULT_KEY):
+        if from_environment(name or DEFAULT_KEY):
             yield Finding.ok("keys", f"{name or DEFAULT_KEY} is set, the key for {where}")
         elif name:
             sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
-import urllib.parse
-import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-import openai
 
 from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
+from longreward.judge.engine.address import Address, Proxy, failure, proxy_for, redirected
+from longreward.judge.engine.content_encoding import decoded, too_long
 from longreward.judge.engine.refusals import short as _short
 from longreward.judge.engine.replies import Reply, read
 from longreward.pacing import Priority, pacer
 
 _MAX_BODY = 4 * 2**20  # bytes of a reply; a judge's is a few kilobytes
 _IDLE_CONNECTION_S = 4.0  # below the 5 s after which uvicorn (and so vLLM) closes an idle connection
+_MOST_REDIRECTS = 3
 _SPARE_FILES = 256  # descriptors left for everything but connections
 
 
@@ -30,20 +30,15 @@ KIND_HEADER = "X-LongReward-Request"
 class EndpointClient:
     """Sends chat completions to `config.base_url`. Use it on one event loop; `aclose` it there.
 
-    Address, key and headers are those of the openai package's own client. Requests go by aiohttp, because
-    that client takes 1.2 ms of CPU a call and aiohttp 0.3 ms. This decides how many calls a second a process can make.
-    ConfigError when `api_key_env` names a variable that is not set.
+    Requests go by aiohttp: the openai package's own client takes 1.2 ms of CPU a call and aiohttp 0.3 ms, which decides
+    how many calls a second a process can make. ConfigError as for `Address.of`.
     """
 
     def __init__(self, config: EndpointConfig, attempt_timeout_s: float) -> None:
         self._most = config.max_in_flight or 1
-        client = openai.AsyncOpenAI(base_url=config.base_url, api_key=_api_key(config))
-        self._url = str(client.base_url).rstrip("/") + "/chat/completions"
-        given = {**client.default_headers, **client.auth_headers}
-        headers = {name: value for name, value in given.items() if isinstance(value, str)}  # others mean: leave out
-        # Compression would let a small body grow without bound.
-        self._headers = headers | {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._address = Address.of(config)
         self._timeout = aiohttp.ClientTimeout(total=attempt_timeout_s)
+        self._proxy: Proxy | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def complete(self, body: dict[str, Any], kind: str) -> Reply:
@@ -53,46 +48,48 @@ class EndpointClient:
         endpoint counted for a reply that cannot be used.
         """
         await pacer().turn(Priority.NETWORK)
-        headers = {**self._headers, KIND_HEADER: kind}
+        headers = {**self._address.headers, KIND_HEADER: kind}
         try:
-            async with self._open().post(self._url, data=json.dumps(body).encode(), headers=headers) as response:
-                raw = await self._read(response)
+            status, told, raw = await self._post(json.dumps(body).encode(), headers)
         except Exception as error:
-            raise _as_judge_error(error) from error
-        return read(response.status, response.headers, raw)
+            raise failure(error, self._proxy) or _as_judge_error(error) from error
+        return read(status, told, raw)
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
 
+    async def _post(self, data: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the response, after redirects: a 301 would make a GET of it elsewhere."""
+        session, url = self._open(), self._address.url
+        for _ in range(_MOST_REDIRECTS + 1):
+            async with session.post(url, data=data, headers=headers, allow_redirects=False) as response:
+                target = redirected(url, response.status, response.headers)
+                if target is None:
+                    return response.status, response.headers, await self._read(response)
+            url = target
+        raise JudgeError(Reason.MISCONFIGURED, detail=f"it redirects again and again, at last to {url}")
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:  # not before there is an event loop
+            # Asked once, because aiohttp would start a thread a call for it.
+            self._proxy = proxy_for(self._address.url)
             connector = aiohttp.TCPConnector(limit=self._most + 8, keepalive_timeout=_IDLE_CONNECTION_S)
+            proxy = self._proxy.url if self._proxy else None
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=self._timeout, proxy=_proxy(self._url), auto_decompress=False
+                connector=connector, timeout=self._timeout, proxy=proxy, auto_decompress=False
             )
         return self._session
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The whole body, in its turn; JudgeError when it grows too long."""
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
-            raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is compressed ({encoding}) though not asked for")
         await pacer().turn(Priority.NETWORK)
         body = bytearray()
         async for part in response.content.iter_any():
             body += part
             if len(body) > _MAX_BODY:
-                raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is longer than {_MAX_BODY // 2**20} MiB")
-        return bytes(body)
-
-
-def _proxy(url: str) -> str | None:
-    """The environment's proxy for this address. Asked once, because aiohttp would start a thread a call."""
-    parts = urllib.parse.urlsplit(url)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+                raise too_long(_MAX_BODY)
+        return decoded(bytes(body), response.headers.get("Content-Encoding", ""), _MAX_BODY)
 
 
 def allow_open_files(most: int) -> None:
@@ -107,16 +104,6 @@ def allow_open_files(most: int) -> None:
             "lower it, or raise `ulimit -n`"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def _api_key(config: EndpointConfig) -> str:
-    if config.api_key_env:
-        key = os.environ.get(config.api_key_env)
-        if not key:
-            raise ConfigError(f"judge.api_key_env names {config.api_key_env}, which is not set; export it first")
-        return key
-    # Local servers ask for no key, but the client insists on one.
-    return os.environ.get("OPENAI_API_KEY") or "none"
 
 
 def _as_judge_error(error: Exception) -> JudgeError:

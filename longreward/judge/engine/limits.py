@@ -19,7 +19,7 @@ _REFUSED_IN_A_ROW = 8
 """Different requests in a row that an endpoint which has worked must refuse before we believe that it refuses us: all
 that is asked about one answer may be refused for what that answer says."""
 
-REFUSES_US = frozenset({Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.QUOTA})
+REFUSES_US = frozenset({Reason.MISCONFIGURED, Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.QUOTA})
 """The endpoint will not serve us, whatever we ask."""
 PASSING = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.SERVER_ERROR})
 """Faults that may be over at the next attempt."""

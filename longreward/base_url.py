@@ -1,0 +1,65 @@
+"""The base URL of an OpenAI-compatible endpoint, and a header's name: as people write them, and as they are kept."""
+
+from __future__ import annotations
+
+import re
+from string import whitespace
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator
+
+AROUND = whitespace + "\u200b\ufeff"
+"""What copied text and mounted files have around a value and nobody means: white space, a byte-order mark."""
+
+
+_CHAT = "/chat/completions"
+_PASSWORD = re.compile(r"//[^/?#\s]*@")
+
+
+def _header_name(value: str) -> str:
+    name = value.strip(AROUND)
+    if not re.fullmatch(r"[A-Za-z0-9_!#$%&'*+.^`|~-]+", name):
+        raise ValueError(f"{value!r} cannot name an HTTP header; write the name alone, such as api-key")
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+"""The name of an HTTP header."""
+
+
+def tidy(value: str) -> str:
+    """The URL without white space around it and without `/chat/completions` or `/` at its end. A query stays.
+
+    ValueError where no request can go there; no password is in its message.
+    """
+    url = value.strip(AROUND)
+    shown = repr(without_password(url))
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    # urlsplit drops line breaks and tabs without a word.
+    if not usable or re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError(f"{shown} is not a URL; write it as http://host:port/v1, an IPv6 address in brackets")
+    if "@" in parts.netloc:
+        raise ValueError(
+            f"{shown} holds a password, which logs would show; write it without, and export the value of the "
+            "Authorization header ('Basic ...') as the variable that judge.api_key_env names"
+        )
+    if parts.fragment:
+        raise ValueError(f"{shown} ends in #{parts.fragment}, which is never sent; remove it, or write # as %23")
+    path = parts.path.rstrip("/").removesuffix(_CHAT).rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def chat_url(base_url: str) -> str:
+    """Where chat completions are asked for, given a tidy base URL."""
+    parts = urlsplit(base_url)
+    return urlunsplit(parts._replace(path=parts.path + _CHAT))
+
+
+def without_password(text: str) -> str:
+    """The text with *** in place of the user and the password of each URL in it."""
+    return _PASSWORD.sub("//***@", text)
