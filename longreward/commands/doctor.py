@@ -25,9 +25,9 @@ _STYLES = {Severity.OK: "green", Severity.NOTE: "yellow", Severity.PROBLEM: "bol
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Ask every endpoint of the judge each kind of question, about right and wrong answers, and look at keys and "
-        "limits: about 16 short calls per endpoint. Exit code 1 where there is a problem. A training configuration has "
-        "a doctor of its own: python rl/doctor.py."
+        "Ask every endpoint of the judge each kind of question, about right and wrong answers, and whether it reads an "
+        "extraction of full size, and look at keys and limits: 17 calls per endpoint. Exit code 1 where there is a "
+        "problem. A training configuration has a doctor of its own: python rl/doctor.py."
     )
     command.epilog = SETTINGS
     add_judge(command)

@@ -8,17 +8,20 @@ training run asks each kind of question once before it starts (rl/run/preflight.
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from longreward.config import JudgeConfig, RewardConfig
+from longreward.errors import Reason
 from longreward.judge import offline
-from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
-from longreward.preflight.finding import Finding, listed
-from longreward.preflight.questions import questions, wrong_answers
+from longreward.judge.engine.address import from_environment
+from longreward.judge.requests import ExtractRelevant
+from longreward.preflight.asking import ACTIONS, Asked, ask, failure, one_by_one, quietly
+from longreward.preflight.finding import Finding, Severity, listed
+from longreward.preflight.questions import full_extraction, parts_missed, questions, wrong_answers
 from longreward.schema import Usage
+from longreward.text.tokens import fewest_tokens_in
 
 _LONGEST_CHECK_S = 120  # seconds; with tight limits of our own, not all questions are asked in this time
 _SLOW = 0.5  # of the time an attempt may take
@@ -38,9 +41,10 @@ class JudgeCheck:
 
 
 async def check_judge(config: RewardConfig) -> JudgeCheck:
-    """Ask every endpoint each kind of question, in English and Chinese, and four of them about wrong answers too.
+    """Ask every endpoint each kind of question, in English and Chinese, four of them about wrong answers too, and one
+    extraction of full size.
 
-    It takes about two calls in a row, and a few `judge.attempt_timeout_s` where the judge hangs. The verdict cache is
+    It takes about three calls in a row, and a few `judge.attempt_timeout_s` where the judge hangs. The verdict cache is
     neither read nor written.
     """
     judge, check = config.judge, JudgeCheck()
@@ -61,22 +65,25 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
 
 
 async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
-    """Ask every endpoint each kind of question once, all at the same time; a problem for each that cannot be used.
+    """Ask every endpoint each kind of question once and an extraction of full size, all at the same time; a problem for
+    each that cannot be used.
 
     ConfigError where a key is named that is not set.
     """
-    alone = one_by_one(config.judge)
+    alone, full = one_by_one(config.judge), _full(config)
     with quietly():
-        results = await asyncio.gather(*(ask(judge, questions(config), within_s) for judge in alone))
-    return [
-        Finding.problem(
-            "judge",
-            f"the judge {judge.model} at {judge.resolved_endpoints[0].base_url} did not answer: {why}",
-            "check judge.base_url, judge.model and the key",
-        )
-        for judge, asked in zip(alone, results, strict=True)
-        if (why := failure(asked))
-    ]
+        results = await asyncio.gather(*(ask(judge, [*questions(config), *full], within_s) for judge in alone))
+    found: list[Finding] = []
+    for judge, asked in zip(alone, results, strict=True):
+        url = judge.resolved_endpoints[0].base_url
+        short = asked[: len(asked) - len(full)]
+        if why := failure(short):
+            sentence = f"the judge {judge.model} at {url} did not answer: {why}"
+            found.append(Finding.problem("judge", sentence, "check judge.base_url, judge.model and the key"))
+        else:
+            # A slow or a weak judge is no reason to refuse a run; one that does not read all of it is.
+            found += [f for f in _context(judge, asked[len(short) :]) if f.severity is Severity.PROBLEM]
+    return found
 
 
 async def _check_endpoint(config: RewardConfig, judge: JudgeConfig) -> tuple[list[Finding], list[float], Usage]:
@@ -84,16 +91,19 @@ async def _check_endpoint(config: RewardConfig, judge: JudgeConfig) -> tuple[lis
     call_s = min(judge.attempt_timeout_s, judge.call_timeout_s)
     within_s = max(call_s, _LONGEST_CHECK_S)
     asked = await ask(judge, questions(config), call_s, within_s)
+    kinds = {one.request.kind for one in asked if one.ok}
     more: list[Asked] = []
-    if any(one.ok for one in asked):
+    full: list[Asked] = []
+    if kinds:
         # After the first round: its seconds are measured with only a few calls under way.
-        kinds = {one.request.kind for one in asked if one.ok}
-        further = [*wrong_answers(config), *questions(config, "zh")]
-        more = await ask(judge, [request for request in further if request.kind in kinds], call_s, within_s)
-    usage = sum((one.call.usage for one in (*asked, *more) if one.verdict is not None), Usage())
+        further = [request for request in (*wrong_answers(config), *questions(config, "zh")) if request.kind in kinds]
+        more = await ask(judge, further, call_s, within_s)
+    if ExtractRelevant.kind in kinds:
+        full = await ask(judge, _full(config), call_s, within_s)
+    usage = sum((one.call.usage for one in (*asked, *more, *full) if one.verdict is not None), Usage())
     first = [one.call for one in asked if one.ok]
     seconds = [call.seconds for call in first if call.attempts == 1]
-    return list(_judge_findings(judge, asked, more)), seconds, usage
+    return [*_judge_findings(judge, asked, more), *_context(judge, full)], seconds, usage
 
 
 def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[Asked]) -> Iterator[Finding]:
@@ -145,6 +155,39 @@ def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: i
         yield Finding.note("judge", sentence, "under load it will be slower: raise judge.attempt_timeout_s")
 
 
+def _full(config: RewardConfig) -> list[ExtractRelevant]:
+    return [full_extraction(config)] if ExtractRelevant.dimension in config.needed else []
+
+
+def _context(judge: JudgeConfig, full: Sequence[Asked]) -> Iterator[Finding]:
+    """Whether the judge reads an extraction of full size from its beginning to its end."""
+    url = judge.resolved_endpoints[0].base_url
+    for one in full:
+        if one.verdict is None:
+            yield Finding.note("judge", f"{url}: an extraction of full size had no reply in time", "see `limits` below")
+        elif one.call.shrunk or one.call.status == Reason.CONTEXT_LENGTH:
+            why = f": {one.told}" if one.failed else ", half of it does"
+            sentence = f"{url}: an extraction of full size does not fit into the judge's context{why}"
+            yield Finding.problem("judge", sentence, ACTIONS[Reason.CONTEXT_LENGTH])
+        elif one.failed:
+            yield Finding.note("judge", f"{url}: an extraction of full size has no usable reply: {one.why}", one.action)
+        elif 0 < len(missed := parts_missed(one.verdict.value)) < 3:
+            sentence = f"{url}: of a passage of full size {judge.model} did not report the fact at its {listed(missed)}"
+            if one.call.usage.prompt_tokens >= fewest_tokens_in(one.request.text()):
+                yield Finding.note("judge", sentence, "it read the whole passage: use a stronger judge")
+            else:
+                action = "see whether the server cuts long prompts: serve a longer context, or use a stronger judge"
+                yield Finding.problem("judge", sentence, action)
+        elif missed:
+            sentence = f"{url}: {judge.model} found none of the three facts in a passage of full size"
+            action = "completeness rests on such extractions: see whether the server cuts long prompts, or use another"
+            yield Finding.note("judge", sentence, action)
+        else:
+            counted = f", {tokens:,} tokens" if (tokens := one.call.usage.prompt_tokens) else ""
+            sentence = f"{url}: the context holds an extraction of full size{counted}, read from beginning to end"
+            yield Finding.ok("judge", sentence)
+
+
 def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Sequence[Asked]) -> Iterator[Finding]:
     """Whether an answer that is clearly wrong gets at least the value of a right one."""
     fooled = [
@@ -164,4 +207,4 @@ def _value(asked: Asked) -> float:
 
 def _has_key(judge: JudgeConfig) -> bool:
     name = judge.resolved_endpoints[0].api_key_env
-    return not name or bool(os.environ.get(name))
+    return not name or bool(from_environment(name))

@@ -8,6 +8,7 @@ from typing import Any
 from longreward.config import RewardConfig
 from longreward.judge.requests import (
     REQUESTS,
+    ExtractRelevant,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
@@ -16,6 +17,7 @@ from longreward.judge.requests import (
     VerifyStatements,
 )
 from longreward.prompts import Language
+from longreward.text.chunking import word_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ _CONTRADICTORY = (
     "Mara sold copper to Otto in Lisbon. Mara never sold anything to Otto in Lisbon, and she was in Oslo then."
 )
 
+_NEEDLES = {"beginning": ("first", "Quillon"), "middle": ("second", "Tamsin"), "end": ("third", "Orrery")}
+"""Part of the full-size passage -> which ship it names, and the ship's name."""
+_HAY = (
+    "It rained all day, and nobody in the town went out. Karl counted the crates of the week and wrote the sum on a "
+    "board. Towards the evening the wind turned, and the gulls came back to the roofs. Lena closed her shop early, for "
+    "there was nothing left to sell. The old bell was rung twice, as on every other day. "
+)
+
 
 def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
     """One short question of each kind that this reward asks, about a right answer.
@@ -70,6 +80,22 @@ def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
         RateCompleteness: {"answer": wrong},
     }
     return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind.dimension in config.needed]
+
+
+def full_extraction(config: RewardConfig) -> ExtractRelevant:
+    """An extraction as long as those of a real document, with a fact at its beginning, its middle and its end."""
+    facts = {part: f"The {ship} ship of Mara is called {name}. " for part, (ship, name) in _NEEDLES.items()}
+    words = max(2, config.chunking.extraction_tokens - sum(len(word_spans(fact)) for fact in facts.values()))
+    half = _HAY * (words // (2 * len(word_spans(_HAY))) + 1)
+    half = half[: word_spans(half)[words // 2 - 1][1]] + ". "
+    chunk = facts["beginning"] + half + facts["middle"] + half + facts["end"]
+    return ExtractRelevant("en", "What are the ships of Mara called?", chunk.strip())
+
+
+def parts_missed(extracted: str | None) -> list[str]:
+    """The parts of `full_extraction`'s passage whose fact is not in the reply's value."""
+    said = (extracted or "").casefold()
+    return [part for part, (_, name) in _NEEDLES.items() if name.casefold() not in said]
 
 
 def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes: str) -> RewardRequest[Any]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
+
+from longreward.text.language import CJK
 
 ASCII_BYTES_PER_TOKEN = 4.2
 """English prose with its markup, in the vocabularies of 100k to 200k tokens that judges have."""
 OTHER_BYTES_PER_TOKEN = 3.0
 """Chinese: one character of three bytes. Newer vocabularies need fewer tokens: this is on the safe side."""
+
+_UNSPACED = re.compile(rf"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+")
+"""Runs of scripts that put no spaces between words: those of East Asia, Thai, Lao, Burmese and Khmer."""
+_UNSPACED_PER_TOKEN = 4  # characters; tokenizers that know such a script well have about 2
 
 _MOST_CHARACTERS = 17  # of a token: no word token is longer, with the space before it
 
@@ -16,6 +23,14 @@ def tokens_in(text: str) -> float:
     """About how many tokens a judge counts in a text."""
     plain = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
     return plain / ASCII_BYTES_PER_TOKEN + (size_in(text) - plain) / OTHER_BYTES_PER_TOKEN
+
+
+def fewest_tokens_in(text: str) -> float:
+    """The fewest tokens that any tokenizer makes of a text: none joins words that white space separates."""
+    words = float(len(text.split()))
+    if text.isascii():
+        return words
+    return words + sum(map(len, _UNSPACED.findall(text))) / _UNSPACED_PER_TOKEN
 
 
 def size_in(text: str) -> int:

@@ -165,6 +165,7 @@ class _Call:
             async with asyncio.timeout(min(config.attempt_timeout_s, left_s)):
                 reply = await permit.endpoint.client.complete(body, call.kind)
             usage, heard = reply.usage, True
+            permit.endpoint.cuts.check(self._prompt, reply)
             caller.latencies.append(asyncio.get_running_loop().time() - now)
             return reply
         except TimeoutError:

@@ -14,6 +14,7 @@ from longreward.config import EndpointConfig
 from longreward.judge.engine.client import EndpointClient
 from longreward.judge.engine.limits import AdaptiveConcurrency, Health, RateBucket
 from longreward.judge.engine.request_form import RequestForm
+from longreward.judge.engine.silent_cut import SilentCuts
 from longreward.judge.engine.spend_cap import Amount
 
 _log = logging.getLogger("longreward.judge")
@@ -64,6 +65,7 @@ class Endpoint:
         self.requests = RateBucket(config.requests_per_minute)
         self.tokens = RateBucket(config.tokens_per_minute)
         self.health = Health()
+        self.cuts = SilentCuts()
         self.queues: tuple[deque[Waiter], ...] = tuple(deque() for _ in Urgency)
         self.waiting = 0  # requests in the queues, without the cancelled ones
         self.timer: asyncio.TimerHandle | None = None

@@ -17,6 +17,7 @@ from longreward.config import RewardConfig, validate
 from longreward.judge.requests import REQUESTS
 from longreward.preflight import asking, judge_checks, questions
 from longreward.preflight.finding import Finding, Severity
+from longreward.text.chunking import word_spans
 
 LABELS = {request.kind: request.label for request in REQUESTS}
 SIX = {"helpfulness", "logicality", "statements", "verify", "extract", "completeness"}
@@ -32,6 +33,16 @@ def discerning(good: str, bad: str):
     return lambda prompt, _: bad if any(text in material(prompt) for text in WRONG) else good
 
 
+def copied(prompt: str, _: int) -> str:
+    """What the passage says of ships and crates, word for word."""
+    said = re.findall(r"[^.。]*(?:ship of|40 crates|40箱)[^.。]*[.。]", passage(prompt))
+    return "".join(said) or "Something relevant."
+
+
+def passage(prompt: str) -> str:
+    return prompt[prompt.rindex("<passage>") :]
+
+
 @pytest.fixture
 def good_judge(module_judge, monkeypatch):
     """A judge that tells the wrong answers from the right ones."""
@@ -40,7 +51,7 @@ def good_judge(module_judge, monkeypatch):
     module_judge.calls.clear()
     module_judge.keys.clear()
     ratings = {kind: discerning("[[9]]", "[[1]]") for kind in ("helpfulness", "logicality", "completeness")}
-    module_judge.script = ratings | {"verify": discerning("[[Fully supported]]", "[[No support]]")}
+    module_judge.script = ratings | {"verify": discerning("[[Fully supported]]", "[[No support]]"), "extract": copied}
     return module_judge
 
 
@@ -65,14 +76,15 @@ def test_a_good_judge_is_asked_everything_and_has_no_problem(examine, good_judge
     code, lines = examine(good_judge)
     assert code == 0 and lines[-1].startswith("no problems, "), lines
     assert set(good_judge.calls) == SIX
-    # Each kind in English and Chinese, and four about a wrong answer.
-    assert good_judge.calls.total() == 16
+    # Each kind in English and Chinese, four about a wrong answer, and an extraction of full size.
+    assert good_judge.calls.total() == 17
     (line,) = [line for line in told(lines, "ok", "judge") if "answers all 6 kinds" in line]
     assert good_judge.url in line
     seconds = float(re.search(r"([\d.]+) s a call", line)[1])
     assert 0.05 <= seconds < 2
     assert not told(lines, "note", "judge") and not told(lines, "problem", "judge")
-    assert any("16 calls" in line for line in lines)
+    assert any("17 calls" in line for line in lines)
+    assert any("read from beginning to end" in line for line in told(lines, "ok", "judge"))
 
 
 @pytest.mark.parametrize("kind", sorted(SIX))
@@ -89,7 +101,7 @@ def test_a_reply_that_cannot_be_read_is_shown_with_its_kind_and_endpoint(examine
 
 
 def test_a_judge_without_judgement_is_noted_and_no_problem(examine, good_judge):
-    good_judge.script = {}
+    good_judge.script = {"extract": copied}
     code, lines = examine(good_judge)
     (line,) = told(lines, "note", "judge")
     assert code == 0
@@ -111,6 +123,71 @@ def test_a_reply_that_is_cut_wants_more_tokens(examine, good_judge):
     assert code == 1 and "raise judge.max_tokens" in told(lines, "problem", "judge")[0]
 
 
+def refusing(prompt: str) -> web.Response:
+    error = {"message": "This model's maximum context length is 4096 tokens.", "code": "context_length_exceeded"}
+    return web.json_response({"error": error}, status=400)
+
+
+def cutting(keep, reports=True):
+    """A judge that reads only what `keep` leaves of a prompt, and reports as many tokens as that, if any."""
+
+    def reply(prompt: str) -> web.Response:
+        kept = keep(passage(prompt))
+        message = {"role": "assistant", "content": copied("<passage>" + kept, 0)}
+        usage = {"prompt_tokens": len(kept) // 4 * reports, "completion_tokens": 10}
+        return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+
+    return reply
+
+
+SHORT_CONTEXTS = {
+    "refuses": (refusing, "half of it does"),
+    "cuts the head and says how much": (cutting(lambda text: text[-8000:]), "does not fit into the judge's context"),
+    "cuts the tail and says how much": (cutting(lambda text: text[:8000]), "does not fit into the judge's context"),
+    "cuts the head": (cutting(lambda text: text[-12000:], False), "the fact at its beginning"),
+    "cuts the tail": (cutting(lambda text: text[:12000], False), "the fact at its end"),
+    "cuts the middle": (cutting(lambda text: text[:6000] + text[-6000:], False), "the fact at its middle"),
+    "keeps the tail": (cutting(lambda text: text[-4000:], False), "the fact at its beginning and middle"),
+}
+
+
+@pytest.mark.parametrize(("short", "words"), SHORT_CONTEXTS.values(), ids=SHORT_CONTEXTS)
+def test_a_judge_whose_context_is_too_short_is_a_problem(examine, good_judge, short, words):
+    good_judge.script["extract"] = lambda p, n: short(p) if len(p) > 15_000 else copied(p, n)
+    code, lines = examine(good_judge)
+    (line,) = told(lines, "problem", "judge")
+    assert code == 1 and words in line and "context" in line, lines
+
+
+def test_a_judge_that_reads_all_of_a_long_passage_and_misses_a_part_is_noted(examine, good_judge):
+    def careless(prompt: str, number: int):
+        if len(prompt) <= 15_000:
+            return copied(prompt, number)
+        choice = {"message": {"content": "The first ship is called Quillon."}, "finish_reason": "stop"}
+        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": len(prompt) // 4}})
+
+    good_judge.script["extract"] = careless
+    code, lines = examine(good_judge)
+    (line,) = told(lines, "note", "judge")
+    assert code == 0 and "the fact at its middle and end" in line and "stronger judge" in line
+
+
+def test_a_judge_that_finds_nothing_in_a_long_passage_is_noted(examine, good_judge):
+    good_judge.script["extract"] = lambda p, n: "No relevant information" if len(p) > 15_000 else copied(p, n)
+    code, lines = examine(good_judge)
+    (line,) = told(lines, "note", "judge")
+    assert code == 0 and "none of the three facts" in line
+
+
+@pytest.mark.parametrize("tokens", [8, 100, 1000, 8192])
+def test_the_full_extraction_is_as_long_as_the_configuration_says(tokens):
+    config = validate(RewardConfig, {"chunking": {"extraction_tokens": tokens}})
+    request = questions.full_extraction(config)
+    assert abs(len(word_spans(request.chunk)) - max(tokens, 31)) <= 4
+    assert questions.parts_missed(request.chunk) == []
+    assert questions.parts_missed(None) == ["beginning", "middle", "end"]
+
+
 def test_each_endpoint_is_asked_and_named(tmp_path, examine, good_judge, start_judge):
     with start_judge() as slow:
         slow.latency, slow.script = 0.2, good_judge.script
@@ -123,7 +200,7 @@ def test_each_endpoint_is_asked_and_named(tmp_path, examine, good_judge, start_j
     assert {url for url in urls for line in told(lines, "ok", "judge") if url in line} == set(urls[:2])
     (line,) = told(lines, "problem", "judge")
     assert urls[2] in line and "unreachable" in line and "answers no question" in line
-    assert (good_judge.calls.total(), slow.calls.total()) == (16, 16)
+    assert (good_judge.calls.total(), slow.calls.total()) == (17, 17)
 
 
 def test_keys_are_named_and_never_shown(examine, good_judge, monkeypatch):
@@ -159,7 +236,7 @@ def test_limits_that_are_set_and_those_that_are_not(examine, good_judge):
     first, spend = told(lines, "ok", "limits")
     assert "at most 7 requests at once, 6,000 requests a minute, 9,000,000 tokens a minute" in first
     assert "judge.spend.max_cost=50" in spend
-    assert any("16 calls" in line and "cost 0.0" in line for line in lines)
+    assert any("17 calls" in line and "cost 0.0" in line for line in lines)
     assert good_judge.most_in_flight <= 10
 
 

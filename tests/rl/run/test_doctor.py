@@ -66,7 +66,7 @@ def test_cost_and_pace_follow_from_the_data_and_the_measured_latency(examine, ju
     limits = ["requests_per_minute=600", "price.prompt_per_million=1", "spend.max_cost=0.5"]
     code, lines = examine(*judged_by(judge, *limits), "openrlhf.data.max_samples=32", "evaluation.max_prompts=4")
     assert code == 0, lines
-    assert judge.calls.total() == 16
+    assert judge.calls.total() == 17
     run, cap = told(lines, "ok", "cost")[0], told(lines, "note", "cost")[0]
     assert "8 steps and the held-out scores take about" in run and "reward.judge.spend.max_cost=0.5 ends" in cap
     (pace,) = told(lines, "ok", "pace")

@@ -75,8 +75,9 @@ def test_each_endpoint_is_asked_each_kind_of_question_once_and_all_at_once(askin
     with start_judge() as other:
         other.latency = 1.0
         assert services.findings(asking(judge, other)) == []
-        assert dict(judge.calls) == dict(other.calls) == dict.fromkeys(SIX, 1)
-        assert judge.most_in_flight == other.most_in_flight == 6
+        # Of extraction there is one more, of full size.
+        assert dict(judge.calls) == dict(other.calls) == dict.fromkeys(SIX, 1) | {"extract": 2}
+        assert judge.most_in_flight == other.most_in_flight == 7
 
 
 @pytest.mark.parametrize("kind", sorted(SIX - {"extract"}))
@@ -87,6 +88,21 @@ def test_a_kind_that_cannot_be_read_is_named_with_its_endpoint_and_reply(asking,
     assert f"the judge m at {judge.url} did not answer: parse_error ({LABELS[kind]}: " in text
     assert "'I would rather not say'" in text and good.url not in text
     assert judge.calls[kind] == 2, "a reply that cannot be read is asked for again"
+
+
+@pytest.mark.parametrize("read", [2048, 0], ids=["reported", "not reported"])
+def test_a_judge_that_reads_only_the_end_of_long_prompts_is_told(asking, judge, read):
+    usage = {"prompt_tokens": read, "completion_tokens": 5}
+
+    def cut(prompt: str, _: int):
+        text = "The third ship of Mara is called Orrery." if "Orrery" in prompt else "Something relevant."
+        told = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+        return web.json_response(told | ({"usage": usage} if len(prompt) > 15_000 else {}))
+
+    judge.script = {"extract": cut}
+    text = sentence(asking(judge))
+    assert "an extraction of full size" in text if read else "the fact at its beginning and middle" in text
+    assert "context" in text
 
 
 def test_a_judge_that_is_away_is_told_without_waiting_for_an_outage_to_end(asking):
@@ -121,7 +137,7 @@ def test_a_refused_key_is_told_but_not_shown(asking, judge, monkeypatch):
     judge.script = dict.fromkeys(SIX, lambda *_: web.json_response(refusal, status=401))
     text = sentence(asking(judge))
     assert "unauthorized" in text and "secret" not in text
-    assert judge.calls.total() <= 6
+    assert judge.calls.total() <= 7
 
 
 # 3 steps of 8 prompts x 8 answers: 16 batches of 4 for 8 learners.

@@ -1,0 +1,43 @@
+"""Servers that cut a prompt to their context and answer as if nothing had happened (Ollama, LM Studio).
+
+What shows it is the number of tokens that they report. Such a reply is about a text that the judge did not read.
+"""
+
+from __future__ import annotations
+
+from longreward.errors import JudgeError, Reason
+from longreward.judge.engine.client import Reply
+from longreward.text.tokens import fewest_tokens_in
+
+_SURELY_CUT = 0.9  # of the fewest tokens that the prompt can have
+_SAME = 0.02  # cut prompts of one endpoint have this much the same length
+_SMALLEST_CONTEXT = 256  # of any server: a report below it is no count of a cut prompt, but of nothing at all
+
+
+class SilentCuts:
+    """What is known of one endpoint: to how many tokens it cuts, once it did."""
+
+    def __init__(self) -> None:
+        self._cut_to = 0
+
+    def check(self, prompt: str, reply: Reply) -> None:
+        """JudgeError (`context_length`) where the endpoint read much less than the prompt, or just as much as when it
+        did before. An endpoint that reports no tokens tells nothing."""
+        # Some report the tokens in their prefix cache apart.
+        read = reply.usage.prompt_tokens + reply.usage.cached_tokens
+        if read < _SMALLEST_CONTEXT:
+            return
+        fewest = fewest_tokens_in(prompt)
+        if read < _SURELY_CUT * fewest:
+            self._cut_to = read
+            why = f"of a prompt of at least {fewest:,.0f}"
+        elif abs(read - self._cut_to) <= _SAME * self._cut_to:
+            why = "again, as of a prompt that it has cut"
+        else:
+            return
+        raise JudgeError(
+            Reason.CONTEXT_LENGTH,
+            detail=f"the endpoint read {read:,} tokens {why}: it cuts what is longer than its context without a word",
+            usage=reply.usage,
+            text=reply.text,
+        )
