@@ -1,4 +1,5 @@
-"""JSON-lines files: read with bad lines passed over, appended line by line, or replaced as a whole.
+"""JSON-lines files that this program writes: read with bad lines passed over, appended line by line, or replaced as a
+whole. A user's data sets are read by `longreward.rows`.
 
 A kill at any moment leaves a file that can be read."""
 
@@ -68,14 +69,8 @@ def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dic
 
     InputError where the file cannot be read, and for such a line where `broken` is None.
     """
-    for number, _, row in read_with_offsets(path, broken):
-        yield number, row
-
-
-def read_with_offsets(path: Path, broken: list[str] | None) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """As `read`, with each line's offset in bytes."""
     decoder = msgspec.json.Decoder(dict[str, Any])
-    for number, offset, line in lines(path):
+    for number, _, line in lines(path):
         try:
             try:
                 row = decoder.decode(line)
@@ -90,21 +85,12 @@ def read_with_offsets(path: Path, broken: list[str] | None) -> Iterator[tuple[in
                 raise InputError(problem) from None
             broken.append(problem)
         else:
-            yield number, offset, row
+            yield number, row
 
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds; None where there is no file. ValueError where it is not JSON."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def row_id(row: dict[str, Any], line: int | None) -> str:
-    """A row's own `idx` (or `id`), text or a whole number; without one the number of its line. ValueError where that is
-    None, or where the row's own is something else."""
-    found = next((row[name] for name in ("idx", "id") if row.get(name) is not None), line)
-    if isinstance(found, bool) or not isinstance(found, int | str):
-        raise ValueError(f"idx must be text or a whole number, found {found!r}")
-    return str(found)
 
 
 def rewrite(path: Path, rows: Iterable[dict[str, Any]]) -> None:

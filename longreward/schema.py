@@ -216,6 +216,8 @@ class ScoredAnswer(Reward):
     """The answer's length by the policy's tokenizer; None where it is not known."""
     truncated: bool | None = None
     """Whether the answer was cut at max_new_tokens; None where it is not known."""
+    document: str = ""
+    """In a run, a hash of the document: an id may stand for another document in another run."""
     query: str = ""
     answer: str = ""
     earlier_usage: Usage = Field(default_factory=Usage)

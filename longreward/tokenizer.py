@@ -22,6 +22,9 @@ def token_spans(folder: Path | None, setting: str) -> TokenSpans:
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ConfigError(f"{setting}: {path} does not exist; give the policy's folder")
-    core = Tokenizer.from_file(str(path))
+    try:
+        core = Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises nothing more exact
+        raise ConfigError(f"{setting}: {path} is no tokenizer ({error}); give the policy's folder") from None
     core.no_truncation()  # a file may have been saved with one
     return lambda text: core.encode(text, add_special_tokens=False).offsets

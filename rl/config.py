@@ -35,7 +35,8 @@ class RunSection(Section):
 
 class DataSection(Section):
     train: Path
-    """Documents and questions to train on: JSON lines with idx (or id), context, query."""
+    """Documents and questions to train on: rows with idx (or id), context, query, as JSON lines, Parquet and others, or
+    OWNER/NAME:SPLIT for a data set of the Hugging Face hub."""
     heldout: Path | None = None
     """Documents and questions that are never trained on, in the same format. They are scored before and after training.
     Null: no such scores."""

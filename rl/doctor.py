@@ -57,7 +57,7 @@ def check_run(config: RunConfig, out: Console) -> int:
     findings += show(out, gpus)
     if plan.prompts is not None:
         with out.status("reading the data with the policy's tokenizer"):
-            data = prompts.findings(config, plan.flags)
+            data = [found for found in prompts.findings(config, plan.flags) if found not in plan.findings]
         findings += show(out, data)
     latency_s: float | None = None
     if config.needs_judge:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from rich.console import Console
 
-from longreward import jsonlines
+from longreward import rows
 from longreward.errors import InputError
 from longreward.schema import HumanPreference, Sample
 
@@ -22,7 +22,7 @@ _LABELLED = ("answer_a", "answer_b", "preference")
 
 
 class _RowFile:
-    """A JSON-lines file. Rows that cannot be read are passed over and noted in `broken`, as `file:line: why`."""
+    """A file of rows. Rows that cannot be read are passed over and noted in `broken`, as `file:line: why`."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
@@ -56,7 +56,7 @@ class Rows(_RowFile):
         """Yield (key, sample, whether it has an answer). A row without an answer is one more broken row, unless
         `unanswered`."""
         seen: set[str] = set()
-        for number, row in jsonlines.read(self.source, self.broken):
+        for number, row in rows.read(self.source, self.broken):
             fields = {name: row.get(name) for name in ("context", "query", "answer")}
             answered = fields["answer"] is not None
             if unanswered and not answered:
@@ -104,7 +104,7 @@ class Pairs(_RowFile):
 
     def pairs(self) -> Iterator[tuple[LabelledPair, Sample, Sample]]:
         """Yield each pair with its two answers, whose ids are "IDX/win" and "IDX/lose", or "IDX/a" and "IDX/b"."""
-        for number, row in jsonlines.read(self.source, self.broken):
+        for number, row in rows.read(self.source, self.broken):
             try:
                 pair = _pair(number, row)
             except ValueError as error:
@@ -143,7 +143,7 @@ def _pair(number: int, row: dict[str, Any]) -> tuple[LabelledPair, Sample, Sampl
 
 def _sample(number: int, row: dict[str, Any], fields: dict[str, Any]) -> Sample:
     """ValueError names the fields that are not text."""
-    identity = jsonlines.row_id(row, number)
+    identity = rows.row_id(row, number)
     try:
         return Sample(id=identity, **fields)
     except ValidationError as error:

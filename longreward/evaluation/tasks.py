@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from longreward import jsonlines
+from longreward import rows
 from longreward.errors import InputError
 from longreward.text.sentences import says_nothing
 
@@ -63,11 +63,11 @@ class EvaluationItem:
 def load(
     path: Path, kind: Kind, broken: list[str] | None = None, *, few_shots: Path | None = None
 ) -> list[EvaluationItem]:
-    """The items of a JSON list or JSON-lines file, in its order; for `longbench` also of a folder of raw
+    """The items of a file that `longreward.rows` reads, in its order; for `longbench` also of a folder of raw
     `<dataset>.jsonl` files. `few_shots` is for `longbench_chat` only: few_shots.json beside `path` if None.
 
-    A row that cannot be used goes to `broken` as `file:line: why` (`file: item n: why` in a list); without `broken` it
-    raises InputError. InputError too where a file cannot be read or nothing in it can be used.
+    A row that cannot be used goes to `broken` as `file:line: why`; without `broken` it raises InputError. That too
+    where a file cannot be read or nothing in it can be used.
     """
     if kind not in get_args(Kind):
         raise InputError(f"no evaluation {kind!r}; known: {', '.join(get_args(Kind))}")
@@ -110,15 +110,16 @@ def _longbench(row: dict[str, Any]) -> EvaluationItem:
 
 
 def _chat(row: dict[str, Any], shots: list[Any]) -> EvaluationItem:
-    number: Any = row.get("idx")
-    if not _is_number(number) or not 1 <= number <= len(shots) or number != int(number):
-        raise InputError(f"idx must be the number of its entry in few_shots (1 to {len(shots)}), found {number!r}")
+    identity = _identity(row)
+    number = int(identity) if identity.isdecimal() else 0
+    if not 1 <= number <= len(shots):
+        raise InputError(f"idx must be the number of its entry in few_shots (1 to {len(shots)}), found {identity!r}")
     prompt, query = _text(row, "prompt"), _text(row, "query").strip()
     head, asked_last, rest = prompt.rpartition(query)
     whole = not asked_last or bool(rest.strip())
     context = prompt if whole else head.rstrip()
-    examples = _examples(shots[int(number) - 1], f"few_shots entry {int(number)}")
-    return EvaluationItem(str(int(number)), CHAT, context, query, _references(row, "answer"), examples, whole)
+    examples = _examples(shots[number - 1], f"few_shots entry {number}")
+    return EvaluationItem(str(number), CHAT, context, query, _references(row, "answer"), examples, whole)
 
 
 def _short(row: dict[str, Any]) -> EvaluationItem:
@@ -128,10 +129,10 @@ def _short(row: dict[str, Any]) -> EvaluationItem:
 
 
 def _identity(row: dict[str, Any]) -> str:
-    value = next((row[name] for name in ("idx", "_id", "id") if name in row), None)
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise InputError(f"idx (or _id) must be text or a whole number, found {value!r}")
-    return str(value)
+    try:
+        return rows.row_id(row, None, ("idx", "_id", "id"))
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _text(row: dict[str, Any], name: str, *, blank: bool = False) -> str:
@@ -180,26 +181,12 @@ def _rows(path: Path, kind: Kind, broken: list[str]) -> Iterator[tuple[str, dict
     files = [path]
     if path.is_dir():
         files = [file for name in DATASETS if (file := path / f"{name}.jsonl").is_file()] if kind == "longbench" else []
+        if not files and (path / "state.json").is_file():
+            files = [path]  # a saved data set
         if not files:
             raise InputError(f"{path} is a folder without files of {kind}; give the path of a file")
     for file in files:
-        if not _is_list(file):
-            yield from ((f"{file}:{number}", row) for number, row in jsonlines.read(file, broken))
-            continue
-        for number, row in enumerate(_read_list(file), 1):
-            if isinstance(row, dict):
-                yield f"{file}: item {number}", row
-            else:
-                broken.append(f"{file}: item {number}: not an object, found {type(row).__name__}")
-
-
-def _is_list(path: Path) -> bool:
-    """Whether it is one JSON list, not JSON lines. A file that cannot be read is left to the reader's error."""
-    try:
-        with path.open("rb") as file:
-            return file.read(100).lstrip()[:1] == b"["
-    except OSError:
-        return False
+        yield from ((f"{file}:{number}", row) for number, row in rows.read(file, broken))
 
 
 def _read_list(path: Path) -> list[Any]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from longreward import jsonlines
+from longreward import rows as data
 from longreward.errors import ConfigError, InputError
-from rl.data.prompts import SEPARATOR, Label
+from rl.data.chat_template import around_turn, words_of
+from rl.data.prompts import SEPARATOR, Label, document_hash
 from rl.data.words import words
 
-_MARK = "\ue000longreward\ue000"  # stands for the user's turn while the template is rendered; private-use characters
+_LISTED = 4  # lines of one id that are named
 
 
 @dataclass
@@ -52,11 +54,14 @@ class PromptReport(FileReport):
     """Tokens of the longest prompt, after cutting."""
     longest_uncut: int = 0
     """The same before cutting."""
+    shared: list[str] = field(default_factory=list)
+    """Ids that stand for several documents, and what these are called instead."""
 
     def sentence(self) -> str:
+        ids = f"; {len(self.shared)} ids stand for several documents ({self.shared[0]})" if self.shared else ""
         cut = f", {self.cut} cut in the middle of the context" if self.cut else ""
         broken = f", {len(self.broken)} unreadable rows skipped ({self.broken[0]})" if self.broken else ""
-        return f"{self.kept} prompts, longest {self.longest} tokens{cut}{broken}"
+        return f"{self.kept} prompts, longest {self.longest} tokens{cut}{broken}{ids}"
 
 
 class Row(NamedTuple):
@@ -66,12 +71,39 @@ class Row(NamedTuple):
     context: str
     query: str
     reference: tuple[str, ...] = ()
+    line: int = 0
+
+
+class DocumentsById:
+    """The documents that stand under each id of a file: two files put together may have an id twice."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, dict[int, int]] = {}
+
+    def add(self, row: Row) -> tuple[str, int]:
+        """Enter a row; what is returned is for `name_of`."""
+        document = hash(row.context)
+        self._lines.setdefault(row.id, {}).setdefault(document, row.line)
+        return row.id, document
+
+    def name_of(self, identity: str, document: int) -> str:
+        """A row's id; where other documents have it too, with the line that its document is in first."""
+        lines = self._lines[identity]
+        return identity if len(lines) == 1 else f"{identity}@{lines[document]}"
+
+    def shared(self) -> list[str]:
+        """A sentence for each id that stands for several documents."""
+        return [
+            f"idx {identity} for those in lines {_listed(lines)}, called {_listed([f'{identity}@{n}' for n in lines])}"
+            for identity, found in self._lines.items()
+            if len(lines := list(found.values())) > 1
+        ]
 
 
 def rows(source: Path, broken: list[str], reference: str | None = None) -> Iterator[Row]:
     """Each usable row; the others go to `broken`, each as `file:line: why`. `reference` is the field that reference
     answers are in; None: they do not matter."""
-    for number, row in jsonlines.read(source, broken):
+    for number, row in data.read(source, broken):
         wrong = next(
             (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
         )
@@ -79,7 +111,7 @@ def rows(source: Path, broken: list[str], reference: str | None = None) -> Itera
             if wrong:
                 raise ValueError(wrong)
             references = references_of(row, reference) if reference else ()
-            usable = Row(jsonlines.row_id(row, number), row["context"], row["query"], references)
+            usable = Row(data.row_id(row, number), row["context"], row["query"], references, number)
         except ValueError as error:
             broken.append(f"{source}:{number}: {error}")
         else:
@@ -119,25 +151,31 @@ def prepare(
 ) -> PromptReport:
     """Write `out` from `source`, with reference answers out of the field `reference` if one is named. Without `out`
     nothing is written or held. InputError for a file without a usable row, ConfigError for a hopeless budget."""
-    report = PromptReport()
+    report, documents = PromptReport(), DocumentsById()
     render = renderer(tokenizer, max_prompt_tokens, split, report)
     prompts = []
     for row in islice(rows(source, report.broken, reference), max_rows):
         report.kept += 1
+        key = documents.add(row)
         prompt = render(row.id, row.context, row.query)
-        if row.reference:
-            prompt["label"] = replace(Label.from_json(prompt["label"]), reference=row.reference).to_json()
         if out is not None:
-            prompts.append(prompt)
+            prompts.append((key, row.reference, prompt))
+    report.shared = documents.shared()
     if not report.kept:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
         wanted = f" and a reference answer in {reference!r}" if reference else ""
         raise InputError(f"{source} holds no row with context and query as text{wanted}{first}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        jsonlines.rewrite(out, prompts)
+        named = ((prompt, documents.name_of(*key), reference) for key, reference, prompt in prompts)
+        jsonlines.rewrite(out, (_labelled(*each) for each in named))
         report.write(out)
     return report
+
+
+def _labelled(prompt: dict[str, Any], identity: str, reference: tuple[str, ...]) -> dict[str, Any]:
+    label = replace(Label.from_json(prompt["label"]), id=identity, reference=reference)
+    return prompt | {"label": label.to_json()}
 
 
 def renderer(
@@ -148,30 +186,25 @@ def renderer(
 
     ConfigError for a tokenizer without a usable chat template; then for a question that alone exceeds the budget.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError(f"the tokenizer of {tokenizer.name_or_path} has no chat template; use an instruction model")
-    turn = [{"role": "user", "content": _MARK}]
     # The template is rendered once; text is put in as it is, never stripped.
-    rendered = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    before, mark, after = rendered.partition(_MARK)
-    if not mark:
-        raise ConfigError(f"the chat template of {tokenizer.name_or_path} drops or changes the user's turn")
+    before, after = around_turn(tokenizer)
 
     def render(identity: str, context: str, query: str) -> dict[str, Any]:
         between = SEPARATOR if context and query else ""
         prompt = before + context + between + query + after
         tokens = count_tokens(tokenizer, prompt)
         report.longest_uncut = max(report.longest_uncut, tokens)
+        document = document_hash(context)
         if tokens > max_prompt_tokens:
-            spans = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-            keep = len(spans) - (tokens - max_prompt_tokens)
+            tokens_at = _spans(tokenizer, context)
+            keep = len(tokens_at) - (tokens - max_prompt_tokens)
             while tokens > max_prompt_tokens:
                 if keep < 2:
                     raise ConfigError(
                         f"row {identity}: question and template alone take more than the {max_prompt_tokens} tokens of "
                         "the prompt; raise openrlhf.data.max_len or lower openrlhf.rollout.max_new_tokens"
                     )
-                head, tail = spans[: (keep + 1) // 2], spans[len(spans) - keep // 2 :]
+                head, tail = tokens_at[: (keep + 1) // 2], tokens_at[len(tokens_at) - keep // 2 :]
                 cut = context[: head[-1][1]] + "\n" + context[tail[0][0] :]
                 prompt = before + cut + between + query + after
                 tokens = count_tokens(tokenizer, prompt)
@@ -181,14 +214,42 @@ def renderer(
         report.longest = max(report.longest, tokens)
         start = len(before)
         question = start + len(context) + len(between)
-        label = Label(identity, split, (start, start + len(context)), (question, question + len(query)))
+        spans = (start, start + len(context)), (question, question + len(query))
+        label = Label(identity, split, *spans, document=document)
         return {"input": prompt, "label": label.to_json()}
 
     return render
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    """ConfigError where the tokenizer raises."""
+    return len(_tokenized(tokenizer, text)["input_ids"])
+
+
+def _spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """The characters of each token. ConfigError where the tokenizer cannot tell."""
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            f"the tokenizer of {tokenizer.name_or_path} is a slow one, which tells no character offsets: a prompt over "
+            "the budget cannot be cut; save it with a tokenizer.json, or raise openrlhf.data.max_len so that all fit"
+        )
+    return list(_tokenized(tokenizer, text, return_offsets_mapping=True)["offset_mapping"])
+
+
+def _tokenized(tokenizer: Any, text: str, **options: Any) -> Any:
+    try:
+        return tokenizer(text, add_special_tokens=False, **options)
+    except Exception as error:  # a tokenizer may be a program of other people
+        raise ConfigError(
+            f"the tokenizer of {tokenizer.name_or_path} fails ({words_of(error)}) on the text {_shown(text)}; leave "
+            "that row out, or use another tokenizer"
+        ) from None
+
+
+def _listed(items: Sequence[Any]) -> str:
+    more = len(items) - _LISTED
+    *first, last = [*map(str, items[:_LISTED]), f"{more:,} more"] if more > 0 else map(str, items)
+    return f"{', '.join(first)} and {last}"
 
 
 def _shown(value: Any) -> str:
@@ -196,13 +257,13 @@ def _shown(value: Any) -> str:
 
 
 def load_tokenizer(model: str) -> Any:
-    """The model's fast tokenizer; ConfigError where there is none."""
+    """The model's tokenizer, a fast one where it has one; ConfigError where it cannot be loaded."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no tokenizer at {model}: {' '.join(str(error).split())[:300]}") from None
+    except Exception as error:  # the library fails in many ways over damaged files and missing packages
+        raise ConfigError(f"no tokenizer at {model}: {words_of(error)}") from None
     # Only the model has a longest length; preparing measures prompts before they are cut to it.
     tokenizer.model_max_length = sys.maxsize
     return tokenizer

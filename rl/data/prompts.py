@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 
@@ -48,12 +49,15 @@ class Label:
     """False: the answer is handed back as it is."""
     reference: tuple[str, ...] = ()
     """Reference answers, where the task has them."""
+    document: str = ""
+    """`document_hash` of the whole document, of which the prompt may show less; empty in files of before."""
 
     @classmethod
     def of_text(cls, identity: str, split: str, context: str, query: str) -> tuple[str, Label]:
         """A document and a question that no prompt was rendered for: as a plain prompt with its label."""
         start = len(context) + len(SEPARATOR)
-        return context + SEPARATOR + query, cls(identity, split, (0, len(context)), (start, start + len(query)))
+        spans = (0, len(context)), (start, start + len(query))
+        return context + SEPARATOR + query, cls(identity, split, *spans, document=document_hash(context))
 
     def sample(self, prompt: str, answer: str, *, tokens: int = 0, truncated: bool = False) -> TrainingSample:
         """An answer to the prompt that this is the label of."""
@@ -77,6 +81,11 @@ class Label:
     def from_json(cls, text: str) -> Label:
         """ValueError where `text` is not what `to_json` writes."""
         return msgspec.convert(json.loads(text), cls)
+
+
+def document_hash(context: str) -> str:
+    """What tells documents apart, whatever ids they have."""
+    return hashlib.sha256(context.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def rollout_id(prompt: str, number: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from longreward import jsonlines
+from longreward import jsonlines, rows
 from longreward.errors import InputError
 from longreward.preflight.finding import Finding
 from longreward.schema import Sample
@@ -57,15 +57,15 @@ def check(config: RunConfig) -> Finding | None:
 
 
 def load(path: Path, reference: str | None = None) -> list[Canary]:
-    """The canaries of a JSON-lines file, with reference answers out of the field `reference` if one is named.
+    """The canaries of a file, with reference answers out of the field `reference` if one is named.
 
     InputError says what is wrong with it.
     """
     found: dict[str, Canary] = {}
-    for number, row in jsonlines.read(path):
+    for number, row in rows.read(path):
         fields = {name: row.get(name) for name in ("context", "query", "answer")}
         try:
-            plain = Sample(id=jsonlines.row_id(row, number), **fields)
+            plain = Sample(id=rows.row_id(row, number), **fields)
             if plain.id in found:
                 raise ValueError(f"there are two canaries {plain.id!r}; give each an idx of its own")
             references = references_of(row, reference) if reference else ()

@@ -32,6 +32,7 @@ class CollectedAnswer(store.Fields, kw_only=True):
     rollout: str
     query: str
     answer: str
+    document: str = ""
     tokens: Annotated[int, msgspec.Meta(ge=0)]
     truncated: bool
     total: _Total | None = None
@@ -70,8 +71,9 @@ class Candidate(msgspec.Struct, gc=False, eq=False):
         return text
 
 
-PromptKey = tuple[str, int]
-"""A prompt's id and the CRC of its question, as other data may have the same ids."""
+PromptKey = tuple[str, int, str]
+"""A prompt's id, the CRC of its question and the hash of its document, as other data may have the same ids. The hash is
+empty for answers of before it was kept."""
 Candidates = dict[PromptKey, dict[tuple[str, int], Candidate]]
 """The answers of each prompt by rollout and CRC: another run may have the same rollouts."""
 
@@ -98,7 +100,8 @@ def read(stores: Sequence[Path], weights: Weights | None, eos: str, report: Pair
                 if record.total is not None:
                     scored.update(["total", *record.dimensions])
                 try:
-                    prompt, answer = (record.id, crc(record.query)), _answer(record, weights, eos, path, offset)
+                    prompt = record.id, crc(record.query), record.document
+                    answer = _answer(record, weights, eos, path, offset)
                 except UnicodeEncodeError as error:
                     report.broken.append(f"{path}:{number}: not usable ({error})")
                 else:

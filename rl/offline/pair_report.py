@@ -13,7 +13,7 @@ REASONS = {
     "length": "only with lengths further apart than pair.max_length_ratio",
     "unusable": "only with an answer that was cut, holds the end-of-text mark or is the other's equal",
     "too_long": "prompt and answer are longer than the trainer takes",
-    "no_prompt": "answers whose prompt is not in the prompt file",
+    "no_prompt": "answers whose prompt or document is not in the prompt file",
 }
 """Why a prompt has no pair; each such prompt has one reason, the first that applies."""
 

@@ -7,6 +7,7 @@ texts that make a pair are read again where they stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from longreward import jsonlines
 from longreward.config import Section
 from longreward.errors import ConfigError
 from longreward.schema import Dimension
-from rl.data.prompts import Label
+from rl.data.prompts import Label, document_hash
 from rl.offline import pair_answers
 from rl.offline.pair_answers import DIGITS, Candidate, Candidates, crc
 from rl.offline.pair_report import PairReport
@@ -145,10 +146,11 @@ def _pairs(
     groups: Candidates, prompts: Path, config: PairSection, eos: str, fits: Fits | None, report: PairReport
 ) -> Iterator[dict[str, Any]]:
     seen = set()
+    shared = _shared(prompts) if any(not document for _, _, document in groups) else set()
     for number, prepared in jsonlines.read(prompts, report.broken):
         try:
             prompt, label = prepared["input"], Label.from_json(prepared["label"])
-            key = (label.id, crc(prompt[slice(*label.query)]))
+            key = (label.id, crc(prompt[slice(*label.query)]), _document(prompt, label))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             report.broken.append(f"{prompts}:{number}: its label is not that of a prepared prompt ({error!r})")
             continue
@@ -157,6 +159,8 @@ def _pairs(
             continue
         seen.add(key)
         answers = groups.pop(key, {})
+        if key[:2] not in shared:
+            answers = groups.pop((*key[:2], ""), {}) | answers
         pairs, why = choose(answers.values(), config) if answers else ([], "no_answers")
         kept = 0
         for chosen, rejected in pairs:
@@ -172,3 +176,19 @@ def _pairs(
         report.settle(kept, why)
     for _ in groups:
         report.settle(0, "no_prompt")
+
+
+def _document(prompt: str, label: Label) -> str:
+    return label.document or document_hash(prompt[slice(*label.context)])
+
+
+def _shared(prompts: Path) -> set[tuple[str, int]]:
+    """Ids and questions that stand for several documents: whose an answer of before the document was kept is, nobody
+    knows."""
+    documents: dict[tuple[str, int], set[str]] = {}
+    for _, prepared in jsonlines.read(prompts, []):
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            prompt, label = prepared["input"], Label.from_json(prepared["label"])
+            key = label.id, crc(prompt[slice(*label.query)])
+            documents.setdefault(key, set()).add(_document(prompt, label))
+    return {key for key, found in documents.items() if len(found) > 1}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from longreward import store
+from longreward import rows, store
 from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.offline import published_files
@@ -39,9 +39,9 @@ def plan_sft(config: SftConfig) -> RunPlan[SftConfig]:
     """Plan an SFT run. Errors as from `planning.make`."""
     plan = planning.make(config, "sft")
     found: list[Finding] = []
-    if plan.config.data.train.is_file():
-        rows = "context, query and answer"
-        found += unusable("data.train", plan.config.data.train, published_files.sft, rows)
+    if rows.exists(plan.config.data.train):
+        wanted = "context, query and answer"
+        found += unusable("data.train", plan.config.data.train, published_files.sft, wanted)
     return _with_learners(plan, SFT, plan.config.train_sft, found)
 
 
@@ -74,10 +74,10 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
             )
             action = "leave collect.responses out and generate the answers, or set reward.name=longreward"
             yield Finding.problem("reward", sentence, action)
-        elif config.data.train.is_file():
-            rows = "idx, query and answer, and a context there or in data.train"
+        elif rows.exists(config.data.train):
+            wanted = "idx, query and answer, and a context there or in data.train"
             read = partial(published_files.responses, sft=config.data.train)
-            yield from unusable("collect.responses", source, read, rows)
+            yield from unusable("collect.responses", source, read, wanted)
     if "pair" in stages and config.collect.pairs is None:
         own = config.directory / "store"
         lacking = "holds no answers (no answers-*.jsonl)"
@@ -92,8 +92,8 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
 def _pairs(config: DpoConfig) -> Iterator[Finding]:
     """Problems with pairs and instructions that come from elsewhere."""
     if config.collect.pairs is not None:
-        rows = "context, query, win_response and lose_response"
-        yield from unusable("collect.pairs", config.collect.pairs, published_files.pairs, rows)
+        wanted = "context, query, win_response and lose_response"
+        yield from unusable("collect.pairs", config.collect.pairs, published_files.pairs, wanted)
     for name, path in (("short.train", config.short.train), ("short.heldout", config.short.heldout)):
-        if path is not None and not path.exists():
+        if path is not None and not rows.exists(path):
             yield Finding.problem("files", f"{name} {path} does not exist", f"correct the path, or leave {name} out")

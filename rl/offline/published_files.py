@@ -1,7 +1,6 @@
 """LongReward's published files, read as they are: supervised data, sampled responses, preference pairs.
 
-JSON lines, or a .json file that holds one list, which is held in memory whole. A broken row is told with file and line,
-and the rest goes on.
+A broken row is told with file and line, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from longreward import jsonlines
+from longreward import rows
 from longreward.errors import InputError
 from longreward.schema import Sample
 from rl.data.prompt_files import PromptReport, count_tokens, renderer
@@ -40,11 +39,12 @@ def sft(source: Path, broken: list[str]) -> Iterator[Sample]:
 
 
 def responses(source: Path, broken: list[str], sft: Path | None = None) -> Iterator[Response]:
-    """Rows with idx, query, answer, and the context of the row in `sft` whose idx stands before the last dash.
+    """Rows with idx, query, answer, and the context of the row in `sft` whose idx stands before the last dash; a
+    model's name may stand before that, as in llama-11-7.
 
     A row may have its own context instead; its idx then needs no sample number.
     """
-    context_of = _contexts(sft, broken) if sft else lambda _: None
+    row_of = _documents(sft, broken) if sft else lambda _: None
     rollouts: set[str] = set()
     documents: dict[str, int] = {}
 
@@ -56,10 +56,11 @@ def responses(source: Path, broken: list[str], sft: Path | None = None) -> Itera
             sample = _sample(row, document if numbered else whole, "context")
         elif not numbered:
             raise ValueError(f"idx {whole!r} is not document-sample, as 11-7, and the row has no context")
-        elif (context := context_of(document)) is None:
-            where = f"in {sft}" if sft else "as no sft file is given"
-            raise ValueError(f"no context for document {document!r} {where}")
         else:
+            document, context = _joined(document, _text(row, "query"), row_of)
+            if context is None:
+                where = f"in {sft}" if sft else "as no sft file is given"
+                raise ValueError(f"no context for document {document!r} {where}")
             sample = _sample(row, document, context=context)
         if whole in rollouts:
             raise ValueError(f"there is a response {whole!r} before; give each an idx of its own")
@@ -93,7 +94,7 @@ def from_published(
         pair = _pair(row, number)
         return pair, render(pair["idx"], pair["context"], pair["query"])["input"]
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def preferred() -> Iterator[dict[str, Any]]:
         for pair, prompt in _usable(source, report.broken, rendered):
             report.answers += 2
             win, lose = ended(pair["win_response"], eos), ended(pair["lose_response"], eos)
@@ -112,36 +113,55 @@ def from_published(
             first = f"; first problem: {report.broken[0]}" if report.broken else ""
             raise InputError(f"{source} holds no row with context, query, win_response and lose_response{first}")
 
-    return preferences.write(out, rows(), report)
+    return preferences.write(out, preferred(), report)
 
 
-def _contexts(source: Path, broken: list[str]) -> Callable[[str], str | None]:
-    """idx -> context of an sft file. Of JSON lines only the places are held, as the texts may be some GB."""
-    places: dict[str, int | str] = {}
-    for number, place, row in _rows(source, broken):
+def _joined(document: str, query: str, row_of: Callable[[str], dict[str, Any] | None]) -> tuple[str, str | None]:
+    """The document's id in the sft file, and its context. What stands before a dash may be a model's name: then the
+    question must be that row's, as it may as well be a part of another document's id."""
+    if (row := row_of(document)) is not None:
+        return document, row["context"]
+    name = document
+    while "-" in name:
+        name = name.partition("-")[2]
+        if (row := row_of(name)) is not None and row.get("query") == query:
+            return name, row["context"]
+    return document, None
+
+
+def _documents(source: Path, broken: list[str]) -> Callable[[str], dict[str, Any] | None]:
+    """idx -> row of an sft file, with the context and the query. Of plain JSON lines only the places are held, as the
+    texts may be some GB."""
+    places: dict[str, int | dict[str, Any] | None] = {}
+    contexts: dict[str, int] = {}
+    for number, place, row in rows.read_with_offsets(source, broken):
         try:
             identity, context = _identity(row, None), _text(row, "context")
+            if contexts.setdefault(identity, hash(context)) != hash(context):
+                places[identity] = None
+                raise ValueError(f"idx {identity!r} stands for another document before; give each its own")
             if identity in places:
                 raise ValueError(f"there is an idx {identity!r} before")
-            places[identity] = context if place is None else place
+            places[identity] = {"context": context, "query": row.get("query")} if place is None else place
         except ValueError as error:
             broken.append(f"{source}:{number}: {error}; no response is joined with it")
 
     @lru_cache(1)  # responses to a document mostly stand together
-    def context_of(identity: str) -> str | None:
+    def row_of(identity: str) -> dict[str, Any] | None:
         place = places.get(identity)
         if not isinstance(place, int):
             return place
         with source.open("rb") as file:
             file.seek(place)
-            return _text(json.loads(file.readline()), "context")
+            row: dict[str, Any] = json.loads(file.readline())
+            return row
 
-    return context_of
+    return row_of
 
 
 def _usable(source: Path, broken: list[str], make: Callable[[dict[str, Any], int], T]) -> Iterator[T]:
     """What `make` makes of each row and its line number. A row for which it raises ValueError goes to `broken`."""
-    for number, _, row in _rows(source, broken):
+    for number, _, row in rows.read_with_offsets(source, broken):
         try:
             made = make(row, number)
         except ValueError as error:
@@ -150,47 +170,9 @@ def _usable(source: Path, broken: list[str], make: Callable[[dict[str, Any], int
             yield made
 
 
-def _rows(source: Path, broken: list[str]) -> Iterator[tuple[int, int | None, dict[str, Any]]]:
-    """(line number, offset in bytes, row); no offset where the rows are a list's."""
-    if not _is_list(source):
-        yield from jsonlines.read_with_offsets(source, broken)
-        return
-    try:
-        text = source.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source} is not UTF-8 text ({error}); write it again as UTF-8") from None
-    decoder = json.JSONDecoder()
-    place, number, counted = text.index("[") + 1, 1, 0
-    while True:
-        while place < len(text) and (text[place].isspace() or text[place] == ","):
-            place += 1
-        number, counted = number + text.count("\n", counted, place), place
-        if text[place : place + 1] == "]":
-            return
-        try:
-            row, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError) as error:
-            broken.append(f"{source}:{number}: not JSON ({error}); the rest of the list is skipped")
-            return
-        if isinstance(row, dict):
-            yield number, None, row
-        else:
-            broken.append(f"{source}:{number}: not a JSON object (found {type(row).__name__})")
-
-
-def _is_list(source: Path) -> bool:
-    if source.suffix != ".json":
-        return False
-    try:
-        with source.open("rb") as file:
-            return file.read(1024).lstrip().startswith(b"[")
-    except OSError as error:
-        raise InputError(f"{source} cannot be read: {error.strerror}; give the path of a JSON file") from None
-
-
 def _identity(row: dict[str, Any], number: int | None) -> str:
     """ValueError for a row that has none, unless its line's `number` may stand for it."""
-    return _text({"idx": jsonlines.row_id(row, number)}, "idx")
+    return _text({"idx": rows.row_id(row, number)}, "idx")
 
 
 def _sample(row: dict[str, Any], identity: str, *names: str, **texts: str) -> Sample:
@@ -208,8 +190,4 @@ def _text(row: dict[str, Any], name: str) -> str:
     text = row.get(name)
     if not isinstance(text, str):
         raise ValueError(f"{name} must be text")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name} has half a surrogate pair, which no tokenizer takes ({error})") from None
     return text

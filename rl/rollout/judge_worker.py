@@ -99,7 +99,8 @@ class JudgeWorker:
             self._sums.update(
                 {name: d.score for name, d in reward.dimensions.items()} | {"total": reward.total, "n": 1}
             )
-        self._store.append(ScoredAnswer.of(sample, reward, split=label.split, time=started, **about))
+        about = {"split": label.split, "document": label.document, "time": started} | about
+        self._store.append(ScoredAnswer.of(sample, reward, **about))
         if reward.total is None:
             self._end_the_run(reward)
         return AnswerFigures.of(reward, self._reward.stats())

@@ -21,9 +21,9 @@ from rl.plan import Kind, Resources, RunPlan
 from rl.reward_functions import registry, reward_model
 from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
-from rl.run.checks import batches, disk, files, placement, services
+from rl.run.checks import batches, disk, files, placement, policy_tokenizer, services
 from rl.run.openrlhf_command import command_line
-from rl.trainer import cpu_backend, learner_process, openrlhf_flags, openrlhf_run
+from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run
 from rl.trainer.openrlhf_flags import Flags
 from rl.trainer.openrlhf_parser import MODULE
 
@@ -107,6 +107,8 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
         command = learner_process.command(learners.program.module, learners.argv, learners.count)
     run_directory.write_command(directory, command)
     notes = [finding for finding in plan.findings if finding.severity is Severity.NOTE]
+    if plan.kind != "sft":
+        notes += files.notes(config)
     # The run may be started on another machine, with another environment: no key is no reason to refuse here.
     for finding in [*notes, *services.keys(config)]:
         print(f"note: {finding.text}")
@@ -122,6 +124,8 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
 def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool) -> tuple[list[Finding], int | None]:
     """All findings, and the number of prompts where they were counted."""
     found = files.findings(config, flags, documents=kind != "sft")
+    if not model_folder.missing_model("", flags.policy):
+        found += policy_tokenizer.findings(flags)
     readable = all(finding.severity is not Severity.PROBLEM for finding in found)
     if kind == "sft":
         return found, None

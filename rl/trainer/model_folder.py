@@ -13,9 +13,7 @@ from longreward.preflight.finding import Finding
 def missing_model(setting: str, model: str) -> list[Finding]:
     """A problem where `model`, the value of `setting`, cannot be a model; empty where it can, or is a hub's name, which
     is not looked up."""
-    # A hub name has the form owner/name; whatever else looks like a path is one.
-    looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1 or Path(model.split("/")[0]).exists()
-    if not looks_local:
+    if not looks_local(model):
         return []
     folder = Path(model)
     if not (folder / "config.json").is_file():
@@ -25,6 +23,11 @@ def missing_model(setting: str, model: str) -> list[Finding]:
     else:
         return []
     return [Finding.problem("files", f"{setting} {model} holds {lacking}", "give a model's folder")]
+
+
+def looks_local(model: str) -> bool:
+    """Whether it is a path. A hub's name has the form owner/name; whatever else looks like a path is one."""
+    return model.startswith((".", "/", "~")) or model.count("/") != 1 or Path(model.split("/")[0]).exists()
 
 
 def count_parameters(model: Path) -> int | None:

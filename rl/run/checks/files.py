@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from longreward import rows
 from longreward.errors import InputError
 from longreward.preflight.finding import Finding
 from rl.config import RunConfig
@@ -14,6 +15,8 @@ from rl.data import prompt_files
 from rl.monitor import canaries
 from rl.trainer.model_folder import missing_model
 from rl.trainer.openrlhf_flags import Flags
+
+_HUB = "OWNER/NAME:SPLIT for a data set of the Hugging Face hub"
 
 
 def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list[Finding]:
@@ -31,20 +34,42 @@ def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list
     for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
         if path is not None and (documents or key != "data.train"):
             found += unusable(key, path, partial(prompt_files.rows, reference=reference), wanted)
-        elif path is not None and not path.is_file():
-            action = "give a JSON-lines file with idx, context, query, answer"
+        elif path is not None and not rows.exists(path):
+            action = f"give a file with idx, context, query, answer, or {_HUB}"
             found.append(Finding.problem("files", f"{key} {path} does not exist", action))
     found += missing_model("openrlhf.actor.model_name_or_path", flags.policy)
     return found or [Finding.ok("files", "data and model are there")]
 
 
+def notes(config: RunConfig) -> Iterator[Finding]:
+    """What a person should know of the rows before anything is generated. Reads all of data.train and data.heldout."""
+    for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
+        if path is None:
+            continue
+        broken: list[str] = []
+        documents = prompt_files.DocumentsById()
+        for row in prompt_files.rows(path, broken, config.reward.reference_field):
+            documents.add(row)
+        yield from about_rows(key, broken, documents.shared())
+
+
+def about_rows(key: str, broken: list[str], shared: list[str]) -> Iterator[Finding]:
+    """Notes on rows that were passed over, and on ids that stand for several documents."""
+    if broken:
+        sentence = f"{key}: {len(broken):,} unreadable rows are skipped; the first: {broken[0]}"
+        yield Finding.note("data", sentence, "fix them if you need them")
+    if shared:
+        sentence = f"{key}: {len(shared):,} ids stand for several documents, which are told apart: {shared[0]}"
+        yield Finding.note("data", sentence, "give each document an idx of its own")
+
+
 def unusable(
-    setting: str, path: Path, read: Callable[[Path, list[str]], Iterable[Any]], rows: str
+    setting: str, path: Path, read: Callable[[Path, list[str]], Iterable[Any]], wanted: str
 ) -> Iterator[Finding]:
     """A problem where the file is not there or none of its rows can be used. Reads up to the first one that can."""
     broken: list[str] = []
-    if not path.exists():
-        yield Finding.problem("files", f"{setting} {path} does not exist", f"give a JSON-lines file with {rows}")
+    if not rows.exists(path):
+        yield Finding.problem("files", f"{setting} {path} does not exist", f"give a file with {wanted}, or {_HUB}")
         return
     try:
         usable = any(True for _ in read(path, broken))
@@ -53,4 +78,4 @@ def unusable(
         return
     if not usable:
         first = f"; first problem: {broken[0]}" if broken else ""
-        yield Finding.problem("files", f"{setting} {path} holds no row with {rows}{first}")
+        yield Finding.problem("files", f"{setting} {path} holds no row with {wanted}{first}")

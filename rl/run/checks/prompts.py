@@ -8,6 +8,8 @@ from longreward.errors import LongRewardError
 from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.data import prompt_files
+from rl.run.checks import policy_tokenizer
+from rl.run.checks.files import about_rows
 from rl.trainer.openrlhf_flags import Flags
 
 
@@ -17,6 +19,7 @@ def findings(config: RunConfig, flags: Flags) -> list[Finding]:
     budget = flags.prompt_tokens
     try:
         tokenizer = prompt_files.load_tokenizer(flags.policy)
+        found += policy_tokenizer.notes(tokenizer)
         if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
             sentence = f"the tokenizer of {flags.policy} tells no character offsets"
             found.append(Finding.problem("data", sentence, "set reward.tokenizer=words"))
@@ -46,6 +49,4 @@ def _about_prompts(key: str, report: prompt_files.PromptReport, budget: int, fla
         whole = report.longest_uncut + flags.rollout_max_new_tokens
         sentence = f"{key}: {report.cut:,} prompts over the budget are cut in the middle of the document"
         yield Finding.note("data", sentence, f"openrlhf.data.max_len={whole} would keep all of them whole")
-    if report.broken:
-        sentence = f"{key}: {len(report.broken):,} unreadable rows are skipped; the first: {report.broken[0]}"
-        yield Finding.note("data", sentence, "fix them if you need them")
+    yield from about_rows(key, report.broken, report.shared)

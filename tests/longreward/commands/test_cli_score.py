@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -10,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow
 import pytest
 from aiohttp import web
+from pyarrow import parquet
 
 
 def write(path: Path, rows) -> Path:
@@ -57,6 +60,33 @@ def test_thoughts_are_left_out_counted_and_kept(tmp_path, rows):
     assert [row["scores"] for row in read(out)] == [row["scores"] for row in read(plain)]
     assert [row["thought_chars"] for row in read(out)] == [28] * 3
     assert all(row["answer"].startswith("<think>") for row in read(out))
+
+
+@pytest.mark.parametrize("form", ["list in gzip", "UTF-16", "parquet"])
+def test_rows_in_another_form_are_scored_under_their_ids(tmp_path, rows, form):
+    """As pandas writes them: a column of whole numbers with a gap becomes fractions and null."""
+    source, out = tmp_path / "in", tmp_path / "out.jsonl"
+    named = [
+        row | {"idx": idx, "id": f"doc-{n}"} for n, (idx, row) in enumerate(zip((11.0, None, 12.0), rows, strict=True))
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in named)
+    if form == "parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(named), source)
+    else:
+        source.write_bytes(lines.encode("utf-16") if form == "UTF-16" else gzip.compress(json.dumps(named).encode()))
+    done = run(source, "--out", out, "--judge", "offline")
+    assert done.returncode == 0, done.stderr
+    assert [row["idx"] for row in read(out)] == ["11", "doc-1", "12"]
+
+
+def test_rows_that_no_one_can_use_are_counted(tmp_path, rows):
+    deep = {"idx": 4, "context": "c", "query": "q", "answer": "a", "more": "@"}
+    odd = [rows[0] | {"idx": 5, "answer": "cut \ud83d"}, rows[0] | {"idx": 6, "context": "a\0b"}, deep]
+    source, out = write(tmp_path / "in.jsonl", [*rows, *odd]), tmp_path / "out.jsonl"
+    source.write_text(source.read_text().replace('"@"', "[" * 100_000 + "]" * 100_000))
+    done = run(source, "--out", out, "--judge", "offline")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert len(read(out)) == 3 and "3 rows were skipped" in done.stderr.replace("\n", " ")
 
 
 def test_a_second_run_scores_nothing_again(source, tmp_path, judge_server):

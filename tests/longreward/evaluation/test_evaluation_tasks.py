@@ -122,10 +122,10 @@ def test_blank_and_repeated_references_count_for_nothing(tmp_path: Path) -> None
         (ROW | {"answer": [" ", "…"]}, "answer holds no reference"),
         (ROW | {"answer": [1]}, "answer must be a text or a list of texts"),
         (RAW | {"answers": None}, "answers must be a text or a list of texts, found NoneType"),
-        (ROW | {"idx": None}, "idx (or _id) must be text or a whole number, found None"),
-        (ROW | {"idx": 1.5}, "idx (or _id) must be text or a whole number, found 1.5"),
+        (ROW | {"idx": None}, "idx must be text or a whole number, found None"),
+        (ROW | {"idx": 1.5}, "idx must be text or a whole number, found 1.5"),
         (ROW | {"idx": "0"}, "another row has the id 0 already"),
-        (["A."], "not an object, found list"),
+        (["A."], "not a JSON object (found list)"),
     ],
 )
 def test_a_broken_row_is_named_and_the_rest_goes_on(tmp_path: Path, row, why: str) -> None:
@@ -133,8 +133,8 @@ def test_a_broken_row_is_named_and_the_rest_goes_on(tmp_path: Path, row, why: st
     broken: list[str] = []
     assert [item.id for item in load(path, "longbench", broken)] == ["0", "2"]
     (problem,) = broken
-    assert problem.startswith(f"{path}: item 2: {why}")
-    with pytest.raises(InputError, match="item 2"):
+    assert problem.startswith(f"{path}:1: {why}")
+    with pytest.raises(InputError, match=r"rows.json:1: "):
         load(path, "longbench")
 
 
@@ -153,9 +153,10 @@ def test_a_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"idx": 3}, "idx must be the number of its entry in few_shots (1 to 2), found 3"),
-        ({"idx": 0}, "found 0"),
-        ({"idx": "1"}, "found '1'"),
+        ({"idx": 3}, "idx must be the number of its entry in few_shots (1 to 2), found '3'"),
+        ({"idx": 0}, "found '0'"),
+        ({"idx": "one"}, "found 'one'"),
+        ({"idx": "2"}, "few_shots entry 2: score must be a number from 1 to 10, found 11"),
         ({"idx": 2}, "few_shots entry 2: score must be a number from 1 to 10, found 11"),
         ({"prompt": ""}, "prompt is empty"),
         ({"answer": None}, "answer must be a text or a list of texts"),
@@ -174,8 +175,8 @@ def test_a_broken_chat_case_is_named(tmp_path: Path, change: dict, why: str) -> 
         (None, "cannot be read: No such file"),
         ("", "holds no usable row for longbench"),
         ("[]", "holds no usable row for longbench"),
-        ("[{", "is not a JSON list"),
-        ('[{"idx": 1}]', "item 1: dataset must be text"),
+        ("[{", "the rest of the list is skipped"),
+        ('[{"idx": 1}]', "rows.json:1: dataset must be text"),
         ("\xff", "not a JSON object"),
     ],
 )
@@ -184,7 +185,7 @@ def test_a_file_without_a_usable_row_is_an_error(tmp_path: Path, text: str | Non
     if text is not None:
         path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=why):
-        load(path, "longbench", [] if "item" not in why else None)
+        load(path, "longbench", [] if "dataset" not in why else None)
 
 
 def test_an_unknown_evaluation_lists_the_known_ones(tmp_path: Path) -> None:

@@ -73,6 +73,34 @@ def test_unreadable_rows_are_reported_and_the_rest_goes_on(tmp_path, tokenizer):
     assert [problem.split("/")[-1].split(" ")[0] for problem in report.broken] == ["in.jsonl:2:", "in.jsonl:3:"]
 
 
+def test_documents_under_one_id_are_told_apart(tmp_path, tokenizer):
+    """Two files put together, with ids from 0 in both; several questions about a document share its id as before."""
+    rows = [(7, "Mara.", "Who?"), (8, "Otto.", "Who?"), ("7", "Karl.", "Who?"), (7.0, "Mara.", "Where?")]
+    rows += [(None, "Lena.", "Who?"), ("5", "Ina.", "Who?")]
+    made = [{"idx": idx, "context": context, "query": query} for idx, context, query in rows]
+    report, prompts = prepare(tmp_path, tokenizer, made)
+    labels = [spans(prompt)[0] for prompt in prompts]
+    assert [label.id for label in labels] == ["7@1", "8", "7@3", "7@1", "5@5", "5@6"]
+    assert labels[0].document == labels[3].document != labels[2].document
+    sentence = "2 ids stand for several documents (idx 7 for those in lines 1 and 3, called 7@1 and 7@3)"
+    assert sentence in report.sentence() and len(report.shared) == 2
+    assert report == prompt_files.PromptReport.read(tmp_path / "out" / "prompts.jsonl")
+
+
+def test_an_id_of_many_documents_is_told_in_one_line(tmp_path, tokenizer):
+    made = [{"idx": "gov_report", "context": f"Document {n}.", "query": "?"} for n in range(300)]
+    report, prompts = prepare(tmp_path, tokenizer, made)
+    assert len({spans(prompt)[0].id for prompt in prompts}) == 300
+    assert "lines 1, 2, 3, 4 and 296 more" in report.sentence() and len(report.sentence()) < 300
+
+
+def test_documents_that_were_cut_alike_are_still_two(tmp_path, tokenizer):
+    made = [{"idx": n, "context": "a" * 300 + middle + "b" * 300, "query": "?"} for n, middle in enumerate("xy")]
+    report, prompts = prepare(tmp_path, tokenizer, made, budget=100)
+    one, other = (spans(prompt) for prompt in prompts)
+    assert report.cut == 2 and one[1] == other[1] and one[0].document != other[0].document
+
+
 def test_a_file_without_a_usable_row_is_an_error(tmp_path, tokenizer):
     with pytest.raises(InputError, match="holds no row with context and query"):
         prepare(tmp_path, tokenizer, [{"idx": 1}])

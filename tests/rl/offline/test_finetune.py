@@ -278,7 +278,7 @@ def test_too_few_examples_for_a_batch_are_told_before_anything_starts(run: Run) 
 def test_what_cannot_be_divided_is_told_before_anything_starts(
     run: Run, monkeypatch: pytest.MonkeyPatch, overrides: list[str], learners: int, sentence: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=SimpleNamespace(device_count=lambda: 0)))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(ConfigError, match=sentence):
         run.train(*overrides, learners=learners, device="gpu")
     assert run.started == []

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from longreward.jsonlines import Appender
 from longreward.schema import ScoredAnswer
 from longreward.store import Store
 from rl.data import prompt_files
-from rl.data.prompts import Label
+from rl.data.prompts import Label, document_hash
 from rl.offline.pair_report import REASONS, PairReport
 from rl.offline.pairs import PairSection, make_pairs
 
@@ -106,6 +107,43 @@ def test_an_answer_scored_twice_counts_once(tmp_path):
     assert (report.answers, report.void, report.twice) == (3, 0, 2)
     report, _ = pair(tmp_path, [*records, record("3", 5)], min_answers=4)
     assert report.left_out == {"too_few_answers": 1}
+
+
+def prompts_of(path: Path, documents: list[tuple[str, str]], *, old: bool = False) -> Path:
+    """Prompts with the same question about (id, document). `old`: from before the document was kept."""
+    with Appender(path) as file:
+        for identity, text in documents:
+            prompt, label = Label.of_text(identity, "train", text, QUERY)
+            file.append({"input": prompt, "label": (replace(label, document="") if old else label).to_json()})
+    return path
+
+
+def paired(folder: Path, records: list[dict], prompts: Path) -> tuple[PairReport, list[dict]]:
+    with Appender(folder / "store" / "answers-0.jsonl") as file:
+        for one in records:
+            file.append(one)
+    report = make_pairs([folder / "store"], prompts, folder / "pairs.jsonl", PairSection(), eos=EOS, fits=None)
+    return report, [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["prompts of now", "prompts of before"])
+def test_answers_about_another_document_of_the_same_id_enter_no_pair(tmp_path, old):
+    """Another run's store, over other data whose ids begin at 0 too, with the same question."""
+    about = {name: document_hash(f"{name} sold copper.") for name in ("Mara", "Karl")}
+    records = [record(f"m{i}", 6 + i / 9, answer=f"Mara {i}", document=about["Mara"]) for i in range(6)]
+    records += [record(f"k{i}", i / 9, answer=f"Karl {i}", document=about["Karl"]) for i in range(6)]
+    prompts = prompts_of(tmp_path / "prompts.jsonl", [("a", "Mara sold copper.")], old=old)
+    report, rows = paired(tmp_path, records, prompts)
+    assert [(row["chosen"], row["rejected"]) for row in rows] == [(f"Mara 5{EOS}", f"Mara 0{EOS}")]
+    assert report.left_out == {"no_prompt": 1}
+
+
+def test_answers_of_before_are_paired_where_their_id_has_one_document(tmp_path):
+    documents = [("a", "Mara sold copper."), ("a", "Karl sold copper."), ("b", "Lena sold copper.")]
+    records = [record(f"{prompt}{i}", i, prompt, answer=f"{prompt} {i}") for prompt in "ab" for i in range(6)]
+    report, rows = paired(tmp_path, records, prompts_of(tmp_path / "prompts.jsonl", documents, old=True))
+    assert [row["id"] for row in rows] == ["b"], "nobody knows which document the answers of a are about"
+    assert report.left_out == {"no_answers": 2, "no_prompt": 1}
 
 
 def test_several_stores_may_have_the_same_rollouts(tmp_path):

@@ -71,6 +71,36 @@ def test_a_model_folder_without_weights(refused, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["grpo", "dpo"])
+@pytest.mark.parametrize("kind", MAIN)
+def test_a_chat_template_that_makes_no_prompt(refused, tmp_path, kind):
+    model = shutil.copytree(ROOT / "rl/toy/policy", tmp_path / "model")
+    (model / "chat_template.jinja").write_text("{{ raise_exception('A system turn, please') }}")
+    sentence = refused(kind, f"openrlhf.actor.model_name_or_path={model}")
+    assert f"the tokenizer of {model} makes no prompt" in sentence and "A system turn, please" in sentence
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dpo"])
+def test_what_a_person_should_know_of_the_rows_is_noted(write, tmp_path, monkeypatch, capfd, kind):
+    monkeypatch.chdir(ROOT)
+    data = write(
+        *({"idx": n % 8, "context": f"{DOCUMENT['context']} {n}", "query": "?"} for n in range(16)), {"idx": 9}
+    )
+    words = ["--config", f"configs/{kind}_cpu.yaml", "--dry-run", "run.device=cpu", f"run.dir={tmp_path}/runs"]
+    assert MAIN[kind]([*words, f"data.train={data}"]) == 0
+    told = capfd.readouterr().out
+    assert f"note: data.train: 1 unreadable rows are skipped; the first: {data}:17: context must be text" in told
+    assert "note: data.train: 8 ids stand for several documents, which are told apart: idx 0 for those in lines" in told
+
+
+def test_data_of_the_hub_are_looked_for(refused, monkeypatch):
+    def away(*_, **__):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", away)
+    sentence = refused("grpo", "data.train=owner/set:train")
+    assert "data.train: the data set owner/set:train cannot be loaded (ConnectionError: no network)" in sentence
+
+
 def test_a_reward_that_does_not_fit_the_data(refused, write, kind):
     data = write(DOCUMENT)
     sentence = refused(kind, f"data.train={data}", "reward.name=reference", "reward.reference.field=gold")
