@@ -55,7 +55,8 @@ class CollectSection(Section):
 
 class ShortSection(Section):
     train: Path | None = None
-    """Preference pairs of short conversations to mix in: JSON lines with prompt (or query), chosen, rejected."""
+    """Preference pairs of short conversations to mix in: rows with prompt (or query), chosen, rejected, as text or as
+    chat messages that end with the assistant's answer."""
     share: float = Field(0.25, gt=0, lt=1)
     """Share of short pairs among all pairs trained on, if there are enough of them."""
     heldout: Path | None = None

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
-from longreward import jsonlines
+from longreward import jsonlines, rows
 from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
+from rl.data.chat_template import rendered
 from rl.data.prompt_files import PromptReport, renderer
 from rl.monitor.live_view import Screen
 from rl.offline import pairs as preferences
@@ -24,6 +22,9 @@ from rl.offline.pair_answers import ended
 from rl.offline.pairs import Fits
 from rl.rollout import evaluation_answers
 from rl.rollout.engines import Engines
+
+Messages = list[dict[str, str]]
+"""Turns of a chat, each with role and content."""
 
 
 def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits, seed: int) -> str:
@@ -48,20 +49,20 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
 
 
 def pairs(source: Path, tokenizer: Any, broken: list[str]) -> Iterator[dict[str, Any]]:
-    """Preference pairs without a document: prompt (or query), chosen and rejected as text or as chat messages."""
+    """Preference pairs without a document: prompt (or query), chosen and rejected as text or as chat messages. Of
+    messages the assistant's last turn is the answer, and all before it the prompt."""
     render = _turn(tokenizer)
-    for number, row in jsonlines.read(source, broken):
+    for number, row in rows.read(source, broken):
         try:
-            prompt = row["prompt"] if "prompt" in row else row.get("query")
-            texts = {name: _said(row.get(name), name) for name in ("chosen", "rejected")}
-            if texts["chosen"] == texts["rejected"]:
+            chosen, rejected = (_said(row.get(name), name) for name in ("chosen", "rejected"))
+            prompt = _prompt(row["prompt"] if "prompt" in row else row.get("query"), chosen[0], rejected[0])
+            if chosen[1] == rejected[1]:
                 raise ValueError("chosen and rejected are the same")
-            json.dumps([prompt, texts], ensure_ascii=False).encode()  # no tokenizer takes half a surrogate pair
-            written = [text for each in texts.values() if (text := ended(each, tokenizer.eos_token)) is not None]
-            if len(written) < 2:
+            texts = [text for _, each in (chosen, rejected) if (text := ended(each, tokenizer.eos_token)) is not None]
+            if len(texts) < 2:
                 raise ValueError(f"an answer holds the end-of-text mark {tokenizer.eos_token}")
-            yield preferences.row(f"short-{number}", render(prompt), written)
-        except (ValueError, TemplateError) as error:
+            yield preferences.row(f"short-{number}", render(prompt), texts)
+        except ValueError as error:
             broken.append(f"{source}:{number}: {error}")
 
 
@@ -95,26 +96,59 @@ def first_answers_path(config: DpoConfig) -> Path:
     return config.directory / "short_before.json"
 
 
-def _turn(tokenizer: Any) -> Callable[[Any], str]:
+def _turn(tokenizer: Any) -> Callable[[str | Messages], str]:
     """A prompt as text or as chat messages -> rendered."""
     render = renderer(tokenizer, 10**9, "short", PromptReport())
 
-    def rendered(prompt: Any) -> str:
-        if isinstance(prompt, str):
-            return str(render("", "", prompt)["input"])
-        if isinstance(prompt, list) and prompt and all(isinstance(message, dict) for message in prompt):
-            if all(isinstance(message.get(key), str) for message in prompt for key in ("role", "content")):
-                return str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
-            raise ValueError("each chat message of prompt (or query) must have role and content as text")
-        raise ValueError(f"prompt (or query) must be text or chat messages, found {type(prompt).__name__}")
+    def as_prompt(prompt: str | Messages) -> str:
+        return str(render("", "", prompt)["input"]) if isinstance(prompt, str) else rendered(tokenizer, prompt)
 
-    return rendered
+    return as_prompt
 
 
-def _said(value: Any, name: str) -> str:
-    """An answer as text or as chat messages, the last of which is the assistant's."""
-    if isinstance(value, list) and value and isinstance(value[-1], dict):
-        value = value[-1].get("content")
+def _prompt(given: Any, chosen: Messages, rejected: Messages) -> str | Messages:
+    """The prompt of two answers, from the row's own and from the messages that stand before each answer. ValueError
+    where they are not answers to the same."""
+    if chosen != rejected:
+        raise ValueError("chosen and rejected are not answers to the same conversation: their earlier turns differ")
+    if given is None and chosen:
+        return chosen
+    if not isinstance(given, str):
+        given = _messages(given, "prompt (or query)")
+        if not chosen or given[-len(chosen) :] == chosen:
+            return given
+        return chosen if chosen[: len(given)] == given else _joined(given, chosen)
+    if not chosen:
+        return given
+    if any(message["role"] == "user" and message["content"].strip() == given.strip() for message in chosen):
+        return chosen
+    return _joined([{"role": "user", "content": given}], chosen)
+
+
+def _joined(prompt: Messages, turns: Messages) -> Messages:
+    """The prompt and the turns that follow it. ValueError where they do not follow."""
+    if turns[0]["role"] != "assistant" or prompt[-1]["role"] == "assistant":
+        raise ValueError("prompt (or query) is not in the conversation that chosen and rejected end")
+    return [*prompt, *turns]
+
+
+def _said(value: Any, name: str) -> tuple[Messages, str]:
+    """What was said before an answer, and the answer: text, or the last of chat messages, which is the assistant's."""
+    before: Messages = []
+    if isinstance(value, list):
+        *before, last = _messages(value, name)
+        if last["role"] != "assistant":
+            raise ValueError(f"{name} ends with a turn of {last['role']!r}; it must end with the assistant's")
+        value = last["content"]
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} must be text or chat messages, found {type(value).__name__}")
-    return value
+    return before, value
+
+
+def _messages(value: Any, name: str) -> Messages:
+    if not isinstance(value, list) or not value or not all(isinstance(message, dict) for message in value):
+        raise ValueError(f"{name} must be text or chat messages, found {type(value).__name__}")
+    if not all(isinstance(message.get(key), str) for message in value for key in ("role", "content")):
+        raise ValueError(f"each chat message of {name} must have role and content as text")
+    # Others may hold what only their own service knows, an id say.
+    return [{"role": message["role"], "content": message["content"]} for message in value]

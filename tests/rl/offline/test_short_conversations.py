@@ -108,6 +108,21 @@ CHAT = [
 ]
 
 
+SYSTEM = {"role": "system", "content": "Be kind."}
+LONG = f"<|user|>\nHi?{EOS}\n<|assistant|>\nYes?{EOS}\n<|user|>\nSo?{EOS}\n<|assistant|>\n"
+
+
+def answers(before: list[dict[str, str]], **fields: Any) -> dict[str, Any]:
+    """Both answers as messages behind these."""
+    texts = {"chosen": "Good 0.", "rejected": "Bad 0."}
+    return {name: [*before, {"role": "assistant", "content": text}] for name, text in texts.items()} | fields
+
+
+def whole(prompt: Any) -> dict[str, Any]:
+    """Both answers as whole conversations, as UltraFeedback's and Capybara's are."""
+    return answers(CHAT, prompt=prompt)
+
+
 @pytest.mark.parametrize(
     ("fields", "prompt"),
     [
@@ -120,11 +135,18 @@ CHAT = [
         # As in published sets, whose answers are whole conversations.
         (
             {
+                "prompt": "Hi?",
                 "chosen": [*CHAT[:1], {"role": "assistant", "content": "Good 0."}],
                 "rejected": [*CHAT[:1], {"role": "assistant", "content": "Bad 0."}],
             },
-            f"<|user|>\nQuestion 0?{EOS}\n<|assistant|>\n",
+            f"<|user|>\nHi?{EOS}\n<|assistant|>\n",
         ),
+        *((whole(prompt), LONG) for prompt in ("Hi?", " So? ", CHAT[:1], CHAT, None)),
+        # The answers are what follows the prompt.
+        (answers(CHAT[1:], prompt="Hi?"), LONG),
+        (answers(CHAT[1:], prompt=CHAT[:1]), LONG),
+        (answers([], prompt=CHAT), LONG),
+        (answers(CHAT, prompt=[SYSTEM, *CHAT]), f"<|system|>\nBe kind.{EOS}\n{LONG}"),
     ],
 )
 def test_text_and_chat_messages(fields: dict[str, Any], prompt: str, tmp_path: Path, tokenizer: Any) -> None:
@@ -151,14 +173,22 @@ def test_an_answer_ends_once(tmp_path: Path, tokenizer: Any) -> None:
         ("[1]", "not a JSON object (Expected `object`, got `array`)"),
         (row(chosen=None), "chosen must be text or chat messages, found NoneType"),
         (row(rejected="  "), "rejected must be text or chat messages, found str"),
-        (row(rejected=[{"role": "assistant"}]), "rejected must be text or chat messages"),
+        (row(rejected=[{"role": "assistant"}]), "each chat message of rejected must have role and content as text"),
+        (row(rejected=[{"role": "assistant", "content": None}]), "each chat message of rejected must have role and"),
+        (row(rejected=[]), "rejected must be text or chat messages, found list"),
+        (answers(CHAT, prompt="Hi?", chosen=CHAT), "chosen ends with a turn of 'user'; it must end with the assistant"),
+        (answers(CHAT, prompt="Hi?", rejected=[*CHAT, SYSTEM]), "rejected ends with a turn of 'system'"),
+        (answers(CHAT, prompt="Hi?") | {"chosen": answers(CHAT[:1])["chosen"]}, "their earlier turns differ"),
+        (answers(CHAT, prompt="Hi?", rejected="Bad."), "their earlier turns differ"),
+        (answers(CHAT, prompt="Who?"), "prompt (or query) is not in the conversation"),
+        (answers(CHAT, prompt=[{"role": "user", "content": "Who?"}]), "prompt (or query) is not in the conversation"),
         ({"chosen": "a", "rejected": "b"}, "prompt (or query) must be text or chat messages, found NoneType"),
         (row(prompt=[]), "prompt (or query) must be text or chat messages, found list"),
         (row(prompt=[{"from": "user"}]), "each chat message of prompt (or query) must have role and content as text"),
         (row(chosen=f"a{EOS}b"), f"an answer holds the end-of-text mark {EOS}"),
         (row(chosen="Same.", rejected="Same."), "chosen and rejected are the same"),
-        (row(chosen="\ud83d"), "surrogates not allowed"),
-        (row(prompt=[{"role": "user", "content": "\ud83d"}]), "surrogates not allowed"),
+        (row(chosen="\ud83d"), "chosen has half a surrogate pair"),
+        (row(prompt=[{"role": "user", "content": "\ud83d"}]), "prompt has half a surrogate pair"),
     ],
 )
 def test_a_broken_row_is_named_and_the_rest_goes_on(broken_row: Any, why: str, tmp_path: Path, tokenizer: Any) -> None:
@@ -173,8 +203,8 @@ def test_a_conversation_that_the_template_refuses_is_a_broken_row(tmp_path: Path
     tokenizer.chat_template = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}"
     tokenizer.chat_template += template
     try:
-        rows = [row(prompt=[{"role": "system", "content": "Be kind."}, *CHAT]), row(prompt=CHAT)]
+        rows = [row(prompt=[SYSTEM, *CHAT]), row(prompt=CHAT)]
         found, broken = read(tmp_path / "s.jsonl", tokenizer, rows)
     finally:
         tokenizer.chat_template = template
-    assert len(found) == 1 and broken == [f"{tmp_path / 's.jsonl'}:1: user first"]
+    assert len(found) == 1 and broken == [f"{tmp_path / 's.jsonl'}:1: the chat template refuses it: user first"]
