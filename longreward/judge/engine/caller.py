@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from longreward.config import JudgeConfig
 from longreward.errors import JudgeError, Reason, VerdictError
@@ -15,7 +15,7 @@ from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency
 from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.limits import is_doubtful
 from longreward.judge.engine.replies import Reply
-from longreward.judge.engine.request_form import LimitField, RequestForm
+from longreward.judge.engine.request_form import RequestForm
 from longreward.judge.engine.retries import Retries
 from longreward.judge.engine.spend_cap import Amount, Spend, TokenEstimate
 from longreward.judge.requests import JudgeRequest
@@ -133,12 +133,10 @@ class _Call:
         expected = tokens.prompt(size) + min(tokens.completion(self._request.kind), retries.max_tokens)
         urgency = Urgency.AGAIN if self._failed_at else Urgency.FIRST if self._request.goes_first else Urgency.NORMAL
 
-        own = [
-            value for name in get_args(LimitField) if isinstance(value := self._caller.config.extra_body.get(name), int)
-        ]
+        longest = max([retries.max_tokens, *RequestForm.limits(self._caller.config.extra_body)])
 
         def most() -> Amount:
-            return endpoints.spend.amount(tokens.most_for_prompt(size), max([retries.max_tokens, *own]))
+            return endpoints.spend.amount(tokens.most_for_prompt(size), longest)
 
         while True:
             try:
@@ -167,6 +165,10 @@ class _Call:
             usage, heard = reply.usage, True
             permit.endpoint.cuts.check(self._prompt, reply)
             caller.latencies.append(asyncio.get_running_loop().time() - now)
+            if reply.usage.completion_tokens in form.limits(self._sent):
+                # Some servers cut a reply and say that the judge has ended it, or nothing.
+                detail = f"the reply has just the {reply.usage.completion_tokens} tokens that it may have: it was cut"
+                raise JudgeError(Reason.TRUNCATED, detail=detail, usage=reply.usage, text=reply.text)
             return reply
         except TimeoutError:
             heard, failure = True, JudgeError(Reason.TIMEOUT, detail="no complete reply within the deadline")

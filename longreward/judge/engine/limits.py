@@ -180,10 +180,11 @@ class Health:
             return False  # sent before it was left alone: no news
         if failure.reason in REFUSES_US:
             self._refused.add(hash(serial if prompt is None else prompt))
-            if len(self._refused) < (_REFUSED_IN_A_ROW if self.worked or is_doubtful(failure) else 2):
-                if not self.worked and not is_doubtful(failure):
+            likely = not self.worked and not is_doubtful(failure)
+            if len(self._refused) < (2 if likely else _REFUSED_IN_A_ROW):
+                if likely:
                     self.failure, self._until = failure, now
-                return self.suspected
+                return likely
             pause, longest = _FIRST_BAN_S, _LONGEST_BAN_S
         else:
             self._faults += 1

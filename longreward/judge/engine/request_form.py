@@ -32,6 +32,11 @@ class RequestForm:
         found |= extra
         return {name: value for name, value in found.items() if value is not None or name not in extra}
 
+    @staticmethod
+    def limits(fields: dict[str, Any]) -> list[int]:
+        """What these fields of a request say about the reply's length."""
+        return [fields[name] for name in _OTHER if isinstance(fields.get(name), int)]
+
     def learn(self, unsupported: str, sent: dict[str, Any], extra: dict[str, Any]) -> bool:
         """Whether the request is worth sending again without the field that was refused. `extra` is the user's own
         word: it is sent as it is."""

@@ -108,6 +108,14 @@ def test_a_reply_that_the_server_broke_off_is_asked_again(judge_server):
     assert (verdict.value, verdict.call.attempts, len(bodies)) == ("Mara sold copper.", 2, 2)
 
 
+@pytest.mark.parametrize("finish", ["stop", None])
+def test_a_reply_of_just_the_longest_length_was_cut_whatever_its_server_says(judge_server, finish):
+    verdict, bodies = ask(judge_server, EXTRACT, completion("Mara sold", finish), max_tokens=10)
+    assert (verdict.value, verdict.call.attempts) == ("Mara sold", 2)  # at 20 tokens it has ended by itself
+    assert [body["max_tokens"] for body in bodies] == [10, 20]
+    assert ask(judge_server, EXTRACT, completion("Mara sold", finish), max_tokens=11)[0].call.attempts == 1
+
+
 BROKEN_CHOICE = {
     "502": ({"code": 502, "message": "upstream idle"}, "server_error"),
     "429": ({"code": 429, "message": "slow down"}, "rate_limited"),
