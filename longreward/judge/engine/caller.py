@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from typing import Any, TypeVar
 
 from longreward.config import JudgeConfig
-from longreward.errors import JudgeError, Reason, VerdictError
+from longreward.errors import ConfigError, JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
 from longreward.judge.engine.client import EndpointClient, allow_open_files
 from longreward.judge.engine.clocks import Clock
@@ -36,7 +37,12 @@ class Caller:
     def __init__(self, config: JudgeConfig, spend: Spend, prompts: Prompts = OURS) -> None:
         """ConfigError as for `OpenAIJudge.of`."""
         self.config, self.prompts = config, prompts
-        given = config.resolved_endpoints
+        form, given = RequestForm(config.max_tokens_field), config.resolved_endpoints
+        if min(spend.cap) < math.inf and not form.limits(form.fields(None, 1, config.extra_body)):
+            raise ConfigError(
+                f"judge.extra_body={config.extra_body} sends no limit of a reply's length, which judge.spend needs; "
+                "put max_tokens or max_completion_tokens there, or take judge.spend out"
+            )
         allow_open_files(sum(endpoint.max_in_flight or 1 for endpoint in given))
         endpoints = [
             Endpoint(each, EndpointClient(each, config.attempt_timeout_s), RequestForm(config.max_tokens_field))

@@ -38,8 +38,8 @@ class OpenAIJudge:
     ) -> OpenAIJudge:
         """`cache` is the file of kept verdicts; `spend` counts the cost, from 0 up to `judge.spend` where it is None.
 
-        ConfigError when `api_key_env` names a variable that is not set, or when the process may not open enough sockets
-        for all endpoints.
+        ConfigError when `api_key_env` names a variable that is not set, when the process may not open enough sockets
+        for all endpoints, or when there is a cap on spending and none on the length of a reply.
         """
         caller = Caller(config, spend or Spend(config.price, cap_of(config)), prompts)
         return cls(caller, VerdictCache(cache) if cache is not None else None)

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from longreward.config import JudgeConfig
+from longreward.errors import ConfigError
 from longreward.judge import make_judge
 from longreward.judge.requests import RateHelpfulness
 
@@ -175,6 +176,14 @@ def test_a_judge_that_reasons_without_end_is_truncated_and_told(judge_server):
 def test_no_call_goes_past_the_cap_by_a_limit_of_the_users_own(judge_server):
     (verdict,), _ = ask(judge_server, spend={"max_tokens": 3000}, max_tokens=20, extra_body={"max_tokens": 5000})
     assert verdict.call.status == "spend_cap" and not judge_server.bodies
+
+
+def test_a_cap_without_a_limit_of_length_is_refused(judge_server):
+    with pytest.raises(ConfigError, match="sends no limit"):
+        ask(judge_server, spend={"max_tokens": 3000}, extra_body={"max_tokens": None})
+    both = {"max_tokens": None, "max_completion_tokens": 20}
+    (verdict,), _ = ask(judge_server, spend={"max_tokens": 300_000}, extra_body=both)
+    assert verdict.ok
 
 
 @pytest.mark.parametrize("change", [{"temperature": None}, {"reasoning_tokens": 99}], ids=str)
