@@ -23,6 +23,7 @@ from longreward.pacing import at_most
 from longreward.schema import OK, JudgeCall, Usage
 from longreward.text.language import detect
 from longreward.text.sentences import says_nothing
+from longreward.text.thoughts import without_thoughts
 
 NO_ANSWER = "no_answer"
 """The status of an item that the policy was not asked, or whose answer was lost."""
@@ -66,17 +67,19 @@ async def score(
     judge: Judge,
     *,
     concurrency: int = 64,
+    strip_thoughts: bool = True,
 ) -> list[ItemOutcome]:
     """Judge each item's answer (by the item's id), at most `concurrency` items at once, results in their order.
 
     Grades of LongBench's questions, 1-3, become (x - 1) / 2, those of its summaries, 1-5, become (x - 1) / 4;
     LongBench-Chat is rated 1-10. The best over an item's references counts. An answer that says nothing gets the floor
-    (0 or 1) without a call. Where a reference has no verdict that could have been the best, the item is void.
+    (0 or 1) without a call. Thoughts are no part of an answer, unless `strip_thoughts` is False. Where a reference has
+    no verdict that could have been the best, the item is void.
     ValueError for short requests: `compare` is for them.
     """
 
     async def one(item: EvaluationItem) -> ItemOutcome:
-        answer = answers.get(item.id)
+        answer = _said(answers.get(item.id), strip_thoughts)
         if answer is None:
             return ItemOutcome(item, None, NO_ANSWER)
         if says_nothing(answer):
@@ -95,17 +98,18 @@ async def compare(
     judge: Judge,
     *,
     concurrency: int = 64,
+    strip_thoughts: bool = True,
 ) -> list[ItemOutcome]:
     """Ask which of two policies' answers is better, twice for each item, with the answers' places swapped.
 
     An answer wins if it is preferred in both orders, or in one of them with a tie in the other; all else is a tie
     (MT-Bench's way, arXiv 2306.05685, section 3.4, but for the single tie). If one of the two calls fails, the item is
     void. An answer that says nothing loses, and the same answer twice is a tie, without a call. Of several references
-    only the first is shown. Concurrency and order as in `score`.
+    only the first is shown. Thoughts, concurrency and order as in `score`.
     """
 
     async def one(item: EvaluationItem) -> ItemOutcome:
-        a, b = answers_a.get(item.id), answers_b.get(item.id)
+        a, b = (_said(answers.get(item.id), strip_thoughts) for answers in (answers_a, answers_b))
         if a is None or b is None:
             return ItemOutcome(item, None, NO_ANSWER)
         empty_a, empty_b = says_nothing(a), says_nothing(b)
@@ -116,6 +120,10 @@ async def compare(
         return await _both_orders(item, a, b, judge)
 
     return await at_most(concurrency, items, one)
+
+
+def _said(answer: str | None, strip_thoughts: bool) -> str | None:
+    return without_thoughts(answer) if answer and strip_thoughts else answer
 
 
 async def _best(item: EvaluationItem, answer: str, judge: Judge) -> ItemOutcome:

@@ -101,14 +101,17 @@ def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Evalua
 
 
 async def _judged(config: RunConfig, kind: Kind, items: list[EvaluationItem], policies: Sequence[Evaluated]) -> Any:
-    name = evaluation_answers.judge_name(config)
+    name, strip = evaluation_answers.judge_name(config), config.reward.strip_thoughts
     async with evaluation_answers.opened_judge(config) as judge:
         if kind == "short":
             first, last = policies
-            compared = await compare(items, first.answers[kind], last.answers[kind], judge)
+            both = first.answers[kind], last.answers[kind]
+            compared = await compare(items, *both, judge, strip_thoughts=strip)
             _keep(config, kind, "compared", [one.record() for one in compared])
             return summarise_pairs(first.name, last.name, compared, name)
-        scored = {policy.name: await score(items, policy.answers[kind], judge) for policy in policies}
+        scored = {
+            policy.name: await score(items, policy.answers[kind], judge, strip_thoughts=strip) for policy in policies
+        }
     for policy in policies:
         records = [one.record() | {"answer": policy.answers[kind].get(one.item.id)} for one in scored[policy.name]]
         _keep(config, kind, policy.name, records)

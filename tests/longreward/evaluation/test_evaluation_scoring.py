@@ -241,3 +241,14 @@ def test_the_offline_judge_prefers_references() -> None:
 def test_short_requests_have_no_score_of_their_own() -> None:
     with pytest.raises(ValueError, match="compare two policies"):
         asyncio.run(score([SHORT], {}, OfflineJudge()))
+
+
+def test_answers_are_judged_without_their_thoughts(judge_server):
+    judge_server.script |= {"evaluate_qa": "[[3]]", "evaluate_pair": "[[A]]"}
+    thought, empty = "<think>Perhaps Karl.</think>Copper.", "<think>Perhaps Karl."
+    assert scored(judge_server, QA, thought).value == 1 and scored(judge_server, QA, empty).value == 0
+    (one,) = run(lambda judge: compare([SHORT], {"1": thought}, {"1": "Copper."}, judge), judge_server)
+    assert (one.value, one.detail) == (0.5, "the answers are the same")
+    assert not any("Karl" in prompt for _, prompt in judge_server.prompts)
+    run(lambda judge: score([QA], {"1": thought}, judge, strip_thoughts=False), judge_server)
+    assert "Karl" in judge_server.prompts[-1][1]
