@@ -88,12 +88,16 @@ _BOX = frozenset({"<|begin_of_box|>", "<|end_of_box|>"})  # GLM's around its res
 
 def folded(text: str) -> str:
     """The text as it looks, without escapes before brackets and stars."""
-    return _ESCAPED.sub("", text.translate(_FOLDING))
+    # Almost all that judges say is ASCII, which looks as it is.
+    return _ESCAPED.sub("", text if text.isascii() else text.translate(_FOLDING))
 
 
 def after_thoughts(text: str, reply: str) -> str:
     """What stands after the thoughts in `text`. VerdictError, with the whole reply, for one that is not closed."""
     found = thoughts.spoken(text)
+    while found.open_at is None and found.last != text:  # a thought in words is known at the beginning alone
+        text = found.last
+        found = thoughts.spoken(text)
     if found.open_at is not None:
         mark = text[found.open_at : found.open_at + 40].splitlines()[0]
         raise VerdictError(f"a thought is not closed, which begins with {mark!r}: the reply was cut short", reply)
@@ -124,7 +128,7 @@ def refuse_unknown_marks(text: str, reply: str) -> None:
         raise VerdictError(f"<{aside[-1]}> is not closed before the verdict", reply)
 
 
-def _refuse_unknown_end(text: str, reply: str) -> None:
+def refuse_unknown_end(text: str, reply: str) -> None:
     """VerdictError where `text`, all that stands behind the last verdict, ends what we do not know: it may be a thought
     that began before the verdict, or with the prompt."""
     opened: set[tuple[str, ...]] = set()
@@ -143,12 +147,7 @@ def _named(mark: re.Match[str]) -> tuple[str, ...]:
 
 
 def _does_no_harm(mark: str, words: tuple[str, ...]) -> bool:
-    return (
-        mark in _BOX
-        or mark.endswith("response:")
-        or "_".join(words) in _CHAT
-        or (bool(words) and _PLAIN.issuperset(words))
-    )
+    return mark in _BOX or "_".join(words) in _CHAT or (bool(words) and _PLAIN.issuperset(words))
 
 
 def without_citations(found: Iterable[re.Match[str]]) -> list[re.Match[str]]:
@@ -172,10 +171,10 @@ def last_verdict(reply: str) -> str:
         raise VerdictError("no verdict in double brackets in the reply", reply)
     last = found[-1]
     before, behind = text[: last.start()], text[last.end() :]
-    if last[2] is None or _UNCLOSED.search(before):
+    if last[2] is None or _UNCLOSED.search(before[before.rfind("\n") + 1 :]):
         raise VerdictError("the last verdict's double brackets are not closed", reply)
     refuse_unknown_marks(before, reply)
-    _refuse_unknown_end(behind, reply)
+    refuse_unknown_end(behind, reply)
     if (why := _unlike_a_verdict(last, before, behind)) or (why := _one_of_several(found, text)):
         raise VerdictError(f"the last verdict {last[0]} {why}", reply)
     return last[1].strip()
@@ -214,8 +213,9 @@ def _one_of_several(found: list[re.Match[str]], text: str) -> str:
 
 
 def _boxed(text: str) -> str | None:
-    lines = [line for line in text.splitlines() if line.strip()]
-    found = _BOXED.fullmatch(lines[-1]) if lines else None
+    if "\\boxed" not in text:
+        return None
+    found = _BOXED.fullmatch(next(line for line in reversed(text.splitlines()) if line.strip()))
     return None if found is None else (found[1] if found[1] is not None else found[2]).strip()
 
 

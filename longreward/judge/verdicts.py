@@ -18,9 +18,11 @@ from longreward.judge.reply import (
     after_thoughts,
     folded,
     last_verdict,
+    refuse_unknown_end,
     refuse_unknown_marks,
     without_citations,
 )
+from longreward.text.sentences import says_nothing
 
 NO_STATEMENTS = "No statements"
 """The whole reply about an answer without factual statements, in both languages."""
@@ -67,6 +69,7 @@ _NOTHING_FOUND = re.compile(
     rf"(?: (?:on|to|for|about|regarding) (?:the|this) question)?(?: (?:in|from) {_PASSAGE})?"
     rf"|{_PASSAGE} (?:contains|has|holds|provides|gives) no relevant information"
 )
+_LONGEST_NONE = 200  # characters
 _NOTHING_FOUND_ZH = re.compile(
     r"(?:(?:本|该|这|此)?(?:段落?|文|段文字)中?)?(?:没有|无|未|并未|并没有)(?:找到|发现|包含|提供)?(?:任何)?(?:与(?:该|此)?问题)?相关的?信息"
 )
@@ -138,6 +141,7 @@ def parse_supports(text: str, count: int) -> list[float]:
     number: int | None = None
     said = after_thoughts(folded(text.translate(_CIRCLED)), text)
     refuse_unknown_marks(said[: max(said.rfind("[["), 0)], text)
+    refuse_unknown_end(said[said.rfind("]]") + 1 :], text)
     for line in said.splitlines():
         numbered = _NUMBERED.match(line)
         if numbered:
@@ -179,6 +183,7 @@ def parse_statements(text: str) -> list[str]:
     edges = [0, *(tag.start() if not tag[1] else tag.end() for tag in tags)]
     outside = zip(edges[::2], edges[1::2], strict=False)
     refuse_unknown_marks(" ".join(reply[start:end] for start, end in outside), text)
+    refuse_unknown_end(reply[edges[-1] :] if tags else "", text)
     found: dict[str, str] = {}
     for start, end in zip(starts, ends, strict=True):
         if statement := reply[start.end() : end.start()].strip():
@@ -197,9 +202,11 @@ def parse_extraction(text: str) -> str | None:
     """Read what the judge extracted. None if the whole reply is `No relevant information` (or 没有相关信息), in any
     case, with any spaces and punctuation, or `No relevant information found`. VerdictError for an empty reply."""
     reply = after_thoughts(text, text).strip()
-    words = "".join(c if c.isalnum() else " " for c in folded(reply).casefold()).split()
-    if not words:
+    if says_nothing(reply):
         raise VerdictError("the reply is empty", text)
+    if len(reply) > _LONGEST_NONE:
+        return reply
+    words = "".join(c if c.isalnum() else " " for c in folded(reply).casefold()).split()
     none = _NOTHING_FOUND.fullmatch(" ".join(words)) or _NOTHING_FOUND_ZH.fullmatch("".join(words))
     return None if none else reply
 

@@ -241,6 +241,7 @@ def test_an_answer_without_statements_is_no_failure(text: str) -> None:
         "[THINK]No statements",
         "<musing>\nNo statements",
         "<musing><statement>A.</statement>",
+        "<statement>A.</statement></musing>",
         "<|foo|><statement>A.</statement>",
     ],
 )
@@ -349,6 +350,7 @@ def test_numbered_verdicts_are_read(reply: str) -> None:
         "First, 1 is right [[Fully supported]]\nThen 2 is wrong [[No support]]",
         "<think>1. a [[Fully supported]]\n2. b [[No support]]",
         "<musing>1. a [[Fully supported]]\n2. b [[No support]]",
+        "1. a [[Fully supported]]\n2. b [[No support]]</musing>",
         "1. a [[Fully supported]]\n<|foo|>2. b [[No support]]",
         "1. a ~~[[Fully supported]]~~\n2. b [[No support]]",
         "<think>1. a [[Fully supported]]</think>2. b [[No support]]",
