@@ -28,7 +28,7 @@ def table_rows(source: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
         import pyarrow
         from pyarrow import ipc, parquet
     except ImportError:
-        raise _needs("pyarrow", f"{source} is a Parquet or Arrow file") from None
+        raise _needs("pyarrow", f"{source} is a parquet or arrow file") from None
     head = file.read(6)
     file.seek(0)
     try:
@@ -43,7 +43,7 @@ def table_rows(source: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
             for begin in range(0, batch.num_rows, _BATCH):
                 yield from batch.slice(begin, _BATCH).to_pylist()
     except (pyarrow.ArrowException, OSError, EOFError) as error:
-        form = "a Parquet" if head.startswith(_PARQUET) else "an Arrow"
+        form = "a parquet" if head.startswith(_PARQUET) else "an arrow"
         raise InputError(f"{source} is {form} file that cannot be read ({_line(error)}); write it again") from None
 
 

@@ -108,7 +108,7 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
     run_directory.write_command(directory, command)
     notes = [finding for finding in plan.findings if finding.severity is Severity.NOTE]
     if plan.kind != "sft":
-        notes += files.notes(config)
+        notes += files.notes(config, plan.flags.prompts_per_step if plan.trains_online else 0)
     # The run may be started on another machine, with another environment: no key is no reason to refuse here.
     for finding in [*notes, *services.keys(config)]:
         print(f"note: {finding.text}")

@@ -41,15 +41,21 @@ def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list
     return found or [Finding.ok("files", "data and model are there")]
 
 
-def notes(config: RunConfig) -> Iterator[Finding]:
-    """What a person should know of the rows before anything is generated. Reads all of data.train and data.heldout."""
+def notes(config: RunConfig, a_step: int = 0) -> Iterator[Finding]:
+    """What a person should know of the rows before anything is generated. Reads all of data.train and data.heldout.
+
+    `a_step`: prompts that a step of training takes."""
     for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
         if path is None:
             continue
         broken: list[str] = []
-        documents = prompt_files.DocumentsById()
+        documents, prompts = prompt_files.DocumentsById(), 0
         for row in prompt_files.rows(path, broken, config.reward.reference_field):
             documents.add(row)
+            prompts += 1
+        if key == "data.train" and prompts < a_step:
+            sentence = f"{key} {path} holds {prompts:,} usable prompts, less than the {a_step:,} of a step"
+            yield Finding.note("data", sentence, "add prompts, or lower openrlhf.rollout.batch_size")
         yield from about_rows(key, broken, documents.shared())
 
 

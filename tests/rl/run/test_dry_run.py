@@ -70,7 +70,6 @@ def test_a_model_folder_without_weights(refused, tmp_path, kind):
     assert "holds no model (no config.json)" in refused(kind, f"openrlhf.actor.model_name_or_path={tmp_path}/model")
 
 
-@pytest.mark.parametrize("kind", ["grpo", "dpo"])
 @pytest.mark.parametrize("kind", MAIN)
 def test_a_chat_template_that_makes_no_prompt(refused, tmp_path, kind):
     model = shutil.copytree(ROOT / "rl/toy/policy", tmp_path / "model")
@@ -92,6 +91,15 @@ def test_what_a_person_should_know_of_the_rows_is_noted(write, tmp_path, monkeyp
     assert "note: data.train: 8 ids stand for several documents, which are told apart: idx 0 for those in lines" in told
 
 
+def test_a_list_is_read_and_too_few_prompts_for_a_step_are_noted(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(ROOT)
+    data = tmp_path / "rows.json"
+    data.write_text(json.dumps([DOCUMENT], indent=1))
+    words = ["--config", "configs/grpo_cpu.yaml", "--dry-run", "run.device=cpu", f"run.dir={tmp_path}/runs"]
+    assert train.main([*words, f"data.train={data}"]) == 0
+    assert f"note: data.train {data} holds 1 usable prompts, less than the " in capfd.readouterr().out
+
+
 def test_data_of_the_hub_are_looked_for(refused, monkeypatch):
     def away(*_, **__):
         raise ConnectionError("no network")
@@ -101,6 +109,7 @@ def test_data_of_the_hub_are_looked_for(refused, monkeypatch):
     assert "data.train: the data set owner/set:train cannot be loaded (ConnectionError: no network)" in sentence
 
 
+@pytest.mark.parametrize("kind", ["grpo", "dpo"])
 def test_a_reward_that_does_not_fit_the_data(refused, write, kind):
     data = write(DOCUMENT)
     sentence = refused(kind, f"data.train={data}", "reward.name=reference", "reward.reference.field=gold")
