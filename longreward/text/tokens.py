@@ -14,7 +14,7 @@ OTHER_BYTES_PER_TOKEN = 3.0
 
 _UNSPACED = re.compile(rf"[{CJK}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+")
 """Runs of scripts that put no spaces between words: those of East Asia, Thai, Lao, Burmese and Khmer."""
-_UNSPACED_PER_TOKEN = 4  # characters; tokenizers that know such a script well have about 2
+_UNSPACED_PER_TOKEN = 5  # characters; tokenizers that know such a script well have about 2
 
 _MOST_CHARACTERS = 17  # of a token: no word token is longer, with the space before it
 

@@ -169,7 +169,7 @@ class _Call:
             async with asyncio.timeout(min(config.attempt_timeout_s, left_s)):
                 reply = await permit.endpoint.client.complete(body, call.kind)
             usage, heard = reply.usage, True
-            permit.endpoint.cuts.check(self._prompt, reply)
+            permit.endpoint.cuts.check(self._prompt, usage, reply.text)
             caller.latencies.append(asyncio.get_running_loop().time() - now)
             if reply.usage.completion_tokens in form.limits(self._sent):
                 # Some servers cut a reply and say that the judge has ended it, or nothing.

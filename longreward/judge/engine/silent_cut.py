@@ -6,7 +6,7 @@ What shows it is the number of tokens that they report. Such a reply is about a 
 from __future__ import annotations
 
 from longreward.errors import JudgeError, Reason
-from longreward.judge.engine.client import Reply
+from longreward.schema import Usage
 from longreward.text.tokens import fewest_tokens_in
 
 _SURELY_CUT = 0.9  # of the fewest tokens that the prompt can have
@@ -20,11 +20,11 @@ class SilentCuts:
     def __init__(self) -> None:
         self._cut_to = 0
 
-    def check(self, prompt: str, reply: Reply) -> None:
+    def check(self, prompt: str, usage: Usage, text: str) -> None:
         """JudgeError (`context_length`) where the endpoint read much less than the prompt, or just as much as when it
-        did before. An endpoint that reports no tokens tells nothing."""
+        did before. `usage` and `text` are the reply's. An endpoint that reports no tokens tells nothing."""
         # Some report the tokens in their prefix cache apart.
-        read = reply.usage.prompt_tokens + reply.usage.cached_tokens
+        read = usage.prompt_tokens + usage.cached_tokens
         if read < _SMALLEST_CONTEXT:
             return
         fewest = fewest_tokens_in(prompt)
@@ -38,6 +38,6 @@ class SilentCuts:
         raise JudgeError(
             Reason.CONTEXT_LENGTH,
             detail=f"the endpoint read {read:,} tokens {why}: it cuts what is longer than its context without a word",
-            usage=reply.usage,
-            text=reply.text,
+            usage=usage,
+            text=text,
         )

@@ -223,6 +223,16 @@ def test_a_key_that_is_not_set_is_a_problem_and_nothing_is_asked(examine, good_j
     assert "NO_SUCH_KEY is not set -> export NO_SUCH_KEY" in told(lines, "problem", "keys")[0]
 
 
+def test_a_proxy_that_cannot_be_used_is_a_problem_with_its_remedy(examine, good_judge, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    code, lines = examine(good_judge)
+    (line,) = told(lines, "problem", "judge")
+    assert code == 1 and "misconfigured" in line and "ALL_PROXY=" in line and "name 127.0.0.1 in NO_PROXY" in line
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+    code, lines = examine(good_judge)
+    assert code == 0, lines
+
+
 def test_limits_that_are_set_and_those_that_are_not(examine, good_judge):
     _, lines = examine(good_judge)
     first, spend, price = told(lines, "note", "limits")

@@ -97,10 +97,12 @@ def test_a_judge_that_reads_only_the_end_of_long_prompts_is_told(asking, judge, 
     def cut(prompt: str, _: int):
         text = "The third ship of Mara is called Orrery." if "Orrery" in prompt else "Something relevant."
         told = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
-        return web.json_response(told | ({"usage": usage} if len(prompt) > 15_000 else {}))
+        return web.json_response(told | ({"usage": usage} if "Orrery" in prompt else {}))
 
     judge.script = {"extract": cut}
-    text = sentence(asking(judge))
+    made = asking(judge)
+    made.reward.chunking.extraction_tokens = 4096  # the quickstart's are short
+    text = sentence(made)
     assert "an extraction of full size" in text if read else "the fact at its beginning and middle" in text
     assert "context" in text
 
