@@ -14,8 +14,8 @@ from typing import Any
 from longreward.config import JudgeConfig
 from longreward.errors import Reason
 from longreward.judge import Verdict, make_judge
-from longreward.judge.engine.address import DEFAULT_KEY, from_environment
 from longreward.judge.engine.limits import REFUSES_US
+from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
 from longreward.judge.requests import RewardRequest
 from longreward.preflight.finding import listed
 from longreward.schema import JudgeCall

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline
-from longreward.judge.engine.address import from_environment
+from longreward.judge.protocol.address import from_environment
 from longreward.judge.requests import ExtractRelevant
 from longreward.preflight.asking import ACTIONS, Asked, ask, failure, one_by_one, quietly
 from longreward.preflight.finding import Finding, Severity, listed

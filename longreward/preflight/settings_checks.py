@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from longreward.config import JudgeConfig
-from longreward.judge.engine.address import DEFAULT_KEY, from_environment
+from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
 from longreward.preflight.asking import urls_by_key
 from longreward.preflight.finding import Finding, listed
 from longreward.schema import Usage

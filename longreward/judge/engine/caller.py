@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 from longreward.config import JudgeConfig
 from longreward.errors import ConfigError, JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
-from longreward.judge.engine.client import EndpointClient, allow_open_files
 from longreward.judge.engine.clocks import Clock
 from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency
 from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.limits import is_doubtful
-from longreward.judge.engine.replies import Reply
-from longreward.judge.engine.request_form import RequestForm
 from longreward.judge.engine.retries import Retries
 from longreward.judge.engine.spend_cap import Amount, Spend, TokenEstimate
+from longreward.judge.protocol.client import EndpointClient, allow_open_files
+from longreward.judge.protocol.replies import Reply
+from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.requests import JudgeRequest
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from longreward.config import EndpointConfig
-from longreward.judge.engine.client import EndpointClient
 from longreward.judge.engine.limits import AdaptiveConcurrency, Health, RateBucket
-from longreward.judge.engine.request_form import RequestForm
-from longreward.judge.engine.silent_cut import SilentCuts
 from longreward.judge.engine.spend_cap import Amount
+from longreward.judge.protocol.client import EndpointClient
+from longreward.judge.protocol.request_form import RequestForm
+from longreward.judge.protocol.silent_cut import SilentCuts
 
 _log = logging.getLogger("longreward.judge")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from longreward.config import JudgeConfig
 from longreward.errors import JudgeError
 from longreward.judge import make_judge
-from longreward.judge.engine.replies import read
+from longreward.judge.protocol.replies import read
 from longreward.judge.requests import ExtractRelevant, RateHelpfulness
 
 EXTRACT = ExtractRelevant("en", "What did Mara do?", "Mara sold copper to Otto in Lisbon.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longreward.errors import JudgeError, Reason
-from longreward.judge.engine.refusals import error_in, refusal, short
+from longreward.judge.protocol.refusals import error_in, refusal, short
 from longreward.schema import Usage
 
 _WHOLE = frozenset(

@@ -11,10 +11,10 @@ import aiohttp
 
 from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
-from longreward.judge.engine.address import Address, Proxy, failure, proxy_for, redirected
-from longreward.judge.engine.content_encoding import decoded, too_long
-from longreward.judge.engine.refusals import short as _short
-from longreward.judge.engine.replies import Reply, read
+from longreward.judge.protocol.address import Address, Proxy, failure, proxy_for, redirected
+from longreward.judge.protocol.content_encoding import decoded, too_long
+from longreward.judge.protocol.refusals import short as _short
+from longreward.judge.protocol.replies import Reply, read
 from longreward.pacing import Priority, pacer
 
 _MAX_BODY = 4 * 2**20  # bytes of a reply; a judge's is a few kilobytes
