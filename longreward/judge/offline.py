@@ -28,7 +28,7 @@ from longreward.judge.requests import (
 from longreward.judge.verdicts import Preference
 from longreward.schema import JudgeCall
 from longreward.text.language import terms
-from longreward.text.sentences import content_words, names_and_numbers, split_sentences
+from longreward.text.sentences import content_words, has_no_end, is_question, names_and_numbers, split_sentences
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def _helpfulness(request: RateHelpfulness) -> float:
     """Are the things asked about spoken of, without padding, repetition or other matters?"""
     asked, question = _topic(request.query), set(content_words(request.query))
     texts = split_sentences(request.answer)
-    sentences = [frozenset(content_words(s)) for s in texts if not _is_question(s)]
+    sentences = [frozenset(content_words(s)) for s in texts if not is_question(s)]
     # To repeat the question is not an answer: a useful sentence adds something to it.
     useful = {words for words in sentences if words & asked and words - question and not _is_filler(words)}
     if not asked or not useful:
@@ -107,13 +107,17 @@ def _verify(request: VerifyStatement) -> float:
         return 0.0
     best = 0.0
     for passage in request.evidence:
-        sentences = [_sentence(s) for s in split_sentences(passage)]
-        for (found, found_names), (more, more_names) in zip(sentences, [*sentences[1:], _EMPTY], strict=True):
+        texts = split_sentences(passage)
+        sentences = [_sentence(s) for s in texts]
+        following = [*sentences[1:], _EMPTY]
+        for text, (found, found_names), (more, more_names) in zip(texts, sentences, following, strict=True):
             share, names_match = _support(words, names, found, found_names)
             if share < _FULL or not names_match:
                 share_two, match_two = _support(words, names, found | more, found_names | more_names)
-                # Two sentences may complete one another, but only where they speak of the same subject.
-                if match_two and share_two >= _FULL and share >= 0.5 and more_names & found_names & names:
+                # Two sentences may complete one another, but only where they speak of the same subject, or where it
+                # was their length alone that made them two.
+                of_one = has_no_end(text) or (share >= 0.5 and more_names & found_names & names)
+                if match_two and share_two >= _FULL and of_one:
                     share, names_match = share_two, True
             best = max(best, 1.0 if share >= _FULL and names_match else 0.5 if share >= _PARTIAL else 0.0)
     return best
@@ -205,14 +209,10 @@ def _is_filler(words: Iterable[str]) -> bool:
     return bool(_FILLER_CUES.intersection(words))
 
 
-def _is_question(sentence: str) -> bool:
-    return sentence.rstrip().endswith(("?", "？"))
-
-
 @lru_cache(maxsize=50_000)
 def _is_statement(sentence: str) -> bool:
     words = content_words(sentence)
-    if not words or _is_question(sentence):
+    if not words or is_question(sentence):
         return False
     return bool(names_and_numbers(sentence)) or (len(words) >= 3 and not _is_filler(words))
 

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from longreward.schema import Evidence
-from longreward.text.language import CJK
+from longreward.text.scripts import CJK, JOINERS, MARKS, UNSPACED
 
 Spans = Sequence[tuple[int, int]]
 """Token spans as (start, end) in characters, as fast tokenizers return for `return_offsets_mapping`."""
@@ -23,13 +23,16 @@ Spans = Sequence[tuple[int, int]]
 TokenSpans = Callable[[str], Spans]
 """Text -> character spans of its tokens. Use the policy's tokenizer, so that chunk sizes mean what they say."""
 
-# Words and numbers are cut after 16 characters, or a "word" of a megabyte (base64, a genome) would be one token.
-_TOKEN = re.compile(rf"[^\W\d_{CJK}]{{1,16}}|\d{{1,16}}|[{CJK}]|[^\w\s]|_")
+# Words and numbers are cut after 16 characters, or a "word" of a megabyte (base64, a genome) would be one token. Where
+# no space ends a word, 4 characters are about a word.
+_LETTER = rf"[^\W\d_{CJK}{UNSPACED}]|(?![{UNSPACED}])[{MARKS}{JOINERS}]"
+_TOKEN = re.compile(rf"[{UNSPACED}]{{1,4}}|(?:{_LETTER}){{1,16}}|\d{{1,16}}|[{CJK}]|[^\w\s]|_")
 _JOINER = "\u200d"
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """A tokenizer without a model. Tokens are words, numbers, single CJK characters and punctuation marks."""
+    """A tokenizer without a model. Tokens are words, numbers, single CJK characters, four characters of other scripts
+    without spaces (Thai, Khmer, ...), and punctuation marks."""
     return [match.span() for match in _TOKEN.finditer(text)]
 
 
@@ -100,13 +103,13 @@ def word_cut_points(document: str) -> CutPoints:
     kind = _character_kinds()[0][np.minimum(codes, _LAST)]
     at = np.arange(len(codes), dtype=np.int32)
     run = np.maximum.accumulate(np.where(np.diff(kind, prepend=np.int8(-1)), at, 0))  # where a run of one kind began
-    starts = np.flatnonzero((kind == _SINGLE) | ((kind >= _LETTER) & ((at - run) % _LONGEST == 0)))
+    starts = np.flatnonzero((kind != 0) & ((at - run) % np.array(_LONGEST, dtype=np.int32)[kind] == 0))
     return CutPoints(starts.tolist(), range(1, len(starts) + 1), (~_continues(codes)[starts]).tolist())
 
 
 _LAST = 0x20000  # each character from here on (rare Han, variation selectors) is a token by itself, as this one is
-_LONGEST = 16
-_SINGLE, _LETTER, _DIGIT = 1, 2, 3
+_KINDS = (rf"[{CJK}]+|[^\w\s]+|_", rf"(?:{_LETTER})+", r"\d+", rf"[{UNSPACED}]+")  # the first is 1
+_LONGEST = (1, 1, 16, 16, 4)  # of a token, by its kind
 
 
 @cache
@@ -116,8 +119,7 @@ def _character_kinds() -> tuple[Any, Any]:
 
     every = "".join(map(chr, range(_LAST + 1)))
     kinds, marks = np.zeros(_LAST + 1, dtype=np.int8), np.zeros(_LAST + 1, dtype=bool)
-    patterns = {_LETTER: rf"[^\W\d_{CJK}]+", _DIGIT: r"\d+", _SINGLE: rf"[{CJK}]+|[^\w\s]+|_"}
-    for kind, pattern in patterns.items():
+    for kind, pattern in enumerate(_KINDS, 1):  # marks are no word characters for `re`: the second takes them over
         for match in re.finditer(pattern, every):
             kinds[match.start() : match.end()] = kind
     for code, char in enumerate(every):

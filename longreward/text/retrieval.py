@@ -39,6 +39,10 @@ class BM25Index:
             self._bm25 = bm25s.BM25(backend="numpy", csc_backend="numpy")
             self._bm25.index((ids, dict(self._vocabulary)), create_empty_token=False, show_progress=False)
 
+    def knows(self, query: str) -> bool:
+        """Whether any term of the query is in the texts."""
+        return any(term in self._vocabulary for term in terms(query))
+
     def top(self, query: str, k: int) -> list[int]:
         """Indices, in document order, of the at most `k` texts that score best and above 0.
 

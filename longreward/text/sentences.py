@@ -1,11 +1,16 @@
-"""Sentences, content words, names and numbers of English and Chinese text, by rules. The offline judge reads these."""
+"""Sentences, content words, names and numbers, by rules. The offline judge reads these.
+
+Sentences end as the scripts of the world end them; function words are known in English and Chinese only.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterator
+from typing import Literal
 
-from longreward.text.language import CJK, terms
+from longreward.text.language import LETTER, NUMBER, WORD, folded, terms
+from longreward.text.scripts import CJK, MARKS, UNSPACED, script_of
 
 
 def _words(text: str) -> frozenset[str]:
@@ -35,20 +40,32 @@ _BEFORE_NUMBER = _words("no nos fig figs eq eqs sec ch vol p pp art ca jan feb a
 # The end of a sentence only if a common first word follows ("in the U.S. The ...").
 _MAYBE_LAST = _words("inc ltd co corp bros etc al jr sr dept est")
 
-_STOP = re.compile(r"\n|[。！？；!?.]+[\"'”’」』）)\]】》»*_]*")
+QUESTION_MARKS = "?？؟፧⁇"
+FULL_STOPS = "。！？；｡।॥؟።፧፨։׃។៕။།༎᠃᠉᱾᱿꫰꯫෴߹܀܁܂꧉꩝꩞꩟᥄᥅‼⁇⁈⁉"
+"""The marks that end a sentence whatever follows, in all scripts, as the inside of a regex class."""
+# Urdu's full stop stands in its abbreviations, too. A semicolon after a Greek letter is a question mark.
+_STOP = re.compile(rf"\n|[{FULL_STOPS}!?.۔]+[\"'”’」』）)\]】》»*_]*|(?<=[\u0370-\u03ff\u1f00-\u1fff]);")
+# What stands in for full stops in scripts without any: a space, unless a number or a foreign word is beside it.
+_PAUSE = re.compile(rf"(?<=[{UNSPACED}])\s+(?=[{UNSPACED}])")
+_SPACE = re.compile(r"(?<=[^\W_])\s+")
+_BETWEEN = re.compile(rf"(?![{MARKS}])")
+_LONG, _TOO_LONG = 30, {True: 200, False: 1000}  # characters; with and without spaces between words
 _BEFORE = re.compile(r"(?:^|[^A-Za-z.])([A-Za-z][A-Za-z.]*)$")
 _NEXT = re.compile(r"\s*[\"'“‘(\[「『*_]*([^\W_]+)?")
-_WORD = re.compile(rf"[^\W_{CJK}]+")
-_CJK_CHAR = re.compile(f"[{CJK}]")
-_NUMBER = re.compile(rf"(?<![^\W_{CJK}])(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)(?:\.\d+)*|\d+(?:\.\d+)*)")
+_WORD = re.compile(WORD)
+_UNSPACED_CHAR = re.compile(f"[{CJK}{UNSPACED}]")
+_NO_STOPS = re.compile(f"[{UNSPACED}]")
+_NUMBER = re.compile(rf"(?<!{LETTER})(?:{NUMBER}|\d+)")
+_NO_CHINESE = re.compile("[\u3040-\u30ff\uac00-\ud7a3]")  # of Japanese and Korean
 _TITLE_MARKS = re.compile("《([^《》]+)》")
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
     """(start, end) of every sentence, in order, without the white space around it.
 
-    Sentences end at . ! ? 。！？； (closing quotes included) and at line breaks; pieces without a letter or digit are
-    dropped.
+    Sentences end at . ! ? 。！？； and the full stops of other scripts (closing quotes included) and at line breaks;
+    pieces without a letter or digit are dropped. Where there is no full stop, as in Thai, they end at a space after 30
+    characters, at the latest after 200; in scripts with spaces between words after 1,000.
     """
     spans: list[tuple[int, int]] = []
     start = 0
@@ -70,6 +87,28 @@ def says_nothing(text: str) -> bool:
     return not any(character.isalnum() for character in text)
 
 
+def language_name(text: str) -> Literal["English", "Chinese"] | None:
+    """The language of a text, where its words or characters leave no doubt; None for all other languages."""
+    script, words = script_of(text), terms(text)
+    if script == "LATIN":
+        # About 0.45 of the words of English prose; below 0.1 in German, Dutch and French.
+        is_english = sum(word in STOP_WORDS for word in words) >= 0.25 * len(words)
+        return "English" if is_english else None
+    is_chinese = script == "CJK" and len(_NO_CHINESE.findall(text)) < 0.05 * len(text)
+    return "Chinese" if is_chinese else None
+
+
+def is_question(sentence: str) -> bool:
+    """Whether a sentence ends with a question mark, in any script."""
+    text = sentence.rstrip()
+    return text.endswith(tuple(QUESTION_MARKS)) or (text.endswith(";") and bool(_STOP.search(text, len(text) - 1)))
+
+
+def has_no_end(sentence: str) -> bool:
+    """Whether a sentence was ended by its length and not by a mark; see `sentence_spans`."""
+    return bool(_NO_STOPS.match(sentence[-1:]))
+
+
 def content_words(text: str) -> list[str]:
     """The terms of a text (see `language.terms`) without function words, in order, repetitions kept.
 
@@ -87,11 +126,11 @@ def names_and_numbers(text: str) -> set[str]:
     in lower case), a word of letters and digits ("E12", "v3"), or a title in 《》. An ordinary first word may be among
     them, so look names up in all words of the evidence, not only in its names.
     """
-    folded = unicodedata.normalize("NFKC", text)
-    found = {number.replace(",", "") for number in _NUMBER.findall(folded)}
-    found.update(title.strip().lower() for title in _TITLE_MARKS.findall(folded))
-    in_lower_case = {word for word in _WORD.findall(folded) if word[0].islower()}
-    for sentence in split_sentences(folded):
+    plain = folded(text)
+    found = {number.replace(",", "") for number in _NUMBER.findall(plain)}
+    found.update(title.strip().lower() for title in _TITLE_MARKS.findall(plain))
+    in_lower_case = {word for word in _WORD.findall(plain) if word[0].islower()}
+    for sentence in split_sentences(plain):
         for position, word in enumerate(_WORD.findall(sentence)):
             lower = word.lower()
             is_identifier = any(c.isdigit() for c in word) and not word[0].isdigit()
@@ -102,17 +141,40 @@ def names_and_numbers(text: str) -> set[str]:
 
 
 def _add(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
-    piece = text[start:end]
-    if any(c.isalnum() for c in piece):
-        spans.append((start + len(piece) - len(piece.lstrip()), end - (len(piece) - len(piece.rstrip()))))
+    for first, last in _pieces(text, start, end) if end - start > _LONG else ((start, end),):
+        piece = text[first:last]
+        if any(c.isalnum() for c in piece):
+            spans.append((first + len(piece) - len(piece.lstrip()), last - (len(piece) - len(piece.rstrip()))))
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A sentence cut by length, where no mark may have ended it."""
+    no_stops = text[end - 1] not in FULL_STOPS and bool(_NO_STOPS.search(text, start, end))
+    too_long = _TOO_LONG[no_stops]
+    if no_stops:
+        for pause in _PAUSE.finditer(text, start, end):
+            if pause.start() - start >= _LONG:
+                yield from _short(text, start, pause.start(), too_long)
+                start = pause.end()
+    yield from _short(text, start, end, too_long)
+
+
+def _short(text: str, start: int, end: int, most: int) -> Iterator[tuple[int, int]]:
+    """Pieces of about `most` characters, cut at a space near their end where there is one."""
+    while end - start > most:
+        space = _SPACE.search(text, start + most * 3 // 4, start + most)
+        cut = space.start() if space else next(m.start() for m in _BETWEEN.finditer(text, start + most))
+        yield start, cut
+        start = cut
+    yield start, end
 
 
 def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
     mark = stop[0]
-    if mark == "\n" or any(c in "。！？；" for c in mark) or stop.end() == len(text):
+    if mark in ("\n", ";") or any(c in FULL_STOPS for c in mark) or stop.end() == len(text):
         return True
     follows = text[stop.end()]
-    if not follows.isspace() and not _CJK_CHAR.match(follows):
+    if not follows.isspace() and not _UNSPACED_CHAR.match(follows):
         return False
     after = _NEXT.match(text, stop.end())
     next_word = (after and after[1]) or ""

@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from longreward.text.language import terms
-from longreward.text.sentences import sentence_spans
+from longreward.text.sentences import FULL_STOPS, QUESTION_MARKS, is_question, sentence_spans
 
 _MIN_TERMS = 3
 """Shorter sentences ("He agreed.") depend on what stands around them."""
@@ -27,8 +27,9 @@ _CLOSED_BY = {
 _QUOTE = re.compile(
     r"(?P<opens>(?<![^\s(\[（—–-])(?:[\"＂](?=\S)|'(?=[^\W\d])))|[“”„「」『』«»‹›\"＂]|‘(?!\d)|[’'](?!\w)"
 )
-_END = re.compile(r"[.!。！][\"＂”'’»›」』)\]）】]*$")
-_END_OR_QUESTION = re.compile(r"[.!?。！？][\"＂”'’»›」』)\]）】]*$")
+_STOPS = ".!！۔" + "".join(mark for mark in FULL_STOPS if mark not in QUESTION_MARKS + "；⁈⁉")
+_END = re.compile(rf"[{_STOPS}][\"＂”'’»›」』)\]）】]*$")
+_END_OR_QUESTION = re.compile(rf"[{_STOPS}{QUESTION_MARKS}][\"＂”'’»›」』)\]）】]*$")
 
 
 def stated_sentences(text: str) -> frozenset[str]:
@@ -59,9 +60,9 @@ def normal_form(sentence: str) -> str | None:
     """The sentence without differences that do not matter: case, width, spaces, the full stop. None for a question, for
     fewer than three words, and where width matters (10²)."""
     folded = " ".join(unicodedata.normalize("NFKC", sentence).casefold().split())
-    if folded.endswith("?") or _RAISED.search(sentence) or len(terms(folded)) < _MIN_TERMS:
+    if is_question(folded) or _RAISED.search(sentence) or len(terms(folded)) < _MIN_TERMS:
         return None
-    return folded.rstrip(".!。 ")
+    return folded.rstrip(_STOPS + " ")
 
 
 def _follow(quoting: set[str], quote: re.Match[str]) -> None:

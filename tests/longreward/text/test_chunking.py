@@ -36,6 +36,15 @@ ALPHABET = [
     "\u200d",
     "_",
     "ß",
+    "\u0301",
+    "हि",
+    "न्",
+    "ไท",
+    "ย",
+    "นี้",
+    "ខ្មែ",
+    "\u200c",
+    "७",
 ]
 
 
@@ -120,3 +129,9 @@ def test_a_64k_token_document_is_cut_at_once() -> None:
     start = time.thread_time()
     assert len(chunk(text, 128)) > 500
     assert time.thread_time() - start < 1  # usually 0.1; room for a busy machine
+
+
+def test_a_word_with_marks_is_one_token_and_four_characters_without_spaces_are_one() -> None:
+    text = "पुस्तकालय की मरम्मत। ประเทศไทย 12"
+    assert [text[a:b] for a, b in word_spans(text)] == ["पुस्तकालय", "की", "मरम्मत", "।", "ประเ", "ทศไท", "ย", "12"]
+    assert all(c.text[0] not in "ัิีึืุู่้์" for c in chunk("นี้คือเรื่องที่ยิ่งใหญ่" * 50, 7))

@@ -30,6 +30,32 @@ def test_chinese_sentences(sentences: list[str]) -> None:
     assert split_sentences("".join(sentences)) == sentences
 
 
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["राम ने 3.5 किलो चावल खरीदा।", "वह घर गया॥", "क्यों?"],
+        ["Τι έκανε;", "Πούλησε χαλκό."],
+        ["ذهب أحمد إلى السوق.", "هل اشترى شيئا؟", "لا."],
+        ["اس نے ایم۔اے کیا۔", "پھر وہ گھر گیا۔"],
+        ["አበበ ቤት ገዛ።", "መቼ ገዛ፧", "ትናንት።"],
+        ["Նա գնաց տուն։", "Անձրև էր գալիս։"],
+        ["គាត់ទៅផ្សារ។", "គាត់ទិញត្រី៕"],
+        ["သူ ဈေးသွားသည်။", "ငါး ဝယ်သည်။"],
+    ],
+    ids=["hi", "el", "ar", "ur", "am", "hy", "km", "my"],
+)
+def test_each_script_has_its_own_full_stops(sentences: list[str]) -> None:
+    assert split_sentences(" ".join(sentences)) == sentences
+
+
+def test_length_ends_a_sentence_where_no_mark_does() -> None:
+    thai = ["สมชายขายทองแดงสี่สิบลังให้กับสมหญิงที่เชียงใหม่", "ต่อมาในปี 1900 เขาซื้อเรือลำใหม่ที่กรุงเทพ", "วันนั้นฝนตกหนักมาก"]
+    assert split_sentences(" ".join(thai)) == thai
+    assert len(split_sentences("ນີ້" * 200)) > 1 and all(len(s) <= 203 for s in split_sentences("ນີ້" * 200))
+    assert all(500 < len(s) <= 1000 for s in split_sentences("and then we went on " * 300)[:-1])
+    assert "".join(split_sentences("x" * 2500)) == "x" * 2500
+
+
 def test_line_breaks_end_sentences_and_marks_alone_are_none() -> None:
     assert split_sentences("# Title\n\n1. First point\n2. Second. Third\n---\n") == [
         "# Title",

@@ -93,3 +93,10 @@ def test_a_sentence_too_short_to_stand_alone_is_judged(sentence: str) -> None:
 
 def test_a_power_is_no_number_written_otherwise() -> None:
     assert not is_stated("The hall measures 102 m.", "The hall measures 10² m.")
+
+
+def test_sentences_with_other_full_stops_are_stated_and_questions_are_not() -> None:
+    stated = stated_sentences("राम ने चावल खरीदा। क्या वह घर गया? वह घर नहीं गया।")
+    assert stated == {normal_form("राम ने चावल खरीदा"), normal_form("वह घर नहीं गया।")}
+    assert normal_form("هل اشترى أحمد شيئا؟") is None and normal_form("Τι έκανε ο Νίκος;") is None
+    assert not stated_sentences("word " * 900)  # cut by length: no piece is a sentence
