@@ -105,6 +105,8 @@ class Statement(Record):
     """A factual statement of the answer and how far the document supports it: 1, 0.5 or 0; None where void."""
 
     text: str
+    original: str = ""
+    """The answer's own words, where the statement restates them in the document's language; otherwise empty."""
     support: float | None
     evidence: list[Evidence] = Field(default_factory=list)
     call: JudgeCall

@@ -16,12 +16,14 @@ from longreward.pacing import Priority, in_slices, pacer
 from longreward.prompts import Language
 from longreward.schema import Evidence
 from longreward.text.chunking import TokenSpans, chunks_between, cut_points, word_cut_points, word_spans
-from longreward.text.language import detect
+from longreward.text.language import detect, samples
 from longreward.text.retrieval import BM25Index
+from longreward.text.scripts import script_of
+from longreward.text.sentences import says_nothing
 
 T = TypeVar("T")
 
-_LANGUAGE_SAMPLE = 4000  # characters; the beginning of a document shows its language
+_SHOWN = 600  # characters of a document that show its language
 
 
 def document_key(context: str, query: str) -> str:
@@ -57,7 +59,17 @@ class Document:
 
     @cached_property
     def language(self) -> Language:
-        return detect(self.context[:_LANGUAGE_SAMPLE] + "\n" + self.query)
+        parts = [part for part in samples(self.context) if not says_nothing(part)] or [self.query]
+        languages = [detect(part) for part in parts]
+        return max(languages, key=languages.count)
+
+    @cached_property
+    def language_shown(self) -> str:
+        """A piece of the document in the script that most of it is in."""
+        script = script_of("".join(samples(self.context)))
+        head, *others = samples(self.context, _SHOWN)
+        pieces = [*others, head]  # the head is often a title, the tail a list of sources
+        return next((piece for piece in pieces if script_of(piece) == script), pieces[0])[:_SHOWN]
 
     def start(self) -> None:
         """Begin the work in the background, so that it is done before the first answer needs it."""
@@ -71,9 +83,20 @@ class Document:
         return await self._judge.ask(request, document=self.key)
 
     async def evidence(self, statement: str) -> list[Evidence]:
-        """The chunks that have to do with `statement`: at most `retrieval.top_k`, in document order, possibly none."""
+        """The chunks that have to do with `statement`: at most `retrieval.top_k`, in document order.
+
+        Where the statement shares no word with the document, those that have to do with the question, or else the
+        beginning: a judge that knows both languages can still tell. Empty only for a document without text.
+        """
         chunks, index = await asyncio.shield(self._start_index())
-        return [chunks[i] for i in index.top(statement, self.config.retrieval.top_k)]
+        most = self.config.retrieval.top_k
+        found = index.top(statement, most) or index.top(self.query, most) or range(min(most, len(chunks)))
+        return [chunks[i] for i in found]
+
+    async def knows(self, statement: str) -> bool:
+        """Whether the statement shares a word with the document."""
+        _, index = await asyncio.shield(self._start_index())
+        return index.knows(statement)
 
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
         """One verdict for each extraction chunk, in document order, and whether this caller is the first to get them.
@@ -129,6 +152,9 @@ class Document:
         async with self._preparing:
             return chunks, await in_slices(BM25Index.in_steps([c.text for c in chunks]))
 
+    def _language_of(self, chunk: Evidence) -> Language:
+        return self.language if says_nothing(chunk.text) else detect(chunk.text)
+
     def _start_extraction(self) -> asyncio.Task[list[Verdict[str | None]]]:
         if self._extraction is None:
             self._extraction = asyncio.create_task(self._extract())
@@ -142,7 +168,7 @@ class Document:
         kept = self._extracted.get(chunk.index)
         if kept is not None:
             return kept
-        verdict = await self.ask(ExtractRelevant(self.language, self.query, chunk.text))
+        verdict = await self.ask(ExtractRelevant(self._language_of(chunk), self.query, chunk.text))
         if verdict.ok:
             # If another chunk fails, the next answer asks again; this one is then known already.
             self._extracted[chunk.index] = Verdict(verdict.value, verdict.call.without_cost("shared"))

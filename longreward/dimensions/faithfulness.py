@@ -2,6 +2,7 @@
 
 from longreward.dimensions.document import Document
 from longreward.judge.requests import ListStatements
+from longreward.judge.verdicts import parse_original_wording
 from longreward.schema import DimensionScore
 
 
@@ -10,7 +11,8 @@ async def score(answer: str, document: Document) -> DimensionScore:
 
     Void when the statements cannot be listed or any of them cannot be verified.
     """
-    listed = await document.ask(ListStatements(document.language, document.query, answer))
+    request = ListStatements(document.language, document.query, answer, document.language_shown)
+    listed = await document.ask(request)
     if not listed.ok or listed.value is None:
         return DimensionScore.void(listed.call, [listed.call])
     if not listed.value:
@@ -21,8 +23,12 @@ async def score(answer: str, document: Document) -> DimensionScore:
         )
     statements, calls = await document.verification.verify(listed.value)
     calls = [listed.call, *calls]
+    own_words = parse_original_wording(listed.call.text)
+    statements = [s.model_copy(update={"original": own_words.get(s.text, "")}) for s in statements]
     failed = next((s.call for s in statements if s.support is None), None)
     if failed is not None:
         return DimensionScore.void(failed, calls, statements)
     support = [s.support for s in statements if s.support is not None]
-    return DimensionScore(score=10 * sum(support) / len(support), calls=calls, statements=statements)
+    strange = sum([not await document.knows(s.text) for s in statements])
+    detail = f"{strange} of {len(statements)} statements share no word with the document" if strange else ""
+    return DimensionScore(score=10 * sum(support) / len(support), detail=detail, calls=calls, statements=statements)

@@ -14,11 +14,13 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 from longreward.judge import verdicts
 from longreward.prompts import OURS, Language, Prompts
 from longreward.schema import Dimension
-from longreward.text.sentences import split_sentences
+from longreward.text.sentences import language_name, split_sentences
 from longreward.text.shorten import better_half, without_middle
 from longreward.text.tokens import text_of, tokens_in
 
 T = TypeVar("T")
+
+_SHOWN = 200  # characters of a document in a language without a name
 
 Measure = Literal["answers", "answer_text", "document_text"]
 """What the number of calls grows with: the number of answers, their length, or the documents' length."""
@@ -106,7 +108,7 @@ class RateLogicality(RateAnswer):
 
 @dataclass(frozen=True, slots=True)
 class ListStatements(RewardRequest[list[str]]):
-    """The factual statements of the answer, possibly none."""
+    """The factual statements of the answer, possibly none, in the document's language: evidence is found by words."""
 
     kind: ClassVar[str] = "statements"
     dimension: ClassVar[Dimension] = "faithfulness"
@@ -114,6 +116,17 @@ class ListStatements(RewardRequest[list[str]]):
     goes_first: ClassVar[bool] = True
     query: str
     answer: str
+    document: str = ""
+    """A piece of the document, which shows its language. Without it the statements are in the answer's language."""
+
+    def fields(self) -> dict[str, str]:
+        own, names = "the language of the answer", {"English": "English", "Chinese": "Chinese"}
+        same = "the language of this piece of the document: "
+        if self.language == "zh":
+            own, names, same = "回答所用的语言", {"English": "英文", "Chinese": "中文"}, "文档中这段文字所用的语言："
+        name = language_name(self.document)
+        shown = names[name] if name else same + " ".join(self.document[-_SHOWN:].split()) if self.document else own
+        return {"document_language": shown, "query": self.query, "answer": self.answer}
 
     def parse(self, text: str) -> list[str]:
         return verdicts.parse_statements(text)

@@ -75,6 +75,10 @@ _NOTHING_FOUND_ZH = re.compile(
 )
 _TAG = re.compile(r"[<＜]\s*(?:(/)\s*)?statement\s*[>＞]", re.IGNORECASE)
 
+_RESTATED = re.compile(
+    r"<\s*statement\s*>([^<]*)<\s*/\s*statement\s*>\s*<\s*original\s*>([^<]*)<\s*/\s*original\s*>", re.IGNORECASE
+)
+
 
 def parse_rating(text: str, lowest: int = 0) -> float:
     """Read `[[7]]`, `[[7.5]]`, `[[8/10]]`, `[[Rating: 8]]`, `[[**8 points**]]` or `[[8分]]`, full-width forms included;
@@ -196,6 +200,12 @@ def parse_statements(text: str) -> list[str]:
         refuse_unknown_marks(reply[: reply.rindex(lines[-1])], text)
         return []
     raise VerdictError(f"neither <statement> tags with content nor {NO_STATEMENTS!r} in the reply", text)
+
+
+def parse_original_wording(text: str) -> dict[str, str]:
+    """Read what follows a restated statement: statement -> the answer's own words, `<original>...</original>`."""
+    found = _RESTATED.findall(_without_thoughts(text))
+    return {statement.strip(): words.strip() for statement, words in found if words.strip()}
 
 
 def parse_extraction(text: str) -> str | None:

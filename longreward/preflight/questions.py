@@ -109,6 +109,7 @@ def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes
         "statements": [example.right, example.wrong],
         "evidence": [example.passage],
         "chunk": example.passage,
+        "document": example.passage,
         "extractions": [example.right],
     } | changes
     return kind(**{field.name: material[field.name] for field in fields(kind)})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from longreward.text.language import CJK
+from longreward.text.scripts import CJK
 
 FENCES = (
     *("question", "answer", "statement", "statements", "evidence", "passage", "extractions"),
-    *("reference", "examples"),
+    *("reference", "examples", "language", "original"),
 )
 """The tags that the prompts put around material."""
 

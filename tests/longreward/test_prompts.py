@@ -27,7 +27,7 @@ from longreward.schema import Sample
 FIELDS = {
     "helpfulness": ["query", "answer"],
     "logicality": ["query", "answer"],
-    "statements": ["query", "answer"],
+    "statements": ["document_language", "query", "answer"],
     "verify": ["evidence", "statement"],
     "verify_many": ["evidence", "statements"],
     "extract": ["chunk", "query"],
