@@ -10,6 +10,7 @@ from longreward.schema import Usage
 from longreward.text.tokens import fewest_tokens_in
 
 _SURELY_CUT = 0.9  # of the fewest tokens that the prompt can have
+_ORDINARY = 5  # characters to a token, at most: English has 4.3. Such prompts need no closer look, which takes time
 _SAME = 0.02  # cut prompts of one endpoint have this much the same length
 _SMALLEST_CONTEXT = 256  # of any server: a report below it is no count of a cut prompt, but of nothing at all
 
@@ -27,14 +28,13 @@ class SilentCuts:
         read = usage.prompt_tokens + usage.cached_tokens
         if read < _SMALLEST_CONTEXT:
             return
-        fewest = fewest_tokens_in(prompt)
-        if read < _SURELY_CUT * fewest:
+        if abs(read - self._cut_to) <= _SAME * self._cut_to:
+            why = "again, as of a prompt that it has cut"
+        elif len(prompt) <= _ORDINARY * read or read >= _SURELY_CUT * (fewest := fewest_tokens_in(prompt)):
+            return
+        else:
             self._cut_to = read
             why = f"of a prompt of at least {fewest:,.0f}"
-        elif abs(read - self._cut_to) <= _SAME * self._cut_to:
-            why = "again, as of a prompt that it has cut"
-        else:
-            return
         raise JudgeError(
             Reason.CONTEXT_LENGTH,
             detail=f"the endpoint read {read:,} tokens {why}: it cuts what is longer than its context without a word",
