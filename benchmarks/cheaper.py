@@ -24,7 +24,7 @@ from toy import answers, task
 
 from longreward import LongReward, Reward, RewardConfig, Sample
 from longreward.commands.rows import Rows
-from longreward.config import apply_overrides, validate
+from longreward.config_file import apply_overrides, validate
 from longreward.judge import Judge, JudgeStatus, Verdict, make_judge
 from longreward.judge.requests import JudgeRequest
 

@@ -48,7 +48,7 @@ from toy import task
 from toy.vocabulary import END, ROLES
 
 from longreward import LongReward, Sample
-from longreward.config import validate
+from longreward.config_file import validate
 from longreward.pacing import rare_collections
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig

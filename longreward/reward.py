@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from longreward.config import RewardConfig, validate
+from longreward.config import RewardConfig
+from longreward.config_file import validate
 from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge

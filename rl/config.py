@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
-from longreward import config as base
+from longreward import config_file
 from longreward.config import Section
 from longreward.errors import ConfigError
 from rl.reward_functions.config import RewardSection
@@ -198,7 +198,7 @@ def load_as(model: type[C], path: Path, overrides: list[str]) -> C:
     """As `load`, for a kind of run with sections of its own."""
     if wrong := [word for word in overrides if word.startswith("-")]:
         raise ConfigError(f"unrecognized arguments: {' '.join(wrong)}; settings are given as section.key=value")
-    data = base.load_yaml(path)
+    data = config_file.load_yaml(path)
     for name, program in _PROGRAMS.items():
         if name in data and name not in model.model_fields:
             raise ConfigError(
@@ -212,9 +212,11 @@ def load_as(model: type[C], path: Path, overrides: list[str]) -> C:
             data[name] = flatten(section)
         flags = [o.removeprefix(f"{name}.") for o in overrides if o.startswith(f"{name}.")]
         if flags:
-            data[name] = (data.get(name) or {}) | flatten(base.apply_overrides({}, flags))
-    base.apply_overrides(data, [o for o in overrides if not o.startswith(tuple(f"{name}." for name in PASSED_ON))])
-    return base.validate(model, data, str(path))
+            data[name] = (data.get(name) or {}) | flatten(config_file.apply_overrides({}, flags))
+    config_file.apply_overrides(
+        data, [o for o in overrides if not o.startswith(tuple(f"{name}." for name in PASSED_ON))]
+    )
+    return config_file.validate(model, data, str(path))
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

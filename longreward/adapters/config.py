@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from longreward.config import RewardConfig, load_yaml, validate
+from longreward.config import RewardConfig
+from longreward.config_file import load_yaml, validate
 from longreward.errors import ConfigError
 
 VARIABLE = "LONGREWARD_CONFIG"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from longreward.adapters.config import VARIABLE
-from longreward.config import load_yaml, validate
+from longreward.config_file import load_yaml, validate
 from longreward.errors import ConfigError, InputError
 from longreward.reward import LongReward
 from longreward.server.config import ServerConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from longreward import config
+from longreward import config_file
 from longreward.config import RewardConfig
 from longreward.errors import ConfigError
 from longreward.server.config import ServerConfig
@@ -33,15 +33,15 @@ def reward_config(options: argparse.Namespace, overrides: list[str]) -> RewardCo
 
 def server_config(options: argparse.Namespace, overrides: list[str]) -> ServerConfig:
     """As `reward_config`, with the section `serve:`. All commands read the same file and check all of it."""
-    data = config.load_yaml(options.config) if options.config else {}
+    data = config_file.load_yaml(options.config) if options.config else {}
     judge = data.setdefault("judge", {})
     if not isinstance(judge, dict):
         raise ConfigError(f"{options.config}: judge holds {judge!r}, not a section")
     for key, value in (("kind", options.judge), ("base_url", options.base_url), ("model", options.model)):
         if value is not None:
             judge[key] = value
-    config.apply_overrides(data, overrides)
-    return config.validate(ServerConfig, data, str(options.config or "arguments"))
+    config_file.apply_overrides(data, overrides)
+    return config_file.validate(ServerConfig, data, str(options.config or "arguments"))
 
 
 def positive(text: str) -> int:

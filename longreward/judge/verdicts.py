@@ -204,7 +204,7 @@ def parse_statements(text: str) -> list[str]:
 
 def parse_original_wording(text: str) -> dict[str, str]:
     """Read what follows a restated statement: statement -> the answer's own words, `<original>...</original>`."""
-    found = _RESTATED.findall(_without_thoughts(text))
+    found = _RESTATED.findall(after_thoughts(text, text))
     return {statement.strip(): words.strip() for statement, words in found if words.strip()}
 
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from longreward.config import RewardConfig, Section, load_yaml
+from longreward.config import RewardConfig, Section
+from longreward.config_file import load_yaml
 from longreward.reward import fingerprint
 from rl.config import RunConfig, load_as
 from rl.offline.pairs import PairSection

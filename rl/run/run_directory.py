@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import yaml
 from rich.console import Console
 
-from longreward import config as base
-from longreward import jsonlines
+from longreward import config_file, jsonlines
 from longreward.errors import ConfigError
 from rl.config import RunConfig
 
@@ -39,7 +38,7 @@ def move_aside(directory: Path) -> Path:
 def earlier(config: C) -> C | None:
     """The configuration with which the run of this name was last started; None where there is no such run."""
     path = config.directory / "config.yaml"
-    return base.validate(type(config), base.load_yaml(path), str(path)) if path.is_file() else None
+    return config_file.validate(type(config), config_file.load_yaml(path), str(path)) if path.is_file() else None
 
 
 def check_same_run(before: RunConfig, config: RunConfig) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from longreward.config import validate
+from longreward.config_file import validate
 from longreward.text.chunking import word_spans
 from rl import config
 from rl.data.prompts import Label

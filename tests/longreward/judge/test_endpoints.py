@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from longreward import LongReward, Sample
-from longreward.config import JudgeConfig, RewardConfig, validate
+from longreward.config import JudgeConfig, RewardConfig
+from longreward.config_file import validate
 from longreward.errors import ConfigError
 from longreward.judge import make_judge
 from longreward.judge.engine import limits

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from longreward import DIMENSIONS, prompts
-from longreward.config import RewardConfig, validate
+from longreward.config import RewardConfig
+from longreward.config_file import validate
 from longreward.judge.evaluation_requests import CompareAnswers
 from longreward.judge.offline import OfflineJudge
 from longreward.judge.requests import REQUESTS

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from longreward.cli import main
 from longreward.commands.doctor import show
-from longreward.config import RewardConfig, validate
+from longreward.config import RewardConfig
+from longreward.config_file import validate
 from longreward.judge.requests import REQUESTS
 from longreward.preflight import asking, judge_checks, questions
 from longreward.preflight.finding import Finding, Severity

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, RewardConfig, Sample
-from longreward.config import validate
+from longreward.config_file import validate
 from longreward.preflight.estimate import Estimate, estimate, throughput
 from longreward.text.amounts import clock, duration, money, rounded
 from longreward.text.sentences import split_sentences

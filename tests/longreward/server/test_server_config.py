@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from longreward.config import validate
+from longreward.config_file import validate
 from longreward.errors import ConfigError
 from longreward.server.config import ServerConfig
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from longreward.config import apply_overrides
+from longreward.config_file import apply_overrides
 from longreward.errors import ConfigError
 from rl.config import flatten, load_as
 from rl.errors import PartDiedError, StalledError

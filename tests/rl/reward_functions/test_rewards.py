@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from longreward.config import validate
+from longreward.config_file import validate
 from longreward.errors import ConfigError
 from longreward.schema import Reward
 from longreward.text.chunking import word_spans

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from longreward.config import JudgeConfig, RewardConfig, validate
+from longreward.config import JudgeConfig, RewardConfig
+from longreward.config_file import validate
 from longreward.errors import ConfigError
 from longreward.judge import make_judge
 from longreward.judge.requests import RateHelpfulness

@@ -63,7 +63,7 @@ def test_half_of_the_material_that_fits_is_a_verdict_marked_as_such(judge_server
 
 
 def test_a_prompt_with_just_as_many_tokens_as_one_that_was_cut_is_no_verdict(judge_server):
-    question = RateHelpfulness("en", "What did Mara do?", ENGLISH * 150)
+    question = RateHelpfulness("en", "What did Mara do?", ENGLISH * 125)
     judge_server.script = dict.fromkeys(
         ("extract", "helpfulness"), reporting(lambda prompt: min(2048, len(prompt) // 4))
     )
