@@ -18,6 +18,7 @@ from longreward.judge.engine.limits import REFUSES_US
 from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
 from longreward.judge.requests import RewardRequest
 from longreward.preflight.finding import listed
+from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 
 _MOMENT_S = 0.5
@@ -107,7 +108,12 @@ def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:
 
 
 async def ask(
-    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float | None = None
+    judge: JudgeConfig,
+    requests: Sequence[RewardRequest[Any]],
+    call_s: float,
+    within_s: float | None = None,
+    *,
+    prompts: Prompts = OURS,
 ) -> list[Asked]:
     """Ask all questions at once, within the judge's own limits.
 
@@ -117,7 +123,7 @@ async def ask(
     `judge.api_key_env` names is not set.
     """
     begun = time.monotonic()
-    asked = await _ask_once(judge, requests, call_s, within_s or call_s)
+    asked = await _ask_once(judge, requests, call_s, within_s or call_s, prompts)
     again = [i for i, one in enumerate(asked) if one.failed and one.call.status not in _FINAL]
     busy = any(asked[i].call.status == Reason.RATE_LIMITED for i in again)
     pause = _WHEN_BUSY_S if busy else _MOMENT_S
@@ -130,7 +136,7 @@ async def ask(
     if judge.temperature is not None:
         changes["temperature"] = judge.retry_temperature
     second = judge.model_copy(update=changes)
-    for i, one in zip(again, await _ask_once(second, [requests[i] for i in again], left, left), strict=True):
+    for i, one in zip(again, await _ask_once(second, [requests[i] for i in again], left, left, prompts), strict=True):
         if one.verdict is not None:
             one.verdict.call.attempts += 1
             one.verdict.call.usage += asked[i].call.usage
@@ -139,13 +145,13 @@ async def ask(
 
 
 async def _ask_once(
-    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float
+    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float, prompts: Prompts
 ) -> list[Asked]:
     """One attempt for each question, by a new judge. After a failure, the same judge would wait longer and longer
     before it asks the endpoint again, one call at a time."""
     once = {"max_attempts": 1, "max_outage_s": None}
     times = {name: min(call_s, getattr(judge, name)) for name in ("attempt_timeout_s", "call_timeout_s")}
-    asking = make_judge(judge.model_copy(update=once | times))
+    asking = make_judge(judge.model_copy(update=once | times), prompts=prompts)
     try:
         tasks = [asyncio.create_task(asking.ask(request)) for request in requests]
         # A moment more, so that the last call ends in its own timeout and says so.

@@ -20,6 +20,7 @@ from longreward.judge.requests import ExtractRelevant
 from longreward.preflight.asking import ACTIONS, Asked, ask, failure, one_by_one, quietly
 from longreward.preflight.finding import Finding, Severity, listed
 from longreward.preflight.questions import full_extraction, parts_missed, questions, wrong_answers
+from longreward.prompts import Prompts
 from longreward.schema import Usage
 from longreward.text.tokens import fewest_tokens_in
 
@@ -70,9 +71,10 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
 
     ConfigError where a key is named that is not set.
     """
-    alone, full = one_by_one(config.judge), _full(config)
+    alone, full, prompts = one_by_one(config.judge), _full(config), Prompts(config.prompts)
     with quietly():
-        results = await asyncio.gather(*(ask(judge, [*questions(config), *full], within_s) for judge in alone))
+        first = [*questions(config), *full]
+        results = await asyncio.gather(*(ask(judge, first, within_s, prompts=prompts) for judge in alone))
     found: list[Finding] = []
     for judge, asked in zip(alone, results, strict=True):
         url = judge.resolved_endpoints[0].base_url
@@ -89,17 +91,17 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
 async def _check_endpoint(config: RewardConfig, judge: JudgeConfig) -> tuple[list[Finding], list[float], Usage]:
     """Findings about the only endpoint of `judge`, the seconds of its calls, and their usage."""
     call_s = min(judge.attempt_timeout_s, judge.call_timeout_s)
-    within_s = max(call_s, _LONGEST_CHECK_S)
-    asked = await ask(judge, questions(config), call_s, within_s)
+    within_s, prompts = max(call_s, _LONGEST_CHECK_S), Prompts(config.prompts)
+    asked = await ask(judge, questions(config), call_s, within_s, prompts=prompts)
     kinds = {one.request.kind for one in asked if one.ok}
     more: list[Asked] = []
     full: list[Asked] = []
     if kinds:
         # After the first round: its seconds are measured with only a few calls under way.
         further = [request for request in (*wrong_answers(config), *questions(config, "zh")) if request.kind in kinds]
-        more = await ask(judge, further, call_s, within_s)
+        more = await ask(judge, further, call_s, within_s, prompts=prompts)
     if ExtractRelevant.kind in kinds:
-        full = await ask(judge, _full(config), call_s, within_s)
+        full = await ask(judge, _full(config), call_s, within_s, prompts=prompts)
     usage = sum((one.call.usage for one in (*asked, *more, *full) if one.verdict is not None), Usage())
     first = [one.call for one in asked if one.ok]
     seconds = [call.seconds for call in first if call.attempts == 1]

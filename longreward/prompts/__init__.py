@@ -24,6 +24,8 @@ NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "ex
 """The reward's prompts."""
 EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")
 """The prompts of `longreward.evaluation`, which no reward depends on."""
+_MAY_LACK = frozenset({"document_language"})
+"""Placeholders that a user's text may leave out: prompts from elsewhere do not have them."""
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -31,7 +33,8 @@ class Prompts:
     """A set of prompts: those of this package, some of the reward's replaced by a user's files."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """`folder` holds en/NAME.txt and zh/NAME.txt for the prompts it replaces, with the same placeholders as ours.
+        """`folder` holds en/NAME.txt and zh/NAME.txt for the prompts it replaces, with the same placeholders as ours
+        (`document_language` may be missing).
 
         ConfigError for a file that cannot be read, names no prompt, or lacks or adds a placeholder.
         """
@@ -52,7 +55,8 @@ class Prompts:
                 text = path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"reward.prompts: {path} cannot be read: {error}") from None
-            _check(f"reward.prompts: {path}", wanted=_placeholders(self._texts[file]), found=_placeholders(text))
+            ours, found_here = _placeholders(self._texts[file]), _placeholders(text)
+            _check(f"reward.prompts: {path}", wanted=ours, found=found_here | (ours & _MAY_LACK))
             self._texts[file] = text
 
     def render(self, name: str, language: Language, /, **fields: str) -> str:
@@ -64,7 +68,7 @@ class Prompts:
         if text is None:
             known = ", ".join((*NAMES, *EVALUATION_NAMES))
             raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {known} in {', '.join(LANGUAGES)}")
-        _check(f"prompt {name!r}", wanted=_placeholders(text), found=fields.keys())
+        _check(f"prompt {name!r}", wanted=_placeholders(text) | (_MAY_LACK & fields.keys()), found=fields.keys())
         return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]]), text)
 
     def version(self, names: Sequence[str] = NAMES) -> str:

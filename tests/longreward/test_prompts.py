@@ -158,6 +158,12 @@ def test_a_folder_replaces_some_prompts_and_changes_their_version(tmp_path):
     assert own.version(EVALUATION_NAMES) == OURS.version(EVALUATION_NAMES)
 
 
+def test_a_users_prompt_need_not_name_the_documents_language(tmp_path):
+    own = Prompts(own_prompts(tmp_path, en_statements="List them: {{query}} {{answer}}"))
+    fields = {"document_language": "English", "query": "Q?", "answer": "A."}
+    assert own.render("statements", "en", **fields) == "List them: Q? A."
+
+
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
