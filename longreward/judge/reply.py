@@ -11,7 +11,7 @@ from longreward.text import thoughts
 from longreward.text.language import CJK
 
 
-class _Folding(dict[int, str]):
+class _Looks(dict[int, str]):
     """str.translate table: every character to what it looks like.
 
     NFKC, but for superscripts, subscripts and fractions, which say something else than their digits; lenticular
@@ -30,7 +30,7 @@ class _Folding(dict[int, str]):
         return folded
 
 
-_FOLDING = _Folding()
+_LOOKS = _Looks()
 _ESCAPED = re.compile(r"\\+(?=[\[\]*_])")
 _TURNED = re.compile("[\u202d\u202e]")
 BRACKETS = re.compile(r"\[{2,}([^\[\]]*)(\]{2,})?")
@@ -89,7 +89,7 @@ _BOX = frozenset({"<|begin_of_box|>", "<|end_of_box|>"})  # GLM's around its res
 def folded(text: str) -> str:
     """The text as it looks, without escapes before brackets and stars."""
     # Almost all that judges say is ASCII, which looks as it is.
-    return _ESCAPED.sub("", text if text.isascii() else text.translate(_FOLDING))
+    return _ESCAPED.sub("", text if text.isascii() else text.translate(_LOOKS))
 
 
 def after_thoughts(text: str, reply: str) -> str:

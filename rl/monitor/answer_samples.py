@@ -34,7 +34,7 @@ class _Figures(store.Fields, kw_only=True):
     seconds: float = 0.0
 
 
-class _Place(NamedTuple):
+class _InStore(NamedTuple):
     """Where a scored answer stands, as the texts of a step's answers may be some 100 MB."""
 
     path: Path
@@ -56,7 +56,7 @@ class Samples:
         """What is in the run's store `folder` already is passed over."""
         self._folder, self._at_most = folder, answers_per_step
         self._read = {path: path.stat().st_size for path in store.files(folder)}
-        self._latest: dict[str, _Place] = {}
+        self._latest: dict[str, _InStore] = {}
 
     def read(self) -> None:
         """Take in what was scored since the last time."""
@@ -66,7 +66,7 @@ class Samples:
                     continue
                 # One that was scored twice, because its worker died, is there once.
                 key = found.rollout or f"{path.name}:{offset}"
-                this = _Place(path, offset, found.total, found.time + found.seconds)
+                this = _InStore(path, offset, found.total, found.time + found.seconds)
                 self._latest[key] = max(this, self._latest.get(key, this), key=lambda a: store.rank(a.total, a.ended))
         newest = sorted(self._latest.items(), key=lambda item: item[1].ended)
         self._latest = dict(newest[-self._at_most :])

@@ -21,7 +21,7 @@ _READ, _BEGINNING = 2000, 400
 learnt for all requests is read from the beginning alone."""
 
 
-class _Row(NamedTuple):
+class _ToldAs(NamedTuple):
     reason: Reason
     codes: frozenset[str]
     """What `code`, `type` or `status` of the error may be, in lower case."""
@@ -30,16 +30,16 @@ class _Row(NamedTuple):
     """Statuses with which the phrases, not the codes, mean something else."""
 
 
-def _row(reason: Reason, codes: str, phrases: str, unless: tuple[int, ...] = ()) -> _Row:
-    return _Row(reason, frozenset(codes.split()), re.compile(phrases, re.I | re.S), frozenset(unless))
+def _told(reason: Reason, codes: str, phrases: str, unless: tuple[int, ...] = ()) -> _ToldAs:
+    return _ToldAs(reason, frozenset(codes.split()), re.compile(phrases, re.I | re.S), frozenset(unless))
 
 
 _ABOUT_US = (401, 402, 404)
 
 _TABLE = (
     # Groq and OpenAI tell a single request above the minute's tokens with the code of a rate limit.
-    _row(Reason.CONTEXT_LENGTH, "", r"request too large|must be reduced in order to run", _ABOUT_US),
-    _row(
+    _told(Reason.CONTEXT_LENGTH, "", r"request too large|must be reduced in order to run", _ABOUT_US),
+    _told(
         Reason.CONTEXT_LENGTH,
         # 1261: Zhipu; tokens_too_long, characters_too_long: Qianfan
         "context_length_exceeded exceed_context_size_error 1261 tokens_too_long characters_too_long "
@@ -52,8 +52,8 @@ _TABLE = (
         r"\bn_(ctx|keep)\b|too many (input |prompt )?tokens|entity too large|超长|过长|长度超|超过.{0,12}(长度|上下文)",
         (*_ABOUT_US, 408, 429, 503, 504, 529),
     ),
-    _row(Reason.TRUNCATED, "", r"max_tokens or model output limit was reached", (*_ABOUT_US, 429)),
-    _row(
+    _told(Reason.TRUNCATED, "", r"max_tokens or model output limit was reached", (*_ABOUT_US, 429)),
+    _told(
         Reason.QUOTA,
         # 1110-1113, 1121, 1304, 1308-1310: Zhipu's account without money, locked, or at the end of its plan
         "insufficient_quota exceeded_current_quota_error insufficient_balance insufficient_user_quota arrearage "
@@ -63,13 +63,13 @@ _TABLE = (
         r"insufficient (account )?(balance|quota|credits?|funds)|account is in good standing|overdue[- ]payment|"
         r"account .{0,30}in arrears|usage limit for this|余额不足|余额已用完|欠费|额度不足",
     ),
-    _row(
+    _told(
         Reason.UNAUTHORIZED,
         "account_deactivated access_terminated_error",
         r"\b(account|key|organi[sz]ation)\b[^.]{0,40}\b(flagged|blocked|suspended|banned|disabled|deactivated|violat)",
         (402, 429, *range(500, 600)),
     ),
-    _row(
+    _told(
         Reason.FILTERED,
         # 1301: Zhipu
         "content_filter content_filtered content_policy_violation contentpolicyviolationerror 1301 "
@@ -79,20 +79,20 @@ _TABLE = (
         r"\b(prompt|input|content|text|output)\b[^.]{0,60}\b(blocked|violat\w+|unsafe|prohibited|sensitive)|敏感|不安全|违规内容",
         (*_ABOUT_US, 429, *range(500, 600)),
     ),
-    _row(
+    _told(
         Reason.UNAUTHORIZED,
         "invalid_api_key invalidapikey incorrect_api_key_error invalid_authentication_error authentication_error "
         "api_key_invalid 1000 1001 1002 1003 1004",
         r"(invalid|incorrect|missing|expired|no) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing|expired)",
         tuple(range(500, 600)),
     ),
-    _row(
+    _told(
         Reason.NOT_FOUND,
         "model_not_found modelnotfound 1211",
         r"\bmodel\b.{0,80}(not found|does not exist|not exist)|not a valid model|模型不存在",
         (*_ABOUT_US, 403, 429, *range(500, 600)),
     ),
-    _row(
+    _told(
         Reason.RATE_LIMITED,
         "rate_limit_exceeded rate_limit_error rate_limit_reached_error engine_overloaded_error toomanyrequests "
         "resource_exhausted throttlingexception throttling throttling.ratequota throttling.allocationquota "
@@ -100,7 +100,7 @@ _TABLE = (
         r"\brate[ -]?limit(ed)?\b|too many requests|并发数过高|频率过高|访问量过大",
         (*_ABOUT_US, 403, *range(500, 600)),
     ),
-    _row(Reason.SERVER_ERROR, "server_error internal_error overloaded_error unavailable 1234", r"\boverloaded\b"),
+    _told(Reason.SERVER_ERROR, "server_error internal_error overloaded_error unavailable 1234", r"\boverloaded\b"),
 )
 
 _LEARNT = r"temperature|max_tokens|max_completion_tokens"

@@ -12,7 +12,7 @@ from longreward.schema import OK
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Money = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
-_Figure = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+_Number = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 
 class StoredUsage(msgspec.Struct, gc=False, frozen=True):
@@ -48,13 +48,13 @@ class StoredStatement(msgspec.Struct, gc=False):
     """See schema.Statement. `support` is 1, 0.5 or 0; None where void."""
 
     text: str
-    support: _Figure | None = None
+    support: _Number | None = None
     evidence: list[StoredEvidence] = []
     call: StoredCall = StoredCall()
 
 
 class StoredDimension(msgspec.Struct, gc=False):
-    score: _Figure | None = None
+    score: _Number | None = None
     status: str = OK
     detail: str = ""
     calls: list[StoredCall] = []
@@ -74,7 +74,7 @@ class StoredAnswer(store.Fields, kw_only=True):
     truncated: bool | None = None
     query: str = ""
     answer: str = ""
-    total: _Figure | None
+    total: _Number | None
     dimensions: dict[str, StoredDimension]
 
     @property
