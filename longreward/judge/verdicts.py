@@ -13,7 +13,7 @@ import unicodedata
 from typing import Literal
 
 from longreward.errors import VerdictError
-from longreward.judge.reply import (
+from longreward.judge.last_verdict import (
     BRACKETS,
     after_thoughts,
     folded,
