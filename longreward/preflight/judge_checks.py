@@ -67,10 +67,12 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
 
 async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
     """Ask every endpoint each kind of question once and an extraction of full size, all at the same time; a problem for
-    each that cannot be used.
+    each that cannot be used. None for the offline judge.
 
     ConfigError where a key is named that is not set.
     """
+    if config.judge.kind == "offline":
+        return []
     alone, full, prompts = one_by_one(config.judge), _full(config), Prompts(config.prompts)
     with quietly():
         first = [*questions(config), *full]

@@ -328,7 +328,7 @@ def test_the_judge_is_asked_before_a_run_that_needs_one(load, monkeypatch, setti
     class AskedError(Exception):
         pass
 
-    async def ask(*_):
+    async def ask(*_, **__):
         raise AskedError
 
     def go_on():
