@@ -74,9 +74,9 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
     assert len(groups) == 96 and min(groups.values()) == 8 and max(groups.values()) <= 16
     assert sum(groups.values()) <= (96 + 3 * 4) * 8
     asked = Counter(prompt for _, prompt in judge_server.prompts)
-    # The preflights ask the same question each time: six kinds, two starts.
+    # The preflights ask the same questions each time: six kinds and an extraction of full size, two starts.
     repeated = sum(count - 1 for count in asked.values() if count > 1)
-    assert repeated <= in_flight + 6
+    assert repeated <= in_flight + 7
     launcher.wait_until_gone(20)
     code, output = launcher.train(*words)
     assert code == 0 and "is finished" in output
