@@ -112,7 +112,7 @@ class Launcher:
                 continue  # it ended while we looked
         return found
 
-    def wait_until_gone(self, seconds: float) -> float:
+    def wait_until_gone(self, seconds: float = HANGS_S) -> float:
         """Wait until no process with the mark is left; how long it took. Fails with the list of those that stay."""
         started = time.monotonic()
         while left := self.descendants():

@@ -8,7 +8,8 @@ import time
 import pytest
 from aiohttp import web
 
-from longreward.config import ConfigError, JudgeConfig
+from longreward.config import JudgeConfig
+from longreward.errors import ConfigError
 from longreward.judge import make_judge
 from longreward.judge.requests import RateHelpfulness
 

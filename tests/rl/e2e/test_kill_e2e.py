@@ -77,7 +77,7 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
     # The preflights ask the same questions each time: six kinds and an extraction of full size, two starts.
     repeated = sum(count - 1 for count in asked.values() if count > 1)
     assert repeated <= in_flight + 7
-    launcher.wait_until_gone(20)
+    launcher.wait_until_gone()
     code, output = launcher.train(*words)
     assert code == 0 and "is finished" in output
 
@@ -91,7 +91,7 @@ def test_an_asynchronous_run_continues_where_it_was_in_the_data_though_it_genera
     launcher.wait_for(lambda: saved(run, 1), process)
     process.kill()
     process.wait()
-    launcher.wait_until_gone(120)
+    launcher.wait_until_gone()
     code, output = launcher.train(*settings(judge_server, tiny, *more), config=config)
     assert code == 0, output
     assert json.loads((run / "summary.json").read_text())["steps"] == 6
@@ -117,7 +117,7 @@ def test_a_run_survives_its_judge_worker_and_stops_when_its_judge_gives_no_more_
     assert code == 1, output
     assert "of the last 8 rewards are void" in output and "last checkpoint" in output
     assert "Traceback" not in output, output
-    launcher.wait_until_gone(30)
+    launcher.wait_until_gone()
 
 
 @pytest.mark.soak
@@ -141,7 +141,7 @@ def test_an_engine_a_learner_or_rays_head_that_dies_ends_the_run_in_a_sentence(
     assert code == 1, output
     assert said in output and "Traceback" not in output, output
     assert "resume=true" in output
-    launcher.wait_until_gone(120)
+    launcher.wait_until_gone()
 
 
 @pytest.mark.soak

@@ -49,7 +49,7 @@ def test_a_run_that_reaches_its_cap_stops_with_a_checkpoint_of_its_last_step(lau
     assert spend(run)["reached"] and not spend(run)["paused"]
     # Seven calls before the run ask whether the judge is there, and reads all of a long prompt.
     assert judge_server.calls.total() * 110 <= cap + 7 * 110
-    launcher.wait_until_gone(20)
+    launcher.wait_until_gone()
 
 
 def test_a_paused_run_goes_on_when_the_cap_is_raised_and_ctrl_c_ends_it(launcher, tiny, judge_server):
@@ -80,7 +80,7 @@ def test_a_paused_run_goes_on_when_the_cap_is_raised_and_ctrl_c_ends_it(launcher
     assert any("paused:" in line for line in said)
     assert any("EngineCore" in c or "ray::" in c for c in launcher.descendants().values())
     process.send_signal(signal.SIGINT)
-    launcher.wait_until_gone(40)
+    launcher.wait_until_gone()
     output = process.stdout.read()
     assert process.wait() == 130
     assert "stopped" in output and "Traceback" not in output, output
