@@ -10,5 +10,5 @@ bin=${VENV:-.venv}/bin
 "$bin/ruff" format --check --quiet .
 "$bin/mypy" --no-error-summary
 "$bin/lint-imports" --no-cache --no-logo
-# One process for the end-to-end tests, one for the fast ones, which mostly wait.
+# Two processes: an end-to-end test waits for one thing after another and leaves half of two cores idle.
 exec "$bin/python" -m pytest -n 2 "$@"

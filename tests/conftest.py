@@ -22,15 +22,20 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
-class EndToEndInOneProcess(LoadScopeScheduling):
-    """`pytest -n 2`: one process runs the end-to-end tests, one after another, while the other runs the fast ones."""
+class EndToEndByFile(LoadScopeScheduling):
+    """`pytest -n 2`: the tests of an end-to-end file share what they start, so one process runs all of them."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "e2e" if "/e2e/" in nodeid else nodeid
+        return nodeid.partition("::")[0] if "/e2e/" in nodeid else nodeid
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EndToEndInOneProcess:
-    return EndToEndInOneProcess(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EndToEndByFile:
+    return EndToEndByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first: the fast ones then fill what is left of the time."""
+    items.sort(key=lambda item: "/e2e/" not in item.nodeid)
 
 
 Reply = str | Callable[[str, int], Any]

@@ -1,4 +1,5 @@
-"""Every advantage estimator in the real loop, with a judge that fails now and then: it trains, and no number is NaN."""
+"""Advantage estimators in the real loop, with a judge that fails now and then: it trains, and no number is NaN. PPO is
+in test_train_e2e.py, GRPO in test_kill_e2e.py."""
 
 from __future__ import annotations
 
@@ -31,10 +32,6 @@ ALGORITHMS = {
     "reinforce_baseline": (
         "configs/grpo_cpu.yaml",
         ("openrlhf.algo.advantage.estimator=reinforce_baseline", "data.heldout=null"),
-    ),
-    "ppo with a critic, evaluated while training": (
-        "configs/ppo_cpu.yaml",
-        ("evaluation.every=1", "openrlhf.critic.freezing_steps=-1"),
     ),
     "async with partial rollout": (
         "configs/grpo_async_cpu.yaml",
@@ -93,10 +90,6 @@ def test_it_trains_and_void_answers_leave_no_nan(launcher, tiny, judge_server, n
     after = AutoModelForCausalLM.from_pretrained(run / "model").state_dict()
     assert all(torch.isfinite(weights).all() for weights in after.values())
     assert any(not torch.equal(before[key], after[key]) for key in before)
-    if "evaluated" in name:
-        assert len(seen["eval/eval_default_pass1"]) == 2 and 0 < seen["eval/eval_default_pass1"][0] <= 10
     if "filtering" in name:
         assert min(seen["train/dynamic_filtering_pass_rate"]) < 400  # of 4 answers a prompt: some groups were replaced
-    if "critic" in name:
-        assert seen["train/critic_loss"]
     launcher.wait_until_gone()

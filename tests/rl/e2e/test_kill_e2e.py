@@ -51,7 +51,7 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
         *settings(judge_server, ()),
         "data.heldout=rl/toy/data/heldout.jsonl",
         "openrlhf.ckpt.save_steps=2",
-        "openrlhf.data.max_samples=96",
+        "openrlhf.data.max_samples=64",  # sixteen steps
         "evaluation.max_prompts=64",
         "evaluation.n_samples_per_prompt=2",
     ]
@@ -67,12 +67,12 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
     assert not outlived & launcher.descendants().keys()
     assert "continuing" in output and "at the checkpoint of step" in output
     summary = json.loads((run / "summary.json").read_text())
-    assert (summary["steps"], summary["void_rate"]) == (24, 0)
-    assert summary["gain"]["n"] >= 64 and summary["gain"]["interval"][0] > 0.2, output
-    # Each of the 96 prompts was trained on: none was left out, none came twice but those of the steps that were lost.
+    assert (summary["steps"], summary["void_rate"]) == (16, 0)
+    assert summary["gain"]["n"] >= 64 and summary["gain"]["interval"][0] > 0, output
+    # Each of the 64 prompts was trained on: none was left out, none came twice but those of the steps that were lost.
     groups = Counter(record["id"] for record in records(run) if record["split"] == "train")
-    assert len(groups) == 96 and min(groups.values()) == 8 and max(groups.values()) <= 16
-    assert sum(groups.values()) <= (96 + 3 * 4) * 8
+    assert len(groups) == 64 and min(groups.values()) == 8 and max(groups.values()) <= 16
+    assert sum(groups.values()) <= (64 + 3 * 4) * 8
     asked = Counter(prompt for _, prompt in judge_server.prompts)
     # The preflights ask the same questions each time: six kinds and an extraction of full size, two starts.
     repeated = sum(count - 1 for count in asked.values() if count > 1)
