@@ -158,14 +158,14 @@ class Verification:
 
     async def _ask_one(self, text: str) -> _Verified:
         evidence = await self._document.evidence(text)
-        verdict = await self._document.ask(VerifyStatement(self._document.language, text, [e.text for e in evidence]))
+        verdict = await self._document.ask(VerifyStatement(self._document.language, text, passages(evidence)))
         return _Verified([Statement(text=text, support=verdict.value, evidence=evidence, call=verdict.call)])
 
     async def _ask_many(self, texts: list[str]) -> _Verified:
         evidence = [await self._document.evidence(text) for text in texts]
-        union = {e.index: e.text for found in evidence for e in found}
-        passages = [union[index] for index in sorted(union)]
-        verdict = await self._document.ask(VerifyStatements(self._document.language, texts, passages))
+        union = {e.index: e for found in evidence for e in found}
+        shown = passages([union[index] for index in sorted(union)])
+        verdict = await self._document.ask(VerifyStatements(self._document.language, texts, shown))
         support = verdict.value if verdict.ok and verdict.value is not None else [None] * len(texts)
         call = verdict.call.without_cost("shared")
         statements = [
@@ -184,6 +184,18 @@ async def _first_failure(waiting: list[asyncio.Task[Statement]]) -> Statement | 
             if result.result().support is None:
                 return result.result()
     return None
+
+
+def passages(evidence: list[Evidence]) -> list[str]:
+    """The texts of chunks in document order. Neighbours are one passage, so that the sentence that a border cuts is
+    whole again."""
+    found: list[str] = []
+    for before, chunk in zip([None, *evidence], evidence, strict=False):
+        if before is not None and before.end == chunk.start:
+            found[-1] += chunk.text
+        else:
+            found.append(chunk.text)
+    return found
 
 
 def balanced(items: list[str], most: int) -> list[list[str]]:

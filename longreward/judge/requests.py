@@ -157,7 +157,7 @@ class VerifyStatement(RewardRequest[float]):
         return 1.0, 60  # one to three sentences and a verdict
 
     def shrunk(self) -> VerifyStatement | None:
-        evidence = _half_of_evidence(self.evidence, [self.statement])
+        evidence = better_half(self.evidence, [self.statement])
         return replace(self, evidence=evidence) if evidence else None
 
 
@@ -184,7 +184,7 @@ class VerifyStatements(RewardRequest[list[float]]):
         return [1.0] * len(self.statements), 35 * len(self.statements)  # a line for each
 
     def shrunk(self) -> VerifyStatements | None:
-        evidence = _half_of_evidence(self.evidence, self.statements)
+        evidence = better_half(self.evidence, self.statements)
         return replace(self, evidence=evidence) if evidence else None
 
 
@@ -238,14 +238,6 @@ REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     RateCompleteness,
 )
 """Every kind of question that a reward asks."""
-
-
-def _half_of_evidence(evidence: Sequence[str], statements: Sequence[str]) -> list[str]:
-    """The half that has most to do with the statements; of a single passage its head and tail. It may be empty."""
-    if len(evidence) == 1:
-        shorter = without_middle(evidence[0])
-        return [shorter] if len(shorter) < len(evidence[0]) else []
-    return better_half(evidence, statements)
 
 
 def _passages(texts: Sequence[str]) -> str:

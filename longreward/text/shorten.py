@@ -24,16 +24,44 @@ def without_middle(text: str) -> str:
 
 
 def better_half(passages: Sequence[str], statements: Sequence[str]) -> list[str]:
-    """Half of the passages, rounded down, in their order: those that hold most of the words of some statement."""
+    """At most half of the text of some passages, in whole sentences and in their order: those that hold, together with
+    their neighbours, most of the words of some statement. Empty for passages of under 80 characters together."""
+    left = sum(map(len, passages)) / 2
+    if 2 * left < _TOO_SHORT:
+        return []
     wanted = [words for words in (set(content_words(statement)) for statement in statements) if words]
-
-    def worth(passage: str) -> float:
-        found = set(content_words(passage))
-        return max((len(words & found) / len(words) for words in wanted), default=0.0)
-
+    spans = [sentence_spans(passage) for passage in passages]
+    worth: dict[tuple[int, int], float] = {}
+    for i, sentences in enumerate(spans):
+        for j in range(len(sentences)):
+            around = sentences[max(0, j - 1) : j + 2]
+            found = set(content_words(passages[i][around[0][0] : around[-1][1]]))
+            worth[i, j] = max((len(words & found) / len(words) for words in wanted), default=0.0)
+    kept: set[tuple[int, int]] = set()
     # The sort is stable: of two equals the earlier one stays.
-    best = sorted(range(len(passages)), key=[-worth(passage) for passage in passages].__getitem__)
-    return [passages[i] for i in sorted(best[: len(passages) // 2])]
+    for i, j in sorted(worth, key=lambda place: -worth[place]):
+        start, end = spans[i][j]
+        if end - start <= left:
+            kept.add((i, j))
+            left -= end - start
+        elif kept:
+            break
+    shown = (
+        _joined(text, [span if (i, j) in kept else None for j, span in enumerate(spans[i])])
+        for i, text in enumerate(passages)
+    )
+    return [text for text in shown if text]
+
+
+def _joined(text: str, spans: Sequence[tuple[int, int] | None]) -> str:
+    """The pieces of a text that stay, with a gap where one is left out (None) between them."""
+    pieces: list[tuple[int, int]] = []
+    for before, span in zip([None, *spans], spans, strict=False):
+        if span and before:
+            pieces[-1] = pieces[-1][0], span[1]
+        elif span:
+            pieces.append(span)
+    return GAP.join(text[start:end] for start, end in pieces)
 
 
 def _cut(text: str, low: int, high: int, between_sentences: list[int], *, last: bool) -> int:

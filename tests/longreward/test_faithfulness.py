@@ -223,11 +223,11 @@ def test_verbatim_statements_take_no_place_in_a_batch(judge_server):
 @pytest.mark.parametrize("per_call", [1, 4])
 def test_evidence_too_long_for_the_judge_is_halved_once_and_the_verdict_says_so(judge_server, per_call):
     says(judge_server, "Mara sold 7 crates.", "Mara sold 8 crates.")
+    sizes = []
 
     def reply(prompt, _):
-        evidence = prompt.rpartition("\n<evidence>\n")[2]
-        passages = len(re.findall(r"^\(\d+\) ", evidence, re.MULTILINE))
-        if passages > 4:
+        sizes.append(len(prompt.rpartition("\n<evidence>\n")[2]))
+        if sizes[-1] > 0.7 * max(sizes):
             error = {"message": "too long", "code": "context_length_exceeded"}
             return web.json_response({"error": error}, status=400)
         return "1. a [[Fully supported]]\n2. b [[Fully supported]]" if per_call > 1 else "[[Fully supported]]"

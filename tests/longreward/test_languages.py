@@ -27,22 +27,24 @@ def score(settings, sample):
     return asyncio.run(run())
 
 
-def page(language):
-    """A document of 88 sentences with four facts in it, none of them cut in two by the chunks."""
+def page(language, between_facts=21):
+    """A document with four facts in it, and so many sentences after each."""
     facts, between = PAGES[language]["facts"], PAGES[language]["between"]
     glue = "" if language in UNSPACED else " "
-    return glue.join(glue.join([fact, *[between] * 21]) for fact in facts), facts, glue
+    return glue.join(glue.join([fact, *[between] * between_facts]) for fact in facts), facts, glue
 
 
 @pytest.mark.parametrize("language", PAGES)
 def test_true_statements_are_supported_in_every_language(language):
-    document, facts, glue = page(language)
+    """Wherever the borders of the chunks are: some of them cut a fact in two."""
     settings = {"judge": {"kind": "offline"}, "weights": {"faithfulness": 1}}
-    dimension = score(settings, Sample(context=document, query="?", answer=glue.join(facts[::-1]))).dimensions
-    statements = dimension["faithfulness"].statements
-    assert len(statements) == len(facts)
-    assert [statement.support for statement in statements] == [1] * len(facts)
-    assert all(0 < len(statement.evidence) <= 5 for statement in statements)
+    for between_facts in (5, 9, 10, 12, 14, 17, 21):
+        document, facts, glue = page(language, between_facts)
+        dimension = score(settings, Sample(context=document, query="?", answer=glue.join(facts[::-1]))).dimensions
+        statements = dimension["faithfulness"].statements
+        assert len(statements) == len(facts)
+        assert [statement.support for statement in statements] == [1] * len(facts), between_facts
+        assert all(0 < len(statement.evidence) <= 5 for statement in statements)
 
 
 @pytest.mark.parametrize("language", PAGES)

@@ -32,9 +32,15 @@ def test_each_statement_of_a_batch_keeps_its_passage() -> None:
     assert smaller.statements == request.statements
 
 
-def test_a_single_passage_is_cut_itself() -> None:
-    smaller = VerifyStatement("en", "Otto left.", [" ".join(SENTENCES)]).shrunk()
-    assert smaller is not None and len(smaller.evidence[0]) < len(" ".join(SENTENCES)) * 0.55
+def test_of_a_single_passage_the_sentences_around_the_statement_stay() -> None:
+    """Neighbouring chunks are one passage: what is looked for may be in its middle."""
+    sentences = [*SENTENCES[:80], "Otto left the harbour.", *SENTENCES[80:]]
+    smaller = VerifyStatement("en", "Otto left.", [" ".join(sentences)]).shrunk()
+    assert smaller is not None and 0.4 * len(" ".join(sentences)) < len(smaller.evidence[0])
+    assert len(smaller.evidence[0]) < 0.55 * len(" ".join(sentences))
+    head, middle = smaller.evidence[0].split(GAP)
+    assert head == " ".join(SENTENCES[: head.count(".")])
+    assert middle == f"{SENTENCES[79]} Otto left the harbour. {SENTENCES[80]}"
 
 
 @pytest.mark.parametrize("space", [" ", "\n"])
