@@ -11,6 +11,10 @@ import hashlib
 import sqlite3
 import time
 from pathlib import Path
+from typing import TypeAlias
+
+Identity: TypeAlias = tuple[int, int]
+"""Tells one file from another of the same name: its device and inode."""
 
 APPLICATION_ID = 0x4C525643  # "LRVC"; tells our file from any other SQLite database
 SCHEMA = 1
@@ -29,11 +33,21 @@ _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
 _DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
-def connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    """A connection to a cache of our schema, which is made in a file that is new or empty."""
+def connect(path: Path, busy_s: float) -> tuple[sqlite3.Connection, Identity]:
+    """A connection to a cache of our schema, which is made in a file that is new or empty; and which file that is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory")
+    while True:
+        file = identity(path)
+        connection = _connect(path, busy_s)
+        # SQLite makes a file that is not there; one that was deleted or replaced meanwhile would lose what is written.
+        if file is not None and identity(path) == file:
+            return connection, file
+        connection.close()
+
+
+def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
     try:
         connection.text_factory = bytes
@@ -102,7 +116,7 @@ def insert(connection: sqlite3.Connection, batch: list[tuple[bytes, bytes]]) -> 
     return True
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> Identity | None:
     """Tells one file from another of the same name; None where there is none."""
     try:
         status = path.stat()

@@ -61,7 +61,7 @@ class FileThread:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._file: cache_file.Identity | None = None
         self._lookups: dict[asyncio.AbstractEventLoop, tuple[list[bytes], Answers]] = {}
         self.pending: dict[bytes, bytes] = {}
         """Verdicts that are not in the file yet."""
@@ -202,8 +202,7 @@ class FileThread:
         if self._connection is not None and cache_file.identity(self._path) != self._file:
             self._disconnect()  # deleted or replaced under us: what is written to it now would be lost
         if self._connection is None:
-            self._connection = cache_file.connect(self._path, BUSY_S)
-            self._file = cache_file.identity(self._path)
+            self._connection, self._file = cache_file.connect(self._path, BUSY_S)
         return self._connection
 
     def _disconnect(self) -> None:

@@ -74,8 +74,11 @@ async def until(condition) -> None:
             await asyncio.sleep(0.01)
 
 
-def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "VerdictCache"]
+@pytest.fixture
+def threads():
+    """Tells the threads of caches that were begun in this test."""
+    before = threading.enumerate()
+    return lambda: [each.name for each in threading.enumerate() if each.name == "VerdictCache" and each not in before]
 
 
 def test_what_was_put_is_there_for_the_next_cache(path):
@@ -144,7 +147,7 @@ def test_the_key_depends_on_everything_but_the_order_of_parameters():
     assert len({same, *others}) == 5
 
 
-def test_closing_ends_the_thread_and_may_be_repeated(path, caplog):
+def test_closing_ends_the_thread_and_may_be_repeated(path, caplog, threads):
     async def run():
         cache = VerdictCache(path)
         await cache.aclose()  # never used
@@ -163,7 +166,7 @@ def test_closing_ends_the_thread_and_may_be_repeated(path, caplog):
     assert look_up(path, 1, 3) == [value(1), None]
 
 
-def test_a_cache_dropped_without_closing_lets_its_thread_end(path):
+def test_a_cache_dropped_without_closing_lets_its_thread_end(path, threads):
     async def run():
         cache = VerdictCache(path)
         cache.put(key(1), value(1))
@@ -378,9 +381,9 @@ def test_a_file_ruined_while_open_serves_nothing_wrong_and_can_be_replaced(path,
             cache.put(key(start), value(start))
             await asyncio.sleep(0.002)
         assert served < 3000
-        # Doing what the warning says helps without a restart.
+        # Doing what the warning says helps without a restart. Meanwhile the cache tries the file again and again.
         for file in path.parent.iterdir():
-            file.unlink()
+            file.unlink(missing_ok=True)
         written = cache.stats()["cache/written"]
         cache.put(key(5000), value(5000))
         await until(lambda: cache.stats()["cache/written"] > written)
@@ -389,6 +392,20 @@ def test_a_file_ruined_while_open_serves_nothing_wrong_and_can_be_replaced(path,
     asyncio.run(run())
     assert len(caplog.records) == len({record.getMessage() for record in caplog.records})
     assert look_up(path, 5000) == [value(5000)]
+
+
+def test_a_file_deleted_while_it_is_opened_takes_no_verdict_with_it(path, monkeypatch):
+    fill(path, 1)
+    prepare = cache_file._prepare
+
+    def prepare_and_delete(connection):
+        prepare(connection)
+        monkeypatch.setattr(cache_file, "_prepare", prepare)
+        path.unlink()
+
+    monkeypatch.setattr(cache_file, "_prepare", prepare_and_delete)
+    fill(path, 2)
+    assert look_up(path, 1, 2) == [None, value(2)]
 
 
 LOCK = """if True:
@@ -438,7 +455,7 @@ def test_a_locked_file_stops_neither_the_loop_nor_later_writes(path, caplog, who
     assert look_up(path, 1, 2) == [value(1), value(2)]
 
 
-def test_closing_while_the_file_is_locked_gives_up_with_a_warning(path, caplog):
+def test_closing_while_the_file_is_locked_gives_up_with_a_warning(path, caplog, threads):
     fill(path, 1)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
