@@ -26,7 +26,7 @@ def decoded(body: bytes, encoding: str, most: int) -> bytes:
             case "br":
                 body = _brotli(body, most)
             case other:
-                raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is compressed ({other}) though not asked for")
+                raise _unasked(other, "")
     return body
 
 
@@ -54,18 +54,22 @@ def _inflated(body: bytes, window: int, most: int) -> bytes:
 def _brotli(body: bytes, most: int) -> bytes:
     try:
         import brotli  # type: ignore[import-not-found]
-    except ImportError:
-        detail = "the reply is compressed (br) though not asked for; pip install brotli to read it"
-        raise JudgeError(Reason.BAD_RESPONSE, detail=detail) from None
-    stream, found = brotli.Decompressor(), bytearray()
-    try:
-        found += stream.process(body, output_buffer_limit=most + 1)
+
+        stream = brotli.Decompressor()
+        found = bytearray(stream.process(body, output_buffer_limit=most + 1))
         while not stream.is_finished() and len(found) <= most and not stream.can_accept_more_data():
             found += stream.process(b"", output_buffer_limit=most + 1)
-    except (brotli.error, TypeError) as error:
+    except (ImportError, TypeError):  # before 1.2 it knew no limit
+        raise _unasked("br", ", or pip install 'brotli>=1.2' here") from None
+    except brotli.error as error:
         raise JudgeError(Reason.BAD_RESPONSE, detail=f"the compressed reply is broken: {error}") from None
     if len(found) > most:
         raise too_long(most)
     if not stream.is_finished():
         raise JudgeError(Reason.BAD_RESPONSE, detail="the compressed reply is cut")
     return bytes(found)
+
+
+def _unasked(encoding: str, other_way: str) -> JudgeError:
+    detail = f"the reply is compressed ({encoding}) though not asked for; switch that off at the server or its proxy"
+    return JudgeError(Reason.BAD_RESPONSE, detail=detail + other_way)

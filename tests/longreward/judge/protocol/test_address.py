@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -387,8 +388,7 @@ BROKEN = {
     "bomb in a bomb": ("gzip, gzip", gzip.compress(gzip.compress(BOMB)), "longer than 4 MiB"),
     "not gzip": ("gzip", PLAIN, "broken"),
     "cut": ("gzip", gzip.compress(PLAIN)[:-12], "cut"),
-    "unknown": ("zstd-x", PLAIN, "zstd-x"),
-    "broken brotli": ("br", b"\xff" * 40, "br"),
+    "unknown": ("zstd", PLAIN, "(zstd) though not asked for; switch that off"),
 }
 
 
@@ -399,17 +399,33 @@ def test_a_compressed_reply_that_cannot_be_read_is_no_verdict(server, name, body
     assert told(verdict) == ("bad_response", 2) and words in verdict.call.detail
 
 
-def test_brotli_is_read_where_the_package_is_there_and_named_where_not(server):
-    body = bytes.fromhex("0b0080") + b"x\x03"  # the letter x
-    server.reply = lambda path: (200, {"Content-Encoding": "br"}, body)
+class OldDecompressor:
+    """That of the brotli package before 1.2, which knows no limit."""
+
+    def process(self, data: bytes) -> bytes:
+        return PLAIN
+
+
+@pytest.mark.parametrize("package", [None, SimpleNamespace(Decompressor=OldDecompressor)], ids=["none", "old"])
+def test_brotli_without_a_package_that_reads_it_is_told_with_the_way_out(server, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, "brotli", package)
+    server.reply = lambda path: (200, {"Content-Encoding": "br"}, PLAIN)
     verdict = ask(server.root)
-    assert told(verdict)[0] == "bad_response"
-    try:
-        import brotli  # noqa: F401
-    except ImportError:
-        assert "pip install brotli" in verdict.call.detail
-    else:
-        assert "not a chat completion" in verdict.call.detail
+    assert told(verdict) == ("bad_response", 2)
+    assert "(br) though not asked for" in verdict.call.detail and "pip install 'brotli>=1.2'" in verdict.call.detail
+
+
+def test_brotli_is_read_where_its_package_is_installed(server):
+    brotli = pytest.importorskip("brotli", "1.2")
+    for body, words in {
+        brotli.compress(PLAIN): "",
+        brotli.compress(PLAIN)[:-3]: "cut",
+        brotli.compress(BOMB): "longer than 4 MiB",
+        b"\xff" * 40: "broken",
+    }.items():
+        server.reply = lambda path, body=body: (200, {"Content-Encoding": "br"}, body)
+        verdict = ask(server.root)
+        assert (verdict.value, verdict.call.detail) == (9, "") if not words else words in verdict.call.detail
 
 
 # Certificates
