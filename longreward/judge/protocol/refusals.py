@@ -210,7 +210,7 @@ def _message(value: Any) -> str:
 
 def _plain(text: str) -> str:
     """The title of a web page, or else the text."""
-    title = re.search(r"<title>(.*?)</title>", text, re.I | re.S)
+    title = re.search(r"<title>([^<]*)</title>", text, re.I)  # no more, or a page of many would take long
     return f"a web page, {title[1].strip()!r}" if title else text
 
 
