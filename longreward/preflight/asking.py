@@ -18,6 +18,7 @@ from longreward.judge.engine.limits import REFUSES_US
 from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
 from longreward.judge.requests import RewardRequest
 from longreward.preflight.finding import listed
+from longreward.preflight.remedies import remedy
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 
@@ -29,27 +30,6 @@ _FINAL = frozenset(
     {*REFUSES_US, Reason.BAD_REQUEST, Reason.FILTERED, Reason.CONTEXT_LENGTH, Reason.SPEND_CAP, Reason.TIMEOUT}
 )
 """Reasons that a second attempt would not change, or has no time for."""
-ACTIONS = {
-    Reason.UNAUTHORIZED: "check the key and judge.api_key_env",
-    Reason.QUOTA: "check the account behind the key",
-    Reason.NOT_FOUND: "check judge.model and judge.base_url (it ends in /v1 with most servers)",
-    Reason.BAD_REQUEST: "check judge.model and judge.extra_body",
-    Reason.UNREACHABLE: "check judge.base_url, and that the server runs",
-    Reason.MISCONFIGURED: "mend what it names, here or in the environment of this process",
-    Reason.SERVER_ERROR: "see the server's log",
-    Reason.RATE_LIMITED: "lower judge.max_in_flight, or set judge.requests_per_minute and judge.tokens_per_minute",
-    Reason.TIMEOUT: "see whether the server is stuck or busy, or raise judge.attempt_timeout_s",
-    Reason.TRUNCATED: "raise judge.max_tokens: the judge writes longer; or judge.reasoning_tokens for one that reasons",
-    Reason.PARSE_ERROR: "use a judge that follows the reply format, or more judge.parse_attempts",
-    Reason.CONTEXT_LENGTH: "serve the judge with a longer context (Ollama: OLLAMA_CONTEXT_LENGTH), as an extraction "
-    "takes some 7,000 tokens, or lower chunking.extraction_tokens",
-    Reason.FILTERED: "use an endpoint without a content filter",
-    Reason.ONLY_REASONING: "give the judge's server the reasoning parser of its model (with vLLM: --reasoning-parser), "
-    "switch its reasoning off by judge.extra_body, or raise judge.reasoning_tokens",
-    Reason.BAD_RESPONSE: "check that judge.base_url speaks the OpenAI API",
-    Reason.SPEND_CAP: "raise judge.spend: it does not even pay for this check",
-}
-"""What to do about a question that failed for a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +78,7 @@ class Asked:
     @property
     def action(self) -> str:
         """What to do about a question that failed."""
-        return ACTIONS.get(Reason(self.call.status), "see the endpoint's log")
+        return remedy(Reason(self.call.status), self.call.detail)
 
 
 def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:

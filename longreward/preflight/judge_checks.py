@@ -17,9 +17,10 @@ from longreward.errors import Reason
 from longreward.judge import offline
 from longreward.judge.protocol.address import from_environment
 from longreward.judge.requests import ExtractRelevant
-from longreward.preflight.asking import ACTIONS, Asked, ask, failure, one_by_one, quietly
+from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
 from longreward.preflight.finding import Finding, Severity, listed
 from longreward.preflight.questions import full_extraction, parts_missed, questions, wrong_answers
+from longreward.preflight.remedies import remedy
 from longreward.prompts import Prompts
 from longreward.schema import Usage
 from longreward.text.tokens import fewest_tokens_in
@@ -172,7 +173,7 @@ def _context(judge: JudgeConfig, full: Sequence[Asked]) -> Iterator[Finding]:
         elif one.call.shrunk or one.call.status == Reason.CONTEXT_LENGTH:
             why = f": {one.told}" if one.failed else ", half of it does"
             sentence = f"{url}: an extraction of full size does not fit into the judge's context{why}"
-            yield Finding.problem("judge", sentence, ACTIONS[Reason.CONTEXT_LENGTH])
+            yield Finding.problem("judge", sentence, remedy(Reason.CONTEXT_LENGTH, one.told))
         elif one.failed:
             yield Finding.note("judge", f"{url}: an extraction of full size has no usable reply: {one.why}", one.action)
         elif 0 < len(missed := parts_missed(one.verdict.value)) < 3:

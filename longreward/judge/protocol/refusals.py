@@ -83,13 +83,15 @@ _TABLE = (
         Reason.UNAUTHORIZED,
         "invalid_api_key invalidapikey incorrect_api_key_error invalid_authentication_error authentication_error "
         "api_key_invalid 1000 1001 1002 1003 1004",
-        r"(invalid|incorrect|missing|expired|no) api[ _-]?key|api[ _-]?key (is )?(not valid|invalid|missing|expired)",
+        r"(invalid|incorrect|missing|expired|no) api[ _-]?key|invalid authorization header|"
+        r"api[ _-]?key (is )?(not valid|invalid|missing|expired)",
         tuple(range(500, 600)),
     ),
     _told(
         Reason.NOT_FOUND,
         "model_not_found modelnotfound 1211",
-        r"\bmodel\b.{0,80}(not found|does not exist|not exist)|not a valid model|模型不存在",
+        r"\bmodel\b.{0,80}(not found|does not exist|not exist)|not a valid model|"
+        r"unsupported model\b(?! (param|field))|model identifier is invalid|on-demand throughput|模型不存在",
         (*_ABOUT_US, 403, 429, *range(500, 600)),
     ),
     _told(
@@ -100,7 +102,9 @@ _TABLE = (
         r"\brate[ -]?limit(ed)?\b|too many requests|并发数过高|频率过高|访问量过大",
         (*_ABOUT_US, 403, *range(500, 600)),
     ),
-    _told(Reason.SERVER_ERROR, "server_error internal_error overloaded_error unavailable 1234", r"\boverloaded\b"),
+    _told(
+        Reason.SERVER_ERROR, "server_error internal_error overloaded_error unavailable 1234", r"\boverloaded\b", (429,)
+    ),
 )
 
 _LEARNT = r"temperature|max_tokens|max_completion_tokens"
@@ -165,7 +169,7 @@ def _by_status(status: int) -> Reason:
             return Reason.UNAUTHORIZED
         case 402:
             return Reason.QUOTA
-        case 404:
+        case 404 | 405:  # 405: the path is that of something else
             return Reason.NOT_FOUND
         case 408:
             return Reason.TIMEOUT
