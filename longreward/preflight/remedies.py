@@ -60,7 +60,7 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
             "allow a provider of this model in OpenRouter's privacy settings, or set judge.model to another",
         ),
         ("model|模型", "set judge.model to a name that the server lists at /models and that the key may use"),
-        ("", f"the server has no such path: check judge.base_url, and judge.model; it ends in {_PATHS}"),
+        ("", f"the server has no such path; check judge.model, and judge.base_url, which ends in {_PATHS}"),
     ),
     Reason.BAD_REQUEST: (
         ("api.version", "set ?api-version= in judge.base_url to one that Azure serves, such as 2024-10-21"),

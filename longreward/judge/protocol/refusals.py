@@ -147,7 +147,7 @@ def refusal(
     unsupported = _unsupported(said) if reason is Reason.BAD_REQUEST else ""
     return JudgeError(
         reason,
-        detail=f"{where}: {short(said.message or raw)}",
+        detail=f"{where}: {short(said.message or raw) or 'it says nothing more'}",
         retry_after=_retry_after(headers),
         usage=usage,
         status=told,
