@@ -13,7 +13,7 @@ AROUND = whitespace + "\u200b\ufeff"
 """What copied text and mounted files have around a value and nobody means: white space, a byte-order mark."""
 
 
-_CHAT = "/chat/completions"
+_CHAT, _EMBEDDINGS = "/chat/completions", "/embeddings"
 _PASSWORD = re.compile(r"//[^/?#\s]*@")
 
 
@@ -29,7 +29,8 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 
 
 def tidy(value: str) -> str:
-    """The URL without white space around it and without `/chat/completions` or `/` at its end. A query stays.
+    """The URL without white space around it and without `/chat/completions`, `/embeddings` or `/` at its
+    end. A query stays.
 
     ValueError where no request can go there; no password is in its message.
     """
@@ -50,14 +51,23 @@ def tidy(value: str) -> str:
         )
     if parts.fragment:
         raise ValueError(f"{shown} ends in #{parts.fragment}, which is never sent; remove it, or write # as %23")
-    path = parts.path.rstrip("/").removesuffix(_CHAT).rstrip("/")
+    path = parts.path.rstrip("/").removesuffix(_CHAT).removesuffix(_EMBEDDINGS).rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
 
 def chat_url(base_url: str) -> str:
     """Where chat completions are asked for, given a tidy base URL."""
+    return _beneath(base_url, _CHAT)
+
+
+def embeddings_url(base_url: str) -> str:
+    """Where embeddings are asked for, given a tidy base URL."""
+    return _beneath(base_url, _EMBEDDINGS)
+
+
+def _beneath(base_url: str, path: str) -> str:
     parts = urlsplit(base_url)
-    return urlunsplit(parts._replace(path=parts.path + _CHAT))
+    return urlunsplit(parts._replace(path=parts.path + path))
 
 
 def without_password(text: str) -> str:

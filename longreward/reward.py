@@ -39,7 +39,7 @@ class LongReward:
         tokens, in which chunk sizes are counted."""
         self.config = config
         if judge is None:
-            judge = make_judge(config.judge, config.cache.path, Prompts(config.prompts))
+            judge = make_judge(config.judge, config.cache.path, Prompts(config.prompts), config.retrieval.embedder)
         self._judge = judge
         self._token_spans = token_spans
         if "faithfulness" in config.needed:
@@ -141,5 +141,9 @@ def fingerprint(config: RewardConfig) -> str:
     # No key for gates where there are none: files of scores from before there were gates can be continued.
     without = {"judge", "cache"} | (set() if config.gates else {"gates"})
     scoring = config.model_dump(mode="json", exclude=without)
+    embedder = config.retrieval.embedder
+    scoring["retrieval"].pop("embeddings")
+    if embedder is not None:
+        scoring["retrieval"] |= embedder.model_dump(include={"model", "query_prefix", "document_prefix"})
     scoring |= {"judge": judge, "prompts": Prompts(config.prompts).version()}
     return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]

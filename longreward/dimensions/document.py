@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 from longreward.config import RewardConfig
 from longreward.dimensions.verification import Verification
+from longreward.errors import Reason
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import ExtractRelevant, JudgeRequest
 from longreward.pacing import Priority, in_slices, pacer
 from longreward.prompts import Language
-from longreward.schema import Evidence
+from longreward.schema import Evidence, JudgeCall
 from longreward.text.chunking import TokenSpans, chunks_between, cut_points, word_cut_points, word_spans
 from longreward.text.language import detect, samples
-from longreward.text.retrieval import BM25Index
+from longreward.text.retrieval import BM25Index, VectorIndex, fused
 from longreward.text.scripts import script_of
 from longreward.text.sentences import says_nothing
 
@@ -29,6 +31,18 @@ _SHOWN = 600  # characters of a document that show its language
 def document_key(context: str, query: str) -> str:
     """The name of a document and a question about it: a hash, the same in every process and at every time."""
     return hashlib.sha256(f"{len(query)} {query}{context}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The evidence for a statement."""
+
+    chunks: list[Evidence]
+    """In document order."""
+    calls: list[JudgeCall]
+    """The calls to the embedding model that were made for it. Those about the document are in the first one's."""
+    failed: JudgeCall | None = None
+    """The call for whose failure there is no evidence."""
 
 
 class Document:
@@ -48,6 +62,8 @@ class Document:
         self._judge, self.config, self._token_spans, self._preparing = judge, config, token_spans, preparing
         self._chunks: asyncio.Task[tuple[list[Evidence], list[Evidence]]] | None = None
         self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
+        self._vectors: asyncio.Task[Verdict[VectorIndex]] | None = None
+        self._vectors_told: asyncio.Task[Verdict[VectorIndex]] | None = None
         self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
         self._extracted: dict[int, Verdict[str | None]] = {}
         self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
@@ -77,21 +93,30 @@ class Document:
             self._start_extraction()
         if "faithfulness" in self.config.needed:
             self._start_index()
+            if self.config.retrieval.embedder:
+                self._start_vectors()
 
     async def ask(self, request: JudgeRequest[T]) -> Verdict[T]:
         """Ask the judge. The document's name goes along, so that its questions meet the same prefix cache."""
         return await self._judge.ask(request, document=self.key)
 
-    async def evidence(self, statement: str) -> list[Evidence]:
+    async def evidence(self, statement: str) -> Found:
         """The chunks that have to do with `statement`: at most `retrieval.top_k`, in document order.
 
-        Where the statement shares no word with the document, those that have to do with the question, or else the
-        beginning: a judge that knows both languages can still tell. Empty only for a document without text.
+        By words (`bm25`): where the statement shares no word with the document, those that have to do with the
+        question, or else the beginning: a judge that knows both languages can still tell. Empty only for a document
+        without text.
         """
         chunks, index = await asyncio.shield(self._start_index())
-        most = self.config.retrieval.top_k
-        found = index.top(statement, most) or index.top(self.query, most) or range(min(most, len(chunks)))
-        return [chunks[i] for i in found]
+        kind, most = self.config.retrieval.kind, self.config.retrieval.top_k
+        if kind == "bm25" or not chunks:
+            found = index.top(statement, most) or index.top(self.query, most) or range(min(most, len(chunks)))
+            return Found([chunks[i] for i in found], [])
+        near, calls = await self._nearest(statement)
+        if isinstance(near, JudgeCall):
+            return Found([], calls, near)
+        ranked = near if kind == "embeddings" else fused([index.ranked(statement), near])
+        return Found([chunks[i] for i in sorted(ranked[:most])], calls)
 
     async def knows(self, statement: str) -> bool:
         """Whether the statement shares a word with the document."""
@@ -117,7 +142,7 @@ class Document:
 
     def cancel(self) -> None:
         self.verification.cancel()
-        for task in (self._chunks, self._index, self._extraction):
+        for task in (self._chunks, self._index, self._vectors, self._extraction):
             if task is not None:
                 task.cancel()
 
@@ -151,6 +176,41 @@ class Document:
         chunks, _ = await asyncio.shield(self._start_chunks())
         async with self._preparing:
             return chunks, await in_slices(BM25Index.in_steps([c.text for c in chunks]))
+
+    async def _nearest(self, statement: str) -> tuple[list[int] | JudgeCall, list[JudgeCall]]:
+        """All chunks, the nearest in meaning first, or the call that failed; and the other calls that were made.
+
+        Failed vectors of the document are not kept: the next statement asks for them again.
+        """
+        task = self._start_vectors()
+        about, wanted = await asyncio.gather(
+            asyncio.shield(task), self._judge.embed([statement], "query", document=self.key)
+        )
+        if not about.ok and self._vectors is task:
+            self._vectors = None
+        first, self._vectors_told = self._vectors_told is not task, task
+        about_call = about.call if first else about.call.without_cost("shared")
+        calls = [about_call, wanted.call] if first else [wanted.call]
+        if about.value is None or wanted.value is None:
+            failed = wanted.call if about.ok else about_call
+            return failed, [call for call in calls if call is not failed]
+        vector = wanted.value[0]
+        if len(vector) != about.value.size:
+            detail = f"the embedding has {len(vector) // 4} numbers, those of the document {about.value.size // 4}"
+            detail += "; the model has changed: give cache.path another file"
+            failed = wanted.call.model_copy(update={"status": str(Reason.BAD_RESPONSE), "detail": detail})
+            return failed, [call for call in calls if call is not wanted.call]
+        return about.value.ranked(vector), calls
+
+    def _start_vectors(self) -> asyncio.Task[Verdict[VectorIndex]]:
+        if self._vectors is None or self._vectors.cancelled():
+            self._vectors = asyncio.create_task(self._embed_chunks())
+        return self._vectors
+
+    async def _embed_chunks(self) -> Verdict[VectorIndex]:
+        chunks, _ = await asyncio.shield(self._start_chunks())
+        embedded = await self._judge.embed([chunk.text for chunk in chunks], "document", document=self.key)
+        return Verdict(None if embedded.value is None else VectorIndex(embedded.value), embedded.call)
 
     def _language_of(self, chunk: Evidence) -> Language:
         return self.language if says_nothing(chunk.text) else detect(chunk.text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +19,19 @@ from longreward.text.verbatim import normal_form, stated_sentences
 T = TypeVar("T")
 
 
+class Evident(Protocol):
+    """The evidence for a statement; see `Found`."""
+
+    @property
+    def passages(self) -> list[Evidence]: ...
+
+    @property
+    def calls(self) -> list[JudgeCall]: ...
+
+    @property
+    def failed(self) -> JudgeCall | None: ...
+
+
 class SearchableDocument(Protocol):
     """What verification needs of a document; see `Document`."""
 
@@ -27,7 +40,7 @@ class SearchableDocument(Protocol):
     @property
     def language(self) -> Language: ...
 
-    async def evidence(self, statement: str) -> list[Evidence]: ...
+    async def evidence(self, statement: str) -> Evident: ...
 
     async def ask(self, request: JudgeRequest[T]) -> Verdict[T]: ...
 
@@ -35,8 +48,9 @@ class SearchableDocument(Protocol):
 @dataclass(frozen=True)
 class _Verified:
     statements: list[Statement]
-    call: JudgeCall | None = None
-    """The call about all of the statements; None where there is one statement, which holds its own call."""
+    calls: list[JudgeCall] = field(default_factory=list)
+    """The calls made for them beside those that the statements hold: the one about several statements, and those to an
+    embedding model."""
 
 
 @dataclass(eq=False)
@@ -138,8 +152,8 @@ class Verification:
     def _taken(self, text: str, verified: _Verified, work: _Work, position: int, calls: list[JudgeCall]) -> Statement:
         # The answer that caused the call waits first, so it comes here first. If it was cancelled, the next one counts.
         first, work.counted = not work.counted, True
-        if first and verified.call is not None:
-            calls.append(verified.call)
+        if first:
+            calls += verified.calls
         found = verified.statements[position]
         call = found.call if first or found.call.source == "document" else found.call.without_cost("shared")
         return Statement(text=text, support=found.support, evidence=found.evidence, call=call)
@@ -154,25 +168,36 @@ class Verification:
 
     async def _read_off(self, text: str) -> _Verified:
         call = JudgeCall(kind=VerifyStatement.kind, source="document", detail="a sentence of the document")
-        return _Verified([Statement(text=text, support=1.0, evidence=await self._document.evidence(text), call=call)])
+        found = await self._document.evidence(text)
+        if found.failed:  # what is stated word for word needs no evidence, but its call is told
+            return _Verified([Statement(text=text, support=1.0, call=call)], [*found.calls, found.failed])
+        return _Verified([Statement(text=text, support=1.0, evidence=found.chunks, call=call)], found.calls)
 
     async def _ask_one(self, text: str) -> _Verified:
-        evidence = await self._document.evidence(text)
-        verdict = await self._document.ask(VerifyStatement(self._document.language, text, passages(evidence)))
-        return _Verified([Statement(text=text, support=verdict.value, evidence=evidence, call=verdict.call)])
+        found = await self._document.evidence(text)
+        if found.failed:
+            return _Verified([Statement(text=text, support=None, call=found.failed)], found.calls)
+        shown = passages(found.chunks)
+        verdict = await self._document.ask(VerifyStatement(self._document.language, text, shown))
+        statement = Statement(text=text, support=verdict.value, evidence=found.chunks, call=verdict.call)
+        return _Verified([statement], found.calls)
 
     async def _ask_many(self, texts: list[str]) -> _Verified:
-        evidence = [await self._document.evidence(text) for text in texts]
-        union = {e.index: e for found in evidence for e in found}
+        evidence = await asyncio.gather(*(self._document.evidence(text) for text in texts))
+        made = [call for found in evidence for call in found.calls]
+        if failed := [found.failed for found in evidence if found.failed]:
+            void = [Statement(text=text, support=None, call=failed[0].without_cost("shared")) for text in texts]
+            return _Verified(void, made + failed)
+        union = {e.index: e for found in evidence for e in found.chunks}
         shown = passages([union[index] for index in sorted(union)])
         verdict = await self._document.ask(VerifyStatements(self._document.language, texts, shown))
         support = verdict.value if verdict.ok and verdict.value is not None else [None] * len(texts)
         call = verdict.call.without_cost("shared")
         statements = [
-            Statement(text=text, support=value, evidence=found, call=call)
+            Statement(text=text, support=value, evidence=found.chunks, call=call)
             for text, value, found in zip(texts, support, evidence, strict=True)
         ]
-        return _Verified(statements, verdict.call)
+        return _Verified(statements, [*made, verdict.call])
 
 
 async def _first_failure(waiting: list[asyncio.Task[Statement]]) -> Statement | None:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
-from longreward.config import JudgeConfig
+from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.judge.base import Judge, JudgeStatus, Verdict
 from longreward.prompts import OURS, Prompts
 
 
-def make_judge(config: JudgeConfig, cache: Path | None = None, prompts: Prompts = OURS) -> Judge:
+def make_judge(
+    config: JudgeConfig, cache: Path | None = None, prompts: Prompts = OURS, embeddings: EmbeddingsConfig | None = None
+) -> Judge:
     """The judge that `config.kind` names. `cache` is the file of its verdict cache; the offline judge needs none.
+    `embeddings`: the model that `Judge.embed` asks, where it is used.
 
     What talks to endpoints is imported only when it is used.
     """
@@ -18,7 +21,7 @@ def make_judge(config: JudgeConfig, cache: Path | None = None, prompts: Prompts 
         return OfflineJudge()
     from longreward.judge.engine.openai_judge import OpenAIJudge
 
-    return OpenAIJudge.of(config, cache, prompts=prompts)
+    return OpenAIJudge.of(config, cache, prompts=prompts, embeddings=embeddings)
 
 
 __all__ = ["Judge", "JudgeStatus", "Verdict", "make_judge"]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
+from longreward.errors import ConfigError
 from longreward.judge.requests import JudgeRequest
 from longreward.schema import OK, JudgeCall
 
 T = TypeVar("T")
+
+Role = Literal["query", "document"]
+"""What a text to be embedded is: something looked for, or a part of a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,13 @@ class Judge(Protocol):
         same endpoint, because its prefix cache holds that document.
         """
         ...
+
+    async def embed(self, texts: Sequence[str], role: Role, *, document: str = "") -> Verdict[list[bytes]]:
+        """A vector of float32 for each text, for `retrieval.kind` embeddings and hybrid. A failure is in the verdict.
+
+        ConfigError for a judge without an embedding model.
+        """
+        raise ConfigError("this judge has no embeddings; set retrieval.kind=bm25, or judge.kind=openai")
 
     def status(self) -> JudgeStatus:
         """How it is doing now. Call it on the judge's event loop."""

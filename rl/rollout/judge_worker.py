@@ -53,7 +53,8 @@ class JudgeWorker:
         if config.asks_judge:
             self._ledger = SpendLedger(config.judge, directory, pauses=config.on_spend_cap == "pause")
             cache = config.cache.path or own_cache(directory)
-            self._judge = OpenAIJudge.of(config.judge, cache, self._ledger.spend, Prompts(config.prompts))
+            spend, prompts = self._ledger.spend, Prompts(config.prompts)
+            self._judge = OpenAIJudge.of(config.judge, cache, spend, prompts, config.retrieval.embedder)
         self._config = config
         self._reward = registry.make(config, self._token_spans, self._judge)
         self._store = Store(directory / "store" / f"answers-{self._name.removeprefix('judge-')}.jsonl")

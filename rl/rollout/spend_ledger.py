@@ -35,7 +35,7 @@ class SpendLedger:
         self._spent, self._cap = directory / SPENT, directory / CAP
         before = _read(self._spent)
         cap = _cap(_read(self._cap)) or cap_of(config)
-        self.spend = Spend(config.price, cap, _amount(before.get("committed") or before.get("used")), pauses=pauses)
+        self.spend = Spend(cap, _amount(before.get("committed") or before.get("used")), pauses=pauses)
         self.spend.allowance = self._allowance()  # nothing under a cap leaves before the first `update`
         self._written: dict[str, Any] = {}
         self._task: asyncio.Task[None] | None = None

@@ -15,8 +15,8 @@ from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency
 from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.limits import is_doubtful
 from longreward.judge.engine.retries import Retries
-from longreward.judge.engine.spend_cap import Amount, Spend, TokenEstimate
-from longreward.judge.protocol.client import EndpointClient, allow_open_files
+from longreward.judge.engine.spend_cap import Amount, Spend, TokenEstimate, amount, priced
+from longreward.judge.protocol.client import CHAT, EndpointClient, allow_open_files
 from longreward.judge.protocol.replies import Reply
 from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.requests import JudgeRequest
@@ -34,18 +34,23 @@ _LONG = 8000  # bytes of a prompt that may be too long: the smallest contexts in
 class Caller:
     """Asks `config.model` at its endpoints, and counts how that goes."""
 
+    api = CHAT
+
     def __init__(self, config: JudgeConfig, spend: Spend, prompts: Prompts = OURS) -> None:
         """ConfigError as for `OpenAIJudge.of`."""
         self.config, self.prompts = config, prompts
         form, given = RequestForm(config.max_tokens_field), config.resolved_endpoints
-        if min(spend.cap) < math.inf and not form.limits(form.fields(None, 1, config.extra_body)):
+        writes = config.max_tokens > 0  # an embedding model does not
+        if writes and min(spend.cap) < math.inf and not form.limits(form.fields(None, 1, config.extra_body)):
             raise ConfigError(
                 f"judge.extra_body={config.extra_body} sends no limit of a reply's length, which judge.spend needs; "
                 "put max_tokens or max_completion_tokens there, or take judge.spend out"
             )
         allow_open_files(sum(endpoint.max_in_flight or 1 for endpoint in given))
         endpoints = [
-            Endpoint(each, EndpointClient(each, config.attempt_timeout_s), RequestForm(config.max_tokens_field))
+            Endpoint(
+                each, EndpointClient(each, config.attempt_timeout_s, self.api), RequestForm(config.max_tokens_field)
+            )
             for each in given
         ]
         self.endpoints = Endpoints(endpoints, spend, config.call_timeout_s, config.max_outage_s)
@@ -56,6 +61,10 @@ class Caller:
     async def call(self, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
         """The verdict on `request`, whose text is `prompt`, about the document of that name."""
         return await _Call(self, request, prompt, document).verdict()
+
+    def material(self, request: JudgeRequest[Any], prompt: str) -> dict[str, Any]:
+        """The fields of the body that hold the question."""
+        return {"messages": messages(prompt)}
 
     def stats(self) -> dict[str, float]:
         """Counts of requests sent (`judge/requests`) and of failed attempts by reason (`judge/failed/...`), what is
@@ -142,7 +151,7 @@ class _Call:
         longest = max([retries.max_tokens, *RequestForm.limits(self._caller.config.extra_body)])
 
         def most() -> Amount:
-            return endpoints.spend.amount(tokens.most_for_prompt(size), longest)
+            return amount(self._caller.config.price, tokens.most_for_prompt(size), longest)
 
         while True:
             try:
@@ -156,15 +165,16 @@ class _Call:
     async def _attempt(self, permit: Permit, left_s: float) -> Reply:
         """One request, entered into the endpoint's limits and the call's usage however it ends. JudgeError if badly."""
         caller, call, size = self._caller, self._call, len(self._prompt.encode())
-        config, spend = caller.config, caller.endpoints.spend
+        config = caller.config
         retries, form = self._retries, permit.endpoint.form
         self._sent = form.fields(retries.temperature, retries.max_tokens, config.extra_body)
-        body = {"model": config.model, "messages": messages(self._prompt), **self._sent}
+        body = {"model": config.model, **caller.material(self._request, self._prompt), **self._sent}
         caller.counts["requests"] += 1
         now = asyncio.get_running_loop().time()
         failure: JudgeError | None = None
         # What is sent and gets no answer may have been paid for: counted as expected.
-        used, usage, heard = spend.amount(caller.tokens.prompt(size), caller.tokens.completion(call.kind)), None, False
+        expected = min(caller.tokens.completion(call.kind), retries.max_tokens)
+        used, usage, heard = amount(config.price, caller.tokens.prompt(size), expected), None, False
         try:
             async with asyncio.timeout(min(config.attempt_timeout_s, left_s)):
                 reply = await permit.endpoint.client.complete(body, call.kind)
@@ -186,7 +196,7 @@ class _Call:
             raise
         finally:
             if usage is not None:
-                usage = spend.priced(usage)
+                usage = priced(usage, config.price)
                 call.usage = call.usage + usage
                 if usage.tokens:  # an endpoint that reports none is taken to have used what is expected
                     used = Amount(usage.cost, usage.tokens)

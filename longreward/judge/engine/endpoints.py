@@ -36,7 +36,7 @@ class Endpoints:
     ) -> None:
         self._endpoints = list(endpoints)
         self.spend = spend
-        spend.on_change = self._spend_changed
+        spend.listeners.append(self._spend_changed)
         self.standstill = Standstill()
         self.outage = Outage(self._endpoints, patience_s, max_outage_s, self._outage_changed)
 
@@ -117,7 +117,7 @@ class Endpoints:
         if self.spend.wanted is None:
             self._pump(endpoint)
         else:
-            self.pump_all()
+            self.spend.changed()
 
     def has_other(self, endpoint: Endpoint) -> bool:
         """Whether another endpoint could take a request now."""
@@ -203,7 +203,7 @@ class Endpoints:
             self.spend.reached = True
             _log.warning("%s", self._spent())
             self._set_clocks()
-            asyncio.get_running_loop().call_soon(self.pump_all)
+            asyncio.get_running_loop().call_soon(self.spend.changed)
 
     def _wake(self, endpoint: Endpoint, wait: float) -> None:
         """Pump again after `wait` seconds, or sooner if that is planned already."""

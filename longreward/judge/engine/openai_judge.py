@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from longreward.config import JudgeConfig
+from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import VerdictError
-from longreward.judge.base import JudgeStatus, Verdict
+from longreward.judge.base import Judge, JudgeStatus, Role, Verdict
 from longreward.judge.engine.cache import VerdictCache, cache_key
 from longreward.judge.engine.caller import Caller, messages
+from longreward.judge.engine.embedder import Embedder
 from longreward.judge.engine.spend_cap import Spend, cap_of
 from longreward.judge.requests import JudgeRequest
 from longreward.pacing import Priority, pacer
@@ -21,35 +23,65 @@ from longreward.schema import JudgeCall
 T = TypeVar("T")
 
 
-class OpenAIJudge:
+class OpenAIJudge(Judge):
     """Implements `Judge`. Use one instance on one event loop and `aclose` it there.
 
     Identical requests that are under way at the same time are one call.
     """
 
-    def __init__(self, caller: Caller, cache: VerdictCache | None = None, *, owns_caller: bool = True) -> None:
-        self._caller, self._cache, self._owns_caller = caller, cache, owns_caller
+    def __init__(
+        self,
+        caller: Caller,
+        cache: VerdictCache | None = None,
+        embedder: Embedder | None = None,
+        *,
+        owns_caller: bool = True,
+    ) -> None:
+        self._caller, self._cache, self._embedder, self._owns_caller = caller, cache, embedder, owns_caller
         self._flights: dict[bytes, _Flight] = {}
         self._shared = 0
 
     @classmethod
     def of(
-        cls, config: JudgeConfig, cache: Path | None = None, spend: Spend | None = None, prompts: Prompts = OURS
+        cls,
+        config: JudgeConfig,
+        cache: Path | None = None,
+        spend: Spend | None = None,
+        prompts: Prompts = OURS,
+        embeddings: EmbeddingsConfig | None = None,
     ) -> OpenAIJudge:
-        """`cache` is the file of kept verdicts; `spend` counts the cost, from 0 up to `judge.spend` where it is None.
+        """`cache` is the file of kept verdicts; `spend` counts the cost, from 0 up to `judge.spend` where it is None;
+        `embeddings` is the model that `embed` asks.
 
         ConfigError when `api_key_env` names a variable that is not set, when the process may not open enough sockets
         for all endpoints, or when there is a cap on spending and none on the length of a reply.
         """
-        caller = Caller(config, spend or Spend(config.price, cap_of(config)), prompts)
-        return cls(caller, VerdictCache(cache) if cache is not None else None)
+        spend = spend or Spend(cap_of(config))
+        kept = VerdictCache(cache) if cache is not None else None
+        embedder = Embedder(embeddings, config, spend, kept) if embeddings is not None else None
+        return cls(Caller(config, spend, prompts), kept, embedder)
 
     def afresh(self) -> OpenAIJudge:
-        """A judge with the same endpoints, limits and spend that remembers no verdicts. Close it before this one."""
+        """A judge with the same endpoints, limits and spend that remembers no verdicts
+        and embeds nothing. Close it before this one."""
         return OpenAIJudge(self._caller, owns_caller=False)
 
     def status(self) -> JudgeStatus:
-        return self._caller.endpoints.status()
+        own = self._caller.endpoints.status()
+        if self._embedder is None:
+            return own
+        other = self._embedder.endpoints.status()
+        return replace(
+            own,
+            given_up=own.given_up or (other.given_up and f"embeddings: {other.given_up}"),
+            stood_still_s=min(own.stood_still_s, other.stood_still_s),
+        )
+
+    async def embed(self, texts: Sequence[str], role: Role, *, document: str = "") -> Verdict[list[bytes]]:
+        if self._embedder is None:
+            return await super().embed(texts, role, document=document)
+        await pacer().turn(Priority.ARRIVAL)
+        return await self._embedder.embed(texts, role, document)
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         await pacer().turn(Priority.ARRIVAL)
@@ -79,9 +111,11 @@ class OpenAIJudge:
         return Verdict(verdict.value, verdict.call.without_cost("shared"))
 
     def stats(self) -> dict[str, float]:
-        """See `Caller.stats`; with `judge/shared`, verdicts that answered more than one question, and the cache's."""
+        """See `Caller.stats`; with `judge/shared`, verdicts that answered more than one question, the
+        embedding model's, and the cache's."""
         shared = {"judge/shared": float(self._shared)} if self._shared else {}
-        return self._caller.stats() | shared | (self._cache.stats() if self._cache else {})
+        embeddings = self._embedder.stats() if self._embedder else {}
+        return self._caller.stats() | shared | embeddings | (self._cache.stats() if self._cache else {})
 
     async def aclose(self) -> None:
         for flight in self._flights.values():
@@ -90,6 +124,8 @@ class OpenAIJudge:
         self._flights.clear()
         if self._owns_caller:
             await self._caller.aclose()
+            if self._embedder is not None:
+                await self._embedder.aclose()
         if self._cache is not None:
             await self._cache.aclose()
 

@@ -31,6 +31,17 @@ class Amount(NamedTuple):
         return self.cost <= other.cost and self.tokens <= other.tokens
 
 
+def amount(price: PriceConfig, prompt_tokens: float, completion_tokens: float) -> Amount:
+    """What these tokens come to."""
+    return Amount(price.cost(prompt_tokens, completion_tokens), prompt_tokens + completion_tokens)
+
+
+def priced(usage: Usage, price: PriceConfig) -> Usage:
+    """The usage with its cost."""
+    cost = price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    return usage.model_copy(update={"cost": cost}) if cost else usage
+
+
 class Spend:
     """Counts what was used, reserves what requests under way may cost at most, and lets nothing past the cap.
 
@@ -39,9 +50,9 @@ class Spend:
     more than the file says. `asked` is set while a request waits for such a grant.
     """
 
-    def __init__(self, price: PriceConfig, cap: Amount, used: Amount | None = None, *, pauses: bool = False) -> None:
+    def __init__(self, cap: Amount, used: Amount | None = None, *, pauses: bool = False) -> None:
         """`used` was spent by an earlier part of the run. `pauses`: calls wait at the cap, instead of failing."""
-        self.price, self.cap, self.pauses = price, cap, pauses
+        self.cap, self.pauses = cap, pauses
         self.used = used or Amount()
         self.allowance = cap
         """The most that `used` and `reserved` may come to now."""
@@ -51,8 +62,8 @@ class Spend:
         self.asked = asyncio.Event()
         self.reached = False
         """The cap is reached: what is left does not pay for another call."""
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when requests that wait may go on."""
+        self.listeners: list[Callable[[], None]] = []
+        """Called when requests that wait may go on, or have to end: each model has a queue of its own."""
 
     @property
     def paused(self) -> bool:
@@ -68,15 +79,17 @@ class Spend:
         """Another cap, counted from the run's start like the one before. More may be used once it is granted."""
         if cap != self.cap:
             self.cap, self.allowance, self.reached = cap, self.allowance.at_most(cap), False
-            self.on_change()
+            self.changed()
 
     def grant(self, allowance: Amount) -> None:
         """From now on so much may be used, `used` included."""
         self.allowance = allowance
-        self.on_change()
+        self.changed()
 
-    def amount(self, prompt_tokens: float, completion_tokens: float) -> Amount:
-        return Amount(self.price.cost(prompt_tokens, completion_tokens), prompt_tokens + completion_tokens)
+    def changed(self) -> None:
+        """Tell all that wait."""
+        for listener in self.listeners:
+            listener()
 
     def reserve(self, most: Amount) -> bool:
         """Set `most` aside; False, and nothing is, where it would go past the allowance."""
@@ -98,11 +111,6 @@ class Spend:
         """The request is over: give back what was reserved, keep what it used."""
         self.reserved = self.reserved.minus(reserved)
         self.used = self.used.plus(used)
-
-    def priced(self, usage: Usage) -> Usage:
-        """The usage with its cost."""
-        cost = self.price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-        return usage.model_copy(update={"cost": cost}) if cost else usage
 
 
 def cap_of(config: JudgeConfig) -> Amount:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
@@ -32,16 +32,16 @@ _NOT_NOW = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an endpoint's chat completions are asked for, and the headers of each request."""
+    """Where an endpoint is asked, and the headers of each request."""
 
     url: str
     headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, config: EndpointConfig) -> Address:
-        """ConfigError where `api_key_env` names a variable that is not set, where a variable holds what no header may
-        hold, or where the host cannot be one."""
-        url = chat_url(config.base_url)
+    def of(cls, config: EndpointConfig, api_url: Callable[[str], str] = chat_url) -> Address:
+        """`api_url`: base URL -> the URL of the API. ConfigError where `api_key_env` names a variable that is not set,
+        where a variable holds what no header may hold, or where the host cannot be one."""
+        url = api_url(config.base_url)
         try:
             yarl.URL(url)
         except ValueError as error:
@@ -118,7 +118,8 @@ def redirected(url: str, status: int, headers: Mapping[str, str]) -> str | None:
         target = urljoin(url, location)
         old, new = urlsplit(url), urlsplit(target)
         safer = new.scheme == old.scheme or new.scheme == "https"
-        same = new.hostname == old.hostname and safer and new.path.rstrip("/").endswith("/chat/completions")
+        api = old.path.rpartition("/")[2]
+        same = new.hostname == old.hostname and safer and new.path.rstrip("/").endswith(f"/{api}")
     except ValueError:
         target, same = location, False
     if same:

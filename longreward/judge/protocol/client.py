@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from longreward.base_url import chat_url, embeddings_url
 from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.address import Address, Proxy, failure, proxy_for, redirected
 from longreward.judge.protocol.content_encoding import decoded, too_long
+from longreward.judge.protocol.embeddings import read as read_embeddings
 from longreward.judge.protocol.refusals import short as _short
 from longreward.judge.protocol.replies import Reply, read
 from longreward.pacing import Priority, pacer
 
-_MAX_BODY = 4 * 2**20  # bytes of a reply; a judge's is a few kilobytes
 _IDLE_CONNECTION_S = 4.0  # below the 5 s after which uvicorn (and so vLLM) closes an idle connection
 _MOST_REDIRECTS = 3
 _SPARE_FILES = 256  # descriptors left for everything but connections
@@ -27,16 +29,30 @@ KIND_HEADER = "X-LongReward-Request"
 """Header of every request: the kind of question, for a gateway's logs and costs by kind. Servers ignore it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What is asked of an endpoint: where, how the response is read, and how many bytes it may have."""
+
+    url: Callable[[str], str]
+    read: Callable[[int, Mapping[str, str], bytes], Reply]
+    max_body: int
+
+
+CHAT = Api(chat_url, read, 4 * 2**20)  # a judge's reply is a few kilobytes
+EMBEDDINGS = Api(embeddings_url, read_embeddings, 64 * 2**20)
+
+
 class EndpointClient:
-    """Sends chat completions to `config.base_url`. Use it on one event loop; `aclose` it there.
+    """Sends requests to `config.base_url`. Use it on one event loop; `aclose` it there.
 
     Requests go by aiohttp: the openai package's own client takes 1.2 ms of CPU a call and aiohttp 0.3 ms, which decides
     how many calls a second a process can make. ConfigError as for `Address.of`.
     """
 
-    def __init__(self, config: EndpointConfig, attempt_timeout_s: float) -> None:
+    def __init__(self, config: EndpointConfig, attempt_timeout_s: float, api: Api = CHAT) -> None:
+        self._api = api
         self._most = config.max_in_flight or 1
-        self._address = Address.of(config)
+        self._address = Address.of(config, api.url)
         self._timeout = aiohttp.ClientTimeout(total=attempt_timeout_s)
         self._proxy: Proxy | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -53,7 +69,7 @@ class EndpointClient:
             status, told, raw = await self._post(json.dumps(body).encode(), headers)
         except Exception as error:
             raise failure(error, self._proxy) or _as_judge_error(error) from error
-        return read(status, told, raw)
+        return self._api.read(status, told, raw)
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -87,9 +103,9 @@ class EndpointClient:
         body = bytearray()
         async for part in response.content.iter_any():
             body += part
-            if len(body) > _MAX_BODY:
-                raise too_long(_MAX_BODY)
-        return decoded(bytes(body), response.headers.get("Content-Encoding", ""), _MAX_BODY)
+            if len(body) > self._api.max_body:
+                raise too_long(self._api.max_body)
+        return decoded(bytes(body), response.headers.get("Content-Encoding", ""), self._api.max_body)
 
 
 def allow_open_files(most: int) -> None:

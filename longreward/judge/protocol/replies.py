@@ -67,7 +67,7 @@ def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
         raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {short(raw)}")
-    usage = _usage(body.get("usage"))
+    usage = usage_in(body.get("usage"))
     if error := choice.get("error"):
         raise refusal(status, headers, {"error": error}, raw, usual=Reason.SERVER_ERROR, usage=usage)
     message = choice.get("message")
@@ -143,7 +143,8 @@ def _refusal(message: dict[str, Any]) -> str:
     return next((each for each in told if isinstance(each, str) and each.strip()), "")
 
 
-def _usage(reported: Any) -> Usage:
+def usage_in(reported: Any) -> Usage:
+    """The tokens of one reply, from the `usage` that an endpoint reports."""
     reported = reported if isinstance(reported, dict) else {}
     details = reported.get("prompt_tokens_details")
     return Usage.model_construct(

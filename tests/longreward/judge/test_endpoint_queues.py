@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from longreward.config import EndpointConfig, PriceConfig
+from longreward.config import EndpointConfig
 from longreward.errors import JudgeError, Reason
 from longreward.judge.engine.endpoints import Endpoint, Endpoints
 from longreward.judge.engine.spend_cap import Amount, Spend
@@ -17,7 +17,7 @@ NOTHING = Amount()
 
 def endpoints(count: int = 1, patience_s: float = 60, **settings) -> Endpoints:
     configs = [EndpointConfig(base_url=f"http://{i}/v1", **{"max_in_flight": 100, **settings}) for i in range(count)]
-    return Endpoints([Endpoint(c, None) for c in configs], Spend(PriceConfig(), Amount(math.inf, math.inf)), patience_s)
+    return Endpoints([Endpoint(c, None) for c in configs], Spend(Amount(math.inf, math.inf)), patience_s)
 
 
 def fault(reason: Reason, retry_after: float | None = None) -> JudgeError:

@@ -35,7 +35,7 @@ async def settled(condition) -> None:
 
 def test_calls_wait_at_the_cap_where_it_pauses_and_go_on_when_it_is_raised(judge_server):
     settings = config(judge_server, call_timeout_s=0.5)
-    spend = Spend(settings.price, tokens(10 * CALL), pauses=True)
+    spend = Spend(tokens(10 * CALL), pauses=True)
 
     async def run():
         judge = OpenAIJudge.of(settings, None, spend)
@@ -62,7 +62,7 @@ def test_calls_wait_at_the_cap_where_it_pauses_and_go_on_when_it_is_raised(judge
 
 def test_calls_fail_at_the_cap_where_it_stops_and_a_higher_one_serves_new_calls(judge_server):
     settings = config(judge_server)
-    spend = Spend(settings.price, tokens(15 * CALL))
+    spend = Spend(tokens(15 * CALL))
 
     async def run():
         judge = OpenAIJudge.of(settings, None, spend)
@@ -84,7 +84,7 @@ def test_calls_fail_at_the_cap_where_it_stops_and_a_higher_one_serves_new_calls(
 @pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute", "max_in_flight"])
 def test_nothing_leaves_before_it_is_granted(judge_server, limit):
     settings = config(judge_server, **{limit: 6000})
-    spend = Spend(settings.price, tokens(1000 * CALL))
+    spend = Spend(tokens(1000 * CALL))
     spend.allowance = Amount()
 
     async def run():
@@ -104,7 +104,7 @@ def test_nothing_leaves_before_it_is_granted(judge_server, limit):
 
 def test_what_an_earlier_part_of_the_run_has_used_counts(judge_server):
     settings = config(judge_server)
-    spend = Spend(settings.price, tokens(100 * CALL), tokens_used := Amount(0, 100 * CALL))
+    spend = Spend(tokens(100 * CALL), tokens_used := Amount(0, 100 * CALL))
 
     async def run():
         judge = OpenAIJudge.of(settings, None, spend)
@@ -120,7 +120,7 @@ def test_what_an_earlier_part_of_the_run_has_used_counts(judge_server):
 
 def test_a_judge_that_is_asked_afresh_remembers_no_verdict_and_shares_the_spend(judge_server, tmp_path):
     settings = config(judge_server)
-    spend = Spend(settings.price, cap_of(settings))
+    spend = Spend(cap_of(settings))
 
     async def run():
         judge = OpenAIJudge.of(settings, tmp_path / "cache.db", spend)
