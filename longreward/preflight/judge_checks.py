@@ -18,6 +18,7 @@ from longreward.judge import offline
 from longreward.judge.protocol.address import from_environment
 from longreward.judge.requests import ExtractRelevant
 from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
+from longreward.preflight.embedding_check import check_embeddings
 from longreward.preflight.finding import Finding, Severity, listed
 from longreward.preflight.questions import full_extraction, parts_missed, questions, wrong_answers
 from longreward.preflight.remedies import remedy
@@ -57,18 +58,20 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
     usable = [one for one in one_by_one(judge) if _has_key(one)]
     with quietly():
         results = await asyncio.gather(*(_check_endpoint(config, one) for one in usable))
+        vectors, check.usage = await check_embeddings(config, judge.attempt_timeout_s)
     latencies: list[float] = []
     for findings, seconds, usage in results:
         check.findings += findings
         latencies += [statistics.median(seconds)] if seconds else []
         check.usage += usage
+    check.findings += vectors
     check.latency_s = statistics.harmonic_mean(latencies) if latencies else None
     return check
 
 
 async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
-    """Ask every endpoint each kind of question once and an extraction of full size, all at the same time; a problem for
-    each that cannot be used. None for the offline judge.
+    """Ask every endpoint each kind of question once and an extraction of full size, and the embedding model for a
+    vector, all at the same time; a problem for each that cannot be used. None for the offline judge.
 
     ConfigError where a key is named that is not set.
     """
@@ -77,8 +80,9 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
     alone, full, prompts = one_by_one(config.judge), _full(config), Prompts(config.prompts)
     with quietly():
         first = [*questions(config), *full]
-        results = await asyncio.gather(*(ask(judge, first, within_s, prompts=prompts) for judge in alone))
-    found: list[Finding] = []
+        asking = asyncio.gather(*(ask(judge, first, within_s, prompts=prompts) for judge in alone))
+        results, (vectors, _) = await asyncio.gather(asking, check_embeddings(config, within_s))
+    found = [finding for finding in vectors if finding.severity is Severity.PROBLEM]
     for judge, asked in zip(alone, results, strict=True):
         url = judge.resolved_endpoints[0].base_url
         short = asked[: len(asked) - len(full)]

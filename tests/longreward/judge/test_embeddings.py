@@ -17,6 +17,9 @@ from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.errors import JudgeError
 from longreward.judge.protocol.embeddings import read
+from longreward.preflight import judge_checks
+from longreward.preflight.embedding_check import check_embeddings
+from longreward.preflight.finding import Severity
 from longreward.reward import fingerprint
 
 TOPICS = ("lion", "boat", "iron", "rain", "song")
@@ -278,3 +281,14 @@ def test_what_can_change_a_score_is_in_the_fingerprint(settings):
 
     assert of() == of(base_url="http://elsewhere/v1", price_per_million=3, batch_size=9)
     assert len({of(), of(model="e5"), of(query_prefix="query: "), of(document_prefix="passage: ")}) == 4
+
+
+def test_the_doctor_asks_for_a_vector(settings, embedding_server):
+    config = validate(RewardConfig, settings, "config")
+    (finding,), usage = asyncio.run(check_embeddings(config, 60))
+    assert (finding.severity, usage.prompt_tokens) == (Severity.OK, 10)
+    assert "vectors of 5 numbers" in finding.sentence
+    refusal = {"error": {"message": "The model `minilm` does not exist."}}
+    embedding_server.reply = lambda texts, number: web.json_response(refusal, status=404)
+    found = asyncio.run(judge_checks.unusable(config, 60))
+    assert ["/embeddings" in one.action for one in found if one.about == "vectors"] == [True]
