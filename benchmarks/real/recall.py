@@ -73,8 +73,8 @@ async def main() -> None:
                     found = await document.evidence(statement)
                     if found.failed:
                         raise SystemExit(f"{found.failed.status}: {found.failed.detail}")
-                    hits = len(right & {e.index for e in found.passages})
-                    figures.append([float(hits > 0), hits / len(found.passages), hits / len(right)])
+                    hits = len(right & {e.index for e in found.chunks})
+                    figures.append([float(hits > 0), hits / len(found.chunks), hits / len(right)])
                 return figures
 
             figures = []
