@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from longreward.judge.engine.cache import VerdictCache, cache_key
+from longreward.judge.cache import VerdictCache, cache_key
 
 TASKS = 16  # lookups under way in each process
 
@@ -73,7 +73,7 @@ class Fleet:
     def __init__(self, folder: Path, size: int, keys: int) -> None:
         # Forked from a process that has only imported: starting one costs milliseconds, not the import.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["longreward.judge.engine.cache"])
+        self._context.set_forkserver_preload(["longreward.judge.cache"])
         self._folder, self._keys = folder, keys
         self._started = self.ended_early = 0
         self._running = [self._start() for _ in range(size)]

@@ -67,6 +67,9 @@ class EndpointConfig(Section):
         return tidy(value)
 
 
+VerdictForm = Literal["written", "constrained"]
+
+
 class JudgeConfig(Section):
     kind: Literal["openai", "offline"] = "offline"
     """`openai`: a model behind OpenAI-compatible endpoints. `offline`: rules that need no network, for trying things
@@ -90,6 +93,9 @@ class JudgeConfig(Section):
     `reasoning_tokens`, one that was cut in the reasoning before it twice more."""
     reasoning_tokens: int = Field(0, ge=0)
     """Room in tokens for the reasoning before a reply. The endpoint is sent the sum of `max_tokens` and this."""
+    verdict: VerdictForm = "written"
+    """`constrained`: the server holds each reply to a JSON object (`response_format`), for a judge that does not follow
+    the reply formats. `written`: the formats of the prompts, read from free text."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """The field that limits the reply's length. Null: `max_tokens`, or the other one where that is refused."""
     attempt_timeout_s: float = Field(60, gt=0)
@@ -135,6 +141,8 @@ class JudgeConfig(Section):
         urls = [endpoint.base_url for endpoint in self.endpoints]
         if len(set(urls)) < len(urls):
             raise ValueError(f"judge.endpoints names the same base_url twice: {', '.join(urls)}")
+        if self.verdict == "constrained" and "response_format" in self.extra_body:
+            raise ValueError("judge.verdict=constrained sends response_format; take it out of judge.extra_body")
         if self.spend.max_cost is not None and not self.price.known:
             raise ValueError("judge.spend.max_cost needs judge.price; without prices no cost is counted")
         return self

@@ -17,7 +17,7 @@ from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.requests import RateHelpfulness
 from longreward.pacing import Priority, at_most, pacer
-from longreward.prompts import Prompts
+from longreward.prompts import CLOSING, NAMES, Prompts
 from longreward.schema import DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
@@ -138,6 +138,9 @@ class LongReward:
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
     judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
+    prompts: tuple[str, ...] = NAMES
+    if config.judge.verdict != "written":  # no key otherwise, as for gates
+        judge["verdict"], prompts = config.judge.verdict, (*NAMES, CLOSING)
     # No key for gates where there are none: files of scores from before there were gates can be continued.
     without = {"judge", "cache"} | (set() if config.gates else {"gates"})
     scoring = config.model_dump(mode="json", exclude=without)
@@ -145,5 +148,5 @@ def fingerprint(config: RewardConfig) -> str:
     scoring["retrieval"].pop("embeddings")
     if embedder is not None:
         scoring["retrieval"] |= embedder.model_dump(include={"model", "query_prefix", "document_prefix"})
-    scoring |= {"judge": judge, "prompts": Prompts(config.prompts).version()}
+    scoring |= {"judge": judge, "prompts": Prompts(config.prompts).version(prompts)}
     return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]

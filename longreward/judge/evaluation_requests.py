@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from longreward.judge import verdicts
+from longreward.judge import constrained, verdicts
+from longreward.judge.constrained import Shape
 from longreward.judge.requests import JudgeRequest
 from longreward.judge.verdicts import Preference
 
@@ -32,6 +33,9 @@ class GradeRequest(EvaluationRequest[float]):
 
     def parse(self, text: str) -> float:
         return verdicts.parse_grade(text, self.highest)
+
+    def shape(self) -> Shape[float]:
+        return constrained.number(1, self.highest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +101,6 @@ class CompareAnswers(EvaluationRequest[Preference]):
 
     def parse(self, text: str) -> Preference:
         return verdicts.parse_preference(text)
+
+    def shape(self) -> Shape[Preference]:
+        return constrained.preference()

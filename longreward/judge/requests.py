@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from longreward.judge import verdicts
+from longreward.config import VerdictForm
+from longreward.judge import constrained, verdicts
+from longreward.judge.constrained import Shape
 from longreward.prompts import OURS, Language, Prompts
 from longreward.schema import Dimension
 from longreward.text.sentences import language_name, split_sentences
@@ -45,9 +47,18 @@ class JudgeRequest(ABC, Generic[T]):
     def parse(self, text: str) -> T:
         """Read the judge's reply; VerdictError where it holds no valid verdict."""
 
-    def text(self, prompts: Prompts = OURS) -> str:
+    @abstractmethod
+    def shape(self) -> Shape[T]:
+        """What the reply's verdict looks like where it is constrained."""
+
+    def text(self, prompts: Prompts = OURS, form: VerdictForm = "written") -> str:
         """The whole user message."""
-        return prompts.render(self.kind, self.language, **self.fields())
+        written = prompts.render(self.kind, self.language, **self.fields())
+        return written if form == "written" else f"{written}\n\n{prompts.closing(self.language, self.shape().schema)}"
+
+    def read(self, text: str, form: VerdictForm) -> T:
+        """The value in a reply of this form; VerdictError where it holds none."""
+        return self.parse(text) if form == "written" else self.shape().read(text)
 
     def shrunk(self) -> Self | None:
         """The same question with about half its material, for a judge whose context is too short. None where nothing
@@ -81,6 +92,9 @@ class RateAnswer(RewardRequest[float]):
 
     def parse(self, text: str) -> float:
         return verdicts.parse_rating(text)
+
+    def shape(self) -> Shape[float]:
+        return constrained.number(0, 10)
 
     def typical(self) -> tuple[float, float]:
         return 7.0, self.reply_tokens
@@ -131,6 +145,9 @@ class ListStatements(RewardRequest[list[str]]):
     def parse(self, text: str) -> list[str]:
         return verdicts.parse_statements(text)
 
+    def shape(self) -> Shape[list[str]]:
+        return constrained.statements()
+
     def typical(self) -> tuple[list[str], float]:
         sentences = split_sentences(self.answer)
         # A repetition counts once, as in `parse`.
@@ -152,6 +169,9 @@ class VerifyStatement(RewardRequest[float]):
 
     def parse(self, text: str) -> float:
         return verdicts.parse_support(text)
+
+    def shape(self) -> Shape[float]:
+        return constrained.support()
 
     def typical(self) -> tuple[float, float]:
         return 1.0, 60  # one to three sentences and a verdict
@@ -180,6 +200,9 @@ class VerifyStatements(RewardRequest[list[float]]):
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_supports(text, len(self.statements))
 
+    def shape(self) -> Shape[list[float]]:
+        return constrained.supports(len(self.statements))
+
     def typical(self) -> tuple[list[float], float]:
         return [1.0] * len(self.statements), 35 * len(self.statements)  # a line for each
 
@@ -202,6 +225,9 @@ class ExtractRelevant(RewardRequest[str | None]):
 
     def parse(self, text: str) -> str | None:
         return verdicts.parse_extraction(text)
+
+    def shape(self) -> Shape[str | None]:
+        return constrained.passages()
 
     def typical(self) -> tuple[str | None, float]:
         # On average a few sentences: most chunks hold nothing on the question, and some hold a page.

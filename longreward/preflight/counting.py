@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TypeVar
 
-from longreward.config import RetrievalConfig, RewardConfig
+from longreward.config import RetrievalConfig, RewardConfig, VerdictForm
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
 from longreward.prompts import OURS, Prompts
@@ -26,16 +26,19 @@ _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
 class CountingJudge(Judge):
     """Every question gets its typical value, and the call holds the tokens that it would take."""
 
-    def __init__(self, max_tokens: int, prompts: Prompts = OURS) -> None:
-        """`max_tokens`: the longest reply, as in `judge.max_tokens`."""
-        self._max_tokens, self._prompts = max_tokens, prompts
+    def __init__(self, max_tokens: int, prompts: Prompts = OURS, form: VerdictForm = "written") -> None:
+        """`max_tokens` and `form`: as `judge.max_tokens` and `judge.verdict`."""
+        self._max_tokens, self._prompts, self._form = max_tokens, prompts, form
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         """Count one question. TypeError for a question without a typical reply, such as an evaluation's."""
         if not isinstance(request, RewardRequest):
             raise TypeError(f"{type(request).__name__} has no typical reply; make it a RewardRequest to count it")
         value, reply = request.typical()
-        prompt, completion = round(tokens_in(request.text(self._prompts))), round(min(reply, self._max_tokens))
+        prompt, completion = (
+            round(tokens_in(request.text(self._prompts, self._form))),
+            round(min(reply, self._max_tokens)),
+        )
         usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1, usage=usage))
 
@@ -49,7 +52,7 @@ async def usage_by_kind(
     document alone count once. So does a question that an earlier answer to the prompt has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
-    judge = CountingJudge(config.judge.max_tokens, Prompts(config.prompts))
+    judge = CountingJudge(config.judge.max_tokens, Prompts(config.prompts), config.judge.verdict)
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
     config = config.model_copy(update={"retrieval": by_words})
     for context, query, answers in prompts:

@@ -71,6 +71,10 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
         ("template", "serve a model with a chat template (its instruct version), or give the server a template"),
         ("location is not supported|region", "use an endpoint that serves the region of this machine"),
         (
+            "response_format|json_schema|structured.output|grammar",
+            "where the server takes no response_format, set judge.verdict=written or use another server",
+        ),
+        (
             "unsupported|not support|unrecognized|unknown|extra_forbidden|not permitted|not allowed",
             "change what it does not take, in judge.extra_body: null there leaves a field out, judge.temperature=null "
             "the temperature",
@@ -145,7 +149,14 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
         ("reasoning", "raise judge.reasoning_tokens, the room for what the judge thinks before it replies"),
         ("", "raise judge.max_tokens: the judge writes longer; or judge.reasoning_tokens for one that reasons"),
     ),
-    Reason.PARSE_ERROR: (("", "use a judge that follows the reply format, or more judge.parse_attempts"),),
+    Reason.PARSE_ERROR: (
+        ("JSON object", "set judge.verdict=written, or use a server that holds replies to response_format"),
+        (
+            "",
+            "let the server hold the judge to the reply's form (judge.verdict=constrained), or use a judge that "
+            "follows formats",
+        ),
+    ),
     Reason.ONLY_REASONING: (
         (
             "",

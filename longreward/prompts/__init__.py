@@ -7,12 +7,13 @@ so that a judge server's prefix cache serves all calls on one document.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Collection, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from longreward.errors import ConfigError
 from longreward.prompts.injection_defence import neutralise
@@ -24,6 +25,8 @@ NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "ex
 """The reward's prompts."""
 EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")
 """The prompts of `longreward.evaluation`, which no reward depends on."""
+CLOSING = "constrained"
+"""What stands behind a prompt where the verdict is constrained (`judge.verdict`)."""
 _MAY_LACK = frozenset({"document_language"})
 """Placeholders that a user's text may leave out: prompts from elsewhere do not have them."""
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
@@ -38,7 +41,7 @@ class Prompts:
 
         ConfigError for a file that cannot be read, names no prompt, or lacks or adds a placeholder.
         """
-        known = {f"{language}/{name}.txt" for name in (*NAMES, *EVALUATION_NAMES) for language in LANGUAGES}
+        known = {f"{language}/{name}.txt" for name in (*NAMES, *EVALUATION_NAMES, CLOSING) for language in LANGUAGES}
         package = resources.files(__name__)
         self._texts = {file: package.joinpath(file).read_text(encoding="utf-8").strip() for file in sorted(known)}
         if folder is not None:
@@ -70,6 +73,10 @@ class Prompts:
             raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {known} in {', '.join(LANGUAGES)}")
         _check(f"prompt {name!r}", wanted=_placeholders(text) | (_MAY_LACK & fields.keys()), found=fields.keys())
         return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]]), text)
+
+    def closing(self, language: Language, schema: dict[str, Any]) -> str:
+        """The end of a prompt whose reply is a JSON object of this schema."""
+        return self.render(CLOSING, language, schema=json.dumps(schema))
 
     def version(self, names: Sequence[str] = NAMES) -> str:
         """Changes with any text of these prompts; part of what a score was made with."""

@@ -63,8 +63,11 @@ class Caller:
         return await _Call(self, request, prompt, document).verdict()
 
     def material(self, request: JudgeRequest[Any], prompt: str) -> dict[str, Any]:
-        """The fields of the body that hold the question."""
-        return {"messages": messages(prompt)}
+        """The fields of the body that hold the question, and the form of its reply where the server is to keep it."""
+        asked: dict[str, Any] = {"messages": messages(prompt)}
+        if self.config.verdict == "constrained":
+            asked["response_format"] = request.shape().response_format
+        return asked
 
     def stats(self) -> dict[str, float]:
         """Counts of requests sent (`judge/requests`) and of failed attempts by reason (`judge/failed/...`), what is
@@ -119,7 +122,7 @@ class _Call:
             try:
                 reply = await self._attempt(permit, self._clock.left)
                 call.text = reply.text
-                value = self._request.parse(reply.text)
+                value = self._request.read(reply.text, caller.config.verdict)
                 call.status, call.detail = "ok", ""
                 break
             except (JudgeError, VerdictError) as error:
@@ -221,7 +224,8 @@ class _Call:
         smaller = self._request.shrunk() if too_long and not self._call.shrunk else None
         if smaller is None:
             return False
-        self._request, self._prompt, self._call.shrunk = smaller, smaller.text(self._caller.prompts), True
+        prompt = smaller.text(self._caller.prompts, self._caller.config.verdict)
+        self._request, self._prompt, self._call.shrunk = smaller, prompt, True
         return True
 
     def _wait(self, failure: JudgeError, endpoint: Endpoint, clock: Clock, sent: float) -> float | None:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from longreward.config import EmbeddingsConfig, JudgeConfig, PriceConfig
+from longreward.config import EmbeddingsConfig, JudgeConfig, PriceConfig, VerdictForm
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import Role, Verdict
-from longreward.judge.engine.cache import VerdictCache, cache_key
+from longreward.judge.cache import VerdictCache, cache_key
+from longreward.judge.constrained import Shape
 from longreward.judge.engine.caller import Caller
 from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.protocol.client import EMBEDDINGS
@@ -29,8 +30,11 @@ class Embed(JudgeRequest[list[str]]):
     kind: ClassVar[str] = "embed"
     texts: Sequence[str]
 
-    def text(self, prompts: Prompts = OURS) -> str:
+    def text(self, prompts: Prompts = OURS, form: VerdictForm = "written") -> str:
         return "\n".join(self.texts)
+
+    def shape(self) -> Shape[list[str]]:
+        raise TypeError("vectors are no verdict: nothing can be constrained")
 
     def parse(self, text: str) -> list[str]:
         vectors = text.split()
@@ -148,6 +152,7 @@ def _call_settings(settings: EmbeddingsConfig, judge: JudgeConfig) -> JudgeConfi
         # An embedding has no reply of tokens.
         **{"max_tokens": 0, "reasoning_tokens": 0, "temperature": None},
         "extra_body": {"max_tokens": None, "max_completion_tokens": None},
+        "verdict": "written",
     }
     if settings.base_url:
         keys = {"api_key_env": settings.api_key_env, "api_key_header": settings.api_key_header}

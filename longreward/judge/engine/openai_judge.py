@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import VerdictError
 from longreward.judge.base import Judge, JudgeStatus, Role, Verdict
-from longreward.judge.engine.cache import VerdictCache, cache_key
+from longreward.judge.cache import VerdictCache, cache_key
 from longreward.judge.engine.caller import Caller, messages
 from longreward.judge.engine.embedder import Embedder
 from longreward.judge.engine.spend_cap import Spend, cap_of
@@ -85,11 +85,13 @@ class OpenAIJudge(Judge):
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         await pacer().turn(Priority.ARRIVAL)
-        prompt = request.text(self._caller.prompts)
         config = self._caller.config
+        prompt = request.text(self._caller.prompts, config.verdict)
         parameters = {name: getattr(config, name) for name in ("temperature", "max_tokens", "extra_body")}
         if config.reasoning_tokens:  # no key without them: verdicts from before there was this setting stay good
             parameters["reasoning_tokens"] = config.reasoning_tokens
+        if config.verdict != "written":
+            parameters["verdict"] = config.verdict
         key = cache_key(config.model or "", messages(prompt), parameters)
         flight = self._flights.get(key)
         joined = flight is not None
@@ -135,7 +137,7 @@ class OpenAIJudge(Judge):
             kept = await self._cache.get(key)
             if kept is not None and isinstance(kept.get("text"), str):
                 try:
-                    value = request.parse(kept["text"])
+                    value = request.read(kept["text"], self._caller.config.verdict)
                 except VerdictError:
                     pass  # the parser has become stricter since: ask again
                 else:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from longreward.judge.engine import cache_file
-from longreward.judge.engine import cache_thread as module
-from longreward.judge.engine.cache import VerdictCache, cache_key
+from longreward.judge.cache import VerdictCache, cache_key
+from longreward.judge.cache import file as cache_file
+from longreward.judge.cache import thread as module
 
 KILLS = Path(__file__).parents[3] / "benchmarks" / "cache_kill.py"
 
@@ -182,7 +182,7 @@ def test_a_process_that_never_closes_its_cache_ends(path):
     code = """if True:
         import asyncio, sys
         from pathlib import Path
-        from longreward.judge.engine.cache import VerdictCache
+        from longreward.judge.cache import VerdictCache
         async def run():
             cache.put(b"k", {})
             await cache.get(b"other")
@@ -473,8 +473,8 @@ def test_closing_while_the_file_is_locked_gives_up_with_a_warning(path, caplog, 
 FULL_DISK = """if True:
     import asyncio, resource, sys
     from pathlib import Path
-    from longreward.judge.engine import cache_thread as module
-    from longreward.judge.engine.cache import VerdictCache
+    from longreward.judge.cache import thread as module
+    from longreward.judge.cache import VerdictCache
     module.RETRY_S = (0.05, 0.1)
 
     async def run():

@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from longreward.judge.engine import cache_file
-from longreward.judge.engine.cache_file import FileError
+from longreward.judge.cache import file as cache_file
+from longreward.judge.cache.file import FileError
 
 logger = logging.getLogger("longreward.cache")
 

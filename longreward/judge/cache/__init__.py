@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longreward.jsonlines import encoded
-from longreward.judge.engine.cache_thread import FileThread
+from longreward.judge.cache.thread import FileThread
 
 Value = dict[str, Any]
 

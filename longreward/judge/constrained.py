@@ -1,0 +1,155 @@
+"""Constrained verdicts: the judge's server holds the reply to a JSON object with an analysis and a verdict.
+
+The request has the object's schema in `response_format`, which vLLM, SGLang, llama.cpp, Ollama, TGI and OpenAI take. It
+keeps to what all of them know. A server that takes the field and ignores it is found out here: what is no object of the
+schema is VerdictError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from longreward.errors import VerdictError
+from longreward.judge import verdicts
+from longreward.judge.last_verdict import after_thoughts
+
+T = TypeVar("T")
+Schema = dict[str, Any]
+
+# No lengths in the schema: vLLM's xgrammar compiles a text of at most 300 characters for seconds, a list of such texts
+# for minutes, and fails on a pattern with a repetition. `judge.max_tokens` ends a reply that goes on; it is truncated.
+_TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "array", "items": _TEXT}
+_SUPPORT = {"Fully supported": 1.0, "Partially supported": 0.5, "No support": 0.0}
+_PREFERENCE: dict[str, verdicts.Preference] = {"A": "A", "B": "B", "C": "tie"}
+
+
+def _analysed(verdict: Schema) -> Schema:
+    """The analysis comes first: what is written first cannot rest on what comes later."""
+    return {
+        "type": "object",
+        "properties": {"analysis": _TEXT, "verdict": verdict},
+        "required": ["analysis", "verdict"],
+        "additionalProperties": False,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Generic[T]):
+    """What the verdict of one request looks like in JSON, and its value."""
+
+    verdict: Schema
+    value: Callable[[Any], T]
+    """Of a verdict that has the schema; VerdictError where it still is none."""
+
+    @property
+    def schema(self) -> Schema:
+        """Of the whole reply."""
+        return _analysed(self.verdict)
+
+    @property
+    def response_format(self) -> dict[str, Any]:
+        """The field of the request."""
+        return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": self.schema, "strict": True}}
+
+    def read(self, text: str) -> T:
+        """The value in a reply that is one JSON object of the schema, behind closed thoughts or alone.
+
+        VerdictError for all else: a missing, further or repeated key, a number in quotes or out of range.
+        """
+        said = text.strip()
+        if not said.startswith("{"):
+            said = after_thoughts(text, text).strip()
+        try:
+            found = json.loads(said, object_pairs_hook=_once, parse_constant=_no_number)
+            _check(found, self.schema, "the reply")
+        except (ValueError, RecursionError) as error:
+            raise VerdictError(
+                f"not the JSON object that was asked for ({error}); where the server ignores response_format, set "
+                "judge.verdict=written or use another server",
+                text,
+            ) from None
+        try:
+            return self.value(found["verdict"])
+        except VerdictError as error:
+            raise VerdictError(str(error), text) from None
+
+
+def number(lowest: int, highest: int) -> Shape[float]:
+    """A whole number."""
+    return Shape({"type": "integer", "enum": list(range(lowest, highest + 1))}, float)
+
+
+def support() -> Shape[float]:
+    """1, 0.5 or 0."""
+    return Shape(_one_of(_SUPPORT), _SUPPORT.__getitem__)
+
+
+def supports(count: int) -> Shape[list[float]]:
+    """One for each of `count` statements, in their order, each with its analysis."""
+    schema = {"type": "array", "items": _analysed(_one_of(_SUPPORT)), "minItems": count, "maxItems": count}
+    return Shape(schema, lambda found: [_SUPPORT[one["verdict"]] for one in found])
+
+
+def preference() -> Shape[verdicts.Preference]:
+    """Which of two answers is better."""
+    return Shape(_one_of(_PREFERENCE), _PREFERENCE.__getitem__)
+
+
+def statements() -> Shape[list[str]]:
+    """Statements, repetitions (but for case and white space) counted once; an empty list where there are none."""
+    return Shape(_TEXTS, _different)
+
+
+def passages() -> Shape[str | None]:
+    """Passages, a line each; None for an empty list."""
+    return Shape(_TEXTS, _joined)
+
+
+def _one_of(values: dict[str, Any]) -> Schema:
+    return {"type": "string", "enum": list(values)}
+
+
+def _different(found: list[str]) -> list[str]:
+    different: dict[str, str] = {}
+    for text in filter(None, map(str.strip, found)):
+        different.setdefault(" ".join(text.casefold().split()), text)
+    return list(different.values())
+
+
+def _joined(found: list[str]) -> str | None:
+    text = "\n".join(filter(None, map(str.strip, found)))
+    return verdicts.parse_extraction(text) if text else None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key is repeated among {', '.join(key for key, _ in pairs)}")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _check(value: Any, schema: Schema, where: str) -> None:
+    """ValueError unless `value` has the schema."""
+    wanted: Any = {"object": dict, "array": list, "string": str, "integer": int}[schema["type"]]
+    if type(value) is not wanted:  # True is no number
+        raise ValueError(f"{where} is no {schema['type']}: {str(value)[:40]!r}")
+    if "enum" in schema and value not in schema["enum"]:
+        raise ValueError(f"{where} is {str(value)[:40]!r}, none of {', '.join(map(str, schema['enum']))}")
+    if wanted is dict:
+        if value.keys() != schema["properties"].keys():
+            raise ValueError(f"{where} has the keys {', '.join(value)[:80] or '(none)'}")
+        for name, inner in schema["properties"].items():
+            _check(value[name], inner, name)
+    elif wanted is list:
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            raise ValueError(f"{where} has {len(value)} entries")
+        for item in value:
+            _check(item, schema["items"], f"an entry of {where}")
