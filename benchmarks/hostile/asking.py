@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import math
@@ -55,6 +56,7 @@ async def outcomes(responses: Iterable[Response]) -> list[tuple[str, Response]]:
                 response.wire = b""  # some are large
             found.append((result, response))
 
+    gc.collect()  # what others have left unclosed would warn in the midst of it
     with warnings.catch_warnings():
         warnings.showwarning = heard.warned  # type: ignore[assignment]
         warnings.simplefilter("always")

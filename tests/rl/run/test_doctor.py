@@ -85,7 +85,7 @@ def test_settings_are_named_as_they_stand_in_a_runs_configuration(examine, judge
     code, lines = examine(*judged_by(judge))
     assert code == 1
     (line,) = told(lines, "problem", "judge")
-    assert "verification" in line and "'who knows'" in line and "reward.judge.parse_attempts" in line
+    assert "verification" in line and "'who knows'" in line and "reward.judge.verdict=constrained" in line
     assert "reward.judge.requests_per_minute" in told(lines, "note", "limits")[0]
     assert not any(re.search(r"(?<![\w./])judge\.", line) for line in lines), lines
 
