@@ -53,7 +53,7 @@ def _inflated(body: bytes, window: int, most: int) -> bytes:
 
 def _brotli(body: bytes, most: int) -> bytes:
     try:
-        import brotli  # type: ignore[import-not-found]
+        import brotli  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         stream = brotli.Decompressor()
         found = bytearray(stream.process(body, output_buffer_limit=most + 1))

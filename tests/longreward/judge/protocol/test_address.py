@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+import brotli
 import pytest
 
 from longreward.config import JudgeConfig, RewardConfig
@@ -416,7 +417,6 @@ def test_brotli_without_a_package_that_reads_it_is_told_with_the_way_out(server,
 
 
 def test_brotli_is_read_where_its_package_is_installed(server):
-    brotli = pytest.importorskip("brotli", "1.2")
     for body, words in {
         brotli.compress(PLAIN): "",
         brotli.compress(PLAIN)[:-3]: "cut",
