@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from longreward.errors import JudgeError, Reason
-from longreward.judge.protocol.refusals import error_in, refusal, short
-from longreward.judge.protocol.replies import Reply, usage_in
+from longreward.judge.protocol.refusals import short
+from longreward.judge.protocol.replies import Reply, body_of, usage_in
 from longreward.schema import Usage
 
 
@@ -19,14 +18,7 @@ def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
     JudgeError where it holds anything else: vectors of different lengths, without a direction (all zero), or with a
     number that is none.
     """
-    try:
-        body: Any = json.loads(raw)
-    except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors too
-        body = None
-    if status >= 400 or error_in(body) is not None:
-        raise refusal(status, headers, body, raw, usual=Reason.BAD_RESPONSE)
-    if body is None and raw.lstrip()[:1] == b"<":
-        raise JudgeError(Reason.SERVER_ERROR, detail=f"the reply is a web page, not JSON: {short(raw)}")
+    body = body_of(status, headers, raw)
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list) or not data or not all(isinstance(each, dict) for each in data):
         raise _bad(f"the reply holds no embeddings: {short(raw)}", Usage(calls=1))

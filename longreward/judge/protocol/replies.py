@@ -52,8 +52,8 @@ class Reply:
     usage: Usage
 
 
-def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
-    """The reply of a response. JudgeError where it is not a whole chat completion with text."""
+def body_of(status: int, headers: Mapping[str, str], raw: bytes) -> Any:
+    """The JSON of a response, None where it is none. JudgeError where it is a refusal or a web page."""
     try:
         body: Any = json.loads(raw)
     except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors too
@@ -63,6 +63,12 @@ def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
     if body is None and raw.lstrip()[:1] == b"<":
         # A page of HTML is from a proxy in front of a judge that is away for the moment.
         raise JudgeError(Reason.SERVER_ERROR, detail=f"the reply is a web page, not JSON: {short(raw)}")
+    return body
+
+
+def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
+    """The reply of a response. JudgeError where it is not a whole chat completion with text."""
+    body = body_of(status, headers, raw)
     choices = body.get("choices") if isinstance(body, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
