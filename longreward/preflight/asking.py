@@ -129,9 +129,7 @@ async def _ask_once(
 ) -> list[Asked]:
     """One attempt for each question, by a new judge. After a failure, the same judge would wait longer and longer
     before it asks the endpoint again, one call at a time."""
-    once = {"max_attempts": 1, "max_outage_s": None}
-    times = {name: min(call_s, getattr(judge, name)) for name in ("attempt_timeout_s", "call_timeout_s")}
-    asking = make_judge(judge.model_copy(update=once | times), prompts=prompts)
+    asking = make_judge(one_attempt(judge, call_s), prompts=prompts)
     try:
         tasks = [asyncio.create_task(asking.ask(request)) for request in requests]
         # A moment more, so that the last call ends in its own timeout and says so.
@@ -140,7 +138,7 @@ async def _ask_once(
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         for task in done:
-            _mask_keys(judge, task.result().call)
+            mask_keys(judge, task.result().call)
         adapted = asking.status().adapted
         return [
             Asked(one, task.result() if task in done else None, adapted)
@@ -148,6 +146,12 @@ async def _ask_once(
         ]
     finally:
         await asking.aclose()
+
+
+def one_attempt(judge: JudgeConfig, call_s: float) -> JudgeConfig:
+    """The judge with one attempt for each call, which may take `call_s` seconds."""
+    times = {name: min(call_s, getattr(judge, name)) for name in ("attempt_timeout_s", "call_timeout_s")}
+    return judge.model_copy(update={"max_attempts": 1, "max_outage_s": None} | times)
 
 
 def failure(asked: Sequence[Asked]) -> str:
@@ -182,7 +186,7 @@ def quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _mask_keys(judge: JudgeConfig, call: JudgeCall) -> None:
+def mask_keys(judge: JudgeConfig, call: JudgeCall) -> None:
     """No key may be shown, and some servers repeat the one they refuse."""
     for name in urls_by_key(judge):
         if key := from_environment(name or DEFAULT_KEY):

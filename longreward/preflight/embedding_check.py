@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from longreward.config import RewardConfig
 from longreward.errors import ConfigError, Reason
-from longreward.judge.engine.embedder import Embedder
+from longreward.judge.engine.embedder import Embedder, call_settings
 from longreward.judge.engine.spend_cap import Spend, cap_of
-from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
+from longreward.preflight.asking import mask_keys, one_attempt
 from longreward.preflight.finding import Finding
 from longreward.schema import Usage
 from longreward.text.tokens import text_of
@@ -27,11 +27,9 @@ async def check_embeddings(config: RewardConfig, within_s: float) -> tuple[list[
     settings = config.retrieval.embedder
     if settings is None:
         return [], Usage()
-    judge = config.judge
-    once = {"max_attempts": 1, "max_outage_s": None}
-    times = {name: min(within_s, getattr(judge, name)) for name in ("attempt_timeout_s", "call_timeout_s")}
+    judge = one_attempt(config.judge, within_s)
     try:
-        embedder = Embedder(settings, judge.model_copy(update=once | times), Spend(cap_of(judge)), None)
+        embedder = Embedder(settings, judge, Spend(cap_of(judge)), None)
     except ConfigError as error:
         return [Finding.problem("vectors", str(error), "see retrieval.embeddings.api_key_env")], Usage()
     chunk = text_of(config.chunking.evidence_tokens, like=_LIKE)
@@ -39,11 +37,11 @@ async def check_embeddings(config: RewardConfig, within_s: float) -> tuple[list[
         verdict = await embedder.embed([chunk], "document", "")
     finally:
         await embedder.aclose()
-    call, url = verdict.call, settings.base_url or judge.resolved_endpoints[0].base_url
+    asked, call = call_settings(settings, judge), verdict.call
+    mask_keys(asked, call)
+    url = asked.resolved_endpoints[0].base_url
     if verdict.value is None:
-        key = from_environment(settings.api_key_env or judge.api_key_env or DEFAULT_KEY)
-        told = call.detail.replace(key, "***") if key else call.detail  # some servers repeat the key that they refuse
-        sentence = f"{settings.model} at {url} gives no vector: {call.status} ({told})"
+        sentence = f"{settings.model} at {url} gives no vector: {call.status} ({call.detail})"
         return [Finding.problem("vectors", sentence, _ACTIONS.get(Reason(call.status), f"check {_WHERE}"))], call.usage
     if call.shrunk:
         sentence = f"{settings.model} at {url} takes only half a chunk of {config.chunking.evidence_tokens} tokens"

@@ -65,7 +65,7 @@ class Embedder:
     ) -> None:
         """The cache stays the caller's to close. ConfigError as for `OpenAIJudge.of`."""
         self._settings, self._cache = settings, cache
-        self._caller = _EmbeddingCaller(_call_settings(settings, judge), spend)
+        self._caller = _EmbeddingCaller(call_settings(settings, judge), spend)
         self.endpoints = self._caller.endpoints
 
     async def embed(self, texts: Sequence[str], role: Role, document: str) -> Verdict[list[bytes]]:
@@ -144,7 +144,7 @@ def another_model(model: str | None) -> str:
     )
 
 
-def _call_settings(settings: EmbeddingsConfig, judge: JudgeConfig) -> JudgeConfig:
+def call_settings(settings: EmbeddingsConfig, judge: JudgeConfig) -> JudgeConfig:
     """The judge's deadlines, attempts and limits, for calls to the embedding model."""
     own: dict[str, Any] = {
         "model": settings.model,
