@@ -17,11 +17,16 @@ import os
 import select
 import sys
 import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from importlib.machinery import ModuleSpec
+from typing import Any, NoReturn
 
 from rl.trainer import seams
-from rl.trainer.cpu_seams import FLASH_ATTN_USER, SEAMS, flash_attn_stub
-from rl.trainer.seams import WRITTEN_FOR, installed_version
+from rl.trainer.cpu_seams import SEAMS
+from rl.trainer.seams import WRITTEN_FOR, SeamError, installed_version
 
 DEVICE_VARIABLE = "LONGREWARD_DEVICE"
 
@@ -35,6 +40,8 @@ UNSUPPORTED_FLAGS = {
     "vllm.sync_with_ray": "only the direct process group is replaced",
 }
 """OpenRLHF's flags that cannot work here whatever is replaced, with the reason."""
+
+FLASH_ATTN_USER = "openrlhf.models.ring_attn_utils"
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +103,11 @@ def environment() -> dict[str, str]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # For the case of two: by default each engine binds a thread to every core, whatever else runs there.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # Learners, engines and reference share the cores, and idle OpenMP threads spin. Colocated they take turns: on
-        # two cores a step of the quickstart took 5.8 s with two threads and 8.2 s with one. Export it to change it.
+        # Learners, engines and reference share the cores. Alone, twelve steps of the quickstart took 100 s with two
+        # threads and 117 s with one on two cores. Threads that spin while they wait take the cores of the others: two
+        # runs at once took 244 s with them, 189 s without. Export either to change it.
         "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "passive",
         # vLLM's sampler compiles C++ at the first request, enforce_eager or not: 20 to 40 s, and it needs a compiler.
         "TORCH_COMPILE_DISABLE": "1",
         # DeepSpeed otherwise tries one accelerator after the other and takes what it finds, such as XPU.
@@ -143,6 +152,44 @@ def _install() -> None:
             f"{', '.join(early)} came before rl.trainer.cpu_backend.apply(): call apply() before that import."
         )
     seams.install(SEAMS, {FLASH_ATTN_USER: flash_attn_stub})
+
+
+@contextmanager
+def flash_attn_stub() -> Iterator[None]:
+    """Lets `ring_attn_utils` import flash_attn, and is gone afterwards: transformers and vLLM look for the package."""
+
+    def unusable(*args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError(
+            "flash attention does not run without CUDA. Leave out --ds.packing_samples, --train.dynamic_batch_enable "
+            "and --ds.ring_attn_size, and use --ds.attn_implementation sdpa."
+        )
+
+    from einops import rearrange
+
+    contents: dict[str, dict[str, Any]] = {
+        "flash_attn": {},
+        "flash_attn.bert_padding": dict.fromkeys(("index_first_axis", "pad_input", "unpad_input"), unusable)
+        | {"rearrange": rearrange},
+        "flash_attn.utils": {},
+        "flash_attn.utils.distributed": {"all_gather": unusable},
+    }
+    before = {name: sys.modules[name] for name in contents if name in sys.modules}
+    for name, attributes in contents.items():
+        sys.modules[name] = stub = types.ModuleType(name)
+        stub.__spec__ = ModuleSpec(name, None)
+        stub.__dict__.update(attributes)
+    try:
+        yield
+    except ImportError as error:
+        raise SeamError(
+            f"openrlhf {installed_version('openrlhf')}: {FLASH_ATTN_USER} cannot be imported ({error}). The stub of "
+            f"flash_attn in rl/trainer/cpu_backend.py was written for openrlhf {WRITTEN_FOR['openrlhf']}. Install "
+            f"openrlhf=={WRITTEN_FOR['openrlhf']}, or add the name to the stub."
+        ) from error
+    finally:
+        for name in contents:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 def end_with(process: int) -> None:

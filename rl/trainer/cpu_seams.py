@@ -7,14 +7,10 @@ module replaces nothing, and imports none of these packages.
 from __future__ import annotations
 
 import inspect
-import sys
-import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.machinery import ModuleSpec
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
-from rl.trainer.seams import WRITTEN_FOR, Seam, SeamError, installed_version
+from rl.trainer.seams import Seam
 
 SEAMS: list[Seam] = []
 
@@ -129,9 +125,62 @@ def _update_weight(original: Any, self: Any, name: str, dtype: Any, shape: Any, 
 )
 def _plain_linear(original: Any, layer: Any, remove_weight: bool) -> None:
     """It packs weights into a form that cannot take new ones: the engine would keep the first policy."""
+    layer.cpu_linear = _linear
+
+
+@_seam(
+    "torch.nn.modules.linear",
+    "Linear.forward",
+    "self input",
+    source="return F.linear(input, self.weight, self.bias)",
+)
+def _linear_forward(original: Any, self: Any, input: Any) -> Any:
+    """A CPU without instructions for bfloat16 takes fifty times as long for it as for float32."""
+    return _linear(input, self.weight, self.bias)
+
+
+_FEW_ROWS = 32
+
+
+def _linear(input: Any, weight: Any, bias: Any) -> Any:
+    """`functional.linear`; where bfloat16 is slow in float32, rounded in the end."""
     import torch
 
-    layer.cpu_linear = torch.nn.functional.linear
+    # For a few rows without a gradient, as when a token is generated, converting the weights takes longer.
+    few = not torch.is_grad_enabled() and input.numel() < _FEW_ROWS * input.shape[-1]
+    if few or not _is_slow(input):
+        return torch.nn.functional.linear(input, weight, bias)
+    return torch.nn.functional.linear(*map(_float, (input, weight, bias))).to(input.dtype)
+
+
+@_seam(
+    "transformers.integrations.sdpa_attention",
+    "sdpa_attention_forward",
+    "module query key value attention_mask dropout scaling is_causal position_bias kwargs",
+    source="return attn_output, None",
+)
+def _attention(
+    original: Any, module: Any, query: Any, key: Any, value: Any, mask: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """As for linear layers: bfloat16 takes twenty times as long as float32."""
+    if not _is_slow(query):
+        return original(module, query, key, value, mask, *args, **kwargs)
+    kwargs = {name: _float(value) for name, value in kwargs.items()}
+    output, _ = original(module, *map(_float, (query, key, value, mask, *args)), **kwargs)
+    return output.to(query.dtype), None
+
+
+def _is_slow(tensor: Any) -> bool:
+    import torch
+
+    return tensor.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _float(value: Any) -> Any:
+    """A tensor of numbers in float32; anything else as it is."""
+    import torch
+
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 @_seam(
@@ -228,44 +277,3 @@ def _cpu_replay_buffer(original: Any, self: Any, *args: Any, **kwargs: Any) -> N
 )
 def _no_shm_op(original: Any) -> None:
     """It compiles C++ at start. Without it DeepSpeed uses gloo throughout."""
-
-
-FLASH_ATTN_USER = "openrlhf.models.ring_attn_utils"
-
-
-@contextmanager
-def flash_attn_stub() -> Iterator[None]:
-    """Lets `ring_attn_utils` import flash_attn, and is gone afterwards: transformers and vLLM look for the package."""
-
-    def unusable(*args: Any, **kwargs: Any) -> NoReturn:
-        raise RuntimeError(
-            "flash attention does not run without CUDA. Leave out --ds.packing_samples, --train.dynamic_batch_enable "
-            "and --ds.ring_attn_size, and use --ds.attn_implementation sdpa."
-        )
-
-    from einops import rearrange
-
-    contents: dict[str, dict[str, Any]] = {
-        "flash_attn": {},
-        "flash_attn.bert_padding": dict.fromkeys(("index_first_axis", "pad_input", "unpad_input"), unusable)
-        | {"rearrange": rearrange},
-        "flash_attn.utils": {},
-        "flash_attn.utils.distributed": {"all_gather": unusable},
-    }
-    before = {name: sys.modules[name] for name in contents if name in sys.modules}
-    for name, attributes in contents.items():
-        sys.modules[name] = stub = types.ModuleType(name)
-        stub.__spec__ = ModuleSpec(name, None)
-        stub.__dict__.update(attributes)
-    try:
-        yield
-    except ImportError as error:
-        raise SeamError(
-            f"openrlhf {installed_version('openrlhf')}: {FLASH_ATTN_USER} cannot be imported ({error}). The stub of "
-            f"flash_attn in rl/trainer/cpu_seams.py was written for openrlhf {WRITTEN_FOR['openrlhf']}. Install "
-            f"openrlhf=={WRITTEN_FOR['openrlhf']}, or add the name to the stub."
-        ) from error
-    finally:
-        for name in contents:
-            del sys.modules[name]
-        sys.modules.update(before)

@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from typing import Any, NoReturn
 
-WRITTEN_FOR = {"openrlhf": "0.11.2", "vllm": "0.29.0", "deepspeed": "0.19.6", "torch": "2.13.0"}
+WRITTEN_FOR = {
+    "openrlhf": "0.11.2",
+    "vllm": "0.29.0",
+    "deepspeed": "0.19.6",
+    "torch": "2.13.0",
+    "transformers": "5.15.0",
+}
 
 
 class SeamError(RuntimeError):

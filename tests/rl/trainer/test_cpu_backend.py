@@ -175,6 +175,48 @@ def test_every_seam_fits_the_installed_packages() -> None:
     assert seen == []
 
 
+@needs_packages
+def test_a_cpu_that_is_slow_at_bfloat16_multiplies_in_float32() -> None:
+    kinds, difference, scale, dtypes = run(
+        """
+        import copy, json
+        from rl.trainer import cpu_backend
+        cpu_backend.apply()
+        import torch
+        from torch.utils._python_dispatch import TorchDispatchMode
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        class Kinds(TorchDispatchMode):
+            seen = set()
+            def __torch_dispatch__(self, function, types, arguments=(), named=None):
+                if any(part in str(function) for part in ("mm", "attention")):
+                    self.seen |= {str(value.dtype) for value in arguments if isinstance(value, torch.Tensor)}
+                return function(*arguments, **(named or {}))
+
+        torch.ops.mkldnn._is_mkldnn_bf16_supported = lambda: False
+        torch.manual_seed(0)
+        config = LlamaConfig(vocab_size=99, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                             num_attention_heads=4, num_key_value_heads=2, attn_implementation="sdpa")
+        model = LlamaForCausalLM(config).to(torch.bfloat16)
+        exact = copy.deepcopy(model).float()
+        tokens = torch.randint(0, 99, (3, 40))
+        mask = torch.ones_like(tokens)
+        mask[0, :7] = 0  # padding, so that the attention has a mask
+        with Kinds():
+            model(tokens, attention_mask=mask, labels=tokens).loss.backward()
+        exact(tokens, attention_mask=mask, labels=tokens).loss.backward()
+        pairs = [(a.grad.float(), b.grad) for a, b in zip(model.parameters(), exact.parameters(), strict=True)]
+        difference = max(float((a - b).norm() / b.norm()) for a, b in pairs)
+        rotary = {"torch.float32", "torch.int64", "torch.bool"}
+        print(json.dumps([sorted(Kinds.seen - rotary), difference, min(float(b.norm()) for _, b in pairs),
+                          sorted({str(a.grad.dtype) for a in model.parameters()})]))
+        """,
+        **cpu_backend.environment(),
+    )
+    assert kinds == [] and dtypes == ["torch.bfloat16"]
+    assert scale > 0 and difference < 0.05
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
 def test_a_child_of_multiprocessing_ends_with_its_parent() -> None:
     code = """

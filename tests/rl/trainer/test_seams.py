@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rl.trainer import cpu_seams, masking, seams
+from rl.trainer import cpu_backend, cpu_seams, masking, seams
 from rl.trainer.seams import Seam, SeamError
 
 SEAMS = [*cpu_seams.SEAMS, *masking.SEAMS]
@@ -78,14 +78,14 @@ def test_every_seam_says_why_and_for_which_version(seam: Seam) -> None:
 def test_a_flash_attn_name_the_stub_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("einops")
     before = {name: module for name, module in sys.modules.items() if name.startswith("flash_attn")}
-    with pytest.raises(SeamError, match="cannot import name 'new_kernel'"), cpu_seams.flash_attn_stub():
+    with pytest.raises(SeamError, match="cannot import name 'new_kernel'"), cpu_backend.flash_attn_stub():
         exec("from flash_attn.bert_padding import new_kernel")
     assert {name: module for name, module in sys.modules.items() if name.startswith("flash_attn")} == before
 
 
 def test_the_flash_attn_stub_explains_itself() -> None:
     pytest.importorskip("einops")
-    with cpu_seams.flash_attn_stub():
+    with cpu_backend.flash_attn_stub():
         unpad = sys.modules["flash_attn.bert_padding"].unpad_input
     with pytest.raises(RuntimeError, match=r"flash attention does not run without CUDA.*packing_samples"):
         unpad(1, 2)
