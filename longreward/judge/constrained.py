@@ -19,10 +19,12 @@ from longreward.judge.last_verdict import after_thoughts
 T = TypeVar("T")
 Schema = dict[str, Any]
 
-# No lengths in the schema: vLLM's xgrammar compiles a text of at most 300 characters for seconds, a list of such texts
-# for minutes, and fails on a pattern with a repetition. `judge.max_tokens` ends a reply that goes on; it is truncated.
+# No lengths of texts in the schema: vLLM's xgrammar compiles a text of at most 300 characters for seconds, a list of
+# such texts for minutes, and fails on a pattern with a repetition. `judge.max_tokens` ends a text that goes on; the
+# reply is truncated. A list is ended here: small judges repeat its entries without end.
 _TEXT: Schema = {"type": "string"}
-_TEXTS: Schema = {"type": "array", "items": _TEXT}
+_MOST = 40
+_TEXTS: Schema = {"type": "array", "items": _TEXT, "maxItems": _MOST}
 _SUPPORT = {"Fully supported": 1.0, "Partially supported": 0.5, "No support": 0.0}
 _PREFERENCE: dict[str, verdicts.Preference] = {"A": "A", "B": "B", "C": "tie"}
 
@@ -100,12 +102,15 @@ def preference() -> Shape[verdicts.Preference]:
 
 
 def statements() -> Shape[list[str]]:
-    """Statements, repetitions (but for case and white space) counted once; an empty list where there are none."""
+    """At most 40 statements, repetitions (but for case and white space) counted once; none for an empty list.
+
+    VerdictError for a list of 40 that does not end in a repetition: more may be missing. So for `passages`.
+    """
     return Shape(_TEXTS, _different)
 
 
 def passages() -> Shape[str | None]:
-    """Passages, a line each; None for an empty list."""
+    """At most 40 passages, a line each; None for an empty list."""
     return Shape(_TEXTS, _joined)
 
 
@@ -115,13 +120,18 @@ def _one_of(values: dict[str, Any]) -> Schema:
 
 def _different(found: list[str]) -> list[str]:
     different: dict[str, str] = {}
+    repeated = False
     for text in filter(None, map(str.strip, found)):
-        different.setdefault(" ".join(text.casefold().split()), text)
+        key = " ".join(text.casefold().split())
+        repeated = key in different
+        different.setdefault(key, text)
+    if len(found) == _MOST and not repeated:
+        raise VerdictError(f"the list has {_MOST} entries, the most it may have, so more may be missing")
     return list(different.values())
 
 
 def _joined(found: list[str]) -> str | None:
-    text = "\n".join(filter(None, map(str.strip, found)))
+    text = "\n".join(_different(found))
     return verdicts.parse_extraction(text) if text else None
 
 

@@ -76,6 +76,18 @@ def test_an_empty_list_is_no_statements_and_nothing_relevant():
     assert constrained.passages().read(said([" "])) is None
 
 
+@pytest.mark.parametrize("shape", [constrained.statements(), constrained.passages()], ids=["statements", "passages"])
+def test_a_list_that_goes_round_in_circles_is_read_and_a_full_one_is_not(shape):
+    assert shape.schema["properties"]["verdict"]["maxItems"] == 40
+    names = [f"Metal {number} melts." for number in range(40)]
+    circle = [names[number % 3] for number in range(40)]
+    found = shape.read(said(circle))
+    assert (found.splitlines() if isinstance(found, str) else found) == names[:3]
+    assert len(shape.read(said(names[:39]))) >= 39
+    with pytest.raises(VerdictError, match="the list has 40 entries, the most it may have, so more may be missing"):
+        shape.read(said(names))
+
+
 def test_an_evaluation_is_constrained_too():
     assert RateAgainstReference("en", "Tin.", "Tin.", "Name a metal.").shape().read(said(3)) == 3
     assert CompareAnswers("en", "Name a metal.", "Tin.", "Salt.").shape().read(said("C")) == "tie"
