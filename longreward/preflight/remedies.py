@@ -147,7 +147,11 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
     Reason.TIMEOUT: (("", "see whether the server is stuck or busy, or raise judge.attempt_timeout_s"),),
     Reason.TRUNCATED: (
         ("reasoning", "raise judge.reasoning_tokens, the room for what the judge thinks before it replies"),
-        ("", "raise judge.max_tokens: the judge writes longer; or judge.reasoning_tokens for one that reasons"),
+        (
+            "",
+            "raise judge.max_tokens: the judge writes longer; or judge.reasoning_tokens for one that reasons. With "
+            "judge.verdict=constrained small judges fill JSON with white space: docs/judge.md, Constrained verdicts",
+        ),
     ),
     Reason.PARSE_ERROR: (
         ("JSON object", "set judge.verdict=written, or use a server that holds replies to response_format"),
