@@ -47,7 +47,7 @@ _NAME = "|".join(
 )
 AFTER_LESS_THAN = (
     # <|im_end|> and all of its kind, <｜User｜> too; <|turn> and <turn|> of Gemma 4 (google/gemma-4-31B-it), <|"|>.
-    r"\|(?:[^|<>‹\n]{1,60}+\|\s*>|[^\s|<>‹]{1,60}+>)|[\w/][^\s|<>‹]{0,60}+\|>"
+    r"\|\s*+[^\s|<>‹]{1,60}+(?:\s*\|\s*)?>|[\w/][^\s|<>‹]{0,60}+\|>"
     # MiniMax: ]<]image[>[, from its second character on.
     r"|\][\w ]{1,40}+\[>\["
     rf"|/(?:{_NAME})>|(?:{_NAME})>"

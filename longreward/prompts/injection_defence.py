@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from longreward.prompts.control_tokens import AFTER_BRACKET, AFTER_CLOSING_BRACKET, AFTER_LESS_THAN
-from longreward.prompts.look_alikes import ANY, RING, Folded
+from longreward.prompts.look_alikes import ANY, LONG_S, RING, Folded
 
 FENCES = (
     *("question", "answer", "statement", "statements", "evidence", "passage", "extractions"),
@@ -14,9 +14,10 @@ FENCES = (
 """The tags that the prompts put around material."""
 
 # What reads as a tag to a model that looks past spelling, in folded text. Letters may be spaced out; ASCII has
-# look-alikes of its own, by the skeleton of UTS #39: 0 of O, 1 and | of l and I, rn of m; vv of w is ours.
+# look-alikes of its own, by the skeleton of UTS #39: 0 of O, 1 and | of l and I, rn of m; vv of w is ours. The long s
+# is an s by its decomposition and an f by the skeleton.
 _GAP = rf"[\s._*~{RING}-]*"
-_ALSO = {"o": f"0{RING}", "l": "1|i", "i": "1|l"}
+_ALSO = {"o": f"0{RING}", "l": "1|i", "i": "1|l", "s": LONG_S, "f": LONG_S}
 _PAIRS = {"m": "rn", "w": "vv"}
 
 

@@ -13,6 +13,8 @@ ANY = "\ue000"
 """What a letter of another script becomes that resembles no letter of a tag in particular."""
 RING = "\ue001"
 """What a mark becomes that resembles an o."""
+LONG_S = "\u017f"
+"""Stays as it is: it resembles two letters."""
 
 # What the skeleton of UTS #39 (confusables.txt, Unicode 17) shows as a letter of a tag's name, in either case, and that
 # neither its decomposition nor its name tells. Three are ours: \u03c2 for c, \u043f for n, \u03c9 for w.
@@ -28,7 +30,7 @@ _LETTERS = {
         "\U000118a6\U000118ae\U000118c6\U000118ce\U0001ccda"
     ),
     "f": (
-        "\u017f\u03dc\u03dd\u0554\u0584\u15b4\u1e9d\ua4dd\uab35\U00010287\U000102a5\U00010525\U000118a2"
+        "\u03dc\u03dd\u0554\u0584\u15b4\u1e9d\ua4dd\uab35\U00010287\U000102a5\U00010525\U000118a2"
         "\U000118c2\U0001ccdb\U0001d213"
     ),
     "g": "\u018d\u0261\u050c\u050d\u0551\u0581\u13c0\u13f3\u13fb\ua4d6\ua7ac\uab90\U0001ccdc",
@@ -112,11 +114,8 @@ _SIGNS = {
 # Marks, which a reader may pass over, that the skeleton shows as an o.
 _RINGS = dict.fromkeys("\u0c02\u0c82\u0d02\u0d82", RING)
 _TWO_LETTERS = {"\u02a6": "ts", "\u1d6b": "ue"}
-_PLAIN = (
-    _TWO_LETTERS
-    | _RINGS
-    | {other: plain for table in (_LETTERS, _SIGNS) for plain, others in table.items() for other in others}
-)
+_PLAIN = {other: plain for table in (_LETTERS, _SIGNS) for plain, others in table.items() for other in others}
+_PLAIN |= _TWO_LETTERS | _RINGS | {LONG_S: LONG_S}
 _NAMED = re.compile(r"\b(?:LETTER|CAPITAL|SMALL|SYMBOL) ([A-Z])(?: WITH .*)?$")
 _OTHER_LETTER = re.compile(rf"[^\x00-\xbf\u2000-\u2bff\u3000-\u303f{CJK}]")
 # Blank, though letters or symbols by category.
@@ -128,21 +127,22 @@ class _Folding(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
-        shown = _PLAIN.get(char) or "".join(map(_look, unicodedata.normalize("NFKD", char)))
-        self[code] = shown
+        shown = self[code] = _letter(char) or "".join(map(_look, unicodedata.normalize("NFKD", char)))
         return shown
+
+
+def _letter(char: str) -> str | None:
+    named = None if char in _PLAIN else _NAMED.search(unicodedata.name(char, ""))
+    return named[1] if named else _PLAIN.get(char)
 
 
 def _look(char: str) -> str:
     if char.isspace() or " " <= char <= "~":
         return char
     # Controls, formats, what is not assigned, and marks, which are drawn over their neighbour.
-    if unicodedata.category(char)[0] in "CM" or char in _BLANK:
+    if char in _BLANK or unicodedata.category(char)[0] in "CM":
         return ""
-    if char in _PLAIN:
-        return _PLAIN[char]
-    named = _NAMED.search(unicodedata.name(char, ""))
-    return named[1] if named else _OTHER_LETTER.sub(ANY, char)
+    return _letter(char) or _OTHER_LETTER.sub(ANY, char)
 
 
 _FOLDING = _Folding()
