@@ -66,8 +66,9 @@ _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+_MAY_BE_NO_TEXT = re.compile(f"[{_BLACK_FLAG}\ud800-\udfff{_EMPTY}{_SELECTORS}]")
 _NO_TEXT = re.compile(
-    rf"[{_BLACK_FLAG}\ud800-\udfff{_EMPTY}{_SELECTORS}](?:"
+    rf"{_MAY_BE_NO_TEXT.pattern}(?:"
     rf"(?<={_BLACK_FLAG})(?:{_FLAG_TAGS})?|(?<=[\ud800-\udfff])|(?<=[{_EMPTY}])"
     rf"|(?<=[{_SELECTORS}])(?<![^\s{_IGNORABLE}][{_SELECTORS}]))"
 )
@@ -82,9 +83,10 @@ def neutralise(text: str) -> str:
     is put in. Lone surrogates become U+FFFD; tag characters that are no flag's, variation selectors that vary nothing
     and code points that Unicode keeps for invisible characters to come are dropped. Idempotent, in linear time.
     """
-    if not text.isascii():
-        text = _NO_TEXT.sub(_as_text, text)
     folded = Folded(text)
+    if _MAY_BE_NO_TEXT.search(folded.unusual):
+        text = _NO_TEXT.sub(_as_text, text)
+        folded = Folded(text)
     pieces: list[str] = []
     done = 0
     for match in _ACTIVE.finditer(folded.text):

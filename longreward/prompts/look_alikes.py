@@ -156,6 +156,8 @@ class Folded:
     def __init__(self, text: str) -> None:
         self._pieces = _NOT_PLAIN.split(text)
         looks = {piece: piece.translate(_FOLDING) for piece in set(self._pieces[1::2])}
+        self.unusual = "".join(looks)
+        """All characters of the text besides plain ASCII, each at least once."""
         self._folded = self._pieces.copy()
         self._folded[1::2] = map(looks.__getitem__, self._pieces[1::2])
         self.cased = "".join(self._folded)
