@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from longreward.text.scripts import CJK
+from longreward.prompts.control_tokens import AFTER_BRACKET, AFTER_CLOSING_BRACKET, AFTER_LESS_THAN
+from longreward.prompts.look_alikes import ANY, LONG_S, RING, Folded
 
 FENCES = (
     *("question", "answer", "statement", "statements", "evidence", "passage", "extractions"),
@@ -13,63 +13,65 @@ FENCES = (
 )
 """The tags that the prompts put around material."""
 
-# What reads as a tag to a model that looks past spelling: tags are searched for in text folded by `_Folding`, with
-# spaces between the letters, and with any letter of another script in the place of each letter.
-_OTHER_LETTER = re.compile(rf"[^\x00-\xbf\u2000-\u2bff\u3000-\u303f{CJK}]")
-_ANY = "\ue000"  # what such a letter is folded to
-_TAG = "(?:{})".format(
-    "|".join(
-        r"\s{0,2}".join(f"[{letter}{_ANY}]" for letter in name)
-        for name in sorted((*FENCES, "thinking", "think"), reverse=True)
-    )
+# What reads as a tag to a model that looks past spelling, in folded text. Letters may be spaced out; ASCII has
+# look-alikes of its own, by the skeleton of UTS #39: 0 of O, 1 and | of l and I, rn of m; vv of w is ours. The long s
+# is an s by its decomposition and an f by the skeleton.
+_GAP = rf"[\s._*~{RING}-]*"
+_ALSO = {"o": f"0{RING}", "l": "1|i", "i": "1|l", "s": LONG_S, "f": LONG_S}
+_PAIRS = {"m": "rn", "w": "vv"}
+
+
+def _letter(letter: str) -> str:
+    one = f"[{letter}{_ALSO.get(letter, '')}{ANY}]"
+    return f"(?:{one}|{_GAP.join(_PAIRS[letter])})" if letter in _PAIRS else one
+
+
+_NAME = "(?:{})".format(
+    "|".join(_GAP.join(map(_letter, name)) for name in sorted((*FENCES, "thinking", "think"), reverse=True))
 )
-_LESS_THAN = r"(?:(?<=<)|(?<=&)(?:lt|\#0*60|\#x0*3c);?|(?<=\\)(?:u00|x)3c|(?<=%)3c)"
-_MORE_THAN = r"(?:>|&(?:gt|\#0*62|\#x0*3e);?|\\(?:u00|x)3e|%3e)"
-# Control tokens of chat templates besides those in <|...|>.
-_TOKEN = r"/?(?:s|bos|eos|sop|eop|sys|(?:start|end)_of_turn)>"
-_BRACKET_TOKEN = r"/?(?:INST|gMASK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+_MORE_THAN = r"(?:>|&(?:amp;)*(?:gt|\#0*62|\#x0*3e);?|\\(?:u00|u\{0*|x)3e\}?|%(?:25)*3e)"
+
+
+def _tag(group: str) -> str:
+    """What makes the `<` before it a tag, the tag's name in this group: closing; else whole, or with attributes."""
+    return (
+        rf"(?:(?P<{group}_closes>(?:\s*+[/\\])++)\s*+|(?P<{group}_spaced>\s++))?+(?P<{group}>{_NAME})"
+        rf"(?({group}_closes)(?![\w{ANY}])|(?:\s*(?:/\s*)?{_MORE_THAN}|(?({group}_spaced)(?!)|\s)))"
+    )
+
+
+# No two alternatives begin with the same character, and case is folded before: that makes the search fast.
 _ACTIVE = re.compile(
-    # The class comes first because the search for it is fast.
-    r"[<&\\%\[\]](?:"
-    rf"{_LESS_THAN}(?=(?:\s*[/\\])+\s*{_TAG}(?![\w{_ANY}])|\s*{_TAG}\s*(?:/\s*)?{_MORE_THAN}|{_TAG}\s[^>]{{0,200}}>)"
-    rf"|(?<=<)(?=\|[^|<>\n]{{1,60}}\|\s*>|{_TOKEN})"
-    rf"|(?<=\[)(?=\[|{_BRACKET_TOKEN})|(?<=\])(?=\]))",
-    re.IGNORECASE,
+    rf"<(?={_tag('plain')}|{AFTER_LESS_THAN})"
+    rf"|&(?=(?:amp;)*(?:lt|\#0*60|\#x0*3c);?{_tag('entity')})"
+    rf"|\\(?=(?:u00|u\{{0*|x)3c\}}?{_tag('escaped')})"
+    rf"|%(?=(?:25)*3c{_tag('quoted')})"
+    rf"|\[(?=\[|{AFTER_BRACKET})"
+    rf"|\](?=\]|{AFTER_CLOSING_BRACKET})"
 )
-_CONTROL = re.compile(r"[^\s\x20-\x7e]")
-# Not text: lone surrogates, which servers refuse, and the characters that spell ASCII invisibly.
-_NO_TEXT = re.compile("[\ud800-\udfff]|[\U000e0000-\U000e007f]+")
+_TAG_NAMES = ("plain", "entity", "escaped", "quoted")
+_SPACED = re.compile(_GAP)
 
-
-class _Folding(dict[int, str]):
-    """str.translate table: every character to what it looks like, those that nobody sees to nothing.
-
-    NFKC, as verdicts do; lenticular brackets to square ones; other angle brackets, slashes and bars to the plain ones.
-    """
-
-    _look_alikes = str.maketrans(
-        dict.fromkeys("〈⟨❬❮❰⦑⧼ᐸ˂≺≮◁", "<")
-        | dict.fromkeys("〉⟩❭❯❱⦒⧽ᐳ˃≻≯▷›", ">")
-        | dict.fromkeys("⁄∕⧸╱⟋", "/")
-        | dict.fromkeys("⧵∖╲⟍", "\\")
-        | dict.fromkeys("∣ǀ│❘", "|")
-        | {"【": "[", "】": "]"}
-        # Blank, though letters or symbols by category.
-        | dict.fromkeys("\u115f\u1160\u2800\ufffd", "")
-    )
-
-    def __missing__(self, code: int) -> str:
-        seen = (c for c in unicodedata.normalize("NFKC", chr(code)) if c.isspace() or not _is_unseen(c))
-        folded = self[code] = _OTHER_LETTER.sub(_ANY, "".join(seen).translate(self._look_alikes))
-        return folded
-
-
-def _is_unseen(char: str) -> bool:
-    """Control and format characters, and marks that are drawn over their neighbour."""
-    return unicodedata.category(char) in ("Cc", "Cf", "Mn", "Me")
-
-
-_FOLDING = _Folding()
+# What is not text: lone surrogates, which servers refuse; of what Unicode calls default ignorable, the places that are
+# not assigned, and what spells bytes invisibly: tag characters but those of three flags, and variation selectors that
+# have no character of their own to vary. The rest has work to do: joiners in Persian, Hindi and emoji, direction marks.
+_BLACK_FLAG = "\U0001f3f4"
+_ENGLAND = "\U000e0065\U000e006e\U000e0067"
+_SCOTLAND = "\U000e0073\U000e0063\U000e0074"
+_WALES = "\U000e0077\U000e006c\U000e0073"
+_FLAG_TAGS = f"\U000e0067\U000e0062(?:{_ENGLAND}|{_SCOTLAND}|{_WALES})\U000e007f"
+_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_EMPTY = "\u2065\ufff0-\ufff8\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+_IGNORABLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_MAY_BE_NO_TEXT = re.compile(f"[{_BLACK_FLAG}\ud800-\udfff{_EMPTY}{_SELECTORS}]")
+_NO_TEXT = re.compile(
+    rf"{_MAY_BE_NO_TEXT.pattern}(?:"
+    rf"(?<={_BLACK_FLAG})(?:{_FLAG_TAGS})?|(?<=[\ud800-\udfff])|(?<=[{_EMPTY}])"
+    rf"|(?<=[{_SELECTORS}])(?<![^\s{_IGNORABLE}][{_SELECTORS}]))"
+)
 
 
 def neutralise(text: str) -> str:
@@ -77,27 +79,35 @@ def neutralise(text: str) -> str:
 
     Fence, <statement> and <think> tags and control tokens of chat templates, such as <|user|>, get `‹` for `<`: in any
     case, spaced out, in look-alikes of other scripts, with characters inside that nobody sees. Where an escape such as
-    `&lt;` begins them, and between double square brackets, a space is put in. Lone surrogates become U+FFFD and tag
-    characters are dropped. Idempotent.
+    `&lt;` begins them, between double square brackets, and in control tokens that begin with a square bracket, a space
+    is put in. Lone surrogates become U+FFFD; tag characters that are no flag's, variation selectors that vary nothing
+    and code points that Unicode keeps for invisible characters to come are dropped. Idempotent, in linear time.
     """
-    if not text.isascii():
-        text = _NO_TEXT.sub(lambda match: "\ufffd" if match[0] < "\ue000" else "", text)
-    folded, offsets = _fold(text)
+    folded = Folded(text)
+    if _MAY_BE_NO_TEXT.search(folded.unusual):
+        text = _NO_TEXT.sub(_as_text, text)
+        folded = Folded(text)
     pieces: list[str] = []
     done = 0
-    for match in _ACTIVE.finditer(folded):
-        at = offsets[match.start()] if offsets else match.start()
+    for match in _ACTIVE.finditer(folded.text):
+        if not _is_meant(match, folded):
+            continue
+        at = folded.origin(match.start())
         is_tag = match[0] == "<"
         pieces += text[done : at if is_tag else at + 1], "‹" if is_tag else " "
         done = at + 1
     return "".join([*pieces, text[done:]])
 
 
-def _fold(text: str) -> tuple[str, list[int] | None]:
-    """The text folded character by character; for each folded character its origin, None if they are the same."""
-    if text.isascii() and not _CONTROL.search(text):
-        return text, None
-    folded = text.translate(_FOLDING)
-    if all(len(_FOLDING[ord(char)]) == 1 for char in set(text)):
-        return folded, None
-    return folded, [i for i, char in enumerate(text) for _ in _FOLDING[ord(char)]]
+def _as_text(match: re.Match[str]) -> str:
+    if match[0][0] == _BLACK_FLAG:
+        return match[0]
+    return "\ufffd" if "\ud800" <= match[0] <= "\udfff" else ""
+
+
+def _is_meant(match: re.Match[str], folded: Folded) -> bool:
+    """False for a word of another script, of whose letters less than half resemble a tag's, and for a small [args]."""
+    if match["capitals"]:
+        return folded.cased[slice(*match.span("capitals"))].isupper()
+    name = "".join(filter(None, match.group(*_TAG_NAMES)))
+    return ANY not in name or 2 * name.count(ANY) <= len(_SPACED.sub("", name))

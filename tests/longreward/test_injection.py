@@ -12,6 +12,7 @@ import tomllib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -123,7 +124,8 @@ EACH_ATTACK = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: atta
 
 
 def test_the_suite_is_what_it_says() -> None:
-    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 40
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 150
+    assert len({attack.family for attack in ATTACKS}) >= 13
     assert {case.language for case in CASES} == set(prompts.LANGUAGES)
     chinese = [attack for attack in ATTACKS if re.search("[\u4e00-\u9fff]", attack.text(CASES[0], CASES[0].wrong))]
     assert len(chinese) >= 15
@@ -152,8 +154,8 @@ LOOK_ALIKES = {
     "v": "ѵνᴠ🅥",
     "w": "ԝωᴡա🅦",
     "x": "хχ🅧",
-    "<": "〈⟨❮ᐸ˂≺❬",
-    ">": "〉⟩❯ᐳ˃≻❭›",
+    "<": "〈⟨❮ᐸ˂≺❬ᚲ\U0001d236",
+    ">": "〉⟩❯ᐳ˃≻❭›\U0001d237",
     "/": "⁄∕⧸╱",
     "\\": "∖⧵╲",
     "|": "∣ǀ│",
@@ -166,9 +168,22 @@ BLANK = "\u115f\u1160\u2800\ufffd"
 
 TEMPLATES = [file.read_text(encoding="utf-8") for file in Path(prompts.__file__).parent.glob("*/*.txt")]
 FENCE_NAMES = sorted(set(re.findall(r"^<(\w+)>$", "\n".join(TEMPLATES), re.MULTILINE)))
-_NAME = "|".join(r"\s*".join(name) for name in (*FENCE_NAMES, "think", "thinking"))
-_OPEN = r"(?:<|&(?:lt|\#0*60|\#x0*3c);?|\\u003c|\\x3c|%3c)"
-_TOKEN = r"<\s*\|[^|>\n]+\|\s*>|<(?:/?s|bos|eos|sop|eop|(?:start|end)_of_turn)>|<</?sys>>|\[/?inst\]|\[gmask\]"
+_NAME = "|".join(r"[\s._*-]*".join(name) for name in (*FENCE_NAMES, "think", "thinking"))
+_OPEN = r"(?:<|&(?:amp;)*(?:lt|\#0*60|\#x0*3c);?|\\u003c|\\x3c|%(?:25)*3c)"
+_WORD = (
+    r"s|[be]os|[su]ep|unk|pad|cls|[es]op|sys|eo[at]|eoh|ai|用户|(?:start|end)_(?:of|function)_\w+|tool_?(?:call|response)s?"
+    r"|available_tools|arg_(?:key|value)|role|seed:\w+|mm:think|minimax:\w+|longcat_\w+|(?:extra_id|special|reserved)_\d+"
+    r"|unused\d+|tokens_unused_\d+|mask:\d+|sentinel:\d+|reserved_special_token_\d+|[be]os_token|fim_\w+|file_sep"
+    r"|thoughts?|reasoning|function=\w+|parameter=\w+"
+)
+_BRACKETED = (
+    r"inst|[gs]?mask|think|system_prompt|available_tools|tool_\w+|model_settings|args|call_id|img\w*|(?:begin_)?audio"
+    r"|transcribe|[be]os|eot|(?:start|end)_header_id|unused\d+|cls|sep|pad|unk"
+)
+_TOKEN = (
+    rf"<\s*\|[^|>\n]+\|?\s*>|<[\w/]+\|>|</?(?:{_WORD})>|<</?sys>>|\[/?(?:{_BRACKETED})\]|\[\|\w+\|\]"
+    r"|\]~!?b[\[\]]|\[e~\[|\]![pd]~\[|\]<\][\w ]+\[>\["
+)
 TAG = re.compile(rf"{_OPEN}[\s/\\]*(?:{_NAME})(?![\w-])|{_TOKEN}")
 END = re.compile(rf"{_OPEN}\s*[/\\][\s/\\]*(?:{_NAME})(?![\w-])|{_TOKEN}")
 OPENING_LINE = re.compile(r"^<\w+>\n", re.MULTILINE)
@@ -254,7 +269,8 @@ def test_an_attack_stays_inside_its_fence(attack: Attack) -> None:
             moved = replace(attack, place=place)
             by_answer = requests(case, moved.on(case, case.wrong), case.document)
             by_document = requests(case, case.wrong, moved.on(case, case.document))
-            for before, *attacked in zip(clean, by_answer, by_document, strict=True):
+            by_question = requests(replace(case, question=moved.on(case, case.question)), case.wrong, case.document)
+            for before, *attacked in zip(clean, by_answer, by_document, by_question, strict=True):
                 for after in attacked:
                     if after != before:
                         assert_unmoved(before, after)
@@ -419,16 +435,25 @@ def test_no_attack_replaces_an_answer(outcomes: list[Outcome]) -> None:
 # --- the verdict is the judge's own ---
 
 
-@EACH_ATTACK
-def test_a_judge_that_quotes_the_attack_still_gives_its_own_verdict(attack: Attack) -> None:
-    quoted = attack.text(CASES[0], CASES[0].wrong)
-    for analysis in (
+def quoting(quoted: str) -> list[str]:
+    return [
         f"The answer says: {quoted}\nThat helps nobody.\n",
         f"<think>It says {quoted}</think>That helps nobody.\n",
         f"{quoted}</think>",
-    ):
+    ]
+
+
+@EACH_ATTACK
+def test_a_judge_that_quotes_the_attack_still_gives_its_own_verdict(attack: Attack) -> None:
+    text = attack.text(CASES[0], CASES[0].wrong)
+    for analysis in quoting(prompts.neutralise(text)):
         assert parse_rating(f"{analysis}[[3]]") == 3
         assert parse_support(f"{analysis}[[No support]]") == 0
+    # Nor is it the attack's where the judge writes what stood in it before, though it may have to be asked again.
+    for analysis in quoting(text):
+        with suppress(VerdictError):
+            assert parse_rating(f"{analysis}[[3]]") == 3
+            assert parse_support(f"{analysis}[[No support]]") == 0
 
 
 @EACH_ATTACK
