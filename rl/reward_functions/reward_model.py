@@ -16,6 +16,7 @@ from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.preflight.finding import Finding
 from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
+from rl.trainer import remote_code
 from rl.trainer.cpu_backend import DEVICE_VARIABLE
 from rl.trainer.model_folder import missing_model
 from rl.trainer.openrlhf_flags import Flags
@@ -138,12 +139,14 @@ class RewardModel(RewardWithoutJudge):
         return found
 
 
-def problems(section: RewardModelSection, flags: Flags) -> list[Finding]:
+def problems(section: RewardModelSection, flags: Flags, *, trust: bool) -> list[Finding]:
     """What would end the run or leave its longest answers without a reward, as far as that can be told without loading
-    the model."""
+    the model. `trust`: it may run code of its own."""
     found, longest, new = [], flags.data_max_len, flags.rollout_max_new_tokens
     if section.model_name_or_path is not None:
-        found += missing_model("reward.openrlhf.model_name_or_path", section.model_name_or_path)
+        setting = "reward.openrlhf.model_name_or_path"
+        found += missing_model(setting, section.model_name_or_path)
+        found += remote_code.problem(setting, section.model_name_or_path, trust=trust)
     if section.reads == "prompt" and section.max_len < longest:
         sentence = (
             f"reward.openrlhf.max_len={section.max_len} is less than openrlhf.data.max_len={longest}, so that longer "
@@ -175,7 +178,7 @@ def _loaded(section: RewardModelSection, path: str, device: str) -> tuple[Any, A
 
     from rl.data.prompt_files import load_tokenizer
 
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, trust_remote_code=remote_code.allowed())
     if tokenizer.eos_token is None:
         raise ConfigError(f"the tokenizer of {path} has no eos_token; set it in its tokenizer_config.json")
     if section.reads == "query" and not tokenizer.chat_template:

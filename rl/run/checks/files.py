@@ -13,7 +13,7 @@ from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.monitor import canaries
-from rl.trainer.model_folder import missing_model
+from rl.trainer import remote_code
 from rl.trainer.openrlhf_flags import Flags
 
 _HUB = "OWNER/NAME:SPLIT for a data set of the Hugging Face hub"
@@ -37,7 +37,9 @@ def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list
         elif path is not None and not rows.exists(path):
             action = f"give a file with idx, context, query, answer, or {_HUB}"
             found.append(Finding.problem("files", f"{key} {path} does not exist", action))
-    found += missing_model("openrlhf.actor.model_name_or_path", flags.policy)
+    for name in ("actor.model_name_or_path", "critic.model_name_or_path"):
+        if model := config.openrlhf.get(name):
+            found += remote_code.problem(f"openrlhf.{name}", str(model), trust=config.run.trust_remote_code)
     return found or [Finding.ok("files", "data and model are there")]
 
 
