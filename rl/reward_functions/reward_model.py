@@ -139,14 +139,12 @@ class RewardModel(RewardWithoutJudge):
         return found
 
 
-def problems(section: RewardModelSection, flags: Flags, *, trust: bool) -> list[Finding]:
+def problems(section: RewardModelSection, flags: Flags) -> list[Finding]:
     """What would end the run or leave its longest answers without a reward, as far as that can be told without loading
-    the model. `trust`: it may run code of its own."""
+    the model."""
     found, longest, new = [], flags.data_max_len, flags.rollout_max_new_tokens
     if section.model_name_or_path is not None:
-        setting = "reward.openrlhf.model_name_or_path"
-        found += missing_model(setting, section.model_name_or_path)
-        found += remote_code.problem(setting, section.model_name_or_path, trust=trust)
+        found += missing_model("reward.openrlhf.model_name_or_path", section.model_name_or_path)
     if section.reads == "prompt" and section.max_len < longest:
         sentence = (
             f"reward.openrlhf.max_len={section.max_len} is less than openrlhf.data.max_len={longest}, so that longer "

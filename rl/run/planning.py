@@ -130,7 +130,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     if kind == "sft":
         return found, None
     if "openrlhf" in config.reward.parts:
-        found += reward_model.problems(config.reward.openrlhf, flags, trust=config.run.trust_remote_code)
+        found += reward_model.problems(config.reward.openrlhf, flags)
     if problem := canaries.check(config):
         found.append(problem)
 

@@ -26,10 +26,10 @@ def allowed() -> bool:
     return os.environ.get(VARIABLE) == "1"
 
 
-def problem(setting: str, model: str, *, trust: bool) -> list[Finding]:
+def problem(setting: str, model: str) -> list[Finding]:
     """A problem where `model`, the value of `setting`, is a folder that cannot be loaded without its own code. A hub's
     name is not looked up."""
-    if trust or not looks_local(model):
+    if not looks_local(model):
         return []
     from transformers import AutoConfig
 
@@ -43,19 +43,26 @@ def problem(setting: str, model: str, *, trust: bool) -> list[Finding]:
 
 
 def resolve(
-    original: Any, trust_remote_code: Any, model_name: str, has_local_code: bool, has_remote_code: bool, *more: Any
+    original: Any,
+    trust_remote_code: Any,
+    model_name: str,
+    has_local_code: bool,
+    has_remote_code: bool,
+    error_message: str | None = None,
+    upstream_repo: str | None = None,
 ) -> bool:
     """What transformers makes of `trust_remote_code`. Where nobody allowed it, transformers' own class is taken."""
     if has_remote_code and not has_local_code and not allowed():
         raise ValueError(_refusal(model_name))
-    return bool(original(bool(trust_remote_code) and allowed(), model_name, has_local_code, has_remote_code, *more))
+    trusts = bool(trust_remote_code) and allowed()
+    return bool(original(trusts, model_name, has_local_code, has_remote_code, error_message, upstream_repo))
 
 
-def get_class(original: Any, class_name: str, module_path: Any, **more: Any) -> Any:
+def get_class(original: Any, class_name: str, module_path: Any, force_reload: bool = False) -> Any:
     """The place where transformers runs a model's file, also for modules that hold the other function as it was."""
     if not allowed():
         raise ValueError(_refusal(str(module_path)))
-    return original(class_name, module_path, **more)
+    return original(class_name, module_path, force_reload=force_reload)
 
 
 def engine_arguments(original: Any, self: Any) -> None:

@@ -93,6 +93,16 @@ def test_a_class_of_transformers_is_taken_before_it(tmp_path: Path) -> None:
     model = Model(tmp_path, native=True)
     done = prepare(model)
     assert (done.returncode, model.ran) == (0, False), done.stderr
+    code = """
+        import vllm
+        from openrlhf.models import Actor
+        from openrlhf.utils import get_tokenizer
+        print(type(get_tokenizer(model, None)).__name__, type(Actor(model, attn_implementation="sdpa").model).__name__)
+        vllm.AsyncEngineArgs(model=model, trust_remote_code=True, dtype="bfloat16").create_model_config()
+        """
+    done = model.in_a_worker(code)
+    assert (done.returncode, model.ran) == (0, False), done.stderr
+    assert "LlamaForCausalLM" in done.stdout and "Own" not in done.stdout
 
 
 @pytest.mark.parametrize(
