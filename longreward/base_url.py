@@ -14,7 +14,6 @@ AROUND = whitespace + "\u200b\ufeff"
 
 
 _CHAT, _EMBEDDINGS = "/chat/completions", "/embeddings"
-_PASSWORD = re.compile(r"//[^/?#\s]*@")
 
 
 def _header_name(value: str) -> str:
@@ -35,7 +34,7 @@ def tidy(value: str) -> str:
     ValueError where no request can go there; no password is in its message.
     """
     url = value.strip(AROUND)
-    shown = repr(without_password(url))
+    shown = repr(url_without_password(url))
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -47,7 +46,7 @@ def tidy(value: str) -> str:
     if "@" in parts.netloc:
         raise ValueError(
             f"{shown} holds a password, which logs would show; write it without, and export the value of the "
-            "Authorization header ('Basic ...') as the variable that judge.api_key_env names"
+            "Authorization header ('Basic ...') as the variable that api_key_env beside it names"
         )
     if parts.fragment:
         raise ValueError(f"{shown} ends in #{parts.fragment}, which is never sent; remove it, or write # as %23")
@@ -71,5 +70,14 @@ def _beneath(base_url: str, path: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """The text with *** in place of the user and the password of each URL in it."""
-    return _PASSWORD.sub("//***@", text)
+    """The text with *** in place of the user and the password of each URL in it, also of one without a scheme."""
+    return re.sub(r"[^\s'\"]+", lambda word: url_without_password(word[0]), text)
+
+
+def url_without_password(url: str) -> str:
+    """A URL, or what was meant as one, with *** in place of whatever stands before its last @."""
+    before, _, host = url.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    if slashes:
+        return f"{scheme}//***@{host}"
+    return f"***@{host}" if ":" in before else url

@@ -161,7 +161,8 @@ class JudgeConfig(Section):
 class CacheConfig(Section):
     path: Path | None = None
     """SQLite file that keeps good verdicts between runs. All processes of a machine may share it; it must not be on a
-    network file system. Use another file when the model behind `judge.model` changes. Null: no cache."""
+    network file system. A file of another user, or one that anyone may write to, is not used. Use another file when the
+    model behind `judge.model` changes. Null: no cache."""
 
 
 class EmbeddingsConfig(Section):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from longreward.base_url import without_password
+from longreward.base_url import url_without_password, without_password
 from longreward.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -77,6 +77,8 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
         return f"unknown key {key!r}; {hint}"
     message = error["msg"].removeprefix("Value error, ")
     value = error["input"]
+    if isinstance(value, str):
+        value = url_without_password(value)
     shown = "" if isinstance(value, dict | list | BaseModel) else f" (got {value!r})"
     return without_password(f"{key}: {message}{shown}")
 

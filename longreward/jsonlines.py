@@ -1,19 +1,25 @@
 """JSON-lines files that this program writes: read with bad lines passed over, appended line by line, or replaced as a
 whole. A user's data sets are read by `longreward.rows`.
 
-A kill at any moment leaves a file that can be read."""
+A kill at any moment leaves a file that can be read. A file keeps its mode; a new one is its owner's alone (0600)."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 import msgspec
 
 from longreward.errors import InputError
+
+PRIVATE = 0o600
+"""The mode of a new file: answers and documents may be confidential."""
 
 T = TypeVar("T")
 
@@ -26,7 +32,7 @@ class Appender(Generic[T]):
         stands on a line of its own. `as_json`: a row -> what is written of it."""
         self.path, self._as_json = path, as_json
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab+")
+        self._file = open(path, "ab+", opener=_private)  # noqa: SIM115
         if self._file.tell():
             self._file.seek(-1, os.SEEK_END)
             if self._file.read(1) != b"\n":
@@ -95,22 +101,38 @@ def read_json(path: Path) -> Any:
 
 def rewrite(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Replace the file by `rows` in one step: a kill leaves the old or the new file, never half of one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(encoded(row) + b"\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.writelines(encoded(row) + b"\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: Path, data: Any) -> None:
     """Replace a JSON file as a whole: a reader sees the old or the new one."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file as a whole."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` in one step, with its mode, when all is written; nothing changes where
+    that fails."""
+    # Nobody can know the name before and put a link there, and mkstemp follows none.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode) & 0o777 if path.is_file() else PRIVATE)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def encoded(data: Any, separators: tuple[str, str] | None = None) -> bytes:
@@ -120,3 +142,7 @@ def encoded(data: Any, separators: tuple[str, str] | None = None) -> bytes:
         return json.dumps(data, ensure_ascii=False, separators=separators).encode()
     except UnicodeEncodeError:
         return json.dumps(data, separators=separators).encode()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE)

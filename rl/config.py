@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -18,19 +19,31 @@ C = TypeVar("C", bound="RunConfig")
 
 
 class RunSection(Section):
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
-    """Name of the run. Its directory is `dir`/`name`."""
+    name: str
+    """Name of the run: letters, digits, `_`, `-` and dots, but not dots alone. Its directory is `dir`/`name`."""
     dir: Path = Path("runs")
     """Folder of all run directories. On a cluster of several machines it must be on a file system that all of them
     share."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """`auto` uses the GPUs if there are any. `cpu` replaces the places of OpenRLHF and vLLM that need CUDA."""
+    trust_remote_code: bool = False
+    """Run the Python code that a model brings along (`auto_map` in its config.json or tokenizer_config.json), in every
+    process of the run. That code has all your keys in reach: read it first. False: such a model is refused, or loaded
+    by the class that transformers has for it."""
     deadline_start_s: float = Field(120, gt=0)
     """Longest wait in seconds for each of: Ray to start, Ray to place engines and learners, the workers that score to
     start, the judge's first reply."""
     stall_s: float = Field(1800, gt=0)
     """The run stops when nothing has moved for this many seconds: no answer was scored, and no process logged a line. A
     pause at the spend cap does not count."""
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        # "." and ".." would be the folder of all runs, and the one above it.
+        if not re.fullmatch(r"[\w.-]+", value) or not value.strip("."):
+            raise ValueError("it names a folder; write letters, digits, _, - and dots, not dots alone, such as grpo-1")
+        return value
 
 
 class DataSection(Section):

@@ -23,9 +23,11 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="whose tokenizer and chat template")
     parser.add_argument("--max-prompt-tokens", type=int, required=True)
     parser.add_argument("--split", choices=["train", "heldout"], default="train")
+    trusts = "run the Python code that the model brings along, if it does; it sees your keys"
+    parser.add_argument("--trust-remote-code", action="store_true", help=trusts)
     options = parser.parse_args()
     try:
-        tokenizer = load_tokenizer(options.model)
+        tokenizer = load_tokenizer(options.model, trust_remote_code=options.trust_remote_code)
         report = prepare(options.source, options.out, tokenizer, options.max_prompt_tokens, options.split)
     except LongRewardError as error:
         print(f"prepare_data: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ def load(policy: Path) -> tuple[Any, Any]:
         command = f"python benchmarks/toy/make_policy.py --out {policy}"
         raise FileNotFoundError(f"no policy in {policy}: make one with `{command}`")
     model = AutoModelForCausalLM.from_pretrained(policy, dtype=torch.bfloat16).eval()
-    return model, AutoTokenizer.from_pretrained(policy, trust_remote_code=True, use_fast=True)
+    return model, AutoTokenizer.from_pretrained(policy, use_fast=True)
 
 
 def render(tokenizer: Any, content: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from longreward import jsonlines
 from longreward.report import alarms, answer_curves, curves, heldout, html, pack, steps, trainer_curves
 from longreward.report.reading.gather import Gathered, OpenFiles, gather
 from longreward.report.reading.sources import Source
@@ -75,19 +76,14 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
         }
         asked = gathered.questions
         prompts = {"ids": [question.id for question in asked], "queries": [question.query for question in asked]}
-        part = out.with_name(f".{out.name}.part")
-        try:
-            with part.open("wb") as file:
-                html.write_head(file)
-                file.write(pack.element("overview", pack.block(overview)))
-                file.write(pack.element("columns", pack.block(raw)))
-                file.write(pack.element("prompts", pack.block(prompts)))
-                shelves.seek(0)
-                copyfileobj(shelves, file, 2**20)
-                file.write(html.END)
-            part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
+        with jsonlines.replacing(out) as file:
+            html.write_head(file)
+            file.write(pack.element("overview", pack.block(overview)))
+            file.write(pack.element("columns", pack.block(raw)))
+            file.write(pack.element("prompts", pack.block(prompts)))
+            shelves.seek(0)
+            copyfileobj(shelves, file, 2**20)
+            file.write(html.END)
     alarms_only = [alarm for run in runs for alarm in run["alarms"] if alarm.level == "alarm"]
     return Built(gathered, len(alarms_only), limits)
 

@@ -256,13 +256,19 @@ def _shown(value: Any) -> str:
     return textwrap.shorten(repr(value), 60, placeholder="...")
 
 
-def load_tokenizer(model: str) -> Any:
-    """The model's tokenizer, a fast one where it has one; ConfigError where it cannot be loaded."""
+def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> Any:
+    """The model's tokenizer, a fast one where it has one; ConfigError where it cannot be loaded. Code that comes with
+    the model runs only with `trust_remote_code`."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code, use_fast=True)
     except Exception as error:  # the library fails in many ways over damaged files and missing packages
+        if not trust_remote_code and "trust_remote_code" in str(error):
+            raise ConfigError(
+                f"the tokenizer of {model} is Python code of its own, which was not run; read it, then set "
+                "run.trust_remote_code=true if you trust it (prepare_data: --trust-remote-code), or use another model"
+            ) from None
         raise ConfigError(f"no tokenizer at {model}: {words_of(error)}") from None
     # Only the model has a longest length; preparing measures prompts before they are cut to it.
     tokenizer.model_max_length = sys.maxsize

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from longreward.base_url import tidy
 from longreward.config import RewardConfig, Section
 from longreward.config_file import load_yaml
 from longreward.reward import fingerprint
@@ -34,6 +35,11 @@ class ServedPolicySection(Section):
     """The most requests at once."""
     timeout_s: float = Field(600, gt=0)
     """Deadline in seconds for one attempt to get an answer. An endpoint that fails is tried again eight times."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _url_is_http(cls, value: str) -> str:
+        return tidy(value)
 
 
 class CollectSection(Section):

@@ -35,9 +35,14 @@ class ServedPolicy:
 
     def __init__(self, config: ServedPolicySection, key: str) -> None:
         self._config = config
-        # Its retries obey Retry-After; here a failure costs nothing but time.
+        # Its retries obey Retry-After; here a failure costs nothing but time. Its own client would take key and prompt
+        # wherever a redirect points.
         self._client = openai.AsyncOpenAI(
-            base_url=config.base_url, api_key=key, max_retries=_ATTEMPTS, timeout=config.timeout_s
+            base_url=config.base_url,
+            api_key=key,
+            max_retries=_ATTEMPTS,
+            timeout=config.timeout_s,
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
         self._rewards = RewardClient.from_environment()
         self._free = asyncio.Semaphore(config.max_in_flight)

@@ -11,13 +11,15 @@ from rl.data.prompt_files import PromptReport, count_tokens, load_tokenizer, ren
 from rl.offline import published_files
 from rl.offline.config import SftConfig
 from rl.offline.pair_answers import ended
+from rl.trainer import remote_code
 from rl.trainer.openrlhf_flags import Flags
 
 
 def prepare(config: SftConfig, flags: Flags) -> str:
     """Write `prompt` and `answer` of each usable row into `config.examples`. Returns what became of them; InputError
     where none is usable."""
-    tokenizer, longest = load_tokenizer(flags.policy), flags.data_max_len
+    tokenizer = load_tokenizer(flags.policy, trust_remote_code=remote_code.allowed())
+    longest = flags.data_max_len
     report = PromptReport()
     render = renderer(tokenizer, flags.prompt_tokens, "train", report)
     too_long = 0

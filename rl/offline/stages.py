@@ -18,6 +18,7 @@ from rl.rollout.engines import Engines, rollout_engines
 from rl.rollout.heldout_scores import HeldoutScores
 from rl.run import judge_estimate, online_training
 from rl.run.session import Session
+from rl.trainer import remote_code
 
 
 def collect_answers(run: Session, config: DpoConfig) -> None:
@@ -26,7 +27,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
     if wanted.pairs is not None:
         run.say(f"nothing to collect: the pairs are those of {wanted.pairs}")
     elif wanted.responses is not None:
-        tokenizer = load_tokenizer(flags.policy)
+        tokenizer = load_tokenizer(flags.policy, trust_remote_code=remote_code.allowed())
         with online_training.watched(run):
             collect.score_responses(run, wanted.responses, tokenizer, wanted.answers_in_flight)
     else:
@@ -59,7 +60,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
 def make_pairs(run: Session, config: DpoConfig) -> None:
     """From the stores to preference pairs, and a table of what was kept. InputError where there is none."""
     flags = run.flags
-    tokenizer = load_tokenizer(flags.policy)
+    tokenizer = load_tokenizer(flags.policy, trust_remote_code=remote_code.allowed())
     longest, eos = flags.data_max_len, tokenizer.eos_token
 
     def fits(prompt: str, answer: str) -> bool:

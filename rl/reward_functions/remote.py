@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from longreward.base_url import url_without_password
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
 from rl.data.prompts import Label, TrainingSample
@@ -43,14 +44,14 @@ class RemoteSection(Section):
     @classmethod
     def _url_is_http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not a URL; write it as http://host:port/path")
+            raise ValueError(f"{url_without_password(value)!r} is not a URL; write it as http://host:port/path")
         try:
             parts = urlsplit(value or "http://host")
             unusable = not parts.hostname or parts.port == 0
         except ValueError:
             unusable = True
         if unusable:
-            raise ValueError(f"{value!r} is not a URL; write it as http://host:port/path")
+            raise ValueError(f"{url_without_password(value or '')!r} is not a URL; write it as http://host:port/path")
         if parts.username or parts.password:
             raise ValueError("a URL with a password would stand in logs; use reward.remote.token_env")
         return value

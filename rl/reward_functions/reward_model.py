@@ -16,6 +16,7 @@ from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.preflight.finding import Finding
 from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
+from rl.trainer import remote_code
 from rl.trainer.cpu_backend import DEVICE_VARIABLE
 from rl.trainer.model_folder import missing_model
 from rl.trainer.openrlhf_flags import Flags
@@ -175,7 +176,7 @@ def _loaded(section: RewardModelSection, path: str, device: str) -> tuple[Any, A
 
     from rl.data.prompt_files import load_tokenizer
 
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, trust_remote_code=remote_code.allowed())
     if tokenizer.eos_token is None:
         raise ConfigError(f"the tokenizer of {path} has no eos_token; set it in its tokenizer_config.json")
     if section.reads == "query" and not tokenizer.chat_template:

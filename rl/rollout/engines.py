@@ -13,6 +13,7 @@ import ray
 from longreward.errors import ConfigError
 from rl.config import RunConfig
 from rl.data.prompt_files import load_tokenizer
+from rl.trainer import remote_code
 from rl.trainer.openrlhf_flags import AGENT, Flags
 
 _ANSWERS_AT_ONCE = 1024  # answers that an engine is given at once: more than it works on, so that it never waits
@@ -64,7 +65,7 @@ class Engines:
 
 def engines_of(actors: list[Any], model: str, flags: Flags) -> Engines:
     """Actors with the tokenizer of `model`."""
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(model, trust_remote_code=remote_code.allowed())
     return Engines(actors, tokenizer, ray.put(tokenizer), flags.data_max_len, flags.rollout_max_new_tokens)
 
 

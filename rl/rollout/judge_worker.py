@@ -28,6 +28,7 @@ from rl.reward_functions import registry
 from rl.reward_functions.base import RewardFunction
 from rl.reward_functions.config import RewardSection
 from rl.rollout.spend_ledger import SpendLedger
+from rl.trainer import remote_code
 
 _AFRESH_AT_ONCE = 64
 
@@ -193,7 +194,7 @@ def token_spans(tokenizer: str | None) -> TokenSpans:
         return spans_by_file(Path(tokenizer), "reward.tokenizer")  # transformers would import torch
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=True, use_fast=True)
+    loaded = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=remote_code.allowed(), use_fast=True)
     if not loaded.is_fast:
         raise ConfigError(f"the tokenizer of {tokenizer} tells no character offsets; set reward.tokenizer=words")
     # The fast tokenizer's core: no warning about a document longer than the model, no Python list of all ids.

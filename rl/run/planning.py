@@ -23,7 +23,7 @@ from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
 from rl.run.checks import batches, disk, files, placement, policy_tokenizer, services
 from rl.run.openrlhf_command import command_line
-from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run
+from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run, remote_code
 from rl.trainer.openrlhf_flags import Flags
 from rl.trainer.openrlhf_parser import MODULE
 
@@ -125,7 +125,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     """All findings, and the number of prompts where they were counted."""
     found = files.findings(config, flags, documents=kind != "sft")
     if not model_folder.missing_model("", flags.policy):
-        found += policy_tokenizer.findings(flags)
+        found += policy_tokenizer.findings(flags, trust_remote_code=config.run.trust_remote_code)
     readable = all(finding.severity is not Severity.PROBLEM for finding in found)
     if kind == "sft":
         return found, None
@@ -151,6 +151,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
 def _environment(config: RunConfig, flags: Flags, kind: Kind, device: str, run_id: str) -> dict[str, str]:
     """Variables of every process of the run. No keys: Ray shows them in its logs and on its dashboard."""
     variables = {cpu_backend.DEVICE_VARIABLE: device, "TOKENIZERS_PARALLELISM": "true"}
+    variables[remote_code.VARIABLE] = str(int(config.run.trust_remote_code))
     if device == "cpu":
         # What the user exports goes first: how many threads an engine may take depends on the machine.
         variables |= {name: os.environ.get(name, value) for name, value in cpu_backend.environment().items()}

@@ -58,7 +58,7 @@ def evaluate_policies(run: Session, models: Sequence[str], sets: Mapping[Kind, l
         page.append(result.markdown())
         run.console.print(result.markdown(), highlight=False, markup=False, soft_wrap=True)
     run_directory.write_summary(config, summary)
-    (config.directory / "evaluation.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+    jsonlines.write_text(config.directory / "evaluation.md", "\n\n".join(page) + "\n")
     run.say(f"done; summary.json, evaluation.md and the answers are in {config.directory}")
 
 

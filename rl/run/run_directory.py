@@ -60,12 +60,12 @@ def write_config(directory: Path, config: RunConfig) -> None:
     """`config.yaml`: the configuration with everything resolved. The directory is made where it is not there."""
     directory.mkdir(parents=True, exist_ok=True)
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (directory / "config.yaml").write_text(resolved, encoding="utf-8")
+    jsonlines.write_text(directory / "config.yaml", resolved)
 
 
 def write_command(directory: Path, words: list[str]) -> None:
     """`command.txt`: what OpenRLHF is started with."""
-    (directory / "command.txt").write_text(shlex.join(words) + "\n", encoding="utf-8")
+    jsonlines.write_text(directory / "command.txt", shlex.join(words) + "\n")
 
 
 @contextmanager
@@ -75,6 +75,7 @@ def logs_to(path: Path, *, verbose: bool) -> Iterator[Console]:
     Yields the console for what a person is to see.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(jsonlines.PRIVATE)
     sys.stdout.flush()
     sys.stderr.flush()
     # The descriptors, not sys.stdout: compilers and other children of this process write past Python.

@@ -18,7 +18,7 @@ from rl.rollout import judge_workers
 from rl.run import cluster, planning, run_directory
 from rl.run.checks import services
 from rl.run.command import waiting
-from rl.trainer import checkpoints, cpu_backend, openrlhf_run
+from rl.trainer import checkpoints, cpu_backend, openrlhf_run, remote_code
 from rl.trainer.openrlhf_flags import Flags
 
 
@@ -83,6 +83,7 @@ def open_session(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session
         planning.refuse(services.findings(plan.config))
     os.environ.update(plan.environment)
     cpu_backend.apply()
+    remote_code.apply()
     import ray
 
     try:
@@ -158,7 +159,7 @@ def _mend_position(session: Session) -> None:
 
 def _prepare(session: Session) -> None:
     plan, config = session.plan, session.config
-    tokenizer = prompt_files.load_tokenizer(plan.flags.policy)
+    tokenizer = prompt_files.load_tokenizer(plan.flags.policy, trust_remote_code=remote_code.allowed())
     budget = plan.flags.prompt_tokens
     sources = {"train": (config.data.train, None), "heldout": (config.data.heldout, config.evaluation.max_prompts)}
     for split, (source, at_most) in sources.items():

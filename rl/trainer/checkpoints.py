@@ -8,11 +8,13 @@ after a barrier of all ranks, so that is the sign of a complete one.
 from __future__ import annotations
 
 import math
+import pickle
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from longreward import jsonlines
 from longreward.errors import ConfigError
 
 _COMPLETE = "metric.json"
@@ -40,9 +42,7 @@ def prepare_resume(folder: Path) -> int:
             # Other folders stay: ckpt.save_hf writes one beside the checkpoints of a run with one model.
             if path.is_dir() and _TAG.fullmatch(path.name) and not (path / _COMPLETE).is_file():
                 shutil.rmtree(path)
-        part = model / "latest.part"
-        part.write_text(complete[step], encoding="utf-8")
-        part.replace(model / "latest")
+        jsonlines.write_text(model / "latest", complete[step])
     return step
 
 
@@ -63,12 +63,18 @@ def mend_position(folder: Path, step: int, prompts: int, batch: int) -> None:
         path = checkpoint / _RANK_0_OF_ZERO_3
     if path is None:
         raise ConfigError(f"{checkpoint} holds no model states; resume from another checkpoint, or without")
-    states = torch.load(path, map_location="cpu", weights_only=False)  # as DeepSpeed reads it
+    # No object of Python's is in what OpenRLHF and DeepSpeed write there; in the optimizer's states there are some.
+    try:
+        states = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        first = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"{path} is not what OpenRLHF writes ({first}); resume from a checkpoint that a run of yours has written"
+        ) from None
     states["data_loader_state_dict"] = loader_at(states["data_loader_state_dict"], steps * batch)
     states |= {"episode": episode, "total_consumed_prompts": episode * prompts + steps * batch}
-    part = path.with_suffix(".part")
-    torch.save(states, part)
-    part.replace(path)
+    with jsonlines.replacing(path) as file:
+        torch.save(states, file)
 
 
 def loader_at(state: dict[str, Any], yielded: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import os
 import runpy
 import sys
 
-from rl.trainer import cpu_backend
+from rl.trainer import cpu_backend, remote_code
 
 DRIVER = "LONGREWARD_DRIVER"
 """The variable with the driver's process id."""
@@ -20,6 +20,7 @@ def main() -> None:
     if driver := os.environ.get(DRIVER):
         cpu_backend.end_with(int(driver))
     cpu_backend.apply()
+    remote_code.apply()
     module, sys.argv = sys.argv[1], sys.argv[1:]
     runpy.run_module(module, run_name="__main__")
 

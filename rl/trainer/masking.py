@@ -4,7 +4,8 @@ A void reward is filled with the mean of its valid siblings, which leaves every 
 the void answer's advantage 0 only under the plain group estimators: `gae` compares the filler with the critic's value,
 `reinforce_baseline` and `gae` subtract the mean over all tokens of the batch and divide by their deviation, and a KL
 penalty in the reward is added to each token. So the answers that the agent marks with `longreward/left_out` are kept
-out of OpenRLHF's computation and get advantage 0 after it. It is the one place where OpenRLHF is not as installed.
+out of OpenRLHF's computation and get advantage 0 after it. It is the one place where OpenRLHF computes otherwise than
+as installed.
 
 `apply()` in every process of a run; it acts only in OpenRLHF's trainer.
 """

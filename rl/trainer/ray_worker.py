@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from rl.trainer import cpu_backend, masking
+from rl.trainer import cpu_backend, masking, remote_code
 
 
 def set_up() -> None:
-    """Seams for a machine without CUDA where that is so, and the one that keeps void answers out of the gradient."""
+    """Seams for a machine without CUDA where that is so, and those that keep void answers out of the gradient and a
+    model's own code from running."""
     cpu_backend.apply()
     masking.apply()
+    remote_code.apply()

@@ -21,7 +21,7 @@ def some_prompts(count: int) -> list[task.ToyPrompt]:
 @pytest.fixture(scope="module")
 def tokenizer():
     transformers = pytest.importorskip("transformers")
-    return transformers.AutoTokenizer.from_pretrained(POLICY, trust_remote_code=True, use_fast=True)
+    return transformers.AutoTokenizer.from_pretrained(POLICY, use_fast=True)
 
 
 @pytest.mark.parametrize("split", task.SPLITS)

@@ -28,7 +28,7 @@ class VerdictCache:
     def __init__(self, path: Path) -> None:
         """Touches nothing yet; a file or folder that does not exist is made when it is needed."""
         self._thread = FileThread(path)
-        self._hits = self._misses = 0
+        self._hits = self._misses = self._unreadable = 0
         # A cache that is dropped without aclose() lets its thread end.
         weakref.finalize(self, self._thread.stop)
 
@@ -40,8 +40,14 @@ class VerdictCache:
         if data is None:
             self._misses += 1
             return None
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            self._unreadable += 1
+            return None
         self._hits += 1
-        value: Value = json.loads(data)
         return value
 
     def put(self, key: bytes, value: Value) -> None:
@@ -54,7 +60,7 @@ class VerdictCache:
             "cache/hits": float(self._hits),
             "cache/misses": float(self._misses),
             "cache/written": float(self._thread.written),
-            "cache/errors": float(self._thread.errors),
+            "cache/errors": float(self._thread.errors + self._unreadable),
         }
 
     async def aclose(self) -> None:

@@ -2,14 +2,20 @@
 
 One table in WAL mode. A row is key, digest, value (JSON text). The digest covers key and value, so a damaged row is
 found. The last write of a key wins: all its verdicts are equally good, and writing again is what repairs a damaged row.
+
+Whoever can write to the file can make up verdicts, so it must be the user's own and have our table alone: a view or a
+trigger of that name would be a program.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import sqlite3
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,19 +24,26 @@ Identity: TypeAlias = tuple[int, int]
 
 APPLICATION_ID = 0x4C525643  # "LRVC"; tells our file from any other SQLite database
 SCHEMA = 1
+LONGEST = 4 << 20
+"""Bytes of a value that is read: no judge's reply is longer."""
 
 # One statement and one result row per batch. Each step of a statement gives up the GIL and waits up to 5 ms to get it
 # back from a busy event loop: row by row, 100 inserts hold the file's lock for 0.9 s, in one step for 0.01 s.
 # WITHOUT ROWID would make the file three times as large and slower: values of 1 KB leave inner nodes no fan-out.
 _CREATE = "CREATE TABLE verdicts (key BLOB PRIMARY KEY, digest BLOB NOT NULL, value TEXT NOT NULL)"
+_OURS = [(b"table", b"verdicts", _CREATE.encode()), (b"index", b"sqlite_autoindex_verdicts_1", None)]
 _SELECT = (
     "SELECT group_concat(hex(key) || ':' || hex(digest) || ':' || length(CAST(value AS BLOB)), ' '), "
     "group_concat(value, '') FROM verdicts WHERE key IN ({})"
+    f" AND length(CAST(value AS BLOB)) <= {LONGEST}"
 )
 _INSERT = "INSERT OR REPLACE INTO verdicts VALUES {}"
 
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)  # the last: a table is missing
 _DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_MOST_AT_ONCE = 64 << 20  # bytes of a statement's result
+_BESIDE = ("", "-wal", "-shm", "-journal")
+_ANOTHER = "give cache.path another file"
 
 
 def connect(path: Path, busy_s: float) -> tuple[sqlite3.Connection, Identity]:
@@ -39,6 +52,11 @@ def connect(path: Path, busy_s: float) -> tuple[sqlite3.Connection, Identity]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory")
     while True:
+        _check_owner(path)  # before: nothing is made at the end of a link of others
+        with suppress(FileExistsError):
+            # SQLite would make it for everybody to read.
+            os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _check_owner(path)
         file = identity(path)
         connection = _connect(path, busy_s)
         # SQLite makes a file that is not there; one that was deleted or replaced meanwhile would lose what is written.
@@ -47,10 +65,31 @@ def connect(path: Path, busy_s: float) -> tuple[sqlite3.Connection, Identity]:
         connection.close()
 
 
+def _check_owner(path: Path) -> None:
+    """FileError where others may have written to the file, or to those that SQLite has beside it."""
+    real = path.resolve()
+    for each in (path, *(real.with_name(real.name + suffix) for suffix in _BESIDE)):
+        try:
+            found = each.lstat()
+        except FileNotFoundError:
+            continue
+        if found.st_uid not in (os.geteuid(), 0):
+            what = f"{each} belongs to another user (uid {found.st_uid}), who could make up verdicts"
+            raise FileError(what, f"Delete it, or {_ANOTHER}")
+        if stat.S_ISLNK(found.st_mode):
+            continue  # of our own; what it leads to is looked at
+        if not stat.S_ISREG(found.st_mode):
+            raise FileError(f"{each} is no regular file", _ANOTHER.capitalize())
+        if found.st_mode & stat.S_IWOTH:
+            what = f"anyone may write to {each} (mode {stat.S_IMODE(found.st_mode):04o}) and could make up verdicts"
+            raise FileError(what, f"`chmod o-w` it if nobody did, or {_ANOTHER}")
+
+
 def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
     try:
         connection.text_factory = bytes
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_AT_ONCE)
         patience = time.monotonic() + busy_s
         while True:
             try:
@@ -81,10 +120,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
 def _is_new(connection: sqlite3.Connection) -> bool:
     """Whether nothing is in the file yet. FileError where it is not ours to write to."""
     # The tables first: where another process makes the file at this moment, its marks are there when its table is.
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    tables = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 3").fetchall()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
     if (owner, schema) == (APPLICATION_ID, SCHEMA):
+        if tables and tables != _OURS:
+            raise FileError("it holds more than our table, or another one", f"Delete it, or {_ANOTHER}")
         return False
     if owner == APPLICATION_ID:
         what = f"it was written by another version of longreward (schema {schema}, here {SCHEMA})"

@@ -26,6 +26,7 @@ GATHER_S = 0.03  # a verdict waits this long for others to share its transaction
 BATCH = 256  # rows per statement
 PENDING_BYTES = 32 << 20  # verdicts kept in memory while the file cannot be written; then the oldest go
 BUSY_S = 1.0  # patience with a locked file, which lookups share with a write before them
+LOOKUP_S = 10.0  # the longest that a lookup waits, whatever the disk does
 CLOSE_S = 30.0
 RETRY_S = (1.0, 10.0)  # first and longest pause after trouble with the file
 
@@ -82,11 +83,22 @@ class FileThread:
             if self._closing:
                 return None
             if loop not in self._lookups:
-                self._lookups[loop] = [], loop.create_future()
+                answers = loop.create_future()
+                self._lookups[loop] = [], answers
+                late = loop.call_later(LOOKUP_S, self._give_up, answers)
+                answers.add_done_callback(lambda _: late.cancel())
                 self._start()
             keys, answers = self._lookups[loop]
             keys.append(key)
         return answers
+
+    def _give_up(self, answers: Answers) -> None:
+        """Let those who wait go on without the file."""
+        self.errors += 1
+        self._reading.failed()
+        what = f"it has not answered for {LOOKUP_S:g} s"
+        self._warn(FileError(what, "Check the disk, or give cache.path another file"))
+        _deliver(answers, {})
 
     def keep(self, key: bytes, data: bytes) -> None:
         with self._wake:
@@ -146,7 +158,7 @@ class FileThread:
         for loop, (keys, answers) in lookups.items():
             found = self._read(keys)
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(answers.set_result, found)
+                loop.call_soon_threadsafe(_deliver, answers, found)
         wrote = not batch or self._write(batch)
         if not last or (wrote and self.pending):
             return True
@@ -222,3 +234,8 @@ class FileThread:
                 what,
                 advice,
             )
+
+
+def _deliver(answers: Answers, found: dict[bytes, bytes]) -> None:
+    if not answers.done():
+        answers.set_result(found)

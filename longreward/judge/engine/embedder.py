@@ -178,6 +178,7 @@ def _sum(calls: Sequence[JudgeCall]) -> JudgeCall:
 def _decoded(kept: Any) -> bytes:
     """A vector from the cache; empty where that holds none."""
     try:
-        return base64.b64decode(kept, validate=True)
+        vector = base64.b64decode(kept, validate=True)
+        return vector if len(vector) % 4 == 0 else b""
     except (TypeError, ValueError, binascii.Error):
         return b""

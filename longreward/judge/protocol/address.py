@@ -109,7 +109,8 @@ def proxy_for(url: str) -> Proxy | None:
 def redirected(url: str, status: int, headers: Mapping[str, str]) -> str | None:
     """Where a response sends its request on to; None where it is no redirect.
 
-    Only another address of the same API at the same host is followed: the request carries a key. JudgeError else.
+    Only another address of the same API at the same host and port is followed, or the same host's by https: the request
+    carries a key and a prompt. JudgeError else.
     """
     location = headers.get("Location", "")
     if status not in _REDIRECTS or not location:
@@ -117,9 +118,11 @@ def redirected(url: str, status: int, headers: Mapping[str, str]) -> str | None:
     try:
         target = urljoin(url, location)
         old, new = urlsplit(url), urlsplit(target)
-        safer = new.scheme == old.scheme or new.scheme == "https"
+        there = new.hostname == old.hostname and (
+            (new.scheme, new.port) == (old.scheme, old.port) or (old.scheme, new.scheme) == ("http", "https")
+        )
         api = old.path.rpartition("/")[2]
-        same = new.hostname == old.hostname and safer and new.path.rstrip("/").endswith(f"/{api}")
+        same = there and new.path.rstrip("/").endswith(f"/{api}")
     except ValueError:
         target, same = location, False
     if same:

@@ -13,6 +13,7 @@ from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.monitor import canaries
+from rl.trainer import remote_code
 from rl.trainer.model_folder import missing_model
 from rl.trainer.openrlhf_flags import Flags
 
@@ -38,7 +39,20 @@ def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list
             action = f"give a file with idx, context, query, answer, or {_HUB}"
             found.append(Finding.problem("files", f"{key} {path} does not exist", action))
     found += missing_model("openrlhf.actor.model_name_or_path", flags.policy)
+    if not config.run.trust_remote_code:
+        found += _own_code(config)
     return found or [Finding.ok("files", "data and model are there")]
+
+
+def _own_code(config: RunConfig) -> Iterator[Finding]:
+    """Models that cannot be loaded without code of their own."""
+    name = "model_name_or_path"
+    models = {f"openrlhf.{role}.{name}": config.openrlhf.get(f"{role}.{name}") for role in ("actor", "critic")}
+    if "openrlhf" in config.reward.parts:
+        models[f"reward.openrlhf.{name}"] = config.reward.openrlhf.model_name_or_path
+    for setting, model in models.items():
+        if model:
+            yield from remote_code.problem(setting, str(model))
 
 
 def notes(config: RunConfig, a_step: int = 0) -> Iterator[Finding]:

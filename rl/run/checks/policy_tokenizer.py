@@ -12,12 +12,13 @@ from rl.trainer import model_folder
 from rl.trainer.openrlhf_flags import Flags
 
 
-def findings(flags: Flags) -> Iterator[Finding]:
-    """A problem where no prompt can be made with it, or notes. A hub's name is not looked up."""
+def findings(flags: Flags, *, trust_remote_code: bool = False) -> Iterator[Finding]:
+    """A problem where no prompt can be made with it, or notes. A hub's name is not looked up. Code
+    that comes with the model runs only with `trust_remote_code`."""
     if not model_folder.looks_local(flags.policy):
         return
     try:
-        yield from notes(prompt_files.load_tokenizer(flags.policy))
+        yield from notes(prompt_files.load_tokenizer(flags.policy, trust_remote_code=trust_remote_code))
     except ConfigError as error:
         yield Finding.problem("data", str(error))
 

@@ -18,7 +18,7 @@ def findings(config: RunConfig, flags: Flags) -> list[Finding]:
     found: list[Finding] = []
     budget = flags.prompt_tokens
     try:
-        tokenizer = prompt_files.load_tokenizer(flags.policy)
+        tokenizer = prompt_files.load_tokenizer(flags.policy, trust_remote_code=config.run.trust_remote_code)
         found += policy_tokenizer.notes(tokenizer)
         if config.reward.tokenizer == "policy" and not tokenizer.is_fast:
             sentence = f"the tokenizer of {flags.policy} tells no character offsets"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -294,9 +295,59 @@ def lost_table(path: Path) -> None:
     change(path, "DROP TABLE verdicts")
 
 
+def open_to_all(path: Path) -> None:
+    fill(path, *range(20))
+    path.chmod(0o666)
+
+
+def of_somebody_else(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    fill(path, *range(20))
+    os.chown(path, 12345, -1)
+
+
+def link_of_somebody_else(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a link away")
+    fill(path.with_name("own.db"), *range(20))
+    path.symlink_to("own.db")
+    os.lchown(path, 12345, -1)
+
+
+def log_of_somebody_else(path: Path) -> None:
+    """SQLite would read what stands in the log into the file."""
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    fill(path, *range(20))
+    log = path.with_name(f"{path.name}-wal")
+    log.touch()
+    os.chown(log, 12345, -1)
+
+
+def endless_view(path: Path) -> None:
+    """A view in the place of the table, which never ends."""
+    fill(path, 1)
+    change(path, "DROP TABLE verdicts")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, i, i FROM n"
+    change(path, f"CREATE VIEW verdicts(key, digest, value) AS {endless}")
+
+
+def trigger(path: Path) -> None:
+    fill(path, 1)
+    change(path, "CREATE TRIGGER t AFTER INSERT ON verdicts BEGIN DELETE FROM verdicts; END")
+
+
 @pytest.mark.parametrize(
     ("make", "reason", "advice"),
     [
+        (open_to_all, "anyone may write to", "chmod o-w"),
+        (of_somebody_else, "another user (uid 12345)", "another file"),
+        (link_of_somebody_else, "another user (uid 12345)", "another file"),
+        (log_of_somebody_else, "another user (uid 12345)", "another file"),
+        (os.mkfifo, "no regular file", "another file"),
+        (endless_view, "more than our table", "Delete it"),
+        (trigger, "more than our table", "Delete it"),
         (garbage, "no SQLite database", "Delete it"),
         (other_schema, f"schema {cache_file.SCHEMA + 1}, here {cache_file.SCHEMA}", "another file"),
         (other_program, "another program", "another file"),
@@ -307,7 +358,7 @@ def lost_table(path: Path) -> None:
 def test_a_file_that_is_no_cache_of_ours_is_left_alone_with_one_warning(path, caplog, make, reason, advice):
     path.parent.mkdir()
     make(path)
-    before = None if path.is_dir() else path.read_bytes()
+    before = path.read_bytes() if path.is_file() else None
 
     async def run():
         cache = VerdictCache(path)
@@ -536,3 +587,49 @@ def test_a_value_that_is_not_json_is_refused_at_once(path):
     cache = VerdictCache(path)
     with pytest.raises(TypeError):
         cache.put(key(1), {"path": path})
+
+
+def test_a_new_file_is_its_owners_alone(path):
+    fill(path, 1)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_is_made_at_the_end_of_a_link_of_somebody_else(path, caplog):
+    path.parent.mkdir()
+    real = path.with_name("elsewhere.db")
+    path.symlink_to(real)
+    fill(path, 1)
+    assert real.stat().st_mode & 0o777 == 0o600 and not caplog.records
+    real.unlink()
+    if os.geteuid():
+        pytest.skip("only root can give a link away")
+    os.lchown(path, 12345, -1)
+    assert look_up(path, 1) == [None]
+    assert not real.exists() and "another user (uid 12345)" in caplog.text
+
+
+def test_a_file_that_does_not_answer_holds_up_no_lookup(path, caplog, monkeypatch):
+    fill(path, 1)
+    released = threading.Event()
+    read = cache_file.select
+    monkeypatch.setattr(cache_file, "select", lambda *given: released.wait() and read(*given))
+    monkeypatch.setattr(module, "LOOKUP_S", 0.2)
+
+    async def run():
+        cache = VerdictCache(path)
+        assert await cache.get(key(1)) is None
+        released.set()
+        await asyncio.sleep(0.2)  # longer than the pause after trouble
+        assert await cache.get(key(1)) == value(1)
+        await cache.aclose()
+
+    asyncio.run(run())
+    assert "has not answered for 0.2 s" in caplog.text
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000 + b"]" * 100_000, b"[1]", b"no JSON", b'"' + b"x" * 5_000_000 + b'"'])
+def test_a_made_up_value_is_a_miss(path, data):
+    fill(path, 1, 2)
+    digest = hashlib.blake2b(key(1) + data, digest_size=16).digest()
+    change(path, "UPDATE verdicts SET value = CAST(? AS TEXT), digest = ? WHERE key = ?", data, digest, key(1))
+    assert look_up(path, 1, 2) == [None, value(2)]

@@ -84,6 +84,8 @@ def test_a_written_configuration_is_read_back_as_it_was(tmp_path):
         ("pair.min_answer=3", "unknown key 'pair.min_answer'; did you mean 'min_answers'?"),
         ("collect.sed=1", "unknown key 'collect.sed'; did you mean 'seed'?"),
         ("collect.served={base_url: 'http://h/v1', modl: m}", "unknown key 'collect.served.modl'"),
+        ("collect.served={base_url: 'http://u:pa55word@h/v1', model: m}", "holds a password"),
+        ("run.name=..", "run.name: it names a folder"),
         ("collect.answers_in_flight=0", "collect.answers_in_flight"),
         ("short.share=1", "short.share"),
         ("pair.min_answers=1", "pair.min_answers"),

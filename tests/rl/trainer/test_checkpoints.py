@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from longreward.errors import ConfigError
 from rl.trainer import checkpoints
 
 
@@ -115,3 +116,22 @@ def test_a_checkpoint_of_steps_generated_ahead_continues_after_its_own_step(tmp_
 def test_the_last_step_of_an_episode_is_left_as_it_is(tmp_path):
     save(tmp_path, "_actor", "global_step6")
     checkpoints.mend_position(tmp_path, 6, prompts=12, batch=2)  # no torch file: it would fail to read it
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    save(tmp_path, "_actor", "global_step1")
+    torch.save({"module": Planted(tmp_path / "ran")}, tmp_path / "_actor/global_step1/mp_rank_00_model_states.pt")
+    with pytest.raises(ConfigError, match="is not what OpenRLHF writes"):
+        checkpoints.mend_position(tmp_path, 1, prompts=12, batch=2)
+    assert not (tmp_path / "ran").exists()
+
+
+class Planted:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self._path,)

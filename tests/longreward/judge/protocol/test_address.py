@@ -160,7 +160,11 @@ def test_chat_completions_are_asked_for_where_the_base_url_means(server, given, 
         ("http://ho\nst/v1", "write it as http://host:port/v1"),
         ("http://host/v 1", "write it as http://host:port/v1"),
         ("http://host/v1#chat", "#chat, which is never sent"),
-        ("http://user:pa55word@host/v1", "judge.api_key_env"),
+        ("http://user:pa55word@host/v1", "api_key_env"),
+        ("http://user:x/pa55word@host/v1", "write it as http://host:port/v1"),
+        ("http://user:x#pa55word@host/v1", "write it as http://host:port/v1"),
+        ("http://user:x pa55word@host/v1", "write it as http://host:port/v1"),
+        ("user:pa55word@host/v1", "write it as http://host:port/v1"),
         ("http://pa55word@host:x/v1", "write it as http://host:port/v1"),
     ],
 )
@@ -330,7 +334,14 @@ def test_a_redirect_on_the_same_host_is_followed_with_its_question(server, monke
 
 
 @pytest.mark.parametrize(
-    "target", ["http://localhost:{}/v1/chat/completions", "/login?next=/v1", "https://[", "//h\u00e9/x"]
+    "target",
+    [
+        "http://localhost:{}/v1/chat/completions",
+        "http://127.0.0.1:{}/v1/chat/completions",
+        "/login?next=/v1",
+        "https://[",
+        "//h\u00e9/x",
+    ],
 )
 def test_a_redirect_to_somewhere_else_is_named_and_gets_no_key(server, other, monkeypatch, target):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-abc")
