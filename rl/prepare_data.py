@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from longreward.errors import LongRewardError
+from longreward.redaction import keep_environment
 from rl.data.prompt_files import load_tokenizer, prepare
 
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--max-prompt-tokens", type=int, required=True)
     parser.add_argument("--split", choices=["train", "heldout"], default="train")
     options = parser.parse_args()
+    keep_environment()
     try:
         tokenizer = load_tokenizer(options.model)
         report = prepare(options.source, options.out, tokenizer, options.max_prompt_tokens, options.split)

@@ -74,6 +74,7 @@ class OpenAIJudge(Judge):
         return replace(
             own,
             given_up=own.given_up or (other.given_up and f"embeddings: {other.given_up}"),
+            reason=own.reason or other.reason,
             stood_still_s=min(own.stood_still_s, other.stood_still_s),
         )
 
