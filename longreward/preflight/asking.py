@@ -135,7 +135,8 @@ async def _ask_once(
         done, waiting = await asyncio.wait(tasks, timeout=within_s + _MOMENT_S)
         for task in waiting:
             task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        if waiting:
+            await asyncio.wait(waiting)
         adapted = asking.status().adapted
         return [
             Asked(one, task.result() if task in done else None, adapted)

@@ -7,11 +7,11 @@ training run asks each kind of question once before it starts (rl/run/preflight.
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from longreward.concurrency import task_group, together
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline
@@ -59,7 +59,7 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
     # An endpoint whose key is not set cannot be asked; the check of the keys says so.
     usable = [one for one in one_by_one(judge) if _has_key(one)]
     with quietly():
-        results = await asyncio.gather(*(_check_endpoint(config, one) for one in usable))
+        results = await together(_check_endpoint(config, one) for one in usable)
         vectors, check.usage = await check_embeddings(config, judge.attempt_timeout_s)
     latencies: list[float] = []
     for findings, seconds, usage in results:
@@ -83,8 +83,10 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
     alone, full, prompts = one_by_one(config.judge), _full(config), Prompts(config.prompts)
     with quietly():
         first = [*questions(config), *full]
-        asking = asyncio.gather(*(ask(judge, first, within_s, prompts=prompts) for judge in alone))
-        results, (vectors, _) = await asyncio.gather(asking, check_embeddings(config, within_s))
+        async with task_group() as group:
+            asking = group.create_task(together(ask(judge, first, within_s, prompts=prompts) for judge in alone))
+            vectors, _ = await check_embeddings(config, within_s)
+        results = asking.result()
     found = [finding for finding in vectors if finding.severity is Severity.PROBLEM]
     for judge, asked in zip(alone, results, strict=True):
         url = judge.resolved_endpoints[0].base_url

@@ -118,9 +118,10 @@ class Service:
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait({scoring, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not scoring.done():
-                raise RefusedError(408, "the client is gone")
-            return scoring.result()
+            if scoring.done():
+                return scoring.result()
+            gone.result()
+            raise RefusedError(408, "the client is gone")
         finally:
             gone.cancel()
             scoring.cancel()

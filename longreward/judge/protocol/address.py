@@ -5,6 +5,7 @@ Also what went wrong where the way there is at fault. Nothing here shows a key o
 
 from __future__ import annotations
 
+import base64
 import os
 import ssl
 import urllib.request
@@ -103,7 +104,8 @@ def proxy_for(url: str) -> Proxy | None:
     try:
         target = yarl.URL(proxy.url)
         if target.password:
-            keep_secret(aiohttp.BasicAuth(target.user or "", target.password).encode())
+            pair = f"{target.user or ''}:{target.password}".encode()
+            keep_secret(f"Basic {base64.b64encode(pair).decode()}")
         usable = target.scheme in ("http", "https") and bool(target.host)
     except ValueError:
         usable = False
