@@ -26,6 +26,7 @@ class Shared(Generic[T]):
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self.task = asyncio.create_task(work)
         self._waiting = 0
+        self._told = False
         self.task.add_done_callback(self._tell)
 
     async def result(self) -> T:
@@ -51,7 +52,8 @@ class Shared(Generic[T]):
         self.task.cancel()
 
     def _tell(self, task: asyncio.Task[T]) -> None:
-        if not self._waiting and not task.cancelled() and (error := task.exception()):
+        if not self._told and not self._waiting and not task.cancelled() and (error := task.exception()):
+            self._told = True
             _log.error("work that nobody waited for has failed", exc_info=error)
 
 
