@@ -6,6 +6,7 @@ import copyreg
 from enum import StrEnum
 from typing import Any
 
+from longreward.redaction import redacted
 from longreward.schema import Usage
 
 
@@ -51,7 +52,10 @@ class Reason(StrEnum):
 
 
 class LongRewardError(Exception):
-    """The root of all errors raised on purpose: catch this one to catch them all."""
+    """The root of all errors raised on purpose: catch this one to catch them all. No message holds a known secret."""
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(redacted(each) if isinstance(each, str) else each for each in said))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls cls(*args), which fails for constructors that build their message.
@@ -75,7 +79,7 @@ class VerdictError(LongRewardError):
 
     def __init__(self, message: str, text: str = "") -> None:
         super().__init__(message)
-        self.text = text
+        self.text = redacted(text)
 
 
 class JudgeError(LongRewardError):
@@ -98,10 +102,10 @@ class JudgeError(LongRewardError):
         unsupported: str = "",
     ) -> None:
         self.reason = Reason(reason)
-        self.detail = detail
+        self.detail = detail = redacted(detail)
         self.retry_after = retry_after
         self.usage = usage
-        self.text = text
+        self.text = redacted(text)
         self.status = status
         self.unsupported = unsupported
         super().__init__(f"{self.reason}: {detail}" if detail else str(self.reason))

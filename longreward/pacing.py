@@ -16,6 +16,8 @@ from enum import IntEnum
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+from longreward.concurrency import together
+
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -114,9 +116,7 @@ async def at_most(concurrency: int, items: Iterable[S], work: Callable[[S], Awai
         for position, item in numbered:
             results[position] = await work(item)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(worker())
+    await together(worker() for _ in range(concurrency))
     return [results[position] for position in range(len(results))]
 
 

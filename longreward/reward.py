@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from longreward.concurrency import together
 from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.dimensions import SCORE
@@ -77,7 +78,7 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            scores = await asyncio.gather(*(SCORE[name](answer, document) for name in self.config.needed))
+            scores = await together(SCORE[name](answer, document) for name in self.config.needed)
             dimensions = dict(zip(self.config.needed, scores, strict=True))
         return Reward(
             id=sample.id,

@@ -18,6 +18,7 @@ from rich.console import Console
 from longreward.commands.doctor import check_judge, show, verdict
 from longreward.errors import LongRewardError
 from longreward.preflight.finding import Finding
+from longreward.redaction import keep_environment
 from rl.config import RunConfig
 from rl.offline.config import load_any
 
@@ -29,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/")
     options, overrides = parser.parse_known_args(argv)
+    keep_environment()
     try:
         return check_run(load_any(options.config, overrides), Console())
     except LongRewardError as error:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from longreward.errors import LongRewardError
+from longreward.redaction import keep_environment
 from rl.data.prompt_files import load_tokenizer, prepare
 
 
@@ -26,6 +27,7 @@ def main() -> int:
     trusts = "run the Python code that the model brings along, if it does; it sees your keys"
     parser.add_argument("--trust-remote-code", action="store_true", help=trusts)
     options = parser.parse_args()
+    keep_environment()
     try:
         tokenizer = load_tokenizer(options.model, trust_remote_code=options.trust_remote_code)
         report = prepare(options.source, options.out, tokenizer, options.max_prompt_tokens, options.split)

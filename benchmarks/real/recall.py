@@ -62,7 +62,7 @@ async def main() -> None:
             async def ask(text: str, asked: list[tuple[str, str]], config: RewardConfig = config) -> list[list[float]]:
                 """For each (statement, right passage): hit, share of the five, share of the right ones."""
                 document = Document(text, "What is told?", judge, config, word_spans, asyncio.Lock())
-                chunks, _ = await document._start_chunks()
+                chunks, _ = await document._start_chunks().result()
                 figures = []
                 for statement, passage in asked:
                     start = text.index(passage)

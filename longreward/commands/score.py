@@ -166,8 +166,6 @@ async def score_samples(
         started = time.monotonic()  # what a judge's client needs is imported by now
         try:
             await _score_all(reward, todo, concurrency, run, file, console)
-        except BaseExceptionGroup as group:
-            raise _leaf(group) from None
         finally:
             await reward.aclose()
     run.seconds = time.monotonic() - started
@@ -253,9 +251,3 @@ def _what_is_left(judge: JudgeConfig, used: Usage, out: Path | None) -> JudgeCon
                 f"raise judge.spend.{name} and run the same command again"
             )
     return judge.model_copy(update={"spend": judge.spend.model_copy(update=left)})
-
-
-def _leaf(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group

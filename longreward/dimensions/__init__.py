@@ -1,12 +1,13 @@
 """The four dimensions, each a module with the same `score(answer, document) -> DimensionScore`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from longreward.dimensions import completeness, faithfulness, helpfulness, logicality
 from longreward.dimensions.document import Document
 from longreward.schema import Dimension, DimensionScore
 
-Score = Callable[[str, Document], Awaitable[DimensionScore]]
+Score = Callable[[str, Document], Coroutine[Any, Any, DimensionScore]]
 
 SCORE: dict[Dimension, Score] = {
     "helpfulness": helpfulness.score,

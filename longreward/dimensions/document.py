@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from longreward.concurrency import Shared, task_group, together
 from longreward.config import RewardConfig
 from longreward.dimensions.verification import Verification
 from longreward.errors import Reason
@@ -60,13 +61,13 @@ class Document:
         """Documents with the same `preparing` are prepared one after the other, so that the first are ready early."""
         self.context, self.query = context, query
         self._judge, self.config, self._token_spans, self._preparing = judge, config, token_spans, preparing
-        self._chunks: asyncio.Task[tuple[list[Evidence], list[Evidence]]] | None = None
-        self._index: asyncio.Task[tuple[list[Evidence], BM25Index]] | None = None
-        self._vectors: asyncio.Task[Verdict[VectorIndex]] | None = None
-        self._vectors_told: asyncio.Task[Verdict[VectorIndex]] | None = None
-        self._extraction: asyncio.Task[list[Verdict[str | None]]] | None = None
+        self._chunks: Shared[tuple[list[Evidence], list[Evidence]]] | None = None
+        self._index: Shared[tuple[list[Evidence], BM25Index]] | None = None
+        self._vectors: Shared[Verdict[VectorIndex]] | None = None
+        self._vectors_told: Shared[Verdict[VectorIndex]] | None = None
+        self._extraction: Shared[list[Verdict[str | None]]] | None = None
         self._extracted: dict[int, Verdict[str | None]] = {}
-        self._told: asyncio.Task[list[Verdict[str | None]]] | None = None
+        self._told: Shared[list[Verdict[str | None]]] | None = None
         self.verification = Verification(self, config.faithfulness)
 
     @cached_property
@@ -107,7 +108,7 @@ class Document:
         question, or else the beginning: a judge that knows both languages can still tell. Empty only for a document
         without text.
         """
-        chunks, index = await asyncio.shield(self._start_index())
+        chunks, index = await self._start_index().result()
         kind, most = self.config.retrieval.kind, self.config.retrieval.top_k
         if kind == "bm25" or not chunks:
             found = index.top(statement, most) or index.top(self.query, most) or range(min(most, len(chunks)))
@@ -120,7 +121,7 @@ class Document:
 
     async def knows(self, statement: str) -> bool:
         """Whether the statement shares a word with the document."""
-        _, index = await asyncio.shield(self._start_index())
+        _, index = await self._start_index().result()
         return index.knows(statement)
 
     async def extractions(self) -> tuple[list[Verdict[str | None]], bool]:
@@ -128,27 +129,27 @@ class Document:
 
         The first caller counts the calls. A failed extraction is not kept: the next answer asks for it again.
         """
-        task = self._start_extraction()
+        work = self._start_extraction()
         try:
-            verdicts = await asyncio.shield(task)
+            verdicts = await work.result()
         finally:
-            if self._extraction is task and task.done() and (task.cancelled() or task.exception()):
+            if self._extraction is work and work.failed:
                 self._extraction = None
-        first = self._told is not task
-        self._told = task
-        if not all(verdict.ok for verdict in verdicts) and self._extraction is task:
+        first = self._told is not work
+        self._told = work
+        if not all(verdict.ok for verdict in verdicts) and self._extraction is work:
             self._extraction = None
         return verdicts, first
 
     def cancel(self) -> None:
         self.verification.cancel()
-        for task in (self._chunks, self._index, self._vectors, self._extraction):
-            if task is not None:
-                task.cancel()
+        for work in (self._chunks, self._index, self._vectors, self._extraction):
+            if work is not None:
+                work.cancel()
 
-    def _start_chunks(self) -> asyncio.Task[tuple[list[Evidence], list[Evidence]]]:
+    def _start_chunks(self) -> Shared[tuple[list[Evidence], list[Evidence]]]:
         if self._chunks is None:
-            self._chunks = asyncio.create_task(self._cut())
+            self._chunks = Shared(self._cut())
         return self._chunks
 
     async def _cut(self) -> tuple[list[Evidence], list[Evidence]]:
@@ -167,13 +168,13 @@ class Document:
         )
         return evidence, extraction
 
-    def _start_index(self) -> asyncio.Task[tuple[list[Evidence], BM25Index]]:
+    def _start_index(self) -> Shared[tuple[list[Evidence], BM25Index]]:
         if self._index is None:
-            self._index = asyncio.create_task(self._build_index())
+            self._index = Shared(self._build_index())
         return self._index
 
     async def _build_index(self) -> tuple[list[Evidence], BM25Index]:
-        chunks, _ = await asyncio.shield(self._start_chunks())
+        chunks, _ = await self._start_chunks().result()
         async with self._preparing:
             return chunks, await in_slices(BM25Index.in_steps([c.text for c in chunks]))
 
@@ -182,13 +183,14 @@ class Document:
 
         Failed vectors of the document are not kept: the next statement asks for them again.
         """
-        task = self._start_vectors()
-        about, wanted = await asyncio.gather(
-            asyncio.shield(task), self._judge.embed([statement], "query", document=self.key)
-        )
-        if not about.ok and self._vectors is task:
+        work = self._start_vectors()
+        async with task_group() as group:
+            asking = group.create_task(self._judge.embed([statement], "query", document=self.key))
+            about = await work.result()
+        wanted = asking.result()
+        if not about.ok and self._vectors is work:
             self._vectors = None
-        first, self._vectors_told = self._vectors_told is not task, task
+        first, self._vectors_told = self._vectors_told is not work, work
         about_call = about.call if first else about.call.without_cost("shared")
         calls = [about_call, wanted.call] if first else [wanted.call]
         if about.value is None or wanted.value is None:
@@ -202,27 +204,27 @@ class Document:
             return failed, [call for call in calls if call is not wanted.call]
         return about.value.ranked(vector), calls
 
-    def _start_vectors(self) -> asyncio.Task[Verdict[VectorIndex]]:
-        if self._vectors is None or self._vectors.cancelled():
-            self._vectors = asyncio.create_task(self._embed_chunks())
+    def _start_vectors(self) -> Shared[Verdict[VectorIndex]]:
+        if self._vectors is None or self._vectors.task.cancelled():
+            self._vectors = Shared(self._embed_chunks())
         return self._vectors
 
     async def _embed_chunks(self) -> Verdict[VectorIndex]:
-        chunks, _ = await asyncio.shield(self._start_chunks())
+        chunks, _ = await self._start_chunks().result()
         embedded = await self._judge.embed([chunk.text for chunk in chunks], "document", document=self.key)
         return Verdict(None if embedded.value is None else VectorIndex(embedded.value), embedded.call)
 
     def _language_of(self, chunk: Evidence) -> Language:
         return self.language if says_nothing(chunk.text) else detect(chunk.text)
 
-    def _start_extraction(self) -> asyncio.Task[list[Verdict[str | None]]]:
+    def _start_extraction(self) -> Shared[list[Verdict[str | None]]]:
         if self._extraction is None:
-            self._extraction = asyncio.create_task(self._extract())
+            self._extraction = Shared(self._extract())
         return self._extraction
 
     async def _extract(self) -> list[Verdict[str | None]]:
-        _, chunks = await asyncio.shield(self._start_chunks())
-        return await asyncio.gather(*map(self._extract_from, chunks))
+        _, chunks = await self._start_chunks().result()
+        return await together(map(self._extract_from, chunks))
 
     async def _extract_from(self, chunk: Evidence) -> Verdict[str | None]:
         kept = self._extracted.get(chunk.index)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
+from longreward.concurrency import Shared, together
 from longreward.config import FaithfulnessConfig
 from longreward.judge import Verdict
 from longreward.judge.requests import JudgeRequest, VerifyStatement, VerifyStatements
@@ -55,7 +56,7 @@ class _Verified:
 
 @dataclass(eq=False)
 class _Work:
-    task: asyncio.Task[_Verified]
+    verified: Shared[_Verified]
     keys: list[str]
     waiting: int = 0
     """Statements of answers that wait for it."""
@@ -64,9 +65,9 @@ class _Work:
 
 
 class Verification:
-    """Remembers the verdict about each statement, or the task that is going to bring it.
+    """Remembers the verdict about each statement, or the work that is going to bring it.
 
-    A task goes on when the answer that waits for it is cancelled. Two statements are the same if only their white space
+    It goes on when the answer that waits for it is cancelled. Two statements are the same if only their white space
     differs. Case counts: if "Polish" and "polish" were the same, an answer's score would depend on which answer came
     first.
     """
@@ -75,7 +76,7 @@ class Verification:
         self._document = document
         self._config = config
         self._known: dict[str, tuple[_Work, int]] = {}
-        self._stated: asyncio.Task[frozenset[str]] | None = None
+        self._stated: Shared[frozenset[str]] | None = None
 
     async def verify(self, texts: list[str]) -> tuple[list[Statement], list[JudgeCall]]:
         """How far the document supports each statement, in their order, and the calls about several of them at once.
@@ -110,9 +111,9 @@ class Verification:
         if failed is None:
             return [result.result() for result in waiting], calls
         for work, _ in works:
-            if not work.waiting and not work.task.done():
+            if not work.waiting and not work.verified.task.done():
                 self._forget(work)
-                work.task.cancel()
+                work.verified.cancel()
         return [
             result.result() if result.done() else self._given_up(text, *work, calls, failed)
             for text, work, result in zip(texts, works, waiting, strict=True)
@@ -122,23 +123,23 @@ class Verification:
         if self._stated is not None:
             self._stated.cancel()
         for work, _ in self._known.values():
-            work.task.cancel()
+            work.verified.cancel()
 
     async def _stated_sentences(self) -> frozenset[str]:
         if not self._config.skip_verbatim:
             return frozenset()
         if self._stated is None:
-            self._stated = asyncio.create_task(asyncio.to_thread(stated_sentences, self._document.context))
-        return await asyncio.shield(self._stated)
+            self._stated = Shared(asyncio.to_thread(stated_sentences, self._document.context))
+        return await self._stated.result()
 
     def _begin(self, keys: list[str], job: Coroutine[Any, Any, _Verified]) -> None:
-        work = _Work(asyncio.create_task(job), keys)
+        work = _Work(Shared(job), keys)
         self._known |= {key: (work, position) for position, key in enumerate(keys)}
-        work.task.add_done_callback(lambda task: self._forget_failed(work))
+        work.verified.task.add_done_callback(lambda task: self._forget_failed(work))
 
     def _forget_failed(self, work: _Work) -> None:
-        task = work.task
-        if task.cancelled() or task.exception() or any(s.support is None for s in task.result().statements):
+        verified = work.verified
+        if verified.failed or any(s.support is None for s in verified.task.result().statements):
             self._forget(work)
 
     def _forget(self, work: _Work) -> None:
@@ -147,7 +148,7 @@ class Verification:
                 del self._known[key]
 
     async def _result(self, text: str, work: _Work, position: int, calls: list[JudgeCall]) -> Statement:
-        return self._taken(text, await asyncio.shield(work.task), work, position, calls)
+        return self._taken(text, await work.verified.result(), work, position, calls)
 
     def _taken(self, text: str, verified: _Verified, work: _Work, position: int, calls: list[JudgeCall]) -> Statement:
         # The answer that caused the call waits first, so it comes here first. If it was cancelled, the next one counts.
@@ -160,8 +161,8 @@ class Verification:
 
     def _given_up(self, text: str, work: _Work, position: int, calls: list[JudgeCall], failed: Statement) -> Statement:
         """A statement that was not waited for; with its verdict, where that has just come."""
-        if work.task.done() and not work.task.cancelled():
-            return self._taken(text, work.task.result(), work, position, calls)
+        if work.verified.task.done() and not work.verified.task.cancelled():
+            return self._taken(text, work.verified.task.result(), work, position, calls)
         detail = f"not asked to the end: another statement of this answer failed ({failed.call.status})"
         call = JudgeCall(kind=VerifyStatement.kind, status=failed.call.status, detail=detail)
         return Statement(text=text, support=None, call=call)
@@ -183,7 +184,7 @@ class Verification:
         return _Verified([statement], found.calls)
 
     async def _ask_many(self, texts: list[str]) -> _Verified:
-        evidence = await asyncio.gather(*(self._document.evidence(text) for text in texts))
+        evidence = await together(self._document.evidence(text) for text in texts)
         made = [call for found in evidence for call in found.calls]
         if failed := [found.failed for found in evidence if found.failed]:
             void = [Statement(text=text, support=None, call=failed[0].without_cost("shared")) for text in texts]

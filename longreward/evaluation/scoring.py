@@ -5,11 +5,11 @@ A judge failure is never a score: such an item is void and in no mean. The publi
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from longreward.concurrency import together
 from longreward.evaluation.tasks import CHAT, CLASSES, SHORT, EvaluationItem
 from longreward.judge import Judge
 from longreward.judge.evaluation_requests import (
@@ -162,10 +162,8 @@ def _value(item: EvaluationItem, grade: float, highest: int) -> float:
 async def _both_orders(item: EvaluationItem, a: str, b: str, judge: Judge) -> ItemOutcome:
     reference = item.references[0] if item.references else ""
     language = detect(f"{item.query}\n{reference}")
-    first, second = await asyncio.gather(
-        judge.ask(CompareAnswers(language, item.query, a, b, reference), document=item.id),
-        judge.ask(CompareAnswers(language, item.query, b, a, reference), document=item.id),
-    )
+    orders = [CompareAnswers(language, item.query, *pair, reference) for pair in ((a, b), (b, a))]
+    first, second = await together(judge.ask(each, document=item.id) for each in orders)
     calls = [first.call, second.call]
     if first.value is None or second.value is None:
         failed = next(call for call in calls if call.status != OK)

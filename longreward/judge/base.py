@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
-from longreward.errors import ConfigError
+from longreward.errors import ConfigError, Reason
 from longreward.judge.requests import JudgeRequest
 from longreward.schema import OK, JudgeCall
 
@@ -35,6 +35,8 @@ class JudgeStatus:
 
     given_up: str | None = None
     """Why no call can succeed any more: every endpoint refuses us, or none has come back in time."""
+    reason: Reason | None = None
+    """The reason of `given_up`, without what an endpoint said."""
     spent: bool = False
     """The spend cap is reached: calls fail, or wait where the judge is paused."""
     paused: bool = False

@@ -15,7 +15,6 @@ from longreward.config import JudgeConfig
 from longreward.errors import Reason
 from longreward.judge import Verdict, make_judge
 from longreward.judge.engine.limits import REFUSES_US
-from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
 from longreward.judge.requests import RewardRequest
 from longreward.preflight.finding import listed
 from longreward.preflight.remedies import remedy
@@ -136,9 +135,8 @@ async def _ask_once(
         done, waiting = await asyncio.wait(tasks, timeout=within_s + _MOMENT_S)
         for task in waiting:
             task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        for task in done:
-            mask_keys(judge, task.result().call)
+        if waiting:
+            await asyncio.wait(waiting)
         adapted = asking.status().adapted
         return [
             Asked(one, task.result() if task in done else None, adapted)
@@ -186,15 +184,8 @@ def quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def mask_keys(judge: JudgeConfig, call: JudgeCall) -> None:
-    """No key may be shown, and some servers repeat the one they refuse."""
-    for name in urls_by_key(judge):
-        if key := from_environment(name or DEFAULT_KEY):
-            call.detail, call.text = call.detail.replace(key, "***"), call.text.replace(key, "***")
-
-
 def urls_by_key(judge: JudgeConfig) -> dict[str | None, list[str]]:
-    """Each environment variable that holds a key (None: `DEFAULT_KEY`, if it is set) -> the URLs it is for."""
+    """Each environment variable that holds a key (None: OPENAI_API_KEY, if it is set) -> the URLs it is for."""
     found: dict[str | None, list[str]] = {}
     for endpoint in judge.resolved_endpoints if judge.kind == "openai" else []:
         found.setdefault(endpoint.api_key_env, []).append(endpoint.base_url)

@@ -6,7 +6,7 @@ from longreward.config import RewardConfig
 from longreward.errors import ConfigError, Reason
 from longreward.judge.engine.embedder import Embedder, call_settings
 from longreward.judge.engine.spend_cap import Spend, cap_of
-from longreward.preflight.asking import mask_keys, one_attempt
+from longreward.preflight.asking import one_attempt
 from longreward.preflight.finding import Finding
 from longreward.schema import Usage
 from longreward.text.tokens import text_of
@@ -37,9 +37,7 @@ async def check_embeddings(config: RewardConfig, within_s: float) -> tuple[list[
         verdict = await embedder.embed([chunk], "document", "")
     finally:
         await embedder.aclose()
-    asked, call = call_settings(settings, judge), verdict.call
-    mask_keys(asked, call)
-    url = asked.resolved_endpoints[0].base_url
+    call, url = verdict.call, call_settings(settings, judge).resolved_endpoints[0].base_url
     if verdict.value is None:
         sentence = f"{settings.model} at {url} gives no vector: {call.status} ({call.detail})"
         return [Finding.problem("vectors", sentence, _ACTIONS.get(Reason(call.status), f"check {_WHERE}"))], call.usage

@@ -7,15 +7,16 @@ training run asks each kind of question once before it starts (rl/run/preflight.
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from longreward.concurrency import task_group, together
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline
-from longreward.judge.protocol.address import from_environment
+from longreward.judge.engine.embedder import call_settings
+from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
 from longreward.judge.requests import ExtractRelevant
 from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
 from longreward.preflight.embedding_check import check_embeddings
@@ -48,16 +49,17 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
     extraction of full size.
 
     It takes about three calls in a row, and a few `judge.attempt_timeout_s` where the judge hangs. The verdict cache is
-    neither read nor written.
+    neither read nor written. ConfigError where a key holds what no HTTP header may hold.
     """
     judge, check = config.judge, JudgeCheck()
     if judge.kind == "offline":
         check.findings.append(Finding.note("judge", offline.NOTICE.removeprefix("judge: "), _REAL_JUDGE))
         return check
+    _read_keys(config)
     # An endpoint whose key is not set cannot be asked; the check of the keys says so.
     usable = [one for one in one_by_one(judge) if _has_key(one)]
     with quietly():
-        results = await asyncio.gather(*(_check_endpoint(config, one) for one in usable))
+        results = await together(_check_endpoint(config, one) for one in usable)
         vectors, check.usage = await check_embeddings(config, judge.attempt_timeout_s)
     latencies: list[float] = []
     for findings, seconds, usage in results:
@@ -73,15 +75,18 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
     """Ask every endpoint each kind of question once and an extraction of full size, and the embedding model for a
     vector, all at the same time; a problem for each that cannot be used. None for the offline judge.
 
-    ConfigError where a key is named that is not set.
+    ConfigError where a key is named that is not set, or holds what no HTTP header may hold.
     """
     if config.judge.kind == "offline":
         return []
+    _read_keys(config)
     alone, full, prompts = one_by_one(config.judge), _full(config), Prompts(config.prompts)
     with quietly():
         first = [*questions(config), *full]
-        asking = asyncio.gather(*(ask(judge, first, within_s, prompts=prompts) for judge in alone))
-        results, (vectors, _) = await asyncio.gather(asking, check_embeddings(config, within_s))
+        async with task_group() as group:
+            asking = group.create_task(together(ask(judge, first, within_s, prompts=prompts) for judge in alone))
+            vectors, _ = await check_embeddings(config, within_s)
+        results = asking.result()
     found = [finding for finding in vectors if finding.severity is Severity.PROBLEM]
     for judge, asked in zip(alone, results, strict=True):
         url = judge.resolved_endpoints[0].base_url
@@ -216,4 +221,12 @@ def _value(asked: Asked) -> float:
 
 def _has_key(judge: JudgeConfig) -> bool:
     name = judge.resolved_endpoints[0].api_key_env
-    return not name or bool(from_environment(name))
+    return not name or bool(secret_from_environment(name))
+
+
+def _read_keys(config: RewardConfig) -> None:
+    """ConfigError, before anything is asked, where a key holds what no HTTP header may hold."""
+    settings = config.retrieval.embedder
+    asked = [config.judge, *([call_settings(settings, config.judge)] if settings else [])]
+    for endpoint in (each for one in asked for each in one.resolved_endpoints):
+        secret_from_environment(endpoint.api_key_env or DEFAULT_KEY)

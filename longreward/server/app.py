@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import longreward
 from longreward.server import metrics
-from longreward.server.auth import token_guard
+from longreward.server.auth import shows_token, token_guard
 from longreward.server.openrlhf_protocol import Refusal, RewardReply, RewardRequest
 from longreward.server.refusals import RefusedError
 from longreward.server.service import Service
@@ -28,6 +28,7 @@ class State(BaseModel):
 
     status: str
     detail: str = ""
+    """Why it is not ready: for a request that shows the token in full, for others in a word or two."""
 
 
 def make_app(service: Service, token: str | None) -> ASGIApp:
@@ -86,10 +87,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return State(status="ok")
 
     @app.get("/readyz", summary="Whether requests should be sent here", responses={503: {"model": State}})
-    async def readyz() -> Response:
+    async def readyz(request: Request) -> Response:
         why = service.not_ready
-        state = State(status="ok") if why is None else State(status="not ready", detail=why)
-        return JSONResponse(state.model_dump(), 200 if why is None else 503)
+        if why is None:
+            return JSONResponse(State(status="ok").model_dump())
+        detail = why.detail if shows_token(request.scope) else why.code
+        return JSONResponse(State(status="not ready", detail=detail).model_dump(), 503)
 
 
 def _described(refusals: dict[int, str]) -> dict[int | str, dict[str, Any]]:

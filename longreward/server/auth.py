@@ -10,10 +10,13 @@ import re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longreward.errors import ConfigError
+from longreward.redaction import keep_secret
 from longreward.server.refusals import RefusedError
 
 OPEN = (b"/healthz", b"/readyz")
 """Paths that need no token."""
+_SHOWN = "longreward.token"
+"""What the scope of a request has that showed the token."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")
 
 
@@ -29,6 +32,7 @@ def token_for(host: str, variable: str) -> str | None:
                 f"the token in {variable} must have at least 16 characters of A-Z a-z 0-9 . _ ~ -, for it may stand in "
                 "a path; make one with: openssl rand -hex 32"
             )
+        keep_secret(token)
         return token
     if not _is_loopback(host):
         raise ConfigError(
@@ -53,12 +57,14 @@ def token_guard(app: ASGIApp, token: str) -> ASGIApp:
     secret = token.encode()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["raw_path"] not in OPEN:
+        if scope["type"] == "http":
             first, slash, _ = scope["raw_path"].removeprefix(b"/").partition(b"/")
             if hmac.compare_digest(first, secret) and slash:
                 # Documentation pages find their other parts by it.
-                scope = {**scope, "root_path": f"/{token}"}
-            elif not _in_headers(secret, scope["headers"]):
+                scope = {**scope, "root_path": f"/{token}", _SHOWN: True}
+            elif _in_headers(secret, scope["headers"]):
+                scope = {**scope, _SHOWN: True}
+            elif scope["raw_path"] not in OPEN:
                 refused = RefusedError(401, "unauthorized", unread=True).response()
                 refused.headers["WWW-Authenticate"] = "Bearer"
                 await refused(scope, receive, send)
@@ -66,6 +72,11 @@ def token_guard(app: ASGIApp, token: str) -> ASGIApp:
         await app(scope, receive, send)
 
     return guarded
+
+
+def shows_token(scope: Scope) -> bool:
+    """Whether a request that was let through knows the token; never where the server asks for none."""
+    return scope.get(_SHOWN) is True
 
 
 def _in_headers(secret: bytes, headers: list[tuple[bytes, bytes]]) -> bool:

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from longreward.concurrency import task_group
 from longreward.errors import ConfigError
 from longreward.pacing import rare_collections
+from longreward.redaction import redacted
 from longreward.reward import LongReward
 from longreward.server import metrics
 from longreward.server.app import make_app
@@ -54,13 +56,21 @@ def run(config: ServerConfig, listening: socket.socket, token: str | None, hello
     requests allow, ends the process at once with exit code 1.
     """
     told = logging.StreamHandler()
-    told.setFormatter(logging.Formatter("longreward: %(message)s"))
-    logging.getLogger("longreward").addHandler(told)
+    told.setFormatter(_WithoutSecrets("longreward: %(message)s"))
+    # Not of ours alone: asyncio's and other libraries' words are shown as well.
+    logging.getLogger().addHandler(told)
     # Each request under way is a connection.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.run(_serve(config, listening, token, hello))
     return 0
+
+
+class _WithoutSecrets(logging.Formatter):
+    """For tracebacks of other libraries: our own messages hold none."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 class _Server(uvicorn.Server):
@@ -95,17 +105,17 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
             timeout_graceful_shutdown=_LAST_BYTES_S,
         )
     )
-    tasks = [
-        asyncio.create_task(_drain(end, service, server, listening)),
-        asyncio.create_task(service.become_ready()),
-    ]
-    rare_collections()
-    print(hello, flush=True)
     try:
-        await server.serve(sockets=[listening])
+        # Where one of them fails, the others end and the process says why.
+        async with task_group() as group:
+            draining = group.create_task(_drain(end, service, server, listening))
+            probing = group.create_task(service.become_ready())
+            rare_collections()
+            print(hello, flush=True)
+            await server.serve(sockets=[listening])
+            draining.cancel()
+            probing.cancel()
     finally:
-        for task in tasks:
-            task.cancel()
         await reward.aclose()
 
 

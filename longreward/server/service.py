@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from starlette.requests import Request
 
-from longreward.errors import InputError
+from longreward.errors import InputError, Reason
 from longreward.schema import OK
 from longreward.server import metrics
 from longreward.server.config import ServeConfig
@@ -19,9 +20,18 @@ from longreward.server.rollout_rewards import RolloutRewards
 
 _log = logging.getLogger("longreward")
 
+_NOT_YET = "the judge has not answered yet"
 _PROBE_EVERY_S = 2.0
 _PATIENCE_S = 10.0
 """A request that comes before the judge has answered waits so long for it."""
+
+
+class NotReady(NamedTuple):
+    """Why no request should be sent here now."""
+
+    code: str
+    """In our own words, or the judge's `Reason`: anybody may read it."""
+    detail: str
 
 
 class Service:
@@ -35,7 +45,7 @@ class Service:
         self._items = 0
         self._requests = 0
         self._draining = False
-        self._not_ready: str | None = "the judge has not answered yet"
+        self._not_ready: NotReady | None = NotReady(_NOT_YET, _NOT_YET)
         self._ready = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -45,8 +55,8 @@ class Service:
     async def become_ready(self) -> None:
         """Ask the judge until it answers once."""
         while (call := await self._rollouts.reward.probe()).status != OK:
-            self._not_ready = f"the judge does not answer: {call.status}: {call.detail}"
-            _log.warning("%s; asked again", self._not_ready)
+            self._not_ready = _no_answer(call.status, f"{call.status}: {call.detail}")
+            _log.warning("%s; asked again", self._not_ready.detail)
             await asyncio.sleep(_PROBE_EVERY_S)
         self._not_ready = None
         self._ready.set()
@@ -57,15 +67,15 @@ class Service:
         await self._idle.wait()
 
     @property
-    def not_ready(self) -> str | None:
+    def not_ready(self) -> NotReady | None:
         """Why no request should be sent here now; None: it should."""
         if self._draining:
-            return "shutting down"
+            return NotReady("shutting down", "shutting down")
         status = self._rollouts.reward.status()
         if self._not_ready is None and status.spent:
-            return "judge.spend is used up"
+            return NotReady(Reason.SPEND_CAP, "judge.spend is used up")
         if self._not_ready is None and status.given_up is not None:
-            return f"the judge does not answer: {status.given_up}"
+            return _no_answer(status.reason or Reason.UNREACHABLE, status.given_up)
         return self._not_ready
 
     async def reply(self, request: Request) -> RewardReply:
@@ -100,16 +110,18 @@ class Service:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._ready.wait()
         except TimeoutError:
-            raise RefusedError(503, self._not_ready or "", retry_after_s=2, unread=True) from None
+            why = self._not_ready.detail if self._not_ready else ""
+            raise RefusedError(503, why, retry_after_s=2, unread=True) from None
 
     async def _unless_gone(self, request: Request, scoring: asyncio.Task[RewardReply]) -> RewardReply:
         """The reply. Scoring stops, and no more judge calls are made, if the client disconnects."""
         gone = asyncio.create_task(_gone(request))
         try:
             await asyncio.wait({scoring, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not scoring.done():
-                raise RefusedError(408, "the client is gone")
-            return scoring.result()
+            if scoring.done():
+                return scoring.result()
+            gone.result()
+            raise RefusedError(408, "the client is gone")
         finally:
             gone.cancel()
             scoring.cancel()
@@ -132,6 +144,10 @@ class Service:
             yield
         finally:
             self._items -= items
+
+
+def _no_answer(code: str, why: str) -> NotReady:
+    return NotReady(code, f"the judge does not answer: {why}")
 
 
 async def _gone(request: Request) -> None:

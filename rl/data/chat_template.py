@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from longreward.errors import ConfigError
+from longreward.redaction import redacted
 
 _MARK = "\ue000longreward\ue000"  # stands for the user's turn while the template is rendered; private-use characters
 _ACTION = "give it one that prints a single user turn once, as it is (chat_template in its tokenizer_config.json)"
@@ -50,4 +51,4 @@ def added_words(tokenizer: Any) -> str:
 
 def words_of(error: BaseException) -> str:
     """What an error of other people's code says, in one short line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(redacted(str(error)).split())[:300] or type(error).__name__

@@ -6,7 +6,6 @@ One Ray actor. It takes the calls that OpenRLHF's engines take (`generate_respon
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,8 @@ import openai
 import ray
 
 from longreward.errors import ConfigError
+from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
+from longreward.redaction import keep_secret, redacted
 from rl.data.prompt_files import count_tokens
 from rl.data.prompts import Label
 from rl.errors import RunFailedError
@@ -35,6 +36,7 @@ class ServedPolicy:
 
     def __init__(self, config: ServedPolicySection, key: str) -> None:
         self._config = config
+        keep_secret(key)
         # Its retries obey Retry-After; here a failure costs nothing but time. Its own client would take key and prompt
         # wherever a redirect points.
         self._client = openai.AsyncOpenAI(
@@ -54,7 +56,7 @@ class ServedPolicy:
                 model=self._config.model, messages=[{"role": "user", "content": "Hello"}], max_tokens=1
             )
         except openai.OpenAIError as error:
-            return f"{type(error).__name__}: {error}"
+            return redacted(f"{type(error).__name__}: {error}")
         return ""
 
     async def generate_responses(
@@ -108,13 +110,9 @@ class ServedPolicy:
 
 @contextmanager
 def served_policy(config: ServedPolicySection, flags: Flags, deadline_s: float) -> Iterator[Engines]:
-    """The served policy in the form of engines. ConfigError where it does not answer."""
-    name = config.api_key_env or "OPENAI_API_KEY"
-    actor = (
-        ray.remote(num_cpus=0)(ServedPolicy)
-        .options(max_concurrency=10_000)
-        .remote(config, os.environ.get(name, "none"))
-    )
+    """The served policy in the form of engines. ConfigError where it does not answer, or its key cannot be sent."""
+    key = secret_from_environment(config.api_key_env or DEFAULT_KEY) or "none"
+    actor = ray.remote(num_cpus=0)(ServedPolicy).options(max_concurrency=10_000).remote(config, key)
     try:
         if why := ray.get(actor.ready.remote(), timeout=deadline_s):
             raise ConfigError(f"collect.served: {config.model} at {config.base_url} does not answer: {why}")

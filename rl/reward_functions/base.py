@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 import time
 import traceback
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import AfterValidator
 
 from longreward.errors import JudgeError, Reason
+from longreward.redaction import redacted
 from longreward.schema import DimensionScore, Reward
 from rl.data.prompts import TrainingSample
 
@@ -77,7 +79,7 @@ class RewardWithoutJudge:
             what = f"{self.name}: {type(error).__name__}: {error}"
             if what not in self._told:
                 self._told.add(what)
-                traceback.print_exc()
+                print(redacted(traceback.format_exc()), file=sys.stderr, flush=True)
             return self._void(sample, JudgeError(Reason.INTERNAL, what), started)
         parts = {name: value for name, value in found.items() if name != "total"} or {self.name: found["total"]}
         return Reward(

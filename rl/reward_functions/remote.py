@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from pydantic import Field, field_validator
 from longreward.base_url import url_without_password
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
+from longreward.judge.protocol.address import secret_from_environment
+from longreward.redaction import keep_secret
 from rl.data.prompts import Label, TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
 
@@ -26,6 +27,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _STATUS = {401: Reason.UNAUTHORIZED, 403: Reason.UNAUTHORIZED, 404: Reason.NOT_FOUND}
 _PASSING = (408, 429)  # and 5xx
 _LARGEST_REPLY = 2**20  # bytes
+_SHORTEST_TOKEN = 16  # characters, as of `longreward serve`
 
 
 class RemoteSection(Section):
@@ -61,13 +63,17 @@ class RemoteReward(RewardWithoutJudge):
     """One request for each answer: `query` (prompt and answer), `prompts`, `labels`, each a list of one."""
 
     def __init__(self, section: RemoteSection, within_s: float = math.inf) -> None:
-        """`within_s`: a deadline of the caller's own, in seconds."""
+        """`within_s`: a deadline of the caller's own, in seconds. ConfigError where the token cannot be sent."""
         super().__init__("remote")
         self._timeout_s = min(section.timeout_s, within_s)
         assert section.url is not None, "checked by rewards.check"
         self._section, self._url = section, section.url
         # The path may hold a token, and messages are stored.
         self._host = urlsplit(self._url).netloc
+        for part in urlsplit(self._url).path.split("/"):
+            if len(part) >= _SHORTEST_TOKEN:
+                keep_secret(part)
+        self._token = secret_from_environment(section.token_env) if section.token_env else ""
         self._places = asyncio.Semaphore(section.max_in_flight)
         self._session: aiohttp.ClientSession | None = None
 
@@ -96,9 +102,8 @@ class RemoteReward(RewardWithoutJudge):
         import aiohttp
 
         if self._session is None:
-            token = os.environ.get(self._section.token_env) if self._section.token_env else None
             self._session = aiohttp.ClientSession(
-                headers={"Authorization": f"Bearer {token}"} if token else None,
+                headers={"Authorization": f"Bearer {self._token}"} if self._token else None,
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=None),
             )

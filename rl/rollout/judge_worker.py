@@ -18,6 +18,7 @@ from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.openrlhf_logs import AnswerFigures
 from longreward.pacing import rare_collections
 from longreward.prompts import Prompts
+from longreward.redaction import redacted
 from longreward.schema import Reward, ScoredAnswer, Usage
 from longreward.store import Store
 from longreward.text.chunking import TokenSpans, word_spans
@@ -170,7 +171,7 @@ async def _scores(reward: RewardFunction, sample: TrainingSample, places: asynci
         try:
             scored = await reward.score(sample)
         except Exception as error:
-            print(f"longreward: {sample.id}: {type(error).__name__}: {error}", flush=True)
+            print(redacted(f"longreward: {sample.id}: {type(error).__name__}: {error}"), flush=True)
             return None
     if scored.total is None:
         print(f"longreward: {sample.id} has no reward: {scored.void_reasons}", flush=True)

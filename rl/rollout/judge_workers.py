@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import ray
 
 from longreward.errors import ConfigError
+from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
 from rl.config import RunConfig
 from rl.errors import last_line
 from rl.reward_functions.config import RewardSection
@@ -97,14 +97,16 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
 
 
 def secrets(config: RewardSection) -> dict[str, str]:
-    """The keys that the reward needs, from this process's environment: variable -> value."""
+    """The keys that the reward needs, from this process's environment: variable -> value. ConfigError where one holds
+    what no HTTP header may hold."""
     names = set()
     if config.asks_judge:
-        endpoints = config.judge.resolved_endpoints
-        names |= {endpoint.api_key_env or "OPENAI_API_KEY" for endpoint in endpoints} or {"OPENAI_API_KEY"}
+        names |= {endpoint.api_key_env or DEFAULT_KEY for endpoint in config.judge.resolved_endpoints} or {DEFAULT_KEY}
+        if embedder := config.retrieval.embedder:
+            names.add(embedder.api_key_env or DEFAULT_KEY)
     if "remote" in config.parts and config.remote.token_env:
         names.add(config.remote.token_env)
-    return {name: os.environ[name] for name in names if name in os.environ}
+    return {name: value for name in names if (value := secret_from_environment(name))}
 
 
 def names(config: RunConfig, run_id: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from longreward.errors import LongRewardError
+from longreward.redaction import keep_environment, redacted
 from rl.config import RunConfig
 from rl.errors import RUN_FAILED, last_line
 from rl.plan import RunPlan
@@ -72,6 +73,7 @@ def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int
     """Load a configuration and work on it. Returns what `work` does; 1 if the run failed; 2 for a user's error; 130 if
     it was stopped. Each with one sentence on the screen, which begins with `name`."""
     config = None
+    keep_environment()
     try:
         config = load()
         return work(config)
@@ -91,12 +93,14 @@ def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int
 
 def _failed(name: str, error: Exception, config: RunConfig) -> int:
     """The run ended in an exception: its root in one line on the screen, all of it in the log."""
-    log = config.log
+    log, told = config.log, redacted("".join(traceback.format_exception(error)))
     if not log.parent.is_dir():
-        raise error
+        print(told, file=sys.__stderr__, flush=True)
+        return 1
     with log.open("a", encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
-    happened = re.sub(r"^rl\.[\w.]+: ", "", last_line(error))  # our own errors are sentences; others need their type
+        file.write(told)
+    # Our own errors are sentences; others need their type.
+    happened = redacted(re.sub(r"^rl\.[\w.]+: ", "", last_line(error)))
     _tell(name, f"failed: {happened}\n{name}: the whole log is in {log}")
     return 1
 

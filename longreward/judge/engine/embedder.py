@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+from longreward.concurrency import together
 from longreward.config import EmbeddingsConfig, JudgeConfig, PriceConfig, VerdictForm
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import Role, Verdict
@@ -80,7 +80,7 @@ class Embedder:
         missing = [text for text in dict.fromkeys(given) if text not in found]
         size = settings.batch_size
         batches = [missing[start : start + size] for start in range(0, len(missing), size)]
-        results = await asyncio.gather(*(self._ask(batch, document) for batch in batches))
+        results = await together(self._ask(batch, document) for batch in batches)
         calls = [call for _, made in results for call in made]
         for vectors, _ in results:
             found |= vectors
@@ -110,7 +110,7 @@ class Embedder:
         if self._cache is None:
             return {}
         texts = list(texts)
-        values = await asyncio.gather(*(self._cache.get(self._key(text)) for text in texts))
+        values = await together(self._cache.get(self._key(text)) for text in texts)
         found = {text: _decoded(value.get("vector")) for text, value in zip(texts, values, strict=True) if value}
         return {text: vector for text, vector in found.items() if vector}
 
@@ -126,7 +126,7 @@ class Embedder:
             if verdict.call.status != Reason.CONTEXT_LENGTH or len(texts) == 1:
                 return {}, [verdict.call]
             half = len(texts) // 2
-            parts = await asyncio.gather(self._ask(texts[:half], document), self._ask(texts[half:], document))
+            parts = await together(self._ask(part, document) for part in (texts[:half], texts[half:]))
             # The request in vain is paid for as well, if at all, and decides nothing.
             refused = verdict.call.model_copy(update={"status": "ok", "detail": ""})
             return parts[0][0] | parts[1][0], [refused, *parts[0][1], *parts[1][1]]

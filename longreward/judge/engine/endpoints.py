@@ -42,9 +42,10 @@ class Endpoints:
 
     def status(self) -> JudgeStatus:
         """How all of them together are doing."""
-        no_hope = self.outage.given_up or self.refuse_us
+        why = self._refusal() if self.outage.given_up or self.refuse_us else None
         return JudgeStatus(
-            given_up=str(self._refusal()) if no_hope else None,
+            given_up=str(why) if why else None,
+            reason=why.reason if why else None,
             adapted=tuple(f"{e.name} {told}" for e in self._endpoints if (told := str(e.form))),
             spent=self.spend.reached,
             paused=self.spend.paused,

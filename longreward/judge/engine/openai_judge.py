@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from longreward.concurrency import Shared
 from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import VerdictError
 from longreward.judge.base import Judge, JudgeStatus, Role, Verdict
@@ -74,6 +75,7 @@ class OpenAIJudge(Judge):
         return replace(
             own,
             given_up=own.given_up or (other.given_up and f"embeddings: {other.given_up}"),
+            reason=own.reason or other.reason,
             stood_still_s=min(own.stood_still_s, other.stood_still_s),
         )
 
@@ -96,17 +98,16 @@ class OpenAIJudge(Judge):
         flight = self._flights.get(key)
         joined = flight is not None
         if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.create_task(self._fly(key, request, prompt, document)))
+            flight = self._flights[key] = _Flight(Shared(self._fly(key, request, prompt, document)))
         flight.passengers += 1
         try:
-            # Shielded: a caller that is cancelled must not take the others' verdict with it.
-            verdict: Verdict[T] = await asyncio.shield(flight.task)
+            verdict: Verdict[T] = await flight.verdict.result()
         finally:
             flight.passengers -= 1
             if not flight.passengers:
                 # Nobody is left to read the reply, or it is there.
                 self._flights.pop(key, None)
-                flight.task.cancel()
+                flight.verdict.cancel()
         if not joined:
             return verdict
         self._shared += 1
@@ -120,10 +121,12 @@ class OpenAIJudge(Judge):
         return self._caller.stats() | shared | embeddings | (self._cache.stats() if self._cache else {})
 
     async def aclose(self) -> None:
-        for flight in self._flights.values():
-            flight.task.cancel()
-        await asyncio.gather(*(flight.task for flight in self._flights.values()), return_exceptions=True)
+        tasks = [flight.verdict.task for flight in self._flights.values()]
         self._flights.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self._owns_caller:
             await self._caller.aclose()
             if self._embedder is not None:
@@ -155,5 +158,5 @@ class OpenAIJudge(Judge):
 class _Flight:
     """A request under way and the number of those who wait for its verdict."""
 
-    task: asyncio.Task[Verdict[Any]]
+    verdict: Shared[Verdict[Any]]
     passengers: int = 0

@@ -5,6 +5,7 @@ Also what went wrong where the way there is at fault. Nothing here shows a key o
 
 from __future__ import annotations
 
+import base64
 import os
 import ssl
 import urllib.request
@@ -20,6 +21,8 @@ import yarl
 from longreward.base_url import AROUND, chat_url, without_password
 from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
+from longreward.judge.protocol.refusals import short
+from longreward.redaction import keep_secret
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 """The variable that holds the key where the configuration names none."""
@@ -81,6 +84,13 @@ def from_environment(variable: str) -> str:
     return value
 
 
+def secret_from_environment(variable: str) -> str:
+    """As `from_environment`; from now on no error and no reply shows the value (longreward/redaction.py)."""
+    value = from_environment(variable)
+    keep_secret(value)
+    return value
+
+
 def proxy_for(url: str) -> Proxy | None:
     """The environment's proxy for this URL. JudgeError where that is none that requests can go through."""
     parts, known = urlsplit(url), urllib.request.getproxies()
@@ -93,6 +103,9 @@ def proxy_for(url: str) -> Proxy | None:
     proxy = Proxy(given if "://" in given else f"http://{given}", variable)
     try:
         target = yarl.URL(proxy.url)
+        if target.password:
+            pair = f"{target.user or ''}:{target.password}".encode()
+            keep_secret(f"Basic {base64.b64encode(pair).decode()}")
         usable = target.scheme in ("http", "https") and bool(target.host)
     except ValueError:
         usable = False
@@ -129,7 +142,7 @@ def redirected(url: str, status: int, headers: Mapping[str, str]) -> str | None:
         return target
     raise JudgeError(
         Reason.MISCONFIGURED,
-        detail=f"HTTP {status}: it redirects to {without_password(target)[:300]}; set judge.base_url to the address "
+        detail=f"HTTP {status}: it redirects to {short(without_password(target))}; set judge.base_url to the address "
         "that serves the API itself",
     )
 
@@ -151,7 +164,7 @@ def failure(error: Exception, proxy: Proxy | None) -> JudgeError | None:
 
 
 def _key_header(config: EndpointConfig) -> dict[str, str]:
-    key = from_environment(config.api_key_env or DEFAULT_KEY)
+    key = secret_from_environment(config.api_key_env or DEFAULT_KEY)
     if config.api_key_env and not key:
         raise ConfigError(f"judge.api_key_env names {config.api_key_env}, which is not set; export it first")
     if not key:

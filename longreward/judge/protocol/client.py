@@ -68,7 +68,8 @@ class EndpointClient:
         try:
             status, told, raw = await self._post(json.dumps(body).encode(), headers)
         except Exception as error:
-            raise failure(error, self._proxy) or _as_judge_error(error) from error
+            # Without its cause, which would stand in tracebacks: it may repeat what the endpoint said, a key too.
+            raise failure(error, self._proxy) or _as_judge_error(error) from None
         return self._api.read(status, told, raw)
 
     async def aclose(self) -> None:

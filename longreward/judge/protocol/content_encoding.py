@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from longreward.errors import JudgeError, Reason
+from longreward.redaction import redacted
 
 
 def decoded(body: bytes, encoding: str, most: int) -> bytes:
@@ -13,7 +14,7 @@ def decoded(body: bytes, encoding: str, most: int) -> bytes:
     JudgeError where the result is longer than `most` bytes, where the body is broken or cut, and for an encoding that
     is not known.
     """
-    for name in reversed(encoding.lower().split(",")):
+    for name in reversed(redacted(encoding).lower().split(",")):
         match name.strip():
             case "" | "identity":
                 continue

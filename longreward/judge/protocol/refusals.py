@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from longreward.errors import JudgeError, Reason
+from longreward.redaction import redacted
 from longreward.schema import Usage
 
 _READ, _BEGINNING = 2000, 400
@@ -251,7 +252,8 @@ def _until(date: str) -> float:
 
 
 def short(value: object, limit: int = 300) -> str:
-    """The value in one line of about `limit` characters."""
+    """The value in one line of about `limit` characters, without known secrets."""
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
-    text = " ".join(str(value)[: 4 * limit].split())
+    # Before it is cut: a part of a key would not be known for one.
+    text = " ".join(redacted(str(value))[: 4 * limit].split())
     return text if len(text) <= limit else text[:limit] + "..."

@@ -10,6 +10,7 @@ from typing import Any
 
 from longreward.errors import JudgeError, Reason
 from longreward.judge.protocol.refusals import error_in, refusal, short
+from longreward.redaction import redacted
 from longreward.schema import Usage
 
 _WHOLE = frozenset(
@@ -46,7 +47,7 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the endpoint said, and its token counts."""
+    """What the endpoint said, without known secrets, and its token counts."""
 
     text: str
     usage: Usage
@@ -79,7 +80,7 @@ def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {short(raw)}", usage=usage)
-    text, thoughts = _text(message.get("content")), _thoughts(message, body.get("usage"))
+    text, thoughts = redacted(_text(message.get("content"))), _thoughts(message, body.get("usage"))
     if refused := _refusal(message):
         raise JudgeError(Reason.FILTERED, detail=f"the judge refuses: {short(refused)}", usage=usage, text=text)
     _check_whole(choice, text, thoughts, usage)
@@ -111,7 +112,8 @@ def _finish(value: object) -> str:
     """A finish reason in lower case; "" where there is none. Gemini adds details after a colon, SGLang sends a
     mapping."""
     value = str(value.get("type")) if isinstance(value, dict) else value
-    return "" if value is None else str(value).partition(":")[0].strip().lower().removeprefix("finish_reason_")
+    told = "" if value is None else redacted(str(value))
+    return told.partition(":")[0].strip().lower().removeprefix("finish_reason_")
 
 
 def _text(content: object) -> str:
