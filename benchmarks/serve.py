@@ -297,7 +297,7 @@ def garbage(url: str, requests: int) -> None:
     host, port = url.removeprefix("http://").split(":")
     chance = random.Random(requests)
     good = (
-        b"POST /get_reward HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
+        b"POST /get_reward HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
         + b"{" * 40
     )
     for _ in range(requests):

@@ -15,6 +15,7 @@ from longreward.server.refusals import RefusedError
 OPEN = (b"/healthz", b"/readyz")
 """Paths that need no token."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")
+_HOST = re.compile(r"(?:\[([0-9a-f:]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?", re.IGNORECASE)  # the port is optional
 
 
 def token_for(host: str, variable: str) -> str | None:
@@ -45,6 +46,32 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def loopback_guard(app: ASGIApp) -> ASGIApp:
+    """Lets requests through that are for this machine by name, for a server without a token.
+
+    A page in a browser can give its own host name this machine's address (DNS rebinding) and then ask us as if we were
+    its own server. What it cannot do is change the header Host, which has that name.
+    """
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+            parts = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+            if parts is None or not _is_loopback((parts[1] or parts[2]).lower()):
+                refused = RefusedError(
+                    421,
+                    f"the header Host is {given[0]!r}; without a token only requests for localhost, 127.0.0.1 or [::1] "
+                    "are served: send them there, or set a token (docs/serve.md)"
+                    if given
+                    else "the header Host is missing; send it",
+                )
+                await refused.response()(scope, receive, send)
+                return
+        await app(scope, receive, send)
+
+    return guarded
+
+
 def token_guard(app: ASGIApp, token: str) -> ASGIApp:
     """Lets a request through that has the token, as `Authorization: Bearer ...` or as the first part of its path.
 
@@ -59,7 +86,7 @@ def token_guard(app: ASGIApp, token: str) -> ASGIApp:
                 # Documentation pages find their other parts by it.
                 scope = {**scope, "root_path": f"/{token}"}
             elif not _in_headers(secret, scope["headers"]):
-                refused = RefusedError(401, "unauthorized", unread=True).response()
+                refused = RefusedError(401, "unauthorized").response()
                 refused.headers["WWW-Authenticate"] = "Bearer"
                 await refused(scope, receive, send)
                 return
