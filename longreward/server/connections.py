@@ -10,8 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import IntEnum
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from longreward.config import RewardConfig
@@ -29,29 +28,13 @@ _BREATH_S = 0.1
 _NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-class Phase(IntEnum):
-    """What a connection is at. Connections of a lower phase are closed first where there are too many."""
-
-    HEAD = 0
-    BODY = 1
-    WHOLE = 2
-    """The request is here, and not accepted; or its reply is on its way."""
-    ACCEPTED = 3
-    """It is being scored. Never closed to make room."""
-    GONE = 4
-
-
 class Place:
     """One connection, as `Connections` sees it."""
 
     def __init__(self) -> None:
-        self.phase = Phase.HEAD
+        self.gone = False
         self.abort: Callable[[], None] | None = None
         """Ends the connection. None: it is not ready yet."""
-
-    @property
-    def gone(self) -> bool:
-        return self.phase is Phase.GONE
 
 
 def descriptors_of_others(config: RewardConfig) -> int:
@@ -62,7 +45,8 @@ def descriptors_of_others(config: RewardConfig) -> int:
 
 
 class Connections:
-    """All connections. Where one is too many, that is closed which has kept us waiting for its request the longest."""
+    """All connections. Where one is too many, that is closed whose client has kept us waiting the longest: for its
+    request, for more of it, or to take a reply. One whose request is being scored is never closed."""
 
     def __init__(self, others: int, queue: int) -> None:
         """`others`: descriptors that clients never get. `queue`: the most requests that are accepted at once.
@@ -70,8 +54,9 @@ class Connections:
         ConfigError where the limit of open files leaves too few for clients.
         """
         self._others, self._queue = others, queue
-        # The oldest first: dicts keep their order.
-        self._places: tuple[dict[Place, None], ...] = tuple({} for phase in Phase if phase is not Phase.GONE)
+        # In order, and the one that has kept us waiting the longest comes first: a dict, for a set has no order.
+        self._waiting: dict[Place, None] = {}
+        self._accepted: set[Place] = set()
         self._told_at = -_TOLD_EVERY_S
         metrics.CONNECTIONS.set_function(lambda: self.count)
         if self.most < 2 * _FOR_HEALTH:
@@ -93,41 +78,40 @@ class Connections:
 
     @property
     def count(self) -> int:
-        return sum(map(len, self._places))
+        return len(self._waiting) + len(self._accepted)
 
     @property
     def full(self) -> str | None:
         """Why no further request can be accepted; None: it can."""
-        if len(self._places[Phase.ACCEPTED]) < self.most_accepted:
+        if len(self._accepted) < self.most_accepted:
             return None
         return f"{self.most_accepted} requests are being scored, all that a limit of {_limit()} open files allows"
 
     @contextmanager
     def accepted(self, place: Place) -> Iterator[None]:
         """Keep this connection while its request is being scored."""
-        self._put(place, Phase.ACCEPTED)
+        if place.gone:
+            yield
+            return
+        del self._waiting[place]
+        self._accepted.add(place)
         try:
             yield
         finally:
-            self._put(place, Phase.WHOLE)
+            if not place.gone:
+                self._accepted.remove(place)
+                self._waiting[place] = None
 
-    def moved(self, place: Place, phase: Phase) -> None:
-        """The client has sent more, or taken its reply. Nothing changes for an accepted request."""
-        if place.phase not in (phase, Phase.ACCEPTED):
-            self._put(place, phase)
+    def progressed(self, place: Place) -> None:
+        """Its client has sent what counts, or has its reply: others have kept us waiting for longer now."""
+        if place in self._waiting:
+            self._waiting[place] = self._waiting.pop(place)
 
     def closed(self, place: Place) -> None:
-        self._put(place, Phase.GONE)
-
-    def _put(self, place: Place, phase: Phase) -> None:
-        if place.gone:
-            return
-        self._places[place.phase].pop(place, None)
-        place.phase = phase
-        if place.gone:
-            place.abort = None
-        else:
-            self._places[phase][place] = None
+        """It is gone."""
+        self._waiting.pop(place, None)
+        self._accepted.discard(place)
+        place.gone, place.abort = True, None
 
     async def let_in(self, listening: socket.socket, protocol: Callable[[Place], asyncio.Protocol]) -> None:
         """Accept connections until cancelled.
@@ -148,7 +132,7 @@ class Connections:
                             await asyncio.sleep(0 if self._make_room(1) else _BREATH_S)
                         continue  # any other: the client is gone
                     place = Place()
-                    self._places[Phase.HEAD][place] = None
+                    self._waiting[place] = None
                     self._make_room(0)
                     opening.create_task(self._open(client, place, protocol))
                 await asyncio.sleep(0)
@@ -165,7 +149,7 @@ class Connections:
     def _make_room(self, least: int) -> int:
         """Close as many as are too many, `least` or more. Returns how many are closed."""
         too_many = max(least, self.count - self.most)
-        dropped = list(islice(chain(*self._places[: Phase.ACCEPTED]), too_many))
+        dropped = list(islice(self._waiting, too_many))
         for place in dropped:
             abort = place.abort
             self.closed(place)

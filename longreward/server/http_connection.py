@@ -11,7 +11,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from longreward.server import metrics
-from longreward.server.connections import Connections, Phase, Place
+from longreward.server.connections import Connections, Place
+
+_PROGRESS = 16 * 1024  # bytes of a body that a slow client does not send
 
 
 class HttpConnection(H11Protocol):
@@ -21,6 +23,8 @@ class HttpConnection(H11Protocol):
         """`timeout_s`: within which a head must come, and a reply be taken."""
         super().__init__(server.config, server.server_state, {"place": place})
         self._connections, self._place, self._timeout_s = connections, place, timeout_s
+        self._state: object = h11.IDLE
+        self._received = 0
         self._head = _Limit(timeout_s, self._head_not_sent)
         self._reply = _Limit(timeout_s, self._reply_not_taken)
 
@@ -42,6 +46,7 @@ class HttpConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        self._received += len(data)
         self._look()
 
     def on_response_complete(self) -> None:
@@ -58,10 +63,12 @@ class HttpConnection(H11Protocol):
 
     def _look(self) -> None:
         """See what we wait for."""
-        at_head, at_body = (self.conn.their_state is state for state in (h11.IDLE, h11.SEND_BODY))
-        self._connections.moved(self._place, Phase.HEAD if at_head else Phase.BODY if at_body else Phase.WHOLE)
+        state = self.conn.their_state
+        if state is not self._state or self._received >= _PROGRESS:
+            self._state, self._received = state, 0
+            self._connections.progressed(self._place)
         # Between two requests uvicorn's own limit holds.
-        if at_head and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+        if state is h11.IDLE and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self._head.on()
         else:
             self._head.off()
