@@ -25,8 +25,7 @@ class HttpConnection(H11Protocol):
         self._connections, self._place, self._timeout_s = connections, place, timeout_s
         self._state: object = h11.IDLE
         self._received = 0
-        self._head = _Limit(timeout_s, self._head_not_sent)
-        self._reply = _Limit(timeout_s, self._reply_not_taken)
+        self._head, self._reply = _Limit(timeout_s), _Limit(timeout_s)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -55,7 +54,7 @@ class HttpConnection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reply.on()
+        self._reply.on(self._reply_not_taken)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -69,7 +68,7 @@ class HttpConnection(H11Protocol):
             self._connections.progressed(self._place)
         # Between two requests uvicorn's own limit holds.
         if state is h11.IDLE and self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            self._head.on()
+            self._head.on(self._head_not_sent)
         else:
             self._head.off()
 
@@ -90,13 +89,14 @@ class HttpConnection(H11Protocol):
 class _Limit:
     """Calls `late` after it has been on for so many seconds."""
 
-    def __init__(self, seconds: float, late: Callable[[], None]) -> None:
-        self._seconds, self._late = seconds, late
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
 
-    def on(self) -> None:
+    def on(self, late: Callable[[], None]) -> None:
+        # Not kept: it holds the connection, which would then be freed by the rare collections alone.
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._late)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, late)
 
     def off(self) -> None:
         if self._timer is not None:
