@@ -60,7 +60,7 @@ def loopback_guard(app: ASGIApp) -> ASGIApp:
             if parts is None or not _is_loopback((parts[1] or parts[2]).lower()):
                 refused = RefusedError(
                     421,
-                    f"the header Host is {given[0]!r}; without a token only requests for localhost, 127.0.0.1 or [::1] "
+                    f"the header Host is {given[0][:100]!r}; without a token only requests for localhost, 127.0.0.1 or [::1] "
                     "are served: send them there, or set a token (docs/serve.md)"
                     if given
                     else "the header Host is missing; send it",
