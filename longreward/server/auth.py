@@ -58,14 +58,9 @@ def loopback_guard(app: ASGIApp) -> ASGIApp:
             given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
             parts = _HOST.fullmatch(given[0]) if len(given) == 1 else None
             if parts is None or not _is_loopback((parts[1] or parts[2]).lower()):
-                refused = RefusedError(
-                    421,
-                    f"the header Host is {given[0][:100]!r}; without a token only requests for localhost, 127.0.0.1 or [::1] "
-                    "are served: send them there, or set a token (docs/serve.md)"
-                    if given
-                    else "the header Host is missing; send it",
-                )
-                await refused.response()(scope, receive, send)
+                why = f"the header Host is {given[0][:100]!r}" if given else "the header Host is missing"
+                why += "; without a token only requests for localhost, 127.0.0.1 or [::1] are served: send them there, "
+                await RefusedError(421, why + "or set a token (docs/serve.md)").response()(scope, receive, send)
                 return
         await app(scope, receive, send)
 
