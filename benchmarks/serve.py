@@ -3,6 +3,7 @@
     python benchmarks/serve.py load --minutes 5         # as fast as the judge allows, nothing lost
     python benchmarks/serve.py fuzz --requests 10000    # no 5xx, no crash, memory flat; needs the extra `fuzz`
     python benchmarks/serve.py drain                    # SIGTERM under load
+    python benchmarks/serve.py slow --minutes 5         # 1,000 clients that keep it waiting, 256 descriptors
 
 Exit 1 where a bar is missed. The judge is benchmarks/judge_server.py, of fixed latency.
 """
@@ -11,12 +12,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -68,11 +72,14 @@ class Server:
 
 
 @contextmanager
-def serving(config: dict[str, Any], *words: str) -> Iterator[Server]:
+def serving(config: dict[str, Any], *words: str, files: int | None = None) -> Iterator[Server]:
+    """`files`: its limit of open files."""
     with tempfile.TemporaryDirectory() as name:
         path, log = Path(name) / "reward.yaml", Path(name) / "log.txt"
         path.write_text(yaml.safe_dump(config))
         command = [sys.executable, "-m", "longreward", "serve", "--config", str(path), "--port", "0", *words]
+        if files is not None:
+            command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         try:
@@ -250,6 +257,89 @@ def drain(options: argparse.Namespace) -> list[Row]:
     ]
 
 
+async def keep_waiting(port: int, kind: int, opened: Any) -> None:
+    """A client that says a byte a second, and comes again at once when it is closed. By `kind` it stops before, in or
+    after the head, or takes no reply."""
+    head = b"POST /get_reward HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    said = (
+        b"",
+        head + b"X: ",
+        head + b"Content-Length: 10000\r\n\r\n",
+        b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50,
+    )
+    while True:
+        with socket.socket() as client:
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            try:
+                await loop.sock_connect(client, ("127.0.0.1", port))
+                opened.value += 1
+                if kind == 3:
+                    while True:
+                        await loop.sock_sendall(client, said[kind])
+                await loop.sock_sendall(client, said[kind])
+                while True:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(1):
+                            if not await loop.sock_recv(client, 4096):
+                                break
+                    if kind:
+                        await loop.sock_sendall(client, b" ")
+            except OSError:
+                continue
+
+
+def slow_clients(port: int, count: int, opened: Any) -> None:
+    """The process that they all are in."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    async def run() -> None:
+        await asyncio.gather(*(keep_waiting(port, number % 4, opened) for number in range(count)))
+
+    asyncio.run(run())
+
+
+def slow(options: argparse.Namespace) -> list[Row]:
+    times: list[list[float]] = []
+    others: Counter[str] = Counter()
+    lost, grown, opened = 0, 0, multiprocessing.Value("Q", 0, lock=False)
+    for count in (0, options.slow):
+        with (
+            judging(options) as judge,
+            serving(judged(judge, options.max_in_flight), files=options.files) as server,
+        ):
+            asyncio.run(until_ready(server.url))
+            before = server.log.stat().st_size
+            port = int(server.url.rsplit(":", 1)[1])
+            crowd = multiprocessing.Process(target=slow_clients, args=(port, count, opened), daemon=True)
+            crowd.start()
+            clients = Clients(server.url, options.clients, options.batch)
+
+            async def run(clients: Clients = clients) -> None:
+                running = asyncio.create_task(clients.run())
+                await asyncio.sleep(60 * options.minutes)
+                clients.stopping = True
+                await running
+
+            asyncio.run(run())
+            crowd.kill()
+            crowd.join()
+            times.append(sorted(clients.seconds))
+            others += Counter({status: n for status, n in clients.statuses.items() if status != "200"})
+            lost += clients.lost
+            grown = server.log.stat().st_size - before
+    alone, beside = (each[len(each) * 99 // 100] for each in times)
+    ratio, allowed = beside / alone, 300 * (options.minutes + 1)
+    return [
+        ("requests alone, beside slow clients", f"{len(times[0])}, {len(times[1])}", "", True),
+        ("requests not answered", str(dict(others) or 0), "0", not others),
+        ("answers lost or void", str(lost), "0", lost == 0),
+        ("p99 alone, beside", f"{alone:.2f} s, {beside:.2f} s ({ratio:.2f} x)", "1.5 x", ratio <= 1.5),
+        ("connections that slow clients made", str(opened.value), "", True),
+        ("the log grew by", f"{grown} bytes", f"{allowed:.0f}", grown <= allowed),
+    ]
+
+
 def fuzz(options: argparse.Namespace) -> list[Row]:
     if importlib.util.find_spec("schemathesis") is None:
         raise SystemExit("schemathesis is not installed; pip install '.[fuzz]'")
@@ -297,7 +387,7 @@ def garbage(url: str, requests: int) -> None:
     host, port = url.removeprefix("http://").split(":")
     chance = random.Random(requests)
     good = (
-        b"POST /get_reward HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
+        b"POST /get_reward HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
         + b"{" * 40
     )
     for _ in range(requests):
@@ -332,19 +422,23 @@ def counts(url: str) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("load", "drain", "fuzz"):
+    for name in ("load", "drain", "fuzz", "slow"):
         command = commands.add_parser(name)
         if name == "fuzz":
             command.add_argument("--requests", type=int, default=10_000, help="from the schema, and as many of garbage")
             continue
-        command.add_argument("--clients", type=int, default=64)
-        command.add_argument("--batch", type=int, default=16, help="answers in a request")
+        few = name == "slow"
+        command.add_argument("--clients", type=int, default=16 if few else 64)
+        command.add_argument("--batch", type=int, default=1 if few else 16, help="answers in a request")
         command.add_argument("--capacity", type=int, default=64, help="judge calls that the judge works on at once")
         command.add_argument("--max-in-flight", type=int, default=80, help="judge calls that the server has open")
-        if name == "load":
+        if few:
+            command.add_argument("--slow", type=int, default=1000, help="slow clients")
+            command.add_argument("--files", type=int, default=256, help="the server's limit of open files")
+        if name != "drain":
             command.add_argument("--minutes", type=float, default=5)
     options = parser.parse_args()
-    rows = {"load": load, "drain": drain, "fuzz": fuzz}[options.command](options)
+    rows = {"load": load, "drain": drain, "fuzz": fuzz, "slow": slow}[options.command](options)
     table = Table(title=" ".join(sys.argv[1:]))
     for heading in ("what", "measured", "bar", ""):
         table.add_column(heading, overflow="fold")

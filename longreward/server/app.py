@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import longreward
 from longreward.server import metrics
-from longreward.server.auth import shows_token, token_guard
+from longreward.server.auth import loopback_guard, shows_token, token_guard
 from longreward.server.openrlhf_protocol import Refusal, RewardReply, RewardRequest
 from longreward.server.refusals import RefusedError
 from longreward.server.service import Service
+from longreward.server.unread_bodies import certain_lengths, closing_unread
 
 _log = logging.getLogger("longreward")
 
@@ -33,12 +34,14 @@ class State(BaseModel):
 
 def make_app(service: Service, token: str | None) -> ASGIApp:
     """The application of one process. With a `token` all paths but health and readiness ask for it."""
+    everywhere = {400: "Two lengths of one body"} | ({421: "Host is not loopback"} if token is None else {})
     app = FastAPI(
         title="LongReward",
         version=longreward.__version__,
         description=longreward.__doc__ or "",
         redirect_slashes=False,
         root_path_in_servers=False,
+        responses=_described(everywhere),
     )
     refusals = {408: "Too slow", 413: "Too large", 415: "No JSON", 422: "Malformed, or too much of it"}
     refusals |= {429: "Queue full, see Retry-After", 503: "Not ready, or shutting down"}
@@ -78,7 +81,8 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
     async def metrics_page() -> Response:
         return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return _counted(app if token is None else token_guard(app, token))
+    guarded_app = loopback_guard(app) if token is None else token_guard(app, token)
+    return _counted(closing_unread(certain_lengths(guarded_app)))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -18,6 +18,7 @@ OPEN = (b"/healthz", b"/readyz")
 _SHOWN = "longreward.token"
 """What the scope of a request has that showed the token."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")
+_HOST = re.compile(r"(?:\[([0-9a-f:]+)\]|([^:\[\]]+))(?::[0-9]{1,5})?", re.IGNORECASE)  # the port is optional
 
 
 def token_for(host: str, variable: str) -> str | None:
@@ -49,6 +50,27 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def loopback_guard(app: ASGIApp) -> ASGIApp:
+    """Lets requests through that are for this machine by name, for a server without a token.
+
+    A page in a browser can give its own host name this machine's address (DNS rebinding) and then ask us as if we were
+    its own server. What it cannot do is change the header Host, which has that name.
+    """
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+            parts = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+            if parts is None or not _is_loopback((parts[1] or parts[2]).lower()):
+                why = f"the header Host is {given[0][:100]!r}" if given else "the header Host is missing"
+                why += "; without a token only requests for localhost, 127.0.0.1 or [::1] are served: send them there, "
+                await RefusedError(421, why + "or set a token (docs/serve.md)").response()(scope, receive, send)
+                return
+        await app(scope, receive, send)
+
+    return guarded
+
+
 def token_guard(app: ASGIApp, token: str) -> ASGIApp:
     """Lets a request through that has the token, as `Authorization: Bearer ...` or as the first part of its path.
 
@@ -65,7 +87,7 @@ def token_guard(app: ASGIApp, token: str) -> ASGIApp:
             elif _in_headers(secret, scope["headers"]):
                 scope = {**scope, _SHOWN: True}
             elif scope["raw_path"] not in OPEN:
-                refused = RefusedError(401, "unauthorized", unread=True).response()
+                refused = RefusedError(401, "unauthorized").response()
                 refused.headers["WWW-Authenticate"] = "Bearer"
                 await refused(scope, receive, send)
                 return

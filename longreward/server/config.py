@@ -29,7 +29,8 @@ class ServeConfig(Section):
     max_body_mb: float = Field(64, gt=0)
     """Largest request in MiB. At most four times this may be arriving at once."""
     body_timeout_s: float = Field(30, gt=0)
-    """Seconds within which the body of a request must arrive."""
+    """Seconds within which the head of a request must arrive, then its body; and within which a client must take the
+    reply."""
     max_items: int = Field(256, ge=1)
     """The most answers in one request."""
     max_chars: int = Field(2_000_000, ge=1)

@@ -29,6 +29,13 @@ SECONDS = Histogram(
     registry=_REGISTRY,
 )
 IN_FLIGHT = Gauge("longreward_requests_in_flight", "Requests under way", registry=_REGISTRY)
+CONNECTIONS = Gauge("longreward_connections", "Connections of clients", registry=_REGISTRY)
+DROPPED = Counter(
+    "longreward_dropped_connections",
+    "Connections of clients that were too slow, by reason; no_room: closed for others",
+    ["reason"],
+    registry=_REGISTRY,
+)
 QUEUE = Gauge("longreward_queue_items", "Answers accepted and not yet replied to", registry=_REGISTRY)
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 
@@ -22,6 +23,8 @@ from longreward.reward import LongReward
 from longreward.server import metrics
 from longreward.server.app import make_app
 from longreward.server.config import ServerConfig
+from longreward.server.connections import Connections, descriptors_of_others
+from longreward.server.http_connection import HttpConnection
 from longreward.server.rollout_rewards import RolloutRewards
 from longreward.server.service import Service
 from longreward.tokenizer import token_spans
@@ -62,7 +65,14 @@ def run(config: ServerConfig, listening: socket.socket, token: str | None, hello
     # Each request under way is a connection.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    asyncio.run(_serve(config, listening, token, hello))
+    connections = Connections(descriptors_of_others(config), config.serve.queue)
+    if connections.most_accepted < config.serve.queue:
+        print(
+            f"longreward: the limit of {most} open files allows {connections.most_accepted} requests at once, fewer "
+            f"than serve.queue={config.serve.queue}; raise it for more (ulimit -n, LimitNOFILE=)",
+            file=sys.stderr,
+        )
+    asyncio.run(_serve(config, listening, connections, token, hello))
     return 0
 
 
@@ -81,7 +91,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(config: ServerConfig, listening: socket.socket, token: str | None, hello: str) -> None:
+async def _serve(
+    config: ServerConfig, listening: socket.socket, connections: Connections, token: str | None, hello: str
+) -> None:
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _signalled, end)
@@ -89,7 +101,7 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
     reward = LongReward.from_config(config.reward, token_spans(settings.tokenizer, "serve.tokenizer"))
     metrics.JudgeMetrics(reward.stats)
     settle = Siblings(settings.group_size).settle
-    service = Service(RolloutRewards(reward, settle, settings, metrics.count), settings)
+    service = Service(RolloutRewards(reward, settle, settings, metrics.count), settings, connections)
     server = _Server(
         uvicorn.Config(
             make_app(service, token),
@@ -99,22 +111,27 @@ async def _serve(config: ServerConfig, listening: socket.socket, token: str | No
             ws="none",
             lifespan="off",
             access_log=False,  # the token may stand in paths
-            log_level="warning",
+            log_level="error",  # a warning for each request that is no HTTP would fill the disk
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_LAST_BYTES_S,
         )
     )
+    connected = partial(HttpConnection, server, connections, timeout_s=settings.body_timeout_s)
+    rare_collections()
+    print(hello, flush=True)
     try:
         # Where one of them fails, the others end and the process says why.
         async with task_group() as group:
-            draining = group.create_task(_drain(end, service, server, listening))
-            probing = group.create_task(service.become_ready())
-            rare_collections()
-            print(hello, flush=True)
-            await server.serve(sockets=[listening])
-            draining.cancel()
-            probing.cancel()
+            letting_in = group.create_task(connections.let_in(listening, connected))
+            tasks = [
+                letting_in,
+                group.create_task(_drain(end, service, server, listening, letting_in)),
+                group.create_task(service.become_ready()),
+            ]
+            await server.serve(sockets=[])
+            for task in tasks:
+                task.cancel()
     finally:
         await reward.aclose()
 
@@ -130,7 +147,13 @@ def _end_now(why: str) -> None:
     os._exit(1)
 
 
-async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, listening: socket.socket) -> None:
+async def _drain(
+    end: asyncio.Event,
+    service: Service,
+    server: uvicorn.Server,
+    listening: socket.socket,
+    letting_in: asyncio.Task[None],
+) -> None:
     """Answer all that was accepted. The port stays open until then, so that late requests are refused with a reason."""
     await end.wait()
     settings = service.config
@@ -142,7 +165,8 @@ async def _drain(end: asyncio.Event, service: Service, server: uvicorn.Server, l
     # Closing resets connections that are still in the backlog: let as few as possible in, and answer those.
     listening.listen(0)
     await asyncio.sleep(_LAST_CALL_S)
-    for door in server.servers:
-        door.close()
+    letting_in.cancel()
+    await asyncio.wait([letting_in])
+    listening.close()
     await asyncio.sleep(_LAST_CALL_S)
     server.should_exit = True

@@ -14,6 +14,7 @@ from longreward.errors import InputError, Reason
 from longreward.schema import OK
 from longreward.server import metrics
 from longreward.server.config import ServeConfig
+from longreward.server.connections import Connections
 from longreward.server.openrlhf_protocol import RewardReply, SpecialTokens, items_of, read_request
 from longreward.server.refusals import BodyReader, RefusedError
 from longreward.server.rollout_rewards import RolloutRewards
@@ -37,8 +38,9 @@ class NotReady(NamedTuple):
 class Service:
     """Replies to requests for rewards."""
 
-    def __init__(self, rollouts: RolloutRewards, config: ServeConfig) -> None:
+    def __init__(self, rollouts: RolloutRewards, config: ServeConfig, connections: Connections) -> None:
         self.config = config
+        self._connections = connections
         self._rollouts = rollouts
         self._special = SpecialTokens(config.tokenizer)
         self._bodies = BodyReader(int(config.max_body_mb * 2**20), config.body_timeout_s)
@@ -81,7 +83,9 @@ class Service:
     async def reply(self, request: Request) -> RewardReply:
         """The reply to a request; RefusedError where there is none."""
         begun = asyncio.get_running_loop().time()
-        self._admit()
+        if self._draining:
+            raise RefusedError(503, "shutting down", retry_after_s=5)
+        self._admit(1)  # before the body is read, what would be refused after it
         with self._under_way():
             await self._until_ready()
             body = await self._bodies.read(request)
@@ -91,19 +95,17 @@ class Service:
             except InputError as error:
                 raise RefusedError(422, str(error)) from None
             del body, asked
-            if self._items + len(items) > self.config.queue:
-                raise RefusedError(429, f"{self._items} answers are waiting (serve.queue)", retry_after_s=1)
-            with self._waiting(len(items)):
+            self._admit(len(items))
+            with self._waiting(len(items)), self._connections.accepted(request.state.place):
                 reply = await self._unless_gone(request, asyncio.create_task(self._rollouts.reply(items, begun)))
         metrics.SECONDS.observe(asyncio.get_running_loop().time() - begun)
         return reply
 
-    def _admit(self) -> None:
-        """Refuse before the body is read what would be refused after it."""
-        if self._draining:
-            raise RefusedError(503, "shutting down", retry_after_s=5, unread=True)
-        if self._items >= self.config.queue:
-            raise RefusedError(429, f"{self._items} answers are waiting (serve.queue)", retry_after_s=1, unread=True)
+    def _admit(self, items: int) -> None:
+        if self._items + items > self.config.queue:
+            raise RefusedError(429, f"{self._items} answers are waiting (serve.queue)", retry_after_s=1)
+        if full := self._connections.full:
+            raise RefusedError(429, full, retry_after_s=1)
 
     async def _until_ready(self) -> None:
         try:
@@ -111,7 +113,7 @@ class Service:
                 await self._ready.wait()
         except TimeoutError:
             why = self._not_ready.detail if self._not_ready else ""
-            raise RefusedError(503, why, retry_after_s=2, unread=True) from None
+            raise RefusedError(503, why, retry_after_s=2) from None
 
     async def _unless_gone(self, request: Request, scoring: asyncio.Task[RewardReply]) -> RewardReply:
         """The reply. Scoring stops, and no more judge calls are made, if the client disconnects."""

@@ -80,11 +80,13 @@ def payload(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
 
 @contextmanager
 def _serving(
-    folder: Path, config: dict[str, Any], *words: str, ready: bool = True, **environment: str
+    folder: Path, config: dict[str, Any], *words: str, ready: bool = True, files: int | None = None, **environment: str
 ) -> Iterator[Server]:
     path, log = folder / "reward.yaml", folder / f"serve-{time.monotonic_ns()}.log"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     command = [sys.executable, "-m", "longreward", "serve", "--config", str(path), "--port", "0", *words]
+    if files is not None:
+        command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
     with log.open("w") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
@@ -111,7 +113,7 @@ def _serving(
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[..., AbstractContextManager[Server]]:
-    """Starts a server: `with serve(config, ENVIRONMENT="...") as server`."""
+    """Starts a server: `with serve(config, ENVIRONMENT="...") as server`. `files`: its limit of open files."""
     return lambda config, *words, **more: _serving(tmp_path, config, *words, **more)
 
 

@@ -23,6 +23,7 @@ from longreward.pacing import Priority, pacer
 _IDLE_CONNECTION_S = 4.0  # below the 5 s after which uvicorn (and so vLLM) closes an idle connection
 _MOST_REDIRECTS = 3
 _SPARE_FILES = 256  # descriptors left for everything but connections
+_LEAST_SPARE_FILES = 64  # with fewer it does not start
 
 
 KIND_HEADER = "X-LongReward-Request"
@@ -112,15 +113,16 @@ class EndpointClient:
 def allow_open_files(most: int) -> None:
     """Let the process have so many connections at once. ConfigError where it may not open enough files for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = most + _SPARE_FILES
-    if soft >= needed or soft == resource.RLIM_INFINITY:
+    wanted, needed = most + _SPARE_FILES, most + _LEAST_SPARE_FILES
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ConfigError(
             f"judge.max_in_flight={most} over all endpoints needs {needed} open files, this process may have {hard}; "
             "lower it, or raise `ulimit -n`"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    most_allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_allowed, hard))
 
 
 def _as_judge_error(error: Exception) -> JudgeError:

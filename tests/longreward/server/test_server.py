@@ -123,7 +123,7 @@ def test_a_body_that_does_not_come_is_refused_in_time(offline_server):
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500,
         b"GET\r\n\r\n",
         b"POST /get_reward HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-        b"POST /get_reward HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n",
+        b"POST /get_reward HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n",
         b"POST /get_reward HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"A: " + b"b" * 200_000,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -166,14 +166,14 @@ def test_openapi_declares_every_status_with_its_schema(offline_server):
     assert status == 200
     for path in ("/", "/get_reward"):
         operation = described["paths"][path]["post"]
-        assert set(operation["responses"]) == {"200", "408", "413", "415", "422", "429", "503"}
+        assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "421", "422", "429", "503"}
         for status, response in operation["responses"].items():
             name = response["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
             assert name == ("RewardReply" if status == "200" else "Refusal")
             assert name in described["components"]["schemas"]
         body = operation["requestBody"]["content"]["application/json"]["schema"]
         assert body["required"] == ["query", "prompts", "labels"]
-    assert set(described["paths"]["/readyz"]["get"]["responses"]) == {"200", "503"}
+    assert set(described["paths"]["/readyz"]["get"]["responses"]) == {"200", "400", "421", "503"}
     assert offline_server.request("GET", "/docs")[0] == 200
 
 
@@ -191,4 +191,6 @@ def test_a_full_queue_is_told_with_retry_after(serve, rows, judge_server):
 
 
 def head(header: str) -> bytes:
-    return f"POST /get_reward HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{header}\r\n\r\n".encode()
+    return (
+        f"POST /get_reward HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{header}\r\n\r\n".encode()
+    )

@@ -128,7 +128,8 @@ def test_a_client_that_hangs_up_costs_no_more_judge_calls(serve, judge_server, r
     judge_server.latency = 0.3
     with serve(config(judge_server, max_in_flight=1)) as server:
         body = json.dumps(as_sent([{**rows[0], "answer": f"Answer {i}."} for i in range(20)])).encode()
-        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        kind = "Host: 127.0.0.1\r\nContent-Type: application/json"
+        head = f"POST / HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(head.encode() + body)
             wait_until(lambda: server.metrics()["longreward_queue_items"] == 20)
