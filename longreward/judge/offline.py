@@ -8,9 +8,11 @@ any result that matters.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, singledispatch
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from longreward.judge.base import Judge, Verdict
@@ -26,6 +28,7 @@ from longreward.judge.requests import (
     VerifyStatements,
 )
 from longreward.judge.verdicts import Preference
+from longreward.pacing import Priority, pacer
 from longreward.schema import JudgeCall
 from longreward.text.language import terms
 from longreward.text.sentences import content_words, has_no_end, is_question, names_and_numbers, split_sentences
@@ -41,6 +44,9 @@ _FILLER_CUES = frozenset(
 _FULL, _PARTIAL = 0.85, 0.7  # share of a statement's words found together in the evidence
 _SAME_FACT = 0.4  # word overlap above which two sentences on one subject speak of the same matter
 _ALL, _SOME = 0.85, 0.4  # share of the reference's words that an answer has
+_MOST = 50
+"""A sentence is compared with at most so many others, so that no rule takes longer than in proportion to the text."""
+_LONG = 10_000  # characters of a request; the rules take some 10 ms for them
 _CLOSE = 0.02  # answers whose worth differs by no more are a tie
 
 
@@ -48,7 +54,10 @@ class OfflineJudge(Judge):
     """Answers by rules; every call ends in a verdict and costs nothing."""
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
-        value: Any = _rule(request)
+        # Many requests at once take turns, and a long one leaves the event loop: meanwhile it does other things.
+        await pacer().turn(Priority.ARRIVAL)
+        is_long = sum(map(len, request.fields().values())) > _LONG
+        value: Any = await asyncio.to_thread(_rule, request) if is_long else _rule(request)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
 
 
@@ -81,7 +90,8 @@ def _logicality(request: RateLogicality) -> float:
     weight = min(len(sentences), 2 * sum(map(_is_statement, texts)))
     flaws = 0.0
     said: set[frozenset[str]] = set()
-    by_subject: dict[str, set[frozenset[str]]] = defaultdict(set)  # the subject: a sentence's first content word
+    # The subject: a sentence's first content word.
+    by_subject: dict[str, deque[frozenset[str]]] = defaultdict(lambda: deque(maxlen=_MOST))
     for words in sentences:
         fact, earlier = frozenset(words), by_subject[words[0]]
         if fact in said:
@@ -89,7 +99,7 @@ def _logicality(request: RateLogicality) -> float:
         elif any(_contradict(fact, other) for other in earlier):
             flaws += 1
         said.add(fact)
-        earlier.add(fact)
+        earlier.append(fact)
     return 10 * max(0.0, 1 - 2 * flaws / max(weight, 1))
 
 
@@ -107,16 +117,13 @@ def _verify(request: VerifyStatement) -> float:
         return 0.0
     best = 0.0
     for passage in request.evidence:
-        texts = split_sentences(passage)
-        sentences = [_sentence(s) for s in texts]
-        following = [*sentences[1:], _EMPTY]
-        for text, (found, found_names), (more, more_names) in zip(texts, sentences, following, strict=True):
+        for (found, found_names, no_end), (more, more_names, _) in pairwise([*_sentences(passage), _EMPTY]):
             share, names_match = _support(words, names, found, found_names)
             if share < _FULL or not names_match:
                 share_two, match_two = _support(words, names, found | more, found_names | more_names)
                 # Two sentences may complete one another, but only where they speak of the same subject, or where it
                 # was their length alone that made them two.
-                of_one = has_no_end(text) or (share >= 0.5 and more_names & found_names & names)
+                of_one = no_end or (share >= 0.5 and more_names & found_names & names)
                 if match_two and share_two >= _FULL and of_one:
                     share, names_match = share_two, True
             best = max(best, 1.0 if share >= _FULL and names_match else 0.5 if share >= _PARTIAL else 0.0)
@@ -144,10 +151,17 @@ def _completeness(request: RateCompleteness) -> float:
     """How much of each relevant sentence is found in one sentence of the answer?"""
     needed = [set(content_words(s)) for passage in request.extractions for s in split_sentences(passage)]
     needed = [words for words in needed if words]
-    said = [set(content_words(s)) for s in split_sentences(request.answer)]
+    said = dict.fromkeys(frozenset(content_words(s)) for s in split_sentences(request.answer))
     if not needed:
         return 10.0
-    covered = (max((len(words & other) / len(words) for other in said), default=0.0) for words in needed)
+    having: dict[str, list[frozenset[str]]] = defaultdict(list)
+    for sentence in said:
+        for word in sentence:
+            having[word].append(sentence)
+    covered = (
+        max((len(words & sentence) / len(words) for sentence in _nearest(words, having)), default=0.0)
+        for words in needed
+    )
     # Half the words are easily shared by chance, so coverage counts from there on.
     return 10 * sum(max(0.0, 2 * share - 1) for share in covered) / len(needed)
 
@@ -184,18 +198,33 @@ def _compare(request: CompareAnswers) -> Preference:
     return "A" if first > second else "B"
 
 
-_EMPTY: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+_Sentence = tuple[frozenset[str], frozenset[str], bool]
+"""Of a sentence in the evidence: its content words, what a name may be found in, and whether it has no end."""
+_EMPTY: _Sentence = (frozenset(), frozenset(), False)
+
+
+@lru_cache(maxsize=2_000)
+def _sentences(passage: str) -> list[_Sentence]:
+    return list(map(_sentence, split_sentences(passage)))
 
 
 @lru_cache(maxsize=50_000)
-def _sentence(text: str) -> tuple[frozenset[str], frozenset[str]]:
+def _sentence(text: str) -> _Sentence:
     words = frozenset(content_words(text))
     # In the evidence any word may be the name: a capital letter proves nothing where a sentence begins.
-    return words, words | names_and_numbers(text)
+    return words, words | names_and_numbers(text), has_no_end(text)
 
 
-def _support(words: set[str], names: set[str], found: Iterable[str], found_names: Iterable[str]) -> tuple[float, bool]:
-    return len(words & set(found)) / len(words), names <= set(found_names)
+def _nearest(words: Collection[str], having: Mapping[str, Sequence[frozenset[str]]]) -> set[frozenset[str]]:
+    """The sentences that share words with these, at most some `_MOST`: those with the rarest words first."""
+    found: set[frozenset[str]] = set()
+    for _, word in sorted((len(having[word]), word) for word in words if word in having):
+        found.update(having[word][: _MOST - len(found)])
+    return found
+
+
+def _support(words: set[str], names: set[str], found: Set[str], found_names: Set[str]) -> tuple[float, bool]:
+    return len(words & found) / len(words), names <= found_names
 
 
 def _topic(query: str) -> set[str]:
