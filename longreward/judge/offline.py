@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, singledispatch
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -44,8 +44,8 @@ _FILLER_CUES = frozenset(
 _FULL, _PARTIAL = 0.85, 0.7  # share of a statement's words found together in the evidence
 _SAME_FACT = 0.4  # word overlap above which two sentences on one subject speak of the same matter
 _ALL, _SOME = 0.85, 0.4  # share of the reference's words that an answer has
-_MOST = 50
-"""A sentence is compared with at most so many others, so that no rule takes longer than in proportion to the text."""
+_MUCH, _ON_TOPIC = 10, 0.25  # of more sentences than `_MUCH`, this share must speak of what is asked
+_MOST = 50  # others that a sentence is compared with: no rule takes longer than in proportion to the text
 _LONG = 10_000  # characters of a request; the rules take some 10 ms for them
 _CLOSE = 0.02  # answers whose worth differs by no more are a tie
 
@@ -70,12 +70,9 @@ def _rule(request: object) -> object:
 @_rule.register
 def _helpfulness(request: RateHelpfulness) -> float:
     """Are the things asked about spoken of, without padding, repetition or other matters?"""
-    asked, question = _topic(request.query), set(content_words(request.query))
-    texts = split_sentences(request.answer)
-    sentences = [frozenset(content_words(s)) for s in texts if not is_question(s)]
-    # To repeat the question is not an answer: a useful sentence adds something to it.
-    useful = {words for words in sentences if words & asked and words - question and not _is_filler(words)}
-    if not asked or not useful:
+    asked, texts = _topic(request.query), split_sentences(request.answer)
+    useful = _useful(request.query, texts)
+    if not asked or not useful or _is_heap(texts, useful):
         return 0.0
     covered = len(asked & frozenset().union(*useful)) / len(asked)
     return 10 * covered * (0.4 + 0.6 * len(useful) / len(texts))
@@ -83,11 +80,15 @@ def _helpfulness(request: RateHelpfulness) -> float:
 
 @_rule.register
 def _logicality(request: RateLogicality) -> float:
-    """Does a sentence repeat an earlier one, or say something else of the same matter?"""
+    """Does a sentence repeat an earlier one, or say something else of the same matter? What claims nothing has no
+    logic."""
     texts = split_sentences(request.answer)
-    sentences = [words for words in map(content_words, texts) if words]
+    statements = sum(map(_is_statement, texts))
+    if not statements or _is_heap(texts, _useful(request.query, texts)):
+        return 0.0
+    sentences = [words for text in texts if (words := content_words(text)) and not _is_bare(text, words)]
     # Small talk must not hide a flaw: at most one such sentence for each statement counts.
-    weight = min(len(sentences), 2 * sum(map(_is_statement, texts)))
+    weight = min(len(sentences), 2 * statements)
     flaws = 0.0
     said: set[frozenset[str]] = set()
     # The subject: a sentence's first content word.
@@ -100,12 +101,12 @@ def _logicality(request: RateLogicality) -> float:
             flaws += 1
         said.add(fact)
         earlier.append(fact)
-    return 10 * max(0.0, 1 - 2 * flaws / max(weight, 1))
+    return 10 * max(0.0, 1 - 2 * flaws / weight)
 
 
 @_rule.register
 def _statements(request: ListStatements) -> list[str]:
-    """The answer's sentences less those without content, each once."""
+    """The answer's sentences less those that claim nothing, each once."""
     return list(dict.fromkeys(s for s in split_sentences(request.answer) if _is_statement(s)))
 
 
@@ -118,13 +119,13 @@ def _verify(request: VerifyStatement) -> float:
     best = 0.0
     for passage in request.evidence:
         for (found, found_names, no_end), (more, more_names, _) in pairwise([*_sentences(passage), _EMPTY]):
-            share, names_match = _support(words, names, found, found_names)
+            share, names_match = len(words & found) / len(words), names <= found_names
             if share < _FULL or not names_match:
-                share_two, match_two = _support(words, names, found | more, found_names | more_names)
+                share_two = len(words & (found | more)) / len(words)
                 # Two sentences may complete one another, but only where they speak of the same subject, or where it
                 # was their length alone that made them two.
                 of_one = no_end or (share >= 0.5 and more_names & found_names & names)
-                if match_two and share_two >= _FULL and of_one:
+                if names <= found_names | more_names and share_two >= _FULL and of_one:
                     share, names_match = share_two, True
             best = max(best, 1.0 if share >= _FULL and names_match else 0.5 if share >= _PARTIAL else 0.0)
     return best
@@ -151,9 +152,11 @@ def _completeness(request: RateCompleteness) -> float:
     """How much of each relevant sentence is found in one sentence of the answer?"""
     needed = [set(content_words(s)) for passage in request.extractions for s in split_sentences(passage)]
     needed = [words for words in needed if words]
-    said = dict.fromkeys(frozenset(content_words(s)) for s in split_sentences(request.answer))
-    if not needed:
-        return 10.0
+    texts = split_sentences(request.answer)
+    # Where nothing is known to be relevant, no answer is known to cover it.
+    if not needed or _is_heap(texts, _useful(request.query, texts)):
+        return 0.0
+    said = dict.fromkeys(frozenset(content_words(s)) for s in texts)
     having: dict[str, list[frozenset[str]]] = defaultdict(list)
     for sentence in said:
         for word in sentence:
@@ -223,15 +226,23 @@ def _nearest(words: Collection[str], having: Mapping[str, Sequence[frozenset[str
     return found
 
 
-def _support(words: set[str], names: set[str], found: Set[str], found_names: Set[str]) -> tuple[float, bool]:
-    return len(words & found) / len(words), names <= found_names
-
-
 def _topic(query: str) -> set[str]:
     """What the question is about: the words of its names and numbers, or else all its content words."""
     words = set(content_words(query))
     named = {word for name in names_and_numbers(query) for word in content_words(name)}
     return (words & named) or words
+
+
+def _useful(query: str, texts: Sequence[str]) -> set[frozenset[str]]:
+    """The sentences that speak of what is asked. To repeat the question is not to answer it: they add something."""
+    asked, question = _topic(query), set(content_words(query))
+    sentences = (frozenset(content_words(s)) for s in texts if not is_question(s))
+    return {words for words in sentences if words & asked and words - question and not _is_filler(words)}
+
+
+def _is_heap(texts: Sequence[str], useful: Collection[frozenset[str]]) -> bool:
+    """Whether a long text hardly speaks of what is asked: sentences copied from the document, say."""
+    return len(texts) > _MUCH and len(useful) < _ON_TOPIC * len(texts)
 
 
 def _is_filler(words: Iterable[str]) -> bool:
@@ -240,10 +251,18 @@ def _is_filler(words: Iterable[str]) -> bool:
 
 @lru_cache(maxsize=50_000)
 def _is_statement(sentence: str) -> bool:
+    """Whether a sentence claims something: three words, or a name or number and something that is said of it."""
     words = content_words(sentence)
     if not words or is_question(sentence):
         return False
-    return bool(names_and_numbers(sentence)) or (len(words) >= 3 and not _is_filler(words))
+    if len(words) >= 3 and not _is_filler(words):
+        return True
+    return bool(names_and_numbers(sentence)) and not _is_bare(sentence, words)
+
+
+def _is_bare(sentence: str, words: Sequence[str]) -> bool:
+    """Whether a sentence is only a name or a number or two, of which nothing is said."""
+    return len(words) < 3 and names_and_numbers(sentence).issuperset(words)
 
 
 def _contradict(a: frozenset[str], b: frozenset[str]) -> bool:
