@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import random
@@ -15,6 +14,7 @@ from pydantic import Field, field_validator
 
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
+from longreward.nesting import from_json
 from rl.data.prompts import Label, TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
 
@@ -137,7 +137,7 @@ async def _object(response: aiohttp.ClientResponse, host: str) -> Mapping[str, A
         if len(body) > _LARGEST_REPLY:
             raise JudgeError(Reason.BAD_RESPONSE, f"{host} answers with more than {_LARGEST_REPLY} bytes")
     try:
-        found = json.loads(body)
+        found = from_json(body)
     except ValueError as error:
         raise JudgeError(Reason.BAD_RESPONSE, f"{host} answers with no JSON: {error}") from None
     if not isinstance(found, dict):
