@@ -57,17 +57,17 @@ class OfflineJudge(Judge):
         # Many requests at once take turns, and a long one leaves the event loop: meanwhile it does other things.
         await pacer().turn(Priority.ARRIVAL)
         is_long = sum(map(len, request.fields().values())) > _LONG
-        value: Any = await asyncio.to_thread(_rule, request) if is_long else _rule(request)
+        value: Any = await asyncio.to_thread(by_rules, request) if is_long else by_rules(request)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
 
 
 @singledispatch
-def _rule(request: object) -> object:
+def by_rules(request: object) -> object:
     """The verdict of the rule for this kind of request, always the same for the same request."""
     raise TypeError(f"the offline judge has no rule for {type(request).__name__}; add one in {__name__}")
 
 
-@_rule.register
+@by_rules.register
 def _helpfulness(request: RateHelpfulness) -> float:
     """Are the things asked about spoken of, without padding, repetition or other matters?"""
     asked, texts = _topic(request.query), split_sentences(request.answer)
@@ -78,7 +78,7 @@ def _helpfulness(request: RateHelpfulness) -> float:
     return 10 * covered * (0.4 + 0.6 * len(useful) / len(texts))
 
 
-@_rule.register
+@by_rules.register
 def _logicality(request: RateLogicality) -> float:
     """Does a sentence repeat an earlier one, or say something else of the same matter? What claims nothing has no
     logic."""
@@ -104,13 +104,13 @@ def _logicality(request: RateLogicality) -> float:
     return 10 * max(0.0, 1 - 2 * flaws / weight)
 
 
-@_rule.register
+@by_rules.register
 def _statements(request: ListStatements) -> list[str]:
     """The answer's sentences less those that claim nothing, each once."""
     return list(dict.fromkeys(s for s in split_sentences(request.answer) if _is_statement(s)))
 
 
-@_rule.register
+@by_rules.register
 def _verify(request: VerifyStatement) -> float:
     """Are the statement's words, names and numbers found together in one sentence of the evidence, or two?"""
     words, names = set(content_words(request.statement)), names_and_numbers(request.statement)
@@ -131,14 +131,14 @@ def _verify(request: VerifyStatement) -> float:
     return best
 
 
-@_rule.register
+@by_rules.register
 def _verify_many(request: VerifyStatements) -> list[object]:
     """Each statement by the rule for one."""
     each = (VerifyStatement(request.language, text, request.evidence) for text in request.statements)
     return [_verify(statement) for statement in each]
 
 
-@_rule.register
+@by_rules.register
 def _extract(request: ExtractRelevant) -> str | None:
     """The chunk's sentences that speak of what is asked about."""
     asked = _topic(request.query)
@@ -147,7 +147,7 @@ def _extract(request: ExtractRelevant) -> str | None:
     return " ".join(relevant) or None
 
 
-@_rule.register
+@by_rules.register
 def _completeness(request: RateCompleteness) -> float:
     """How much of each relevant sentence is found in one sentence of the answer?"""
     needed = [set(content_words(s)) for passage in request.extractions for s in split_sentences(passage)]
@@ -169,7 +169,7 @@ def _completeness(request: RateCompleteness) -> float:
     return 10 * sum(max(0.0, 2 * share - 1) for share in covered) / len(needed)
 
 
-@_rule.register
+@by_rules.register
 def _against_reference(request: RateAgainstReference) -> int:
     """Are the reference's words in the answer, and of its names and numbers all (right) or some (partly right)?"""
     covered = _covered(request.reference, request.answer, request.query)
@@ -181,18 +181,18 @@ def _against_reference(request: RateAgainstReference) -> int:
     return 2 if covered >= _SOME and (names & said or not names) else 1
 
 
-@_rule.register
+@by_rules.register
 def _summary(request: RateSummary) -> int:
     return 1 + round(4 * _likeness(request.reference, request.answer))
 
 
-@_rule.register
+@by_rules.register
 def _chat(request: RateChat) -> float:
     """The scored examples are not looked at."""
     return round(1 + 9 * _covered(request.reference, request.answer, request.query), 1)
 
 
-@_rule.register
+@by_rules.register
 def _compare(request: CompareAnswers) -> Preference:
     """Each answer is looked at alone, so their order cannot matter."""
     first, second = (_worth(request, text) for text in (request.first, request.second))
