@@ -148,6 +148,7 @@ def test_forty_copied_sentences_are_worth_less_than_half_an_answer():
 
 FAMILIES = {
     "one subject": lambda n: [f"Mara sold {i} of {i + 1} goods" for i in range(n)],
+    "one subject of many matters": lambda n: [f"Mara a{i} b{i} c{i} d{i}" for i in range(n)],
     "one sentence": lambda n: ["Mara sold copper to Otto"] * n,
     "short": lambda n: [f"Ab{i} cd ef" for i in range(n)],
     "one matter": lambda n: [f"Mara sold copper to Otto in Rome on day {i}" for i in range(n)],
