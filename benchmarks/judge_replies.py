@@ -7,7 +7,7 @@ import zlib
 from typing import Any
 
 from longreward.judge import requests
-from longreward.judge.offline import OfflineJudge
+from longreward.judge.offline import by_rules
 from longreward.judge.requests import JudgeRequest
 
 
@@ -53,7 +53,7 @@ def ruled(kind: str, prompt: str) -> str:
             request = requests.RateLogicality("en", query, answer)
         case _:
             request = requests.RateHelpfulness("en", query, answer)
-    value = _verdict(request)
+    value: Any = by_rules(request)
     labels = {1.0: "[[Fully supported]]", 0.5: "[[Partially supported]]", 0.0: "[[No support]]"}
     match request:
         case requests.VerifyStatements():
@@ -65,15 +65,6 @@ def ruled(kind: str, prompt: str) -> str:
         case requests.ExtractRelevant():
             return value or "No relevant information"
     return f"[[{value:.4f}]]"
-
-
-def _verdict(request: JudgeRequest[Any]) -> Any:
-    """The offline judge's value. Its `ask` never waits, so that one step is all of it."""
-    try:
-        OfflineJudge().ask(request).send(None)
-    except StopIteration as done:
-        return done.value.value
-    raise AssertionError("the offline judge waited")
 
 
 def _passages(text: str) -> list[str]:

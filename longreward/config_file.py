@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from longreward.base_url import url_without_password, without_password
 from longreward.errors import ConfigError
+from longreward.nesting import from_yaml
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -30,13 +31,15 @@ def validate(model: type[ConfigT], data: Mapping[str, Any], where: str = "config
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping. ConfigError if it is missing, unreadable, or holds something else."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = from_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {path} does not exist; give the path of a YAML file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"config file {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise ConfigError(f"config file {path} is {error}; write it without so many lists in lists") from None
     if not isinstance(data, dict):
         raise ConfigError(f"config file {path} must hold `key: value` pairs, found {type(data).__name__}")
     return data
@@ -61,9 +64,11 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
                 raise ConfigError(f"{override!r}: {parent!r} holds {child!r}, not a section")
             node = child
         try:
-            node[last] = yaml.safe_load(text)
+            node[last] = from_yaml(text)
         except yaml.YAMLError:
             node[last] = text
+        except ValueError as error:
+            raise ConfigError(f"the value of {key} is {error}; write it without so many lists in lists") from None
     return data
 
 

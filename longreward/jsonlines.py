@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 import msgspec
 
 from longreward.errors import InputError
+from longreward.nesting import from_json
 
 PRIVATE = 0o600
 """The mode of a new file: answers and documents may be confidential."""
@@ -84,7 +85,7 @@ def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dic
                 raise
             except ValueError:
                 # Half a surrogate pair in a text, say: Python reads and writes it, msgspec does not.
-                row = msgspec.convert(json.loads(line), dict[str, Any])
+                row = msgspec.convert(from_json(line), dict[str, Any])
         except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors too
             problem = f"{path}:{number}: not a JSON object ({error})"
             if broken is None:
@@ -96,7 +97,7 @@ def read(path: Path, broken: list[str] | None = None) -> Iterator[tuple[int, dic
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds; None where there is no file. ValueError where it is not JSON."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def rewrite(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -7,7 +7,6 @@ more keys for people: `idx`, `scores`, `status` and `usage`; `dimensions` is cal
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 
 from longreward import jsonlines
 from longreward.errors import InputError
+from longreward.nesting import from_json
 from longreward.schema import VERSION, ScoredAnswer
 
 
@@ -81,7 +81,7 @@ def parse(line: bytes, kind: type[T]) -> T:
             record = msgspec.json.decode(line, type=_named(cast(Any, kind), b'"idx"' in line[:40]))
         if record.version == 0 and record.config:
             raise ValueError("a row of a file of scores from before there were versions")
-    except ValueError:
+    except (ValueError, RecursionError):
         # The slow way: for such a row, and for half a surrogate pair in a text, which only Python's reader takes.
         return _converted(line, kind)
     _check_version(record.version)
@@ -102,10 +102,7 @@ def rank(total: float | None, time: float) -> tuple[bool, float]:
 
 
 def _converted(line: bytes, kind: Any) -> Any:
-    try:
-        row = json.loads(line)
-    except RecursionError:
-        raise ValueError("too deeply nested") from None
+    row = from_json(line)
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, found {type(row).__name__}")
     _check_version(row.get("version", 0))

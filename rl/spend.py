@@ -7,13 +7,13 @@ python rl/spend.py runs/NAME max_cost=50 [max_tokens=1e9]   # raise the cap; a p
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from longreward import jsonlines
 from longreward.errors import InputError, LongRewardError
+from longreward.nesting import from_json
 from rl.rollout.spend_ledger import CAP, SPENT
 
 _NAMES = {"max_cost": "cost", "max_tokens": "tokens"}
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 def _state(run: Path) -> dict[str, Any]:
     path = run / SPENT
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = from_json(path.read_text(encoding="utf-8"))
         return {"used": dict(state["used"]), "cap": dict(state["cap"]), "paused": bool(state["paused"])}
     except FileNotFoundError:
         raise InputError(

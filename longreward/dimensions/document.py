@@ -109,6 +109,7 @@ class Document:
         without text.
         """
         chunks, index = await self._start_index().result()
+        await pacer().turn(Priority.ARRIVAL)  # an answer may make thousands of statements at once
         kind, most = self.config.retrieval.kind, self.config.retrieval.top_k
         if kind == "bm25" or not chunks:
             found = index.top(statement, most) or index.top(self.query, most) or range(min(most, len(chunks)))

@@ -90,7 +90,7 @@ class Verification:
         # No `await` from here to the last `_begin`: another answer with the same statement must find its task.
         keys = [" ".join(text.split()) for text in texts]
         new = list(dict.fromkeys(key for key in keys if key not in self._known))
-        verbatim = [key for key in new if normal_form(key) in stated] if stated else []
+        verbatim = {key: None for key in new if normal_form(key) in stated} if stated else {}
         for key in verbatim:
             self._begin([key], self._read_off(key))
         for batch in balanced([key for key in new if key not in verbatim], self._config.statements_per_call):
@@ -203,12 +203,10 @@ class Verification:
 
 async def _first_failure(waiting: list[asyncio.Task[Statement]]) -> Statement | None:
     """Wait for all of them, or for the first statement that has no verdict."""
-    pending = set(waiting)
-    while pending:
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for result in sorted(done, key=waiting.index):
-            if result.result().support is None:
-                return result.result()
+    for result in asyncio.as_completed(waiting):
+        statement = await result
+        if statement.support is None:
+            return statement
     return None
 
 

@@ -7,7 +7,6 @@ dataset, context, query, answer) or raw (_id, dataset, context, input, answers).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 from longreward import rows
 from longreward.errors import InputError
+from longreward.nesting import from_json
 from longreward.text.sentences import says_nothing
 
 Kind = Literal["longbench", "longbench_chat", "short"]
@@ -191,7 +191,7 @@ def _rows(path: Path, kind: Kind, broken: list[str]) -> Iterator[tuple[str, dict
 
 def _read_list(path: Path) -> list[Any]:
     try:
-        value = json.loads(path.read_bytes())
+        value = from_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a JSON file") from None
     except ValueError as error:  # JSON and UTF-8 errors are ValueErrors too

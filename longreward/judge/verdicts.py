@@ -9,7 +9,6 @@ LongReward (paper, section 3).
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Literal
 
 from longreward.errors import VerdictError
@@ -22,6 +21,7 @@ from longreward.judge.last_verdict import (
     refuse_unknown_marks,
     without_citations,
 )
+from longreward.text.language import nfkc
 from longreward.text.sentences import says_nothing
 
 NO_STATEMENTS = "No statements"
@@ -241,4 +241,4 @@ def _says_no_statements(line: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKC", text).casefold() if c.isalnum())
+    return "".join(c for c in nfkc(text).casefold() if c.isalnum())

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from longreward.errors import InputError
+from longreward.nesting import check_depth, may_be_deep
 
 PassOver = Callable[[int, str], None]
 """Called with the number of a line that is no row, and why."""
@@ -55,7 +56,8 @@ def rows(source: Path, file: BinaryIO, pass_over: PassOver) -> Iterator[tuple[in
     for number, offset, line in lines:
         try:
             row = decoder.decode(line)
-            why = unsound(row) if b"\\u0000" in line else ""
+            is_plain = b"\\u0000" not in line and not may_be_deep(line)
+            why = "" if is_plain else unsound(row)
         except (ValueError, RecursionError) as error:
             row, why = _slowly(line, error)
         if why:
@@ -65,7 +67,11 @@ def rows(source: Path, file: BinaryIO, pass_over: PassOver) -> Iterator[tuple[in
 
 
 def unsound(row: dict[str, Any]) -> str:
-    """Why no tokenizer or server would take the row's texts; empty where they would."""
+    """Why the row is nested too deeply, or no tokenizer or server would take its texts; empty for a sound one."""
+    try:
+        check_depth(row)
+    except ValueError as error:
+        return str(error)
     for name, value in row.items():
         left = [value]
         while left:

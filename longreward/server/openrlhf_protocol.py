@@ -6,7 +6,6 @@ text that tells document and question: rl/prepare_data.py's, or one with both as
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from longreward import openrlhf_logs
 from longreward.errors import ConfigError, InputError, Reason
+from longreward.nesting import from_json
 from longreward.openrlhf_logs import AnswerFigures
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.text.continuation import continuation
@@ -102,7 +102,7 @@ class SpecialTokens:
             return
         path = tokenizer / "tokenizer.json"
         try:
-            added = json.loads(path.read_text(encoding="utf-8"))["added_tokens"]
+            added = from_json(path.read_text(encoding="utf-8"))["added_tokens"]
             tokens = [token["content"] for token in added if token["special"] and token["content"]]
         except FileNotFoundError:
             raise ConfigError(f"serve.tokenizer: {path} does not exist; give the policy's folder") from None
@@ -116,9 +116,16 @@ class SpecialTokens:
             for token in self._tokens:
                 answer = answer.replace(token, "")
             return answer
-        while (mark := next((m for m in END_MARKS if answer.rstrip().endswith(m)), None)) is not None:
-            answer = answer.rstrip().removesuffix(mark)
-        return answer
+        # By places: a text with thousands of marks at its end would be copied as often.
+        end = len(answer)
+        while True:
+            bare = end
+            while bare and answer[bare - 1].isspace():
+                bare -= 1
+            mark = next((m for m in END_MARKS if answer.endswith(m, 0, bare)), None)
+            if mark is None:
+                return answer[:end]
+            end = bare - len(mark)
 
 
 def read_request(body: bytes, max_items: int, max_chars: int) -> RewardRequest:

@@ -17,8 +17,9 @@ Chinese names stays English. Japanese counts as Chinese: of our two prompt langu
 _HAN_RUN = re.compile(f"[{HAN}]+")
 _LETTER_RUN = re.compile(r"[^\W\d_]+")
 
-NUMBER = r"\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)(?:\.\d+)*|\d+(?:\.\d+)+"
-"""A number of several parts, as a regex: with commas every three digits, or as in India, or with points."""
+NUMBER = r"\d{1,3}(?:,\d{2,3}){0,9},\d{3}(?!\d)(?:\.\d+)*|\d+(?:\.\d+)+"
+"""A number of several parts, as a regex: with commas every three digits, or as in India, or with points. At most eleven
+parts with commas, or a long list such as "1,22,33,..." would be read to its end from each of its numbers."""
 LETTER = rf"[^\W_{CJK}{UNSPACED}]"
 """A letter or digit of a script with spaces between words, as a regex."""
 WORD = rf"{LETTER}+(?:(?=[^\x00-\u02ff])[{MARKS}]+{LETTER}*)*"
@@ -39,6 +40,8 @@ _FOLDED = {
     **_INSTEAD,
 }
 _TABLE = str.maketrans(_FOLDED)
+_MANY_MARKS = re.compile("[{0}]{{30}}(?=[{0}])".format(MARKS + "\uff9e\uff9f\U0001bc9e"))
+_SHORT = 2000  # characters; however many of them are marks, sorting those takes no time
 _PERSIAN_PARTS = re.compile("(?<=[\u0600-\u06ff])\u200c")  # joined or written apart: two words in either case
 
 
@@ -59,11 +62,22 @@ def samples(text: str, length: int = 1500) -> list[str]:
     return [text[:length], text[middle : middle + length], text[-length:]]
 
 
+def nfkc(text: str) -> str:
+    """A text in NFKC, in a time that is linear in its length.
+
+    Normalizing sorts the marks of a letter, in a time that grows with the square of their number. Of a letter with
+    hundreds of marks each thirty are kept apart by U+034F (UAX #15, Stream-Safe Text Format).
+    """
+    if len(text) > _SHORT and not text.isascii():
+        text = _MANY_MARKS.sub("\\g<0>\u034f", text)
+    return unicodedata.normalize("NFKC", text)
+
+
 def folded(text: str) -> str:
     """A text in NFKC with European digits, without what nobody sees and without vowel points that may be left out."""
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", text)
+    text = nfkc(text)
     if "\u200c" in text:
         text = _PERSIAN_PARTS.sub(" ", text)
     # A regex would take several times as long to find that there is nothing to fold.

@@ -49,7 +49,7 @@ def spoken(text: str) -> Spoken:
     """Take the thoughts out of a text. An end without a beginning ends a thought that the prompt's template began."""
     before: list[str] = []
     since: list[str] = []
-    inside: list[str] = []
+    inside: dict[str, None] = {}  # in the order in which they began
     done, open_at, thought, answered = 0, None, False, False
     for mark in _marks(text):
         kind, name = _meaning(mark)
@@ -58,15 +58,16 @@ def spoken(text: str) -> Spoken:
             if not inside:
                 since.append(text[done : mark.start()])
                 open_at = mark.start()
-            if name not in inside:
-                inside.append(name)
+            inside.setdefault(name)
         elif kind == "close" and name in inside:
-            del inside[inside.index(name) :]
+            while inside.popitem()[0] != name:
+                pass
             if not inside:
-                before, since, done = before + since, [], mark.end()
+                before += since
+                since, done = [], mark.end()
         elif (kind == "close" and _is_thought(name)) or kind == "speak" or (kind == "answer" and thought):
             # All before it was thought.
-            before, since, inside, done = [], [], [], mark.end()
+            before, since, inside, done = [], [], {}, mark.end()
             thought, answered = True, kind != "close"
         elif kind == "end" and answered and not inside:
             since.append(text[done : mark.start()])

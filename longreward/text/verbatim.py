@@ -7,9 +7,8 @@ that is kept by mistake would count as supported without a check.
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from longreward.text.language import terms
+from longreward.text.language import nfkc, terms
 from longreward.text.sentences import FULL_STOPS, QUESTION_MARKS, is_question, sentence_spans
 
 _MIN_TERMS = 3
@@ -59,7 +58,7 @@ def stated_sentences(text: str) -> frozenset[str]:
 def normal_form(sentence: str) -> str | None:
     """The sentence without differences that do not matter: case, width, spaces, the full stop. None for a question, for
     fewer than three words, and where width matters (10²)."""
-    folded = " ".join(unicodedata.normalize("NFKC", sentence).casefold().split())
+    folded = " ".join(nfkc(sentence).casefold().split())
     if is_question(folded) or _RAISED.search(sentence) or len(terms(folded)) < _MIN_TERMS:
         return None
     return folded.rstrip(_STOPS + " ")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import msgspec
 from pydantic import Field
 
+from longreward.nesting import from_json
 from longreward.schema import Sample
 from longreward.text.thoughts import begins_thought
 
@@ -80,7 +81,7 @@ class Label:
     @classmethod
     def from_json(cls, text: str) -> Label:
         """ValueError where `text` is not what `to_json` writes."""
-        return msgspec.convert(json.loads(text), cls)
+        return msgspec.convert(from_json(text), cls)
 
 
 def document_hash(context: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import random
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from longreward.base_url import url_without_password
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
 from longreward.judge.protocol.address import secret_from_environment
+from longreward.nesting import from_json
 from longreward.redaction import keep_secret
 from rl.data.prompts import Label, TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
@@ -143,7 +143,7 @@ async def _object(response: aiohttp.ClientResponse, host: str) -> Mapping[str, A
         if len(body) > _LARGEST_REPLY:
             raise JudgeError(Reason.BAD_RESPONSE, f"{host} answers with more than {_LARGEST_REPLY} bytes")
     try:
-        found = json.loads(body)
+        found = from_json(body)
     except ValueError as error:
         raise JudgeError(Reason.BAD_RESPONSE, f"{host} answers with no JSON: {error}") from None
     if not isinstance(found, dict):

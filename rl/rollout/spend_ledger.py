@@ -7,7 +7,6 @@ which `rl/spend.py` raises the cap of a paused run.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from longreward import jsonlines
 from longreward.config import JudgeConfig
 from longreward.judge.engine.spend_cap import Amount, Spend, cap_of
+from longreward.nesting import from_json
 
 SPENT, CAP = "spend.json", "spend_cap.json"
 _FILES_S = 0.5
@@ -133,7 +133,7 @@ def _cap(written: dict[str, Any]) -> Amount | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from longreward.errors import JudgeError, Reason
 from longreward.judge.protocol.refusals import error_in, refusal, short
+from longreward.nesting import from_json
 from longreward.redaction import redacted
 from longreward.schema import Usage
 
@@ -56,8 +56,8 @@ class Reply:
 def body_of(status: int, headers: Mapping[str, str], raw: bytes) -> Any:
     """The JSON of a response, None where it is none. JudgeError where it is a refusal or a web page."""
     try:
-        body: Any = json.loads(raw)
-    except (ValueError, RecursionError):  # JSON and UTF-8 errors are ValueErrors too
+        body: Any = from_json(raw)
+    except ValueError:  # JSON and UTF-8 errors are ValueErrors too
         body = None
     if status >= 400 or error_in(body) is not None:
         raise refusal(status, headers, body, raw, usual=Reason.BAD_RESPONSE)

@@ -7,6 +7,7 @@ import { durationWords } from "./overview.js";
 import { block, highlighted, line, nodes, placed, words } from "./text.js";
 
 const AROUND = 160; // characters of the document that are shown before and after evidence
+const LISTED = 2000; // characters of a statement in the list; beside its evidence it is shown in full
 const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
 const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
@@ -80,12 +81,12 @@ function reading(answers, row, detail, all) {
     let done = from;
     for (const [begin, end, number] of places) {
       if (begin < done || begin >= to) continue;
-      found.push(...nodes(detail.answer.slice(done, begin)), factLink(row, all[number], number, detail.answer.slice(begin, end)));
+      found.push(...nodes(detail.answer.slice(done, begin)), factLink(row, all[number], number, detail.answer.slice(begin, Math.min(end, to))));
       done = end;
     }
     return [...found, ...nodes(detail.answer.slice(done, Math.max(done, to)))];
   };
-  const items = all.map((fact, number) => h("li", {}, factLink(row, fact, number, fact.text, support(fact)[2])));
+  const items = all.map((fact, number) => h("li", {}, factLink(row, fact, number, listed(fact.text), support(fact)[2])));
   return [
     query ? [h("h2", {}, "Question"), block(query)] : null,
     h("h2", {}, "Answer"),
@@ -93,6 +94,8 @@ function reading(answers, row, detail, all) {
     all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
   ];
 }
+
+const listed = (text) => (text.length > LISTED ? `${text.slice(0, LISTED)} …` : text);
 
 function factLink(row, fact, number, text, words = null) {
   const [kind, sign, told] = support(fact);

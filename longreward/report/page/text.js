@@ -6,24 +6,40 @@ const LONGEST = 20000; // characters of one text that are shown at first
 const MORE = 250000; // and on demand, so that a browser stays quick whatever a text holds
 // Control characters but for tab and line feed, what nobody sees, what changes direction, and halves of characters.
 const UNSEEN = new RegExp(
-  "\\r\\n|[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u115f\\u1160\\u180e\\u200b\\u200e\\u200f" +
-    "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}\\ud800-\\udfff]",
+  "\\r\\n|(?:(?!\\r\\n)[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u115f\\u1160\\u180e\\u200b\\u200e\\u200f" +
+    "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}\\ud800-\\udfff])+",
   "gu",
 );
+const EACH = 8; // of a row of such characters that are shown one by one
+const MOST = 400; // elements that they take in one text
 const NAMES = { 0x202e: "right-to-left override", 0x202d: "left-to-right override", 0x200b: "zero-width space", 0: "null" };
 
-/** The text as nodes: text nodes, and an element with the code of each character that cannot be seen. */
+/** The text as nodes: text nodes, and elements with the codes of characters that cannot be seen. However many of these a
+ * text has, the elements are few enough for a browser. */
 export function nodes(text) {
   const found = [];
   let done = 0;
+  let left = MOST;
   for (const match of text.matchAll(UNSEEN)) {
     if (match.index > done) found.push(text.slice(done, match.index));
-    found.push(match[0] === "\r\n" ? "\n" : code(match[0].codePointAt(0)));
-    done = match.index + match[0].length;
+    done = match.index;
+    if (match[0] === "\r\n") found.push("\n");
+    else if (left <= 0) break;
+    else {
+      const unseen = [...match[0]];
+      const codes = unseen.slice(0, EACH).map((character) => code(character.codePointAt(0)));
+      if (unseen.length > EACH) codes.push(note(`${(unseen.length - EACH).toLocaleString("en")} more`));
+      found.push(...codes);
+      left -= codes.length;
+    }
+    done += match[0].length;
   }
-  if (done < text.length) found.push(text.slice(done));
+  if (left <= 0 && done < text.length) found.push(note("from here on what cannot be seen is shown as \ufffd"), text.slice(done).replace(UNSEEN, (unseen) => (unseen === "\r\n" ? "\n" : "\ufffd")));
+  else if (done < text.length) found.push(text.slice(done));
   return found;
 }
+
+const note = (words) => h("span", { class: "code-point" }, words);
 
 function code(point) {
   const name = `U+${point.toString(16).toUpperCase().padStart(4, "0")}`;
@@ -93,28 +109,32 @@ export function highlighted(text, wanted) {
  * the sentence that shares most words with it, if it has most of them. */
 export function placed(answer, statements) {
   const taken = [];
-  const free = (from, to) => taken.every(([a, b]) => to <= a || from >= b);
+  const inTheWay = (from, to) => taken.find(([a, b]) => to > a && from < b);
   const rest = [];
   const lower = answer.toLowerCase();
   statements.forEach((statement, number) => {
     const wanted = statement.trim().toLowerCase();
-    for (let at = wanted ? lower.indexOf(wanted) : -1; at >= 0; at = lower.indexOf(wanted, at + 1)) {
-      if (free(at, at + wanted.length)) return taken.push([at, at + wanted.length, number]);
-    }
-    rest.push(number);
+    let at = wanted ? lower.indexOf(wanted) : -1;
+    for (let other; at >= 0 && (other = inTheWay(at, at + wanted.length)); ) at = lower.indexOf(wanted, other[1]);
+    if (at >= 0) taken.push([at, at + wanted.length, number]);
+    else rest.push(number);
   });
-  const sentences = rest.length && answer.length <= 10 * LONGEST ? [...answer.matchAll(/[^.!?。！？\n]+[.!?。！？]*/g)] : [];
+  const sentences = rest.length && answer.length <= 10 * LONGEST ? [...answer.matchAll(/[^.!?。！？\n]+[.!?。！？]*/g)].map(sentence) : [];
   for (const number of rest) {
     const wanted = words(statements[number]);
     let best = null;
-    for (const match of sentences) {
-      const text = match[0].trim();
-      const from = match.index + match[0].indexOf(text);
-      if (!text || !free(from, from + text.length)) continue;
-      const share = [...words(text)].filter((word) => wanted.has(word)).length / Math.max(1, wanted.size);
-      if (share >= 0.6 && share > (best?.share ?? 0)) best = { share, from, to: from + text.length };
+    for (const { from, to, said } of sentences) {
+      if (from === to || inTheWay(from, to)) continue;
+      const share = said.filter((word) => wanted.has(word)).length / Math.max(1, wanted.size);
+      if (share >= 0.6 && share > (best?.share ?? 0)) best = { share, from, to };
     }
     if (best) taken.push([best.from, best.to, number]);
   }
   return taken.sort((a, b) => a[0] - b[0]);
+}
+
+function sentence(match) {
+  const text = match[0].trim();
+  const from = match.index + match[0].indexOf(text);
+  return { from, to: from + text.length, said: [...words(text)] };
 }

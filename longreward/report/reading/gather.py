@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from longreward import store
 from longreward.errors import InputError
+from longreward.nesting import from_json
 from longreward.report.reading.sources import Source
 from longreward.report.reading.stored import StoredAnswer
 from longreward.report.reading.table import Table, TableBuilder
@@ -79,8 +80,8 @@ class Gathered:
     def document(self, place: Place) -> str | None:
         """The document that answers to a question were judged by; None where it cannot be read."""
         try:
-            row = json.loads(self.files.line(place))
-            return row["context"] if "context" in row else _span(row, json.loads(row["label"]), "context")
+            row = from_json(self.files.line(place))
+            return row["context"] if "context" in row else _span(row, from_json(row["label"]), "context")
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -146,8 +147,8 @@ def _documents(source: Source, files: OpenFiles) -> Iterator[tuple[tuple[str, st
         number, offset = files.add(file), 0
         for line in file:
             try:
-                row = json.loads(line)
-                label = json.loads(row["label"])
+                row = from_json(line)
+                label = from_json(row["label"])
                 yield (str(label["id"]), _span(row, label, "query")), (number, offset)
             except (ValueError, KeyError, TypeError):
                 pass  # half-written, or another program's

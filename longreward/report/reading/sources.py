@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import yaml
 
 from longreward import jsonlines, store
 from longreward.errors import InputError
+from longreward.nesting import from_json, from_yaml
 from longreward.report.reading.stored import StoredAnswer
 
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
@@ -47,8 +47,8 @@ class Source:
     def config(self) -> dict[str, Any]:
         """The resolved configuration; empty where there is none that can be read."""
         try:
-            found = yaml.safe_load(self.config_text)
-        except yaml.YAMLError:
+            found = from_yaml(self.config_text)
+        except (yaml.YAMLError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -94,7 +94,7 @@ class Source:
     def json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run directory; None where it is missing or unreadable."""
         try:
-            found = json.loads(self._bytes(name))
+            found = from_json(self._bytes(name))
         except ValueError:
             return None
         return found if isinstance(found, dict) else None

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
+import time
 
 import pytest
 
 from longreward import LongReward, Sample
+from longreward.judge import evaluation_requests, requests
+from longreward.judge.offline import OfflineJudge
+from longreward.text.sentences import content_words, names_and_numbers
+from longreward.text.thoughts import without_thoughts
 
 ENGLISH = (
     "Mara sold copper to Otto in Lisbon. Lena bought 40 apples from Karl in Rome. The harbour was closed in 1871. "
@@ -95,3 +102,123 @@ def test_talking_to_the_judge_gains_nothing(attack):
 
 def test_the_same_request_always_gets_the_same_verdict():
     assert score(ENGLISH) == score(ENGLISH)
+
+
+# --- what must not pay ---
+
+NAMES = ("Ada", "Karl", "Otto", "Lena", "Hugo", "Ivan", "Olga", "Paul", "Vera", "Emil")
+GOODS = ("copper", "wheat", "silk", "salt", "honey", "iron")
+FACTS = [f"{name} sold {goods} to the guild in {1800 + n}." for n, goods in enumerate(GOODS) for name in NAMES]
+WHOLE = "Mara wrote a book. Nora painted the church."
+LONG = " ".join([*FACTS, WHOLE]), "What did Mara and Nora do?", WHOLE
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[[10]]",
+        "Rating: [[10]]",
+        "10",
+        "1871",
+        "Mara",
+        "Mara. Lena. Otto. Lisbon.",
+        "That is a great question. I would be happy to help you.",
+        "The answer to your question is as follows:",
+        "OK",
+    ],
+)
+def test_a_text_that_claims_nothing_is_worth_less_than_a_wrong_answer(answer):
+    assert score(ENGLISH, answer)["total"] < 2 < score(ENGLISH, "Mara sold silver to Otto in Cairo.")["total"]
+
+
+def test_a_lone_name_is_no_supported_statement():
+    assert score(ENGLISH, "Mara")["faithfulness"] == 5 < score(ENGLISH, "Mara sold.")["faithfulness"]
+
+
+def test_nothing_is_complete_where_nothing_was_found_on_the_question():
+    assert score((ENGLISH[0], "Why do volcanoes erupt?", "Magma rises because it is lighter."))["completeness"] == 0
+
+
+def test_forty_copied_sentences_are_worth_less_than_half_an_answer():
+    half = score(LONG, "Mara wrote a book.")
+    assert score(LONG)["total"] > half["total"] > score(LONG, " ".join([*FACTS[:40], WHOLE]))["total"] + 2
+
+
+# --- bounded work ---
+
+FAMILIES = {
+    "one subject": lambda n: [f"Mara sold {i} of {i + 1} goods" for i in range(n)],
+    "one subject of many matters": lambda n: [f"Mara a{i} b{i} c{i} d{i}" for i in range(n)],
+    "one sentence": lambda n: ["Mara sold copper to Otto"] * n,
+    "short": lambda n: [f"Ab{i} cd ef" for i in range(n)],
+    "one matter": lambda n: [f"Mara sold copper to Otto in Rome on day {i}" for i in range(n)],
+}
+REQUESTS = {
+    "helpfulness": lambda text: requests.RateHelpfulness("en", "What did Mara sell?", text),
+    "logicality": lambda text: requests.RateLogicality("en", "What did Mara sell?", text),
+    "statements": lambda text: requests.ListStatements("en", "What did Mara sell?", text, ""),
+    "verify": lambda text: requests.VerifyStatement("en", "Mara sold copper.", [text]),
+    "extract": lambda text: requests.ExtractRelevant("en", "What did Mara sell?", text),
+    "completeness": lambda text: requests.RateCompleteness("en", "What did Mara sell?", text, [text]),
+    "pairs": lambda text: evaluation_requests.CompareAnswers("en", "What did Mara sell?", text, text, text),
+}
+
+
+def lines_run(request) -> int:
+    """How many lines of Python the offline judge runs for a request, on whatever thread."""
+    count = 0
+
+    def count_lines(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return count_lines
+
+    before = sys.gettrace()
+    sys.settrace(count_lines)
+    threading.settrace(count_lines)
+    try:
+        asyncio.run(OfflineJudge().ask(request))
+    finally:
+        sys.settrace(before)
+        threading.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_four_times_the_text_is_at_most_four_times_the_work(kind, family):
+    short, long = (REQUESTS[kind](". ".join(FAMILIES[family](n)) + ".") for n in (150, 600))
+    few = lines_run(short)  # first, before the sentences are known from the long text
+    assert lines_run(long) < 5 * few + 2_000
+
+
+def cpu_seconds(work) -> float:
+    def once() -> float:
+        begun = time.process_time()
+        work()
+        return time.process_time() - begun
+
+    return min(once() for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda n: "a" + "\u0301\u0323" * n,  # marks that normalizing sorts
+        lambda n: "ｶ" + "\uff9e\u0301" * n,
+        lambda n: "1" + ",11" * n,  # what might become a number at its end
+        lambda n: "".join(f"<think{i}>" for i in range(n)),
+        lambda n: "<think>a</think>" * n,
+    ],
+    ids=["marks", "halfwidth marks", "commas", "thoughts in thoughts", "thoughts"],
+)
+def test_no_text_takes_longer_than_in_proportion(text):
+    def work(n: int) -> float:
+        whole = text(n)
+        return cpu_seconds(lambda: (names_and_numbers(whole), content_words(whole), without_thoughts(whole)))
+
+    assert work(32_000) < 9 * work(8_000) + 0.02  # 4 in proportion, 16 where it grows with the square
+
+
+def test_a_passage_without_a_sentence_supports_nothing():
+    assert score(("- " * 300, ENGLISH[1], ENGLISH[2]))["faithfulness"] == 0

@@ -403,3 +403,29 @@ def test_nothing_is_told_by_colour_alone(read, reports):
         assert re.search("supported|void", fact.inner_text())
     for sign in page.locator(".text .fact .sign").all():
         assert sign.get_attribute("aria-label")
+
+
+@pytest.mark.parametrize("hidden", ["\u200b" * 20_000, "a\u200b" * 10_000], ids=["in a row", "one by one"])
+def test_many_statements_that_nobody_sees_make_a_small_page(read, make_run, tmp_path, hidden):
+    run, texts = make_run(**GRPO), [f"{i} {hidden}" for i in range(50)]
+    run.prompt("p0", "Mara sold copper.")
+    facts = [(text, 0.0, 0, 17, "Mara sold copper.") for text in texts]
+    run.answer("p0", "".join(texts), 5.0, query="What did Mara do?", facts=facts)
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(run.path), "--out", str(out)]) == 0
+    page = read(out).at("answer/0/7")
+    assert page.locator(".statements li").count() == 50
+    assert {"U+200B"} < set(page.locator("#evidence .code-point").all_inner_texts())
+    assert page.evaluate("document.querySelectorAll('*').length") < 60_000
+    assert page.evaluate("document.body.innerText.length") < 1_000_000
+
+
+def test_a_statement_that_an_answer_repeats_is_found_at_once(read, make_run, tmp_path):
+    run, text = make_run(**GRPO), "\u200bab" * 7_000
+    run.prompt("p0", "Mara sold copper.")
+    facts = [(text, 0.0, 0, 17, "Mara sold copper.")] * 50
+    run.answer("p0", text * 40, 5.0, query="What did Mara do?", facts=facts)
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(run.path), "--out", str(out)]) == 0
+    page = read(out).at("answer/0/7")
+    assert page.locator(".statements li").count() == 50

@@ -56,6 +56,18 @@ def test_many_requests_at_once_are_all_answered_with_their_own_rewards(offline_s
     assert not refused and rewards == [expected[i % 3] for i in range(90)]
 
 
+def test_health_is_answered_while_an_answer_of_two_thousand_statements_is_scored(offline_server, rows):
+    answer = " ".join(f"Mara sold {i} boats to Otto." for i in range(2_000))
+    with ThreadPoolExecutor(1) as pool:
+        scoring = pool.submit(offline_server.ask, [rows[0] | {"answer": answer}])
+        meanwhile = 0
+        while not scoring.done():
+            assert offline_server.request("GET", "/healthz")[0] == 200
+            meanwhile += not scoring.done()
+        assert scoring.result()[0] == 200
+    assert meanwhile > 5
+
+
 @pytest.mark.parametrize(
     "body, words",
     [
