@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import judge_server
 
-from longreward import jsonlines
+from longreward.files import jsonlines
 
 ROOT = Path(__file__).parents[1]
 _MARK = "LONGREWARD_CHAOS"

@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.table import Table
 
 from longreward import LongReward, Sample
+from longreward.concurrency.pacing import rare_collections
 from longreward.config import JudgeConfig
 from longreward.judge import make_judge
 from longreward.judge.requests import RateHelpfulness
-from longreward.pacing import rare_collections
 from longreward.text.chunking import chunks_between, word_cut_points
 from longreward.text.retrieval import BM25Index
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from longreward.jsonlines import Appender
+from longreward.files.jsonlines import Appender
 from longreward.schema import (
     DIMENSIONS,
     DimensionScore,

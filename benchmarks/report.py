@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 
 from longreward.commands.accounts import table
-from longreward.jsonlines import Appender
+from longreward.files.jsonlines import Appender
 from longreward.report.build import build
 from longreward.report.reading.sources import opened
 from longreward.schema import DIMENSIONS, ScoredAnswer

@@ -48,8 +48,8 @@ from toy import task
 from toy.vocabulary import END, ROLES
 
 from longreward import LongReward, Sample
+from longreward.concurrency.pacing import rare_collections
 from longreward.config_file import validate
-from longreward.pacing import rare_collections
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
 from rl.data import prompt_files

@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import judge_server
 
 from longreward import LongReward, Sample
-from longreward.pacing import rare_collections
+from longreward.concurrency.pacing import rare_collections
 
 LATENCY_S = 0.2
 STATEMENTS = 3

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from longreward.base_url import url_without_password, without_password
 from longreward.errors import ConfigError
-from longreward.nesting import from_yaml
+from longreward.files.nesting import from_yaml
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 

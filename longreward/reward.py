@@ -10,14 +10,14 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from longreward.concurrency import together
+from longreward.concurrency.pacing import Priority, at_most, pacer
+from longreward.concurrency.tasks import together
 from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.requests import RateHelpfulness
-from longreward.pacing import Priority, at_most, pacer
 from longreward.prompts import CLOSING, NAMES, Prompts
 from longreward.schema import DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans

@@ -15,9 +15,9 @@ from typing import Any, TypeVar, cast
 import msgspec
 from pydantic import ValidationError
 
-from longreward import jsonlines
 from longreward.errors import InputError
-from longreward.nesting import from_json
+from longreward.files import jsonlines
+from longreward.files.nesting import from_json
 from longreward.schema import VERSION, ScoredAnswer
 
 

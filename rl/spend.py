@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from longreward import jsonlines
 from longreward.errors import InputError, LongRewardError
-from longreward.nesting import from_json
+from longreward.files import jsonlines
+from longreward.files.nesting import from_json
 from rl.rollout.spend_ledger import CAP, SPENT
 
 _NAMES = {"max_cost": "cost", "max_tokens": "tokens"}

@@ -10,13 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
-from longreward import jsonlines, store
+from longreward import store
 from longreward.commands.accounts import table
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import LabelledPair, Pairs
 from longreward.commands.score import Run, print_run, score_samples
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Proportion, agreement, preference
+from longreward.files import jsonlines
 from longreward.reward import fingerprint
 from longreward.schema import Sample
 from longreward.text.amounts import duration, in_words

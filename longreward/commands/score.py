@@ -17,11 +17,11 @@ from longreward.commands.accounts import Account, used_for
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import compared, judge_log, print_summary, progress, warning_of_cap
+from longreward.concurrency.pacing import at_most, rare_collections
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
 from longreward.judge import offline
-from longreward.pacing import at_most, rare_collections
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.reward import LongReward, fingerprint
 from longreward.schema import Sample, ScoredAnswer, Usage

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from longreward.concurrency import Shared, task_group, together
+from longreward.concurrency.pacing import Priority, in_slices, pacer
+from longreward.concurrency.tasks import Shared, task_group, together
 from longreward.config import RewardConfig
 from longreward.dimensions.verification import Verification
 from longreward.errors import Reason
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import ExtractRelevant, JudgeRequest
-from longreward.pacing import Priority, in_slices, pacer
 from longreward.prompts import Language
 from longreward.schema import Evidence, JudgeCall
 from longreward.text.chunking import TokenSpans, chunks_between, cut_points, word_cut_points, word_spans

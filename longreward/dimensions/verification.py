@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
-from longreward.concurrency import Shared, together
+from longreward.concurrency.tasks import Shared, together
 from longreward.config import FaithfulnessConfig
 from longreward.judge import Verdict
 from longreward.judge.requests import JudgeRequest, VerifyStatement, VerifyStatements

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from longreward.concurrency import together
+from longreward.concurrency.pacing import at_most
+from longreward.concurrency.tasks import together
 from longreward.evaluation.tasks import CHAT, CLASSES, SHORT, EvaluationItem
 from longreward.judge import Judge
 from longreward.judge.evaluation_requests import (
@@ -19,7 +20,6 @@ from longreward.judge.evaluation_requests import (
     RateChat,
     RateSummary,
 )
-from longreward.pacing import at_most
 from longreward.schema import OK, JudgeCall, Usage
 from longreward.text.language import detect
 from longreward.text.sentences import says_nothing

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 from longreward import rows
 from longreward.errors import InputError
-from longreward.nesting import from_json
+from longreward.files.nesting import from_json
 from longreward.text.sentences import says_nothing
 
 Kind = Literal["longbench", "longbench_chat", "short"]

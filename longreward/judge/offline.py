@@ -15,6 +15,7 @@ from functools import lru_cache, singledispatch
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from longreward.concurrency.pacing import Priority, pacer
 from longreward.judge.base import Judge, Verdict
 from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.requests import (
@@ -28,7 +29,6 @@ from longreward.judge.requests import (
     VerifyStatements,
 )
 from longreward.judge.verdicts import Preference
-from longreward.pacing import Priority, pacer
 from longreward.schema import JudgeCall
 from longreward.text.language import terms
 from longreward.text.sentences import content_words, has_no_end, is_question, names_and_numbers, split_sentences

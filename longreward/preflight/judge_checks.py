@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from longreward.concurrency import task_group, together
+from longreward.concurrency.tasks import task_group, together
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward import jsonlines
+from longreward.files import jsonlines
 from longreward.report import alarms, answer_curves, curves, heldout, html, pack, steps, trainer_curves
 from longreward.report.reading.gather import Gathered, OpenFiles, gather
 from longreward.report.reading.sources import Source

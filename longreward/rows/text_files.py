@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from longreward.errors import InputError
-from longreward.nesting import check_depth, may_be_deep
+from longreward.files.nesting import check_depth, may_be_deep
 
 PassOver = Callable[[int, str], None]
 """Called with the number of a line that is no row, and why."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from longreward import openrlhf_logs
 from longreward.errors import ConfigError, InputError, Reason
-from longreward.nesting import from_json
+from longreward.files.nesting import from_json
 from longreward.openrlhf_logs import AnswerFigures
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.text.continuation import continuation

@@ -15,9 +15,9 @@ from functools import partial
 
 import uvicorn
 
-from longreward.concurrency import task_group
+from longreward.concurrency.pacing import rare_collections
+from longreward.concurrency.tasks import task_group
 from longreward.errors import ConfigError
-from longreward.pacing import rare_collections
 from longreward.redaction import redacted
 from longreward.reward import LongReward
 from longreward.server import metrics

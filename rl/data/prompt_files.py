@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from longreward import jsonlines
 from longreward import rows as data
 from longreward.errors import ConfigError, InputError
+from longreward.files import jsonlines
 from rl.data.chat_template import around_turn, words_of
 from rl.data.prompts import SEPARATOR, Label, document_hash
 from rl.data.words import words

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import msgspec
 from pydantic import Field
 
-from longreward.nesting import from_json
+from longreward.files.nesting import from_json
 from longreward.schema import Sample
 from longreward.text.thoughts import begins_thought
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from longreward import jsonlines, rows
+from longreward import rows
 from longreward.errors import InputError
+from longreward.files import jsonlines
 from longreward.preflight.finding import Finding
 from longreward.schema import Sample
 from rl.config import RunConfig

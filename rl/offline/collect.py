@@ -16,7 +16,8 @@ from typing import Any
 
 import ray
 
-from longreward import jsonlines, store
+from longreward import store
+from longreward.files import jsonlines
 from longreward.openrlhf_logs import AnswerFigures, void_reason
 from longreward.voids import VoidWindow
 from rl.config import RunConfig

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from longreward import jsonlines
 from longreward.errors import ConfigError
+from longreward.files import jsonlines
 from longreward.text.amounts import clock, duration
 from rl.config import RunConfig
 from rl.monitor.live_view import Screen

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from longreward import jsonlines
 from longreward.config import Section
 from longreward.errors import ConfigError
+from longreward.files import jsonlines
 from longreward.schema import Dimension
 from rl.data.prompts import Label, document_hash
 from rl.offline import pair_answers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from longreward import jsonlines
 from longreward.errors import InputError
+from longreward.files import jsonlines
 from rl.data.prompt_files import PromptReport, count_tokens, load_tokenizer, renderer
 from rl.offline import published_files
 from rl.offline.config import SftConfig

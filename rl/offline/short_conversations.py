@@ -9,10 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from longreward import jsonlines, rows
+from longreward import rows
 from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
+from longreward.files import jsonlines
 from rl.data.chat_template import rendered
 from rl.data.prompt_files import PromptReport, renderer
 from rl.monitor.live_view import Screen

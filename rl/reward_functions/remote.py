@@ -14,8 +14,8 @@ from pydantic import Field, field_validator
 from longreward.base_url import url_without_password
 from longreward.config import Section
 from longreward.errors import JudgeError, Reason
+from longreward.files.nesting import from_json
 from longreward.judge.protocol.address import secret_from_environment
-from longreward.nesting import from_json
 from longreward.redaction import keep_secret
 from rl.data.prompts import Label, TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from longreward import jsonlines
 from longreward.evaluation.intervals import mean_and_interval
+from longreward.files import jsonlines
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
 from rl.data.prompts import Label

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from longreward.concurrency.pacing import rare_collections
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError, Reason
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.openrlhf_logs import AnswerFigures
-from longreward.pacing import rare_collections
 from longreward.prompts import Prompts
 from longreward.redaction import redacted
 from longreward.schema import Reward, ScoredAnswer, Usage

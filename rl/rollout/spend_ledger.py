@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from longreward import jsonlines
 from longreward.config import JudgeConfig
+from longreward.files import jsonlines
+from longreward.files.nesting import from_json
 from longreward.judge.engine.spend_cap import Amount, Spend, cap_of
-from longreward.nesting import from_json
 
 SPENT, CAP = "spend.json", "spend_cap.json"
 _FILES_S = 0.5

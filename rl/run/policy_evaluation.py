@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from longreward import jsonlines
 from longreward.errors import ConfigError
 from longreward.evaluation import EvaluationItem, Kind, compare, load, score, summarise, summarise_pairs
+from longreward.files import jsonlines
 from longreward.report.reading.sources import POLICIES
 from rl.config import RunConfig
 from rl.data.prompt_files import prepare

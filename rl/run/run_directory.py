@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import yaml
 from rich.console import Console
 
-from longreward import config_file, jsonlines
+from longreward import config_file
 from longreward.errors import ConfigError
+from longreward.files import jsonlines
 from rl.config import RunConfig
 
 C = TypeVar("C", bound=RunConfig)

@@ -14,8 +14,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from longreward import jsonlines
 from longreward.errors import ConfigError
+from longreward.files import jsonlines
 
 _COMPLETE = "metric.json"
 _RANK_0_OF_ZERO_3 = "zero_pp_rank_0_mp_rank_00_model_states.pt"

@@ -1,6 +1,6 @@
 """What OpenRLHF, vLLM and DeepSpeed need on a machine without CUDA. On one with CUDA this module does nothing.
 
-A few places in these packages take CUDA for granted. cpu_seams.py has a seam for each, seams.py puts them in place;
+A few places in these packages take CUDA for granted. seams/cpu.py has a seam for each, seams/ puts them in place;
 here is when.
 
 It has to be applied in three kinds of processes:
@@ -25,8 +25,8 @@ from importlib.machinery import ModuleSpec
 from typing import Any, NoReturn
 
 from rl.trainer import seams
-from rl.trainer.cpu_seams import SEAMS
 from rl.trainer.seams import WRITTEN_FOR, SeamError, installed_version
+from rl.trainer.seams.cpu import SEAMS
 
 DEVICE_VARIABLE = "LONGREWARD_DEVICE"
 

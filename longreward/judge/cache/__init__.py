@@ -9,7 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from longreward.jsonlines import encoded
+from longreward.files.jsonlines import encoded
 from longreward.judge.cache.thread import FileThread
 
 Value = dict[str, Any]

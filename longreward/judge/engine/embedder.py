@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from longreward.concurrency import together
+from longreward.concurrency.tasks import together
 from longreward.config import EmbeddingsConfig, JudgeConfig, PriceConfig, VerdictForm
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import Role, Verdict

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from longreward.concurrency import Shared
+from longreward.concurrency.pacing import Priority, pacer
+from longreward.concurrency.tasks import Shared
 from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import VerdictError
 from longreward.judge.base import Judge, JudgeStatus, Role, Verdict
@@ -17,7 +18,6 @@ from longreward.judge.engine.caller import Caller, messages
 from longreward.judge.engine.embedder import Embedder
 from longreward.judge.engine.spend_cap import Spend, cap_of
 from longreward.judge.requests import JudgeRequest
-from longreward.pacing import Priority, pacer
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 

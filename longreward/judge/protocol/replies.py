@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from longreward.errors import JudgeError, Reason
+from longreward.files.nesting import from_json
 from longreward.judge.protocol.refusals import error_in, refusal, short
-from longreward.nesting import from_json
 from longreward.redaction import redacted
 from longreward.schema import Usage
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from longreward import store
 from longreward.errors import InputError
-from longreward.nesting import from_json
+from longreward.files.nesting import from_json
 from longreward.report.reading.sources import Source
 from longreward.report.reading.stored import StoredAnswer
 from longreward.report.reading.table import Table, TableBuilder

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from longreward import jsonlines, store
+from longreward import store
 from longreward.errors import InputError
-from longreward.nesting import from_json, from_yaml
+from longreward.files import jsonlines
+from longreward.files.nesting import from_json, from_yaml
 from longreward.report.reading.stored import StoredAnswer
 
 _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from longreward import DIMENSIONS, LongReward, RewardConfig, Sample, jsonlines
+from longreward import DIMENSIONS, LongReward, RewardConfig, Sample
 from longreward.adapters.trl import longreward_rewards
+from longreward.files import jsonlines
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from longreward import jsonlines
+from longreward.files import jsonlines
 from longreward.schema import ScoredAnswer
 from rl.monitor import answer_samples
 from rl.monitor.answer_samples import Samples

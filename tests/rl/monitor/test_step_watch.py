@@ -14,7 +14,7 @@ import pytest
 import ray
 from rich.console import Console
 
-from longreward.jsonlines import Appender
+from longreward.files.jsonlines import Appender
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
 from rl.monitor.live_view import Screen

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from longreward.errors import TooManyVoidsError
-from longreward.jsonlines import Appender
+from longreward.files.jsonlines import Appender
 from longreward.openrlhf_logs import AnswerFigures
 from rl.config import RunConfig
 from rl.data.prompts import Label, TrainingSample, rollout_id

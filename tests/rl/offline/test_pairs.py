@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from longreward import LongReward, Sample
 from longreward.errors import ConfigError, InputError
-from longreward.jsonlines import Appender
+from longreward.files.jsonlines import Appender
 from longreward.schema import ScoredAnswer
 from longreward.store import Store
 from rl.data import prompt_files

@@ -12,8 +12,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longreward import jsonlines
 from longreward.config import JudgeConfig
+from longreward.files import jsonlines
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.judge.engine.spend_cap import Amount
 from longreward.judge.requests import RateHelpfulness

@@ -126,7 +126,8 @@ IDENTITIES = """
     import json, os, sys
     import torch
     {fake}
-    from rl.trainer import cpu_backend, cpu_seams
+    from rl.trainer import cpu_backend
+    from rl.trainer.seams import cpu as cpu_seams
     originals = {{s.name: getattr(torch.cuda, s.name) for s in cpu_seams.SEAMS if s.module == "torch.cuda"}}
     finders, modules, environment = list(sys.meta_path), set(sys.modules), dict(os.environ)
     cpu_backend.apply()
@@ -153,7 +154,8 @@ def test_every_seam_fits_the_installed_packages() -> None:
     seen = run(
         """
         import importlib, json, sys
-        from rl.trainer import cpu_backend, cpu_seams
+        from rl.trainer import cpu_backend
+        from rl.trainer.seams import cpu as cpu_seams
         cpu_backend.apply()
         applied = {}
         for seam in cpu_seams.SEAMS:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rl.trainer import cpu_backend, cpu_seams, masking, remote_code, seams
+from rl.trainer import cpu_backend, masking, remote_code, seams
 from rl.trainer.seams import Seam, SeamError
+from rl.trainer.seams import cpu as cpu_seams
 
 SEAMS = [*cpu_seams.SEAMS, *masking.SEAMS, *remote_code.SEAMS]
 each_seam = pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: f"{seam.module}.{seam.name}")

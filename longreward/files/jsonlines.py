@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 import msgspec
 
 from longreward.errors import InputError
-from longreward.nesting import from_json
+from longreward.files.nesting import from_json
 
 PRIVATE = 0o600
 """The mode of a new file: answers and documents may be confidential."""

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from longreward.concurrency import Shared, task_group, together
+from longreward.concurrency.tasks import Shared, task_group, together
 from longreward.config import RewardConfig
 from longreward.judge.offline import OfflineJudge
 from longreward.reward import LongReward

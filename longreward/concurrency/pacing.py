@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from longreward.concurrency import together
+from longreward.concurrency.tasks import together
 
 T = TypeVar("T")
 S = TypeVar("S")

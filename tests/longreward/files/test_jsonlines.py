@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from longreward import jsonlines
 from longreward.errors import InputError
+from longreward.files import jsonlines
 
 
 def test_what_was_appended_is_read_back(tmp_path):

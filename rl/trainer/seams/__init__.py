@@ -2,7 +2,7 @@
 
 A seam is put in place right after its module is imported, by an import hook, so a process that imports none of them
 pays milliseconds, and a module that copies a name gets ours. A name that is gone or has changed stops the process with
-a `SeamError` that says what to do. rl/trainer/cpu_seams.py and rl/trainer/masking.py hold the seams.
+a `SeamError` that says what to do. rl/trainer/seams/cpu.py and rl/trainer/masking.py hold the seams.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Seam:
     replacement: Callable[..., Any] | None = None  # called with the original, then with the caller's arguments
     source: str = ""  # must stand in the source of `source_of` (by default of `name`); white space is ignored
     source_of: str = ""
-    file: str = "rl/trainer/cpu_seams.py"
+    file: str = "rl/trainer/seams/cpu.py"
     purpose: str = "to run without CUDA"
 
     def apply(self, module: types.ModuleType) -> None:
