@@ -124,15 +124,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` in one step, with its mode, when all is written; nothing changes where
     that fails."""
     # Nobody can know the name before and put a link there, and mkstemp follows none.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    part = Path(name)
+    prefix = f".{path.name}."
+    part = None
     try:
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
+        part = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode) & 0o777 if path.is_file() else PRIVATE)
         part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and Path(str(error.filename)).name.startswith(prefix):
+            # The name is another each time, and says nothing to a person.
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

@@ -101,3 +101,14 @@ def test_a_version_that_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path)
     with pytest.raises(TypeError):
         jsonlines.rewrite(path, [{"n": 2}, {"n": object()}])
     assert path.read_bytes() == b'{"n": 1}\n' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_replaced_is_named_and_nothing_stays_beside_it(tmp_path):
+    path = tmp_path / "spend.json"
+    (path / "folder").mkdir(parents=True)
+    with pytest.raises(OSError) as failed:
+        jsonlines.write_json(path, {})
+    assert failed.value.filename == str(path) and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError) as failed:
+        jsonlines.write_json(tmp_path / "gone" / "spend.json", {})
+    assert failed.value.filename == str(tmp_path / "gone" / "spend.json")
