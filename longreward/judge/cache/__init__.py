@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longreward.files.jsonlines import encoded
+from longreward.files.nesting import from_json
 from longreward.judge.cache.thread import FileThread
 
 Value = dict[str, Any]
@@ -41,8 +42,8 @@ class VerdictCache:
             self._misses += 1
             return None
         try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):
+            value = from_json(data)
+        except ValueError:
             value = None
         if not isinstance(value, dict):
             self._unreadable += 1
