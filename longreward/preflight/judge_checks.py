@@ -15,8 +15,8 @@ from longreward.concurrency.tasks import task_group, together
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline
-from longreward.judge.engine.embedder import call_settings
-from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
+from longreward.judge.engine.embedder import key_variables
+from longreward.judge.protocol.address import secret_from_environment
 from longreward.judge.requests import ExtractRelevant
 from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
 from longreward.preflight.embedding_check import check_embeddings
@@ -226,7 +226,5 @@ def _has_key(judge: JudgeConfig) -> bool:
 
 def _read_keys(config: RewardConfig) -> None:
     """ConfigError, before anything is asked, where a key holds what no HTTP header may hold."""
-    settings = config.retrieval.embedder
-    asked = [config.judge, *([call_settings(settings, config.judge)] if settings else [])]
-    for endpoint in (each for one in asked for each in one.resolved_endpoints):
-        secret_from_environment(endpoint.api_key_env or DEFAULT_KEY)
+    for variable in sorted(key_variables(config)):
+        secret_from_environment(variable)

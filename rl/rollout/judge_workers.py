@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from longreward.errors import ConfigError
+from longreward.judge.engine.embedder import key_variables
 from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
 from rl.config import RunConfig
 from rl.errors import last_line
@@ -101,9 +102,7 @@ def secrets(config: RewardSection) -> dict[str, str]:
     what no HTTP header may hold."""
     names = set()
     if config.asks_judge:
-        names |= {endpoint.api_key_env or DEFAULT_KEY for endpoint in config.judge.resolved_endpoints} or {DEFAULT_KEY}
-        if embedder := config.retrieval.embedder:
-            names.add(embedder.api_key_env or DEFAULT_KEY)
+        names |= key_variables(config) or {DEFAULT_KEY}
     if "remote" in config.parts and config.remote.token_env:
         names.add(config.remote.token_env)
     return {name: value for name in names if (value := secret_from_environment(name))}

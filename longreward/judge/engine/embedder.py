@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from longreward.concurrency.tasks import together
-from longreward.config import EmbeddingsConfig, JudgeConfig, PriceConfig, VerdictForm
+from longreward.config import EmbeddingsConfig, JudgeConfig, PriceConfig, RewardConfig, VerdictForm
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import Role, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
 from longreward.judge.constrained import Shape
 from longreward.judge.engine.caller import Caller
 from longreward.judge.engine.spend_cap import Spend
+from longreward.judge.protocol.address import DEFAULT_KEY
 from longreward.judge.protocol.client import EMBEDDINGS
 from longreward.judge.requests import JudgeRequest
 from longreward.prompts import OURS, Prompts
@@ -158,6 +159,13 @@ def call_settings(settings: EmbeddingsConfig, judge: JudgeConfig) -> JudgeConfig
         keys = {"api_key_env": settings.api_key_env, "api_key_header": settings.api_key_header}
         own |= {"base_url": settings.base_url, "endpoints": [], **keys}
     return judge.model_copy(update=own)
+
+
+def key_variables(config: RewardConfig) -> set[str]:
+    """The environment variables that hold the keys for the judge and for the embedding model."""
+    settings = config.retrieval.embedder
+    asked = [config.judge, *([call_settings(settings, config.judge)] if settings else [])]
+    return {endpoint.api_key_env or DEFAULT_KEY for one in asked for endpoint in one.resolved_endpoints}
 
 
 def _sum(calls: Sequence[JudgeCall]) -> JudgeCall:
