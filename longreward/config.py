@@ -80,6 +80,9 @@ class JudgeConfig(Section):
     """Several endpoints that serve the same model. All calls about one document prefer the same endpoint."""
     model: str | None = None
     """Name of the judge model at the endpoints. `openai` needs it."""
+    tokenizer: Path | None = None
+    """Folder of the judge's tokenizer.json. All of its added tokens are made inert in documents, questions and answers,
+    beside the control tokens that are known without it. Null: `model`, where that is such a folder."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key. Null: OPENAI_API_KEY, if it is set."""
     api_key_header: HeaderName | None = None
@@ -134,6 +137,8 @@ class JudgeConfig(Section):
             if self.endpoints:
                 raise ValueError("give judge.base_url or judge.endpoints, not both")
             self.base_url = tidy(self.base_url)
+        if self.tokenizer is None and self.model and Path(self.model, "tokenizer.json").is_file():
+            self.tokenizer = Path(self.model)
         missing = [] if self.base_url or self.endpoints else ["judge.base_url"]
         missing += [] if self.model else ["judge.model"]
         if self.kind == "openai" and missing:

@@ -40,7 +40,7 @@ class LongReward:
         tokens, in which chunk sizes are counted."""
         self.config = config
         if judge is None:
-            judge = make_judge(config.judge, config.cache.path, Prompts(config.prompts), config.retrieval.embedder)
+            judge = make_judge(config.judge, config.cache.path, Prompts.of(config), config.retrieval.embedder)
         self._judge = judge
         self._token_spans = token_spans
         if "faithfulness" in config.needed:
@@ -149,5 +149,5 @@ def fingerprint(config: RewardConfig) -> str:
     scoring["retrieval"].pop("embeddings")
     if embedder is not None:
         scoring["retrieval"] |= embedder.model_dump(include={"model", "query_prefix", "document_prefix"})
-    scoring |= {"judge": judge, "prompts": Prompts(config.prompts).version(prompts)}
+    scoring |= {"judge": judge, "prompts": Prompts.of(config).version(prompts)}
     return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]

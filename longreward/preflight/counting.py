@@ -52,7 +52,7 @@ async def usage_by_kind(
     document alone count once. So does a question that an earlier answer to the prompt has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
-    judge = CountingJudge(config.judge.max_tokens, Prompts(config.prompts), config.judge.verdict)
+    judge = CountingJudge(config.judge.max_tokens, Prompts.of(config), config.judge.verdict)
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
     config = config.model_copy(update={"retrieval": by_words})
     for context, query, answers in prompts:

@@ -80,7 +80,7 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
     if config.judge.kind == "offline":
         return []
     _read_keys(config)
-    alone, full, prompts = one_by_one(config.judge), _full(config), Prompts(config.prompts)
+    alone, full, prompts = one_by_one(config.judge), _full(config), Prompts.of(config)
     with quietly():
         first = [*questions(config), *full]
         async with task_group() as group:
@@ -103,7 +103,7 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
 async def _check_endpoint(config: RewardConfig, judge: JudgeConfig) -> tuple[list[Finding], list[float], Usage]:
     """Findings about the only endpoint of `judge`, the seconds of its calls, and their usage."""
     call_s = min(judge.attempt_timeout_s, judge.call_timeout_s)
-    within_s, prompts = max(call_s, _LONGEST_CHECK_S), Prompts(config.prompts)
+    within_s, prompts = max(call_s, _LONGEST_CHECK_S), Prompts.of(config)
     asked = await ask(judge, questions(config), call_s, within_s, prompts=prompts)
     kinds = {one.request.kind for one in asked if one.ok}
     more: list[Asked] = []

@@ -15,8 +15,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from longreward.config import RewardConfig
 from longreward.errors import ConfigError
-from longreward.prompts.injection_defence import neutralise
+from longreward.files.nesting import from_json
+from longreward.prompts.injection_defence import added_tokens_in, neutralise
 
 Language = Literal["en", "zh"]
 
@@ -35,17 +37,24 @@ _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 class Prompts:
     """A set of prompts: those of this package, some of the reward's replaced by a user's files."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, judge_tokenizer: Path | None = None) -> None:
         """`folder` holds en/NAME.txt and zh/NAME.txt for the prompts it replaces, with the same placeholders as ours
-        (`document_language` may be missing).
+        (`document_language` may be missing). `judge_tokenizer` holds the judge's tokenizer.json, whose added tokens are
+        made inert in the material, beside those that are known.
 
         ConfigError for a file that cannot be read, names no prompt, or lacks or adds a placeholder.
         """
+        self._added = None if judge_tokenizer is None else added_tokens_in(_added_tokens(judge_tokenizer))
         known = {f"{language}/{name}.txt" for name in (*NAMES, *EVALUATION_NAMES, CLOSING) for language in LANGUAGES}
         package = resources.files(__name__)
         self._texts = {file: package.joinpath(file).read_text(encoding="utf-8").strip() for file in sorted(known)}
         if folder is not None:
             self._replace(folder)
+
+    @classmethod
+    def of(cls, config: RewardConfig) -> Prompts:
+        """Those that a configuration asks for."""
+        return cls(config.prompts, config.judge.tokenizer)
 
     def _replace(self, folder: Path) -> None:
         found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.txt"))}
@@ -72,7 +81,7 @@ class Prompts:
             known = ", ".join((*NAMES, *EVALUATION_NAMES))
             raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {known} in {', '.join(LANGUAGES)}")
         _check(f"prompt {name!r}", wanted=_placeholders(text) | (_MAY_LACK & fields.keys()), found=fields.keys())
-        return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]]), text)
+        return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]], self._added), text)
 
     def closing(self, language: Language, schema: dict[str, Any]) -> str:
         """The end of a prompt whose reply is a JSON object of this schema."""
@@ -82,6 +91,16 @@ class Prompts:
         """Changes with any text of these prompts; part of what a score was made with."""
         texts = (f"{name}.{lang}\0{self._texts[f'{lang}/{name}.txt']}\0" for name in names for lang in LANGUAGES)
         return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
+
+
+def _added_tokens(folder: Path) -> list[str]:
+    path = folder / "tokenizer.json"
+    try:
+        return [token["content"] for token in from_json(path.read_bytes())["added_tokens"]]
+    except OSError as error:
+        raise ConfigError(f"judge.tokenizer: {path} cannot be read ({error}); give the judge's folder") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"judge.tokenizer: {path} is no tokenizer ({error!r}); give the judge's folder") from None
 
 
 @cache

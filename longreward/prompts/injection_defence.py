@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from longreward.prompts.control_tokens import AFTER_BRACKET, AFTER_CLOSING_BRACKET, AFTER_LESS_THAN
 from longreward.prompts.look_alikes import ANY, LONG_S, RING, Folded
@@ -49,8 +50,11 @@ _ACTIVE = re.compile(
     rf"|\[(?=\[|{AFTER_BRACKET})"
     rf"|\](?=\]|{AFTER_CLOSING_BRACKET})"
 )
+_BEGINNINGS = re.compile(r"[<&\\%\[\]]")
+"""The characters with which `_ACTIVE` begins: without them, and without look-alikes, there is nothing to find."""
 _TAG_NAMES = ("plain", "entity", "escaped", "quoted")
 _SPACED = re.compile(_GAP)
+_ORDINARY = re.compile(r"[\w\s]*|.")
 
 # What is not text: lone surrogates, which servers refuse; of what Unicode calls default ignorable, the places that are
 # not assigned, and what spells bytes invisibly: tag characters but those of three flags, and variation selectors that
@@ -74,26 +78,43 @@ _NO_TEXT = re.compile(
 )
 
 
-def neutralise(text: str) -> str:
+def added_tokens_in(tokens: Iterable[str]) -> re.Pattern[str] | None:
+    """What finds a tokenizer's added tokens in folded text; None where `neutralise` makes all of them inert without it.
+
+    Words, white space and single characters are left out: they are ordinary text.
+    """
+    stripped = {token.strip() for token in tokens}
+    left = {Folded(token).text for token in stripped if not _ORDINARY.fullmatch(token) and neutralise(token) == token}
+    # Looking ahead finds tokens that overlap.
+    return re.compile(f"(?={'|'.join(map(re.escape, sorted(left)))})") if left else None
+
+
+def neutralise(text: str, added: re.Pattern[str] | None = None) -> str:
     """Make what our prompts and parsers act on inert in untrusted text, and leave all other text as it is.
 
     Fence, <statement> and <think> tags and control tokens of chat templates, such as <|user|>, get `‹` for `<`: in any
     case, spaced out, in look-alikes of other scripts, with characters inside that nobody sees. Where an escape such as
     `&lt;` begins them, between double square brackets, and in control tokens that begin with a square bracket, a space
-    is put in. Lone surrogates become U+FFFD; tag characters that are no flag's, variation selectors that vary nothing
-    and code points that Unicode keeps for invisible characters to come are dropped. Idempotent, in linear time.
+    is put in, and behind the first character of whatever `added` finds. Lone surrogates become U+FFFD; tag characters
+    that are no flag's, variation selectors that vary nothing and code points that Unicode keeps for invisible
+    characters to come are dropped. Idempotent, in linear time.
     """
+    if text.isascii() and added is None and not _BEGINNINGS.search(text):
+        return text
     folded = Folded(text)
     if _MAY_BE_NO_TEXT.search(folded.unusual):
         text = _NO_TEXT.sub(_as_text, text)
         folded = Folded(text)
+    found = [match.start() for match in _ACTIVE.finditer(folded.text) if _is_meant(match, folded)]
+    if added is not None:
+        found = sorted({*found, *(match.start() for match in added.finditer(folded.text))})
     pieces: list[str] = []
     done = 0
-    for match in _ACTIVE.finditer(folded.text):
-        if not _is_meant(match, folded):
+    for place in found:
+        at = folded.origin(place)
+        if at < done:  # one character that looks like several
             continue
-        at = folded.origin(match.start())
-        is_tag = match[0] == "<"
+        is_tag = folded.text[place] == "<"
         pieces += text[done : at if is_tag else at + 1], "‹" if is_tag else " "
         done = at + 1
     return "".join([*pieces, text[done:]])

@@ -55,7 +55,7 @@ class JudgeWorker:
         if config.asks_judge:
             self._ledger = SpendLedger(config.judge, directory, pauses=config.on_spend_cap == "pause")
             cache = config.cache.path or own_cache(directory)
-            spend, prompts = self._ledger.spend, Prompts(config.prompts)
+            spend, prompts = self._ledger.spend, Prompts.of(config)
             self._judge = OpenAIJudge.of(config.judge, cache, spend, prompts, config.retrieval.embedder)
         self._config = config
         self._reward = registry.make(config, self._token_spans, self._judge)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from longreward.prompts import neutralise
+from longreward.config import JudgeConfig
+from longreward.errors import ConfigError
+from longreward.prompts import OURS, Prompts, neutralise
 
 # Unicode 17, DerivedCoreProperties.txt: Default_Ignorable_Code_Point.
 IGNORABLE = [
@@ -171,3 +174,55 @@ def test_hostile_text_takes_linear_time(unit: str) -> None:
     """A quadratic rule would take minutes for it."""
     text = "<" + unit * 30_000 + "é"
     assert neutralise(neutralise(text)) == neutralise(text)
+
+
+# What a tokenizer of no family that is known could have: of other signs, overlapping, inside each other, with spaces.
+STRANGE = ["@@user@@", "§§", "{{turn}}", " ~~sep~~ ", "::", ":::", "<|im_end|>", "<turn of nobody>", "]~~[", "«end»"]
+FIELDS = {"evidence": "It rained.", "statement": "It rained."}
+ORDINARY = ["assistant", "\n\n", "    ", "\u2581", "x"]
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A tokenizer with added tokens, and its folder."""
+    from tokenizers import AddedToken, Tokenizer, models
+
+    made = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    made.add_special_tokens([AddedToken(token, special=True) for token in STRANGE])
+    made.add_tokens(ORDINARY)
+    folder = tmp_path_factory.mktemp("judge")
+    made.save(str(folder / "tokenizer.json"))
+    return made, folder
+
+
+@pytest.mark.parametrize(
+    "text", [*STRANGE, *(f"a{token}b{token}{token}" for token in STRANGE), ":" * 7, "§§§", "@@USER@@"]
+)
+def test_no_token_of_the_judges_own_is_left(strange, text):
+    tokenizer, folder = strange
+    prompts = Prompts(judge_tokenizer=folder)
+    assert not set(STRANGE) & set(tokenizer.encode(OURS.render("verify", "en", **FIELDS)).tokens), "none of ours"
+    rendered = prompts.render("verify", "en", **FIELDS | {"statement": text})
+    assert not set(STRANGE) & set(tokenizer.encode(rendered).tokens)
+    seen = rendered.replace("\u2039", "<").replace(" ", "")
+    assert text.strip().replace(" ", "") in seen, "a reader sees what was there"
+
+
+def test_ordinary_text_keeps_its_form_whatever_tokens_there_are(strange):
+    text = "The assistant of x said:\n\n    print(a[0], '<b>')  # 1 < 2 & 3 %"
+    prompts = Prompts(judge_tokenizer=strange[1])
+    assert text in prompts.render("verify", "en", **FIELDS | {"statement": text})
+
+
+def test_a_folder_that_is_the_model_is_its_tokenizer_too(strange):
+    judge = {"kind": "openai", "base_url": "http://j/v1"}
+    assert JudgeConfig(model=str(strange[1]), **judge).tokenizer == strange[1]
+    assert JudgeConfig(model="owner/name", **judge).tokenizer is None
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "{}", '{"added_tokens": [1]}', "[" * 10_000])
+def test_a_folder_without_a_tokenizer_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"judge\.tokenizer: .*tokenizer.json.*give the judge's folder"):
+        Prompts(judge_tokenizer=tmp_path)
