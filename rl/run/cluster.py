@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import signal
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,19 @@ from rl.errors import last_line
 from rl.plan import Resources
 
 _REACH_S = 5  # seconds to connect to a cluster's head
+
+
+def require_token() -> None:
+    """Let a cluster of our own ask for a token, which only its processes have; what the user has set for it stays.
+
+    Ray's processes listen on the network, and who can use one of them can run commands. Ray reads the variables when
+    it is imported; where it has been, they come too late, and a cluster would not start with them.
+    """
+    if "ray" in sys.modules:
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def connect(config: RunConfig, resources: Resources, device: str, env_vars: Mapping[str, str]) -> None:
@@ -52,7 +67,13 @@ def connect(config: RunConfig, resources: Resources, device: str, env_vars: Mapp
         _reach(address)
         try:
             ray.init(address=address, **common)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ray.exceptions.AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
+            refused = ray.exceptions.AuthenticationError.__name__
+            if type(error).__name__ == refused or refused in str(error.__cause__):  # Ray quotes it
+                raise ConfigError(
+                    f"the Ray cluster at {address} wants another token; export RAY_AUTH_MODE=token and the "
+                    "RAY_AUTH_TOKEN with which it was started"
+                ) from None
             raise ConfigError(
                 f"no Ray cluster answers at {address}: {last_line(error)}; is `ray start` done?"
             ) from None

@@ -18,6 +18,7 @@ from longreward.redaction import keep_environment, redacted
 from rl.config import RunConfig
 from rl.errors import RUN_FAILED, last_line
 from rl.plan import RunPlan
+from rl.run import cluster
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -76,6 +77,8 @@ def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int
     keep_environment()
     try:
         config = load()
+        if config.needs_own_cluster:
+            cluster.require_token()
         return work(config)
     except KeyboardInterrupt:
         _tell(name, "stopped; everything it started is gone")

@@ -37,6 +37,7 @@ HANGS_S = 1500.0
 
 # Keys are in the environment of the Ray nodes, as on a real cluster; tests look for them where they must not be.
 KEYS = {"OPENAI_API_KEY": "sk-very-secret", "WANDB_API_KEY": "wandb-very-secret"}
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "ray-very-secret"}
 
 
 @dataclass
@@ -47,9 +48,11 @@ class Launcher:
     mark: str = field(default_factory=lambda: f"longreward-test-{uuid.uuid4().hex}")
     ray_folder: Path = Path()
     dashboard: str = ""
+    shared: dict[str, str] = field(default_factory=dict)
+    """Variables of all that it starts."""
 
     def environment(self, **variables: str) -> dict[str, str]:
-        return os.environ | {"LONGREWARD_TEST_MARK": self.mark} | variables
+        return os.environ | {"LONGREWARD_TEST_MARK": self.mark} | self.shared | variables
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
         """A process in a session of its own, so that signals to it do not reach the tests."""
@@ -165,10 +168,10 @@ def serve(launcher: Launcher) -> Iterator[Callable[[dict[str, Any]], str]]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Launcher, str]]:
-    """A Ray cluster as a user starts it, `ray start --head --num-gpus=4`: its launcher and its address."""
+    """A Ray cluster as a user starts it, with a token and `ray start --head --num-gpus=4`: launcher and address."""
     # Ray's sockets lie below this folder and their paths may have 107 characters, which pytest's own folders exceed.
     ray_folder = Path("/tmp") / f"lr-{uuid.uuid4().hex[:6]}"
-    launcher = Launcher(tmp_path_factory.mktemp("cluster"), ray_folder=ray_folder)
+    launcher = Launcher(tmp_path_factory.mktemp("cluster"), ray_folder=ray_folder, shared=TOKEN)
     head, dashboard, client, agent = _free_ports(4)
     words = [f"--port={head}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
     words.append(f"--dashboard-agent-listen-port={agent}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from longreward.report.steps import place_all
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[3]
 DIMENSIONS = {"helpfulness", "logicality", "faithfulness", "completeness"}
-SECRETS = ("sk-very-secret", "wandb-very-secret")  # set where the cluster is started
+SECRETS = ("sk-very-secret", "wandb-very-secret", "ray-very-secret")  # set where the cluster is started
 
 
 def records(run: Path) -> list[dict]:
@@ -219,21 +218,30 @@ def test_too_few_gpus_are_told_at_once(submitted, cluster):
     assert "Traceback" not in output and len(output.strip().splitlines()) == 1, output
 
 
+def test_a_wrong_token_is_told(submitted, cluster):
+    launcher, address = cluster
+    code, output = launcher.train(RAY_ADDRESS=address, RAY_AUTH_TOKEN="another")
+    assert code == 2
+    assert f"train: the Ray cluster at {address} wants another token; export RAY_AUTH_MODE=token" in output
+    assert "Traceback" not in output
+
+
+FREE_AGAIN = """
+import sys, time, ray
+from ray.util.placement_group import placement_group_table
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+deadline = time.monotonic() + 120
+while (free := ray.available_resources().get("GPU", 0)) != 4:
+    assert time.monotonic() < deadline, f"{free} of 4 GPUs are free"
+    time.sleep(0.5)
+assert {group["state"] for group in placement_group_table().values()} <= {"REMOVED"}
+"""
+
+
 def test_the_job_left_nothing_on_the_cluster(submitted, cluster):
-    import ray
-
-    _, address = cluster
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    try:
-        deadline = time.monotonic() + 120
-        while (free := ray.available_resources().get("GPU", 0)) != 4:
-            assert time.monotonic() < deadline, f"{free} of 4 GPUs are free"
-            time.sleep(0.5)
-        from ray.util.placement_group import placement_group_table
-
-        assert {group["state"] for group in placement_group_table().values()} <= {"REMOVED"}
-    finally:
-        ray.shutdown()
+    launcher, address = cluster
+    code, output = launcher.run(sys.executable, "-c", FREE_AGAIN, address)
+    assert code == 0, output
 
 
 PROGRAMS = {
