@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
 # Serve a model as the judge: vLLM's OpenAI-compatible server with prefix caching, which the order of the prompts uses.
+#   export VLLM_API_KEY=$(openssl rand -hex 32)      # every path but /health needs it
 #   ./launch/judge_server.sh MODEL [any flag of vllm serve ...]
-# MODEL is a hub name or a folder. Train against it with reward.judge.base_url=http://THIS_HOST:PORT/v1.
-# PORT=8000; NAME=judge, the name in reward.judge.model; TENSOR_PARALLEL=1, the GPUs that share one copy of the model;
-# MAX_MODEL_LEN=32768, room for what is extracted from a document of 64k tokens: the judge never reads it whole;
-# VLLM=... the executable (default .venv/bin/vllm, else the one in PATH); VLLM_API_KEY=... makes the server ask for that
-# key: give it to the trainer as OPENAI_API_KEY. It guards /v1 only, so keep the port inside your network.
-# DRY_RUN=1 prints the command and starts nothing.
+# MODEL is a hub name or a folder. Train against it with reward.judge.base_url=http://THIS_HOST:PORT/v1 and the same key
+# as OPENAI_API_KEY. The server has an environment of its own, with the newest vLLM: the trainer's has the one that
+# OpenRLHF pins, with known holes that only a server shows (docs/security.md).
+#   python3.11 -m venv .venv-judge && .venv-judge/bin/pip install vllm==0.33.0
+# HOST=0.0.0.0, where it listens; with HOST=127.0.0.1 it needs no key. PORT=8000; NAME=judge, the name in
+# reward.judge.model; TENSOR_PARALLEL=1, the GPUs that share one copy of the model; MAX_MODEL_LEN=32768, room for what
+# is extracted from a document of 64k tokens: the judge never reads it whole; VLLM=... the executable (default
+# .venv-judge/bin/vllm, else the one in PATH). DRY_RUN=1 prints the command and starts nothing.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+HOST=${HOST:-0.0.0.0}
 PORT=${PORT:-8000}
 NAME=${NAME:-judge}
 TENSOR_PARALLEL=${TENSOR_PARALLEL:-1}
 MAX_MODEL_LEN=${MAX_MODEL_LEN:-32768}
 if [[ -z ${VLLM:-} ]]; then
   VLLM=vllm
-  if [[ -x $here/.venv/bin/vllm ]]; then VLLM=$here/.venv/bin/vllm; fi
+  if [[ -x $here/.venv-judge/bin/vllm ]]; then VLLM=$here/.venv-judge/bin/vllm; fi
 fi
 
 fail() { echo "judge_server: $*" >&2; exit 2; }
@@ -27,6 +31,7 @@ esac
 for word in "$@"; do
   # ps shows every command line to everyone on the machine.
   [[ $word != --api-key* && $word != --api_key* ]] || fail "${word%%=*} would show the key in ps; export VLLM_API_KEY"
+  [[ $word != --host* ]] || fail "set HOST instead of $word, so that a server without a key is noticed"
 done
 for name in PORT TENSOR_PARALLEL; do
   [[ ${!name} =~ ^[1-9][0-9]*$ ]] || fail "$name is '${!name}'; give a whole number"
@@ -34,13 +39,23 @@ done
 
 model=$1
 shift
-# The details of prompt tokens let judge.price.cached_prompt_per_million and the summary count cached tokens.
-command=("$VLLM" serve "$model" --served-model-name "$NAME" --port "$PORT" --tensor-parallel-size "$TENSOR_PARALLEL"
-  --max-model-len "$MAX_MODEL_LEN" --enable-prefix-caching --enable-prompt-tokens-details "$@")
+# The details of prompt tokens let judge.price.cached_prompt_per_million and the summary count cached tokens. No web page
+# may use the server from a visitor's browser.
+command=("$VLLM" serve "$model" --served-model-name "$NAME" --host "$HOST" --port "$PORT"
+  --tensor-parallel-size "$TENSOR_PARALLEL" --max-model-len "$MAX_MODEL_LEN" --enable-prefix-caching
+  --enable-prompt-tokens-details --allowed-origins '[]')
+if [[ -n ${VLLM_API_KEY:-} ]]; then
+  command+=(--middleware judge_key.KeyOnEveryPath)
+  export PYTHONPATH=$here/launch${PYTHONPATH:+:$PYTHONPATH}
+elif [[ ! $HOST =~ ^(127\.[0-9.]+|::1|localhost)$ ]]; then
+  fail "no key, and HOST=$HOST is open to others; export VLLM_API_KEY=\$(openssl rand -hex 32), or set HOST=127.0.0.1"
+fi
+command+=("$@")
 if [[ ${DRY_RUN:-} == 1 ]]; then
   printf '%q ' "${command[@]}"
   echo
   exit 0
 fi
-command -v "$VLLM" >/dev/null || fail "$VLLM not found; pip install '.[gpu]', or set VLLM"
+command -v "$VLLM" >/dev/null ||
+  fail "$VLLM not found; python3.11 -m venv .venv-judge && .venv-judge/bin/pip install vllm==0.33.0, or set VLLM"
 exec "${command[@]}"

@@ -55,12 +55,16 @@ if [[ $DRY_RUN != 1 ]]; then
     fail "no ray in $VENV/bin or PATH; install the project there (docs/how-to/train-on-a-cluster.md), or set VENV"
 fi
 
+# Ray asks for this token at every port of every node; srun passes it on in the environment, where other users of a node
+# cannot read it.
+export RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN=${RAY_AUTH_TOKEN:-$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')}
 # The head's own folder below /tmp: the usual one may belong to another user of the node.
 ray_start=(ray start --temp-dir="/tmp/ray-${SLURM_JOB_ID:-0}" --disable-usage-stats --block)
 # A step gets one core unless it asks for more.
 step=(srun --ntasks-per-node=1 --cpu-bind=none)
 if [[ -n ${SLURM_CPUS_ON_NODE:-} ]]; then step+=(--cpus-per-task="$SLURM_CPUS_ON_NODE"); fi
-# Only this node can reach the dashboard, because everyone who can reach it can run commands.
+# Who can use the dashboard can run commands: it asks for the token, and only this node reaches it.
 start_head=("${step[@]}" --nodes=1 --ntasks=1 --nodelist="$head" "${ray_start[@]}" --head --node-name="$head"
   --port="$HEAD_PORT" --dashboard-host=127.0.0.1 --dashboard-port="$DASHBOARD_PORT")
 # shellcheck disable=SC2016  # the name is each node's own

@@ -33,7 +33,7 @@ GPU_CONFIG = "configs/grpo_llama31_8b_64k.yaml"
 KEYS = {"OPENAI_API_KEY": "sk-very-secret", "WANDB_API_KEY": "wandb-very-secret", "VLLM_API_KEY": "vllm-very-secret"}
 # What the machine's own environment may hold and the scripts read.
 READ = ("VENV", "VLLM", "CONFIG", "NAME", "PORT", "HEAD_PORT", "DASHBOARD_PORT", "DRY_RUN", "MAX_MODEL_LEN")
-READ += ("TENSOR_PARALLEL", "JOIN_TIMEOUT_S")
+READ += ("TENSOR_PARALLEL", "JOIN_TIMEOUT_S", "HOST", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -54,7 +54,7 @@ def run(script: str, *words: str, cwd: Path = ROOT, **variables: str) -> subproc
 
 
 def locked(package: str) -> str:
-    (version,) = re.findall(rf"^{package}==(\S+)$", (LAUNCH / "requirements-cpu.lock").read_text(), re.MULTILINE)
+    (version,) = re.findall(rf"^{package}==(\S+)", (LAUNCH / "requirements-cpu.lock").read_text(), re.MULTILINE)
     return version
 
 
@@ -102,7 +102,7 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(json.loads(sys.argv[1]))
 names = ["model_tag", "served_model_name", "port", "tensor_parallel_size", "max_model_len", "max_num_seqs"]
-names += ["enable_prefix_caching", "enable_prompt_tokens_details", "host", "api_key"]
+names += ["enable_prefix_caching", "enable_prompt_tokens_details", "host", "api_key", "middleware", "allowed_origins"]
 print("\\n" + json.dumps({name: getattr(parsed, name) for name in names}))
 """
 
@@ -117,10 +117,11 @@ def test_vllm_understands_the_command_and_it_is_the_judge_of_the_shipped_configu
     served = json.loads(parsed.stdout.splitlines()[-1])
     judge = config.load(ROOT / GPU_CONFIG, []).reward.judge
     assert [judge.model] == served["served_model_name"]
-    assert judge.base_url == f"http://judge:{served['port']}/v1" and served["host"] is None, "it listens for others"
+    assert judge.base_url == f"http://judge:{served['port']}/v1" and served["host"] == "0.0.0.0"
     assert (served["model_tag"], served["tensor_parallel_size"], served["max_num_seqs"]) == ("owner/model", 1, 64)
     assert served["enable_prefix_caching"] is True and served["enable_prompt_tokens_details"] is True
-    assert served["max_model_len"] == 32768 and served["api_key"] is None
+    assert served["max_model_len"] == 32768 and served["api_key"] is None, "ps would show it"
+    assert served["middleware"] == ["judge_key.KeyOnEveryPath"] and served["allowed_origins"] == []
 
 
 def test_the_variables_of_the_judge_server():
@@ -133,12 +134,13 @@ def test_the_variables_of_the_judge_server():
 
 def test_the_judge_server_becomes_vllm_which_has_the_key_from_the_environment_alone(tmp_path):
     fake = tmp_path / "vllm"
-    executable(fake, '#!/bin/sh\necho "args: $*"\necho "key: $VLLM_API_KEY pid: $$"\nexit 7\n')
+    executable(fake, '#!/bin/sh\necho "args: $*"\necho "key: $VLLM_API_KEY pid: $$"\necho "$PYTHONPATH"\nexit 7\n')
     words = [str(LAUNCH / "judge_server.sh"), "m"]
     process = subprocess.Popen(words, env=environment(VLLM=str(fake)), stdout=subprocess.PIPE, text=True)
     output, _ = process.communicate(timeout=30)
-    arguments, key = output.splitlines()
+    arguments, key, python_path = output.splitlines()
     assert process.returncode == 7
+    assert (Path(python_path.split(":")[0]) / "judge_key.py").is_file()
     assert key == f"key: vllm-very-secret pid: {process.pid}", "signals reach the server itself"
     assert "secret" not in arguments
 
@@ -152,13 +154,26 @@ def test_the_judge_server_becomes_vllm_which_has_the_key_from_the_environment_al
         (["m", "--api-key", "s"], {}, "export VLLM_API_KEY"),
         (["m"], {"PORT": "http"}, "PORT is 'http'; give a whole number"),
         (["m"], {"TENSOR_PARALLEL": "0"}, "TENSOR_PARALLEL is '0'"),
-        (["m"], {"VLLM": "/nowhere/vllm"}, "/nowhere/vllm not found; pip install '.[gpu]', or set VLLM"),
+        (
+            ["m"],
+            {"VLLM": "/nowhere/vllm"},
+            "/nowhere/vllm not found; python3.11 -m venv .venv-judge && .venv-judge/bin/pip",
+        ),
+        (["m"], {"VLLM_API_KEY": ""}, "no key, and HOST=0.0.0.0 is open to others; export VLLM_API_KEY=$(openssl rand"),
+        (["m"], {"VLLM_API_KEY": "", "HOST": "127.0.0.1.example.com"}, "HOST=127.0.0.1.example.com is open to others"),
+        (["m", "--host", "0.0.0.0"], {"VLLM_API_KEY": ""}, "set HOST instead of --host"),
     ],
 )
 def test_a_mistake_with_the_judge_server_is_one_sentence(words, variables, sentence):
     told = run("judge_server.sh", *words, **variables)
     assert told.returncode == 2 and told.stdout == ""
     assert told.stderr.startswith("judge_server: ") and sentence in told.stderr and told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_loopback_the_judge_server_needs_no_key(host):
+    told = run("judge_server.sh", "m", HOST=host, VLLM_API_KEY="", DRY_RUN="1")
+    assert told.returncode == 0 and f"--host {host} " in told.stdout and "--middleware" not in told.stdout
 
 
 # --- Slurm
@@ -195,6 +210,7 @@ case "$1 $2" in
     done
     printf ']' ;;
   "job submit")
+    echo "token of the job: $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >>"$STATE/tokens"
     [[ -n ${JOB_CODE:-} ]] && exit "$JOB_CODE"
     touch "$STATE/running"
     while [[ ! -e $STATE/stopped ]]; do sleep 0.05; done ;;
@@ -202,6 +218,7 @@ case "$1 $2" in
   "start "*)
     name=$(grep -o -- '--node-name=[^ ]*' <<<"$*"); name=${name#*=}
     echo "keys on $name: $OPENAI_API_KEY $WANDB_API_KEY" >>"$RECORD"
+    echo "token on $name: $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >>"$STATE/tokens"
     [[ " ${REFUSES:-} " == *" $name "* ]] && { echo "ray: no route to head" >&2; exit 1; }
     [[ " ${MISSING:-} " == *" $name "* ]] || touch "$STATE/up.$name"
     trap 'echo "ray down on $name" >>"$RECORD"; exit 0' TERM
@@ -336,7 +353,7 @@ def test_a_dry_run_needs_no_slurm():
 def test_a_slurm_job_starts_ray_on_all_nodes_then_trains_and_stops_ray(slurm):
     code, output = slurm.run("run.name=x", JOB_CODE="0", SLURM_RESTART_COUNT="1")
     assert code == 0, output
-    assert "slurm: waiting for Ray on gpu1\n" in output and "Ray is up on 3 nodes" in output
+    assert "Ray is up on 3 nodes" in output
     record = slurm.record()
     steps = [line for line in record if re.match(r"srun|ray job", line)]
     assert [re.search(r"nodelist=gpu1|exclude=gpu1|job submit", step).group() for step in steps] == [
@@ -354,6 +371,26 @@ def test_a_slurm_job_starts_ray_on_all_nodes_then_trains_and_stops_ray(slurm):
     assert not [line for line in record if "secret" in line and line not in keys]
 
 
+def test_ray_asks_for_a_token_of_the_slurm_job(slurm):
+    tokens = []
+    for _ in range(2):
+        for path in slurm.folder.glob("up.*"):
+            path.unlink()
+        (slurm.folder / "tokens").unlink(missing_ok=True)
+        shutil.rmtree(slurm.folder / "spool", ignore_errors=True)
+        code, output = slurm.run(JOB_CODE="0")
+        assert code == 0, output
+        told = (slurm.folder / "tokens").read_text().splitlines()
+        assert {line.partition(": ")[0] for line in told} == {"token of the job"} | {
+            f"token on gpu{i}" for i in (1, 2, 3)
+        }
+        (token,) = {line.partition(": ")[2] for line in told}
+        assert re.fullmatch("token [0-9a-f]{64}", token)
+        assert token.split()[1] not in output + (slurm.folder / "record").read_text(), "ps shows command lines"
+        tokens.append(token)
+    assert tokens[0] != tokens[1]
+
+
 def test_a_slurm_job_of_one_node_has_no_workers(slurm):
     executable(slurm.folder / "bin" / "scontrol", "#!/bin/sh\necho gpu1\n")
     code, output = slurm.run(JOB_CODE="0")
@@ -369,7 +406,7 @@ def test_a_failed_training_is_a_failed_slurm_job(slurm):
 
 def test_a_node_that_does_not_join_is_named_and_nothing_stays_behind(slurm):
     code, output = slurm.run(MISSING="gpu3", JOIN_TIMEOUT_S="3")
-    assert code == 1
+    assert code == 1 and re.search("slurm: waiting for Ray on .*gpu3\n", output)
     assert "slurm: no Ray on gpu3 after 3 s; is gpu1:6379 open to them? else raise JOIN_TIMEOUT_S" in output
     record = slurm.record()
     assert not [line for line in record if line.startswith("ray job submit")]
@@ -451,14 +488,14 @@ def test_the_cluster_has_one_shared_folder_to_edit_and_holds_no_key():
     commands = text.partition("cluster_name:")[2]
     assert set(re.findall(r"/shared/[\w-]+", commands)) == {"/shared/longreward"}
     assert "/shared/longreward" in text.partition("cluster_name:")[0], "the head says what to edit"
-    assert not re.search(r"(API_KEY|TOKEN)=(?!\.\.\.)", text)
+    assert not re.search(r"(API_KEY|TOKEN)=(?!\.\.\.|\$\()", text)
 
 
 def test_keys_from_the_file_reach_what_ray_starts(ray_cluster, tmp_path):
     """The command as Ray gives it to a shell, with the shared folder and Ray itself replaced."""
     (tmp_path / ".longreward.env").write_text("OPENAI_API_KEY=sk-from-file\n")
     shared = tmp_path / "shared"
-    executable(shared / ".venv" / "bin" / "ray", '#!/bin/sh\necho "$PWD $OPENAI_API_KEY $*"\n')
+    executable(shared / ".venv" / "bin" / "ray", '#!/bin/sh\necho "$PWD $OPENAI_API_KEY $*"\nenv | grep RAY_AUTH\n')
     for command in (ray_cluster["head_start_ray_commands"][1], ray_cluster["worker_start_ray_commands"][1]):
         told = subprocess.run(
             ["bash", "-c", command.replace("/shared/longreward", str(shared))],
@@ -468,35 +505,66 @@ def test_keys_from_the_file_reach_what_ray_starts(ray_cluster, tmp_path):
         )
         assert told.returncode == 0, told.stderr
         assert told.stdout.startswith(f"{shared} sk-from-file start --")
+        assert {"RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN_PATH={shared}/.ray_token"} <= set(told.stdout.splitlines())
+
+
+def test_the_head_makes_the_token_once_for_its_owner_alone(ray_cluster, tmp_path):
+    (command,) = [command for command in ray_cluster["head_setup_commands"] if ".ray_token" in command]
+    made = []
+    for _ in range(2):
+        assert subprocess.run(["bash", "-c", command.replace("/shared/longreward", str(tmp_path))]).returncode == 0
+        made.append((tmp_path / ".ray_token").read_text())
+    assert made[0] == made[1] and re.fullmatch("[0-9a-f]{64}", made[0])
+    assert (tmp_path / ".ray_token").stat().st_mode & 0o777 == 0o600
 
 
 # --- Kubernetes
 
 RAYJOB = LAUNCH / "kuberay_rayjob.yaml"
+JUDGE = LAUNCH / "kubernetes_judge.yaml"
 # The fields of KubeRay's API (ray.io/v1) that exist since the version which the file asks for.
 JOB_FIELDS = set(
     """entrypoint backoffLimit shutdownAfterJobFinishes ttlSecondsAfterFinished rayClusterSpec metadata
     submissionMode submitterPodTemplate submitterConfig activeDeadlineSeconds runtimeEnvYAML suspend""".split()
 )
 CLUSTER_FIELDS = {"rayVersion", "headGroupSpec", "workerGroupSpecs", "enableInTreeAutoscaling", "autoscalerOptions"}
+CLUSTER_FIELDS |= {"authOptions"}
 HEAD_FIELDS = {"rayStartParams", "template", "serviceType"}
 WORKER_FIELDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "numOfHosts", "rayStartParams", "template"}
 
 
+def documents(path: Path) -> dict[str, dict[str, Any]]:
+    """By their kind."""
+    return {document["kind"]: document for document in yaml.safe_load_all(path.read_text())}
+
+
 @pytest.fixture(scope="module")
 def rayjob() -> dict[str, Any]:
-    (document,) = yaml.safe_load_all(RAYJOB.read_text())
-    return document
+    return documents(RAYJOB)["RayJob"]
+
+
+def templates(rayjob: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the pods in which Ray runs."""
+    cluster_spec = rayjob["spec"]["rayClusterSpec"]
+    groups = [cluster_spec["headGroupSpec"], *cluster_spec["workerGroupSpecs"]]
+    return [group["template"] for group in groups]
 
 
 def pods(rayjob: dict[str, Any]) -> list[dict[str, Any]]:
-    cluster_spec = rayjob["spec"]["rayClusterSpec"]
-    groups = [cluster_spec["headGroupSpec"], *cluster_spec["workerGroupSpecs"]]
-    return [group["template"]["spec"] for group in groups]
+    return [template["spec"] for template in templates(rayjob)]
 
 
 def containers(rayjob: dict[str, Any]) -> list[dict[str, Any]]:
     return [container for pod in pods(rayjob) for container in pod["containers"]]
+
+
+def all_templates() -> dict[str, dict[str, Any]]:
+    """Every pod that the two files make."""
+    job = documents(RAYJOB)["RayJob"]
+    head, *workers = templates(job)
+    named = {"submitter": job["spec"]["submitterPodTemplate"], "head": head}
+    named |= {f"worker {index}": template for index, template in enumerate(workers)}
+    return named | {"judge": documents(JUDGE)["Deployment"]["spec"]["template"]}
 
 
 def gigabytes(quantity: str) -> int:
@@ -531,12 +599,73 @@ def test_every_pod_has_an_image_resources_and_the_volumes_that_it_mounts(rayjob)
     assert len({container["image"] for container in containers(rayjob)}) == 1
 
 
+@pytest.mark.parametrize("name", all_templates())
+def test_no_pod_can_do_more_than_it_needs(name):
+    pod = all_templates()[name]["spec"]
+    assert pod["automountServiceAccountToken"] is False and pod["enableServiceLinks"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 10000
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert "/tmp" in mounted and {"name": "HOME", "value": "/tmp"} in container["env"], (
+            "caches have to go somewhere"
+        )
+        assert container["resources"]["limits"].keys() >= {"cpu", "memory"} <= container["resources"]["requests"].keys()
+    assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
+
+
+def test_only_the_pods_that_need_a_key_have_one(rayjob):
+    submitter = rayjob["spec"]["submitterPodTemplate"]["spec"]["containers"][0]
+    assert "envFrom" not in submitter and [entry["name"] for entry in submitter["env"]] == ["HOME"]
+    judge = all_templates()["judge"]["spec"]["containers"][0]
+    assert "envFrom" not in judge
+    secrets = {e["name"]: e["valueFrom"]["secretKeyRef"]["key"] for e in judge["env"] if "valueFrom" in e}
+    assert secrets == {"VLLM_API_KEY": "OPENAI_API_KEY", "HF_TOKEN": "HF_TOKEN"}
+
+
+def test_ray_asks_for_a_token_and_strangers_reach_nothing(rayjob):
+    assert rayjob["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    run, judge = documents(RAYJOB)["NetworkPolicy"]["spec"], documents(JUDGE)["NetworkPolicy"]["spec"]
+    for policy, names in ((run, ("submitter", "head", "worker 0")), (judge, ("judge",))):
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        selected = policy["podSelector"]["matchLabels"].items()
+        assert all(selected <= all_templates()[name]["metadata"]["labels"].items() for name in names)
+        assert all("from" in rule for rule in policy["ingress"]), "a rule without `from` lets everyone in"
+    own = {"podSelector": run["podSelector"]}
+    assert [rule["from"] for rule in judge["ingress"]] == [[own]]
+    assert [rule["from"][0] for rule in run["ingress"] if "ports" not in rule] == [own]
+
+
+def test_the_judge_on_kubernetes_is_the_one_of_the_configuration():
+    parts = documents(JUDGE)
+    container = all_templates()["judge"]["spec"]["containers"][0]
+    (port,) = parts["Service"]["spec"]["ports"]
+    judge = config.load(ROOT / GPU_CONFIG, []).reward.judge
+    assert judge.base_url == f"http://{parts['Service']['metadata']['name']}:{port['port']}/v1"
+    assert parts["Service"]["spec"]["selector"] == parts["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert {each["name"]: each["containerPort"] for each in container["ports"]} == {port["targetPort"]: 8000}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/health", "port": port["targetPort"]}
+    variables = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    told = run("judge_server.sh", *container["args"], DRY_RUN="1", **variables)
+    assert told.returncode == 0 and f"--tensor-parallel-size {container['resources']['limits']['nvidia.com/gpu']}" in (
+        told.stdout
+    )
+
+
 def test_the_claim_in_the_head_of_the_file_is_the_one_that_is_mounted(rayjob):
     (snippet,) = re.findall(r"<<'END'\n(.*?)#   END\n", RAYJOB.read_text(), re.DOTALL)
     claim = yaml.safe_load(re.sub(r"^#   ", "", snippet, flags=re.MULTILINE))
     assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    claimed = {v["persistentVolumeClaim"]["claimName"] for pod in pods(rayjob) for v in pod["volumes"]}
+    volumes = [volume for template in all_templates().values() for volume in template["spec"]["volumes"]]
+    claimed = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
     assert claimed == {claim["metadata"]["name"]}
 
 
@@ -583,7 +712,7 @@ def test_ray_has_the_version_that_is_installed(rayjob):
 
 @pytest.mark.parametrize("name", ["Dockerfile", "ray_cluster.yaml"])
 def test_the_gpu_installation_builds_flash_attn_against_the_pinned_torch(name):
-    text = (LAUNCH / name).read_text()
+    text = (LAUNCH / name).read_text().rpartition(" AS trainer\n")[2]
     first, *then = [line for line in text.splitlines() if "pip install" in line]
     assert f"torch=={locked('torch')} " in first
     # flash-attn's build imports torch, so it cannot be isolated, and what it imports must be there before it.
@@ -599,13 +728,21 @@ def test_the_image_holds_the_project_and_the_python_and_cuda_it_wants(rayjob):
     for line in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
         for source in line.split():
             assert (ROOT / source).exists(), f"COPY {source}"
+    # A digest cannot be moved to another image, as a tag can.
+    images = re.findall(r"^(?:FROM|COPY --from=)\s*(\S+[:/]\S+)", text, re.MULTILINE)
+    assert len(images) == 2 and all(re.search("@sha256:[0-9a-f]{64}$", image) for image in images)
+    stages = text.split("\nFROM ")[1:]
+    assert [stage.split("\n")[0].rpartition(" AS ")[2] for stage in stages] == ["base", "judge", "trainer"]
+    assert all(re.findall(r"^USER (\S+)$", stage, re.MULTILINE) == ["10000"] for stage in stages[1:])
     copied = set(re.findall(r"^COPY (\S+) \1$", text, re.MULTILINE))
     assert {"longreward", "rl", "configs", "launch"} <= copied
     assert "--python 3.11" in text
     assert "wget" in text, "KubeRay's health probes call it"
-    (tag,) = re.findall(r"docker build -f launch/Dockerfile -t (\S+) \.", text)
-    assert tag == containers(rayjob)[0]["image"]
+    built = dict(re.findall(r"docker build -f launch/Dockerfile(?: --target (\w+))? -t (\S+) \.", text))
+    images = {name: template["spec"]["containers"][0]["image"] for name, template in all_templates().items()}
+    assert built == {"": containers(rayjob)[0]["image"], "judge": images["judge"]}
+    assert images["submitter"] == built[""]
     # vLLM's own source says which CUDA its wheels are built with.
     source = Path(importlib.util.find_spec("vllm").origin).with_name("envs.py").read_text()
     (cuda,) = re.findall(r'VLLM_MAIN_CUDA_VERSION: str = "([\d.]+)"', source)
-    assert re.search(rf"^ARG CUDA={re.escape(cuda)}\b", text, re.MULTILINE)
+    assert re.search(rf"^FROM nvidia/cuda:{re.escape(cuda)}\b", text, re.MULTILINE)
