@@ -39,7 +39,7 @@ def parser(module: str = MODULE) -> argparse.ArgumentParser:
     if end is None:
         raise ConfigError(f"{module} has no argument parser where openrlhf 0.11.2 has it; install openrlhf==0.11.2")
     names: dict[str, Any] = {"argparse": _ArgparseWithOurErrors, "datetime": datetime}
-    exec(compile(ast.Module(body=body[:end], type_ignores=[]), spec.origin, "exec"), names)
+    exec(compile(ast.Module(body=body[:end], type_ignores=[]), spec.origin, "exec"), names)  # noqa: S102 - the installed OpenRLHF
     names["parser"].module = module
     return names["parser"]
 
