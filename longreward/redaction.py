@@ -14,6 +14,8 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote
 
 MASK = "***"
@@ -35,9 +37,12 @@ def keep_secret(value: str) -> None:
 
 
 def keep_environment() -> None:
-    """Leave the secrets out that other libraries read from the environment."""
+    """Leave the secrets out that other libraries read: from the environment, and what `hf auth login` has written."""
     for name in _ELSEWHERE:
         keep_secret(os.environ.get(name, "").strip())
+    hub = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    with suppress(OSError, ValueError):
+        keep_secret(Path(os.environ.get("HF_TOKEN_PATH") or hub / "token").read_text(encoding="utf-8").strip())
 
 
 def redacted(text: str) -> str:

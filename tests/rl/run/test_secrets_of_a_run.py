@@ -59,10 +59,15 @@ def test_a_reward_servers_token_that_no_header_takes_is_a_users_error(monkeypatc
         remote.RemoteReward(section)
 
 
-def test_the_hubs_token_is_not_told(launcher, echo, tmp_path):
+@pytest.mark.parametrize("kept_in", ["the environment", "a file"])
+def test_the_hubs_token_is_not_told(launcher, echo, tmp_path, kept_in):
     pytest.importorskip("transformers")
     words = [sys.executable, "rl/prepare_data.py", "none.jsonl", "out.jsonl", "--model", "some/model"]
-    hub = {"HF_ENDPOINT": echo, "HF_TOKEN": SECRET, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    hub = {"HF_ENDPOINT": echo, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    if kept_in == "a file":
+        (tmp_path / "token").write_text(f"{SECRET}\n")
+    else:
+        hub["HF_TOKEN"] = SECRET
     code, output = launcher.run(*words, "--max-prompt-tokens", "100", timeout=300, **hub)
     assert code == 2 and "no tokenizer at some/model" in output and "no access with Bearer ***" in output
     assert SECRET[:10] not in output
