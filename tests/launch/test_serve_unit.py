@@ -53,3 +53,7 @@ def test_systemd_reads_it_without_a_complaint(tmp_path):
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
     complaints = [line for line in (done.stdout + done.stderr).splitlines() if UNIT.name in line]
     assert done.returncode == 0 and not complaints, done.stdout + done.stderr
+
+
+def test_memory_and_threads_are_bounded(service):
+    assert service["MemoryMax"] and service["MemoryHigh"] and service["TasksMax"]
