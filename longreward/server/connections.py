@@ -25,6 +25,7 @@ _DISK_AND_NAMES = 32  # descriptors for the verdict cache and look-ups of host n
 _BESIDE_THE_JUDGE = 8  # an endpoint's connections beside max_in_flight
 _TOLD_EVERY_S = 60.0
 _BREATH_S = 0.1
+_SEND_BUFFER = 32 * 1024  # bytes
 _NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -121,10 +122,12 @@ class Connections:
         """
         loop = asyncio.get_running_loop()
         listening.setblocking(False)
+        # Of each connection: what the kernel takes from us for a client that takes nothing, it has to compute first.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         async with asyncio.TaskGroup() as opening:
             while True:
                 # Few at once, so that those that are closed for them are gone before more come.
-                for _ in range(max(1, self.most // 32)):
+                for _ in range(max(1, min(_DISK_AND_NAMES // 2, self.most // 8))):
                     try:
                         client, _ = await loop.sock_accept(listening)
                     except OSError as error:

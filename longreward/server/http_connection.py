@@ -49,6 +49,9 @@ class HttpConnection(H11Protocol):
         self._look()
 
     def on_response_complete(self) -> None:
+        # Who sends the next request before this reply may read none of them: they cost the client nothing.
+        if self.conn.trailing_data[0]:
+            self.transport.close()
         super().on_response_complete()
         self._look()
 

@@ -83,10 +83,22 @@ def test_nobody_waits_for_a_body_that_is_not_asked_for(offline_server, line):
 
 def test_a_client_that_does_not_take_its_replies_is_disconnected(offline_server):
     before = dropped(offline_server, "reply_timeout")
-    with connected(offline_server.port) as client, pytest.raises(ConnectionError):
-        while True:
-            client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", offline_server.port))
+        with pytest.raises(ConnectionError):
+            while True:
+                client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                time.sleep(0.05)
     assert dropped(offline_server, "reply_timeout") == before + 1
+
+
+def test_requests_that_do_not_wait_for_a_reply_cost_one(offline_server):
+    with connected(offline_server.port) as client:
+        client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 100)
+        said = all_said(client)
+    assert said.count(b"HTTP/1.1 404 ") == 1
 
 
 def test_what_is_not_http_is_not_logged(offline_server):
