@@ -257,44 +257,39 @@ def drain(options: argparse.Namespace) -> list[Row]:
     ]
 
 
-async def keep_waiting(port: int, kind: int, opened: Any) -> None:
-    """A client that says a byte a second, and comes again at once when it is closed. By `kind` it stops before, in or
-    after the head, or takes no reply."""
+async def keep_waiting(port: int, kind: int, again_s: float, opened: Any) -> None:
+    """A client that says a byte a second, and comes again `again_s` after it is closed. By `kind` it stops before, in
+    or after the head, or asks on and on and takes no reply."""
     head = b"POST /get_reward HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    said = (
-        b"",
-        head + b"X: ",
-        head + b"Content-Length: 10000\r\n\r\n",
-        b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50,
-    )
+    asks = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    said, goes_on = ((b"", b""), (head + b"X: ", b" "), (head + b"Content-Length: 10000\r\n\r\n", b" "), (asks, asks))[
+        kind
+    ]
+    loop = asyncio.get_running_loop()
     while True:
-        with socket.socket() as client:
+        with socket.socket() as client, contextlib.suppress(OSError):
             client.setblocking(False)
-            loop = asyncio.get_running_loop()
-            try:
-                await loop.sock_connect(client, ("127.0.0.1", port))
-                opened.value += 1
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            opened.value += 1
+            await loop.sock_sendall(client, said)
+            while True:
                 if kind == 3:
-                    while True:
-                        await loop.sock_sendall(client, said[kind])
-                await loop.sock_sendall(client, said[kind])
-                while True:
+                    await asyncio.sleep(1)
+                else:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(1):
                             if not await loop.sock_recv(client, 4096):
                                 break
-                    if kind:
-                        await loop.sock_sendall(client, b" ")
-            except OSError:
-                continue
+                await loop.sock_sendall(client, goes_on)
+        await asyncio.sleep(again_s)
 
 
-def slow_clients(port: int, count: int, opened: Any) -> None:
+def slow_clients(port: int, count: int, again_s: float, opened: Any) -> None:
     """The process that they all are in."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
     async def run() -> None:
-        await asyncio.gather(*(keep_waiting(port, number % 4, opened) for number in range(count)))
+        await asyncio.gather(*(keep_waiting(port, number % 4, again_s, opened) for number in range(count)))
 
     asyncio.run(run())
 
@@ -311,7 +306,7 @@ def slow(options: argparse.Namespace) -> list[Row]:
             asyncio.run(until_ready(server.url))
             before = server.log.stat().st_size
             port = int(server.url.rsplit(":", 1)[1])
-            crowd = multiprocessing.Process(target=slow_clients, args=(port, count, opened), daemon=True)
+            crowd = multiprocessing.Process(target=slow_clients, args=(port, count, options.again, opened), daemon=True)
             crowd.start()
             clients = Clients(server.url, options.clients, options.batch)
 
@@ -434,6 +429,7 @@ def main() -> int:
         command.add_argument("--max-in-flight", type=int, default=80, help="judge calls that the server has open")
         if few:
             command.add_argument("--slow", type=int, default=1000, help="slow clients")
+            command.add_argument("--again", type=float, default=10, help="seconds until one that is closed comes again")
             command.add_argument("--files", type=int, default=256, help="the server's limit of open files")
         if name != "drain":
             command.add_argument("--minutes", type=float, default=5)
