@@ -25,7 +25,14 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 CPU = ROOT / "configs" / "grpo_cpu.yaml"
 KINDS = {"dpo": offline_config.DpoConfig, "sft": offline_config.SftConfig}
 """By the word that a configuration's name begins with, where it is not one of rl/train.py."""
-OURS = ("rl.config", "rl.offline.config", "rl.offline.pairs", "rl.reward_functions", "longreward.config")
+OURS = (
+    "rl.config",
+    "longreward.endpoint_config",
+    "rl.offline.config",
+    "rl.offline.pairs",
+    "rl.reward_functions",
+    "longreward.config",
+)
 
 
 def load(path: Path) -> config.RunConfig:
