@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,13 +33,13 @@ def served(config: C) -> Iterator[C]:
     port, key = settings.free_port(), settings.new_key()
     keep_secret(key)
     os.environ.update({settings.KEY: key} | settings.without_proxy([_HOST]))
-    with tempfile.TemporaryDirectory(prefix="longreward-judge-") as folder:
-        log = Path(folder, "judge.log")
-        print(f"longreward: vLLM loads the judge {config.judge.model} (log: {log})", file=sys.stderr)
-        command, environment = settings.command(config.judge, _HOST, port), settings.environment(key)
-        server = ServerProcess(command, environment, settings.url(_HOST, port), log)
-        try:
-            server.wait_until_ready(config.judge.start_timeout_s)
-            yield config.model_copy(update={"judge": settings.asked_at(config.judge, [(_HOST, port)])})
-        finally:
-            server.stop()
+    log = Path(tempfile.mkdtemp(prefix="longreward-judge-"), "judge.log")
+    print(f"longreward: vLLM loads the judge {config.judge.model} (log: {log})", file=sys.stderr)
+    command, environment = settings.command(config.judge, _HOST, port), settings.environment(key)
+    server = ServerProcess(command, environment, settings.url(_HOST, port), log)
+    try:
+        server.wait_until_ready(config.judge.start_timeout_s)
+        yield config.model_copy(update={"judge": settings.asked_at(config.judge, [(_HOST, port)])})
+    finally:
+        server.stop()
+    shutil.rmtree(log.parent)  # where all went well: after an error it is looked for
