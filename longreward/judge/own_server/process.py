@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from longreward.errors import ConfigError
 from longreward.judge.own_server.run_vllm import GRACE_S
@@ -62,7 +63,7 @@ class ServerProcess:
         _end_group(process)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
+        with self._opened_log() as log:
             return subprocess.Popen(
                 self._command,
                 env=self._environment,
@@ -84,7 +85,7 @@ class ServerProcess:
             # One that dies while it starts will hardly do better at once.
             lasted_s = time.monotonic() - begun
             pause_s = min(max(_FIRST_PAUSE_S, pause_s * 2 * (lasted_s < _LONGEST_PAUSE_S)), _LONGEST_PAUSE_S)
-            with self._log.open("a") as log:
+            with self._opened_log() as log:
                 log.write(f"longreward: the server ended with code {code}; it is started again in {pause_s:g} s\n")
             if self._stopping.wait(pause_s):
                 return
@@ -92,6 +93,9 @@ class ServerProcess:
                 if self._stopping.is_set():
                     return
                 self._process = self._spawn()
+
+    def _opened_log(self) -> TextIO:
+        return open(self._log, "a", opener=lambda path, flags: os.open(path, flags, 0o600))
 
     def _healthy(self) -> bool:
         try:

@@ -18,6 +18,7 @@ from longreward.errors import ConfigError
 KEY = "LONGREWARD_JUDGE_KEY"
 """The variable that holds the key which only the run and its judge know."""
 _PORTS = range(20000, 32000)  # neither those that Linux gives to clients nor those of Ray's workers
+_OF_ENGINES = "LONGREWARD_DEVICE"  # in a run without a GPU it lets vLLM's engines take new weights, which costs time
 _MIDDLEWARE = "longreward.judge.own_server.judge_key.KeyOnEveryPath"
 # Otherwise a small model fills the space between two marks of JSON with white space until its reply is cut.
 _COMPACT = {"backend": "xgrammar", "disable_any_whitespace": True}
@@ -76,8 +77,8 @@ def command(judge: JudgeConfig, host: str, port: int) -> list[str]:
 
 
 def environment(key: str) -> dict[str, str]:
-    """All variables of a server. Those that a training run sets for its engines are not for it."""
-    given = {name: value for name, value in os.environ.items() if not name.startswith("LONGREWARD_")}
+    """All variables of a server."""
+    given = {name: value for name, value in os.environ.items() if name != _OF_ENGINES}
     if _without_gpu():
         # Without a limit the cache takes nearly all of the memory; the sampler would compile C++ at the first request;
         # and vLLM would be imported once more, by a process that it needs to bind threads to cores.

@@ -125,7 +125,9 @@ def test_a_server_that_is_killed_comes_back_at_the_same_address(start, tmp_path)
     until(lambda: listens(port))
     second = asked(port)
     assert second["server"] != first["server"] and second["arguments"] == first["arguments"]
-    assert "the server ended with code -9; it is started again" in (tmp_path / "judge.log").read_text()
+    log = tmp_path / "judge.log"
+    assert "the server ended with code -9; it is started again" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
     server.stop()
     assert not alive(second["server"]) and not alive(second["engine"])
 
