@@ -129,7 +129,7 @@ def test_a_server_that_is_killed_comes_back_at_the_same_address(start, tmp_path)
     assert "the server ended with code -9; it is started again" in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
     server.stop()
-    assert not alive(second["server"]) and not alive(second["engine"])
+    until(lambda: not alive(second["server"]) and not alive(second["engine"]))
 
 
 OWNER = """
@@ -147,13 +147,16 @@ time.sleep(600)
 """
 
 
-def test_nothing_is_left_when_its_owner_is_killed(tmp_path):
+@pytest.mark.parametrize("server_too", [False, True], ids=["alone", "with the server, as Ray does"])
+def test_nothing_is_left_when_its_owner_is_killed(server_too, tmp_path):
     port = settings.free_port()
     words = [sys.executable, "-c", OWNER, str(port), str(tmp_path / "judge.log")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None and owner.stdout.readline() == "ready\n"
         found = asked(port)
         owner.kill()
+        if server_too:
+            os.kill(found["server"], signal.SIGKILL)
     until(lambda: not alive(found["server"]) and not alive(found["engine"]))
 
 

@@ -10,6 +10,7 @@ import pytest
 from real.models import smollm2
 
 from longreward import store
+from longreward.errors import Reason
 from longreward.schema import ScoredAnswer
 
 pytestmark = pytest.mark.e2e
@@ -48,7 +49,9 @@ def test_a_replica_that_is_killed_costs_no_answer_and_nothing_is_left_behind(lau
     run = launcher.directory / "runs" / "own-judge"
 
     def servers() -> list[int]:
-        return [pid for pid, command in launcher.descendants().items() if "run_vllm" in command]
+        """Each leads a session of its own."""
+        found = [pid for pid, command in launcher.descendants().items() if "run_vllm" in command]
+        return [pid for pid in found if os.getsid(pid) == pid]
 
     launcher.wait_for(lambda: scored(run), process)
     killed, *others = servers()
@@ -57,9 +60,9 @@ def test_a_replica_that_is_killed_costs_no_answer_and_nothing_is_left_behind(lau
     code, output = launcher.finish(process)
     assert code == 0, output
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["steps"] == 2 and summary["void_rate"] == 0, summary
-    answers = scored(run)
-    assert len(answers) == 2 * 8 and all(answer.total is not None for answer in answers)
+    # This judge now and then repeats itself without end; the kill alone must cost nothing.
+    assert summary["steps"] == 2 and set(summary["void_reasons"]) <= {Reason.TRUNCATED}, summary
+    assert len(scored(run)) == 2 * 8
     logs = [(run / "logs" / f"judge-{index}.log").read_text() for index in range(REPLICAS)]
     assert sum("the server ended with code -9; it is started again" in log for log in logs) == 1
     launcher.wait_until_gone()
