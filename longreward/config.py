@@ -8,78 +8,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from longreward.base_url import HeaderName, tidy
+from longreward.endpoint_config import EndpointConfig, PriceConfig, Section, SpendConfig
 from longreward.schema import DIMENSIONS, Dimension
 
-
-class Section(BaseModel):
-    """A section of a configuration file."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class PriceConfig(Section):
-    prompt_per_million: float = Field(0.0, ge=0)
-    """Price of a million prompt tokens, in the same currency as `spend.max_cost`."""
-    cached_prompt_per_million: float | None = Field(None, ge=0)
-    """Price of a million prompt tokens that the endpoint reports as cached. Null: the same as `prompt_per_million`."""
-    completion_per_million: float = Field(0.0, ge=0)
-    """Price of a million completion tokens; tokens of the judge's reasoning count as well."""
-
-    @property
-    def known(self) -> bool:
-        """Whether any price is set, so that costs can be counted."""
-        return self.prompt_per_million > 0 or self.completion_per_million > 0
-
-    def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
-        """The price of these tokens, in the currency of the prices. `cached_tokens` are a part of `prompt_tokens`."""
-        cached = self.prompt_per_million if self.cached_prompt_per_million is None else self.cached_prompt_per_million
-        fresh = (prompt_tokens - cached_tokens) * self.prompt_per_million
-        return (fresh + cached_tokens * cached + completion_tokens * self.completion_per_million) / 1e6
-
-
-class SpendConfig(Section):
-    max_cost: float | None = Field(None, gt=0)
-    """The most money to spend, by `judge.price`. No call begins that could exceed it. Null: no cap."""
-    max_tokens: int | None = Field(None, gt=0)
-    """The most prompt and completion tokens to use, together. No call begins that could exceed it. Null: no cap."""
-
-
-class EndpointConfig(Section):
-    base_url: str
-    """URL of the endpoint, such as http://host:8000/v1. A query such as `?api-version=...` is kept."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the endpoint's key. Null: `judge.api_key_env`."""
-    api_key_header: HeaderName | None = None
-    """Header that the endpoint wants its key in. Null: `judge.api_key_header`."""
-    max_in_flight: int | None = Field(None, ge=1)
-    """The most requests at once at this endpoint. Null: `judge.max_in_flight`."""
-    requests_per_minute: float | None = Field(None, gt=0)
-    """The most requests per minute at this endpoint. Null: `judge.requests_per_minute`."""
-    tokens_per_minute: float | None = Field(None, gt=0)
-    """The most prompt and completion tokens per minute at this endpoint. Null: `judge.tokens_per_minute`."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _url_is_http(cls, value: str) -> str:
-        return tidy(value)
-
-
 VerdictForm = Literal["written", "constrained"]
+_OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middleware", "tensor-parallel-size"}
+"""Flags of vLLM's server that other settings give."""
 
 
 class JudgeConfig(Section):
-    kind: Literal["openai", "offline"] = "offline"
-    """`openai`: a model behind OpenAI-compatible endpoints. `offline`: rules that need no network, for trying things
-    out; their scores do not measure quality."""
+    kind: Literal["openai", "vllm", "offline"] = "offline"
+    """`openai`: a model behind OpenAI-compatible endpoints. `vllm`: a model that vLLM serves for as long as the run or
+    the command lasts, which starts it and ends it. `offline`: rules that need no network, for trying things out; their
+    scores do not measure quality."""
     base_url: str | None = None
     """URL of the endpoint, such as http://host:8000/v1. Short for `endpoints` with one entry."""
     endpoints: list[EndpointConfig] = Field(default_factory=list)
     """Several endpoints that serve the same model. All calls about one document prefer the same endpoint."""
     model: str | None = None
-    """Name of the judge model at the endpoints. `openai` needs it."""
+    """`openai`: name of the judge model at the endpoints. `vllm`: a folder or a name on the hub. Both need it."""
+    replicas: int = Field(1, ge=1)
+    """`vllm`: copies of the judge in a training run, each a server of its own. Commands of `longreward` start one."""
+    gpus: int = Field(1, ge=1)
+    """`vllm`: GPUs of each replica, which share the model (tensor parallel). Without a GPU they are logical ones."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """`vllm`: further flags of vLLM's server by name, such as `{max-model-len: 8192, dtype: float32}`. True gives a
+    flag alone, false its `--no-` form."""
+    start_timeout_s: float = Field(600, gt=0)
+    """`vllm`: longest wait in seconds for all replicas to have loaded the model."""
     tokenizer: Path | None = None
     """Folder of the judge's tokenizer.json. All of its added tokens are made inert in documents, questions and answers,
     beside the control tokens that are known without it. Null: `model`, where that is such a folder."""
@@ -143,6 +102,8 @@ class JudgeConfig(Section):
         missing += [] if self.model else ["judge.model"]
         if self.kind == "openai" and missing:
             raise ValueError(f"judge.kind is openai but {' and '.join(missing)} is not set")
+        if self.kind == "vllm":
+            self._check_own_server()
         urls = [endpoint.base_url for endpoint in self.endpoints]
         if len(set(urls)) < len(urls):
             raise ValueError(f"judge.endpoints names the same base_url twice: {', '.join(urls)}")
@@ -151,6 +112,17 @@ class JudgeConfig(Section):
         if self.spend.max_cost is not None and not self.price.known:
             raise ValueError("judge.spend.max_cost needs judge.price; without prices no cost is counted")
         return self
+
+    def _check_own_server(self) -> None:
+        if not self.model:
+            raise ValueError("judge.kind is vllm but judge.model is not set; name a folder or a model of the hub")
+        if self.base_url or self.endpoints:
+            raise ValueError(
+                "judge.kind is vllm, which starts its own server: take out judge.base_url and judge.endpoints, or set "
+                "judge.kind=openai to ask the server there"
+            )
+        if taken := sorted({name.lstrip("-").replace("_", "-") for name in self.args} & _OURS):
+            raise ValueError(f"judge.args.{taken[0]} is set by the run itself; take it out")
 
     @property
     def resolved_endpoints(self) -> list[EndpointConfig]:
@@ -280,6 +252,11 @@ class RewardConfig(Section):
             raise ValueError(
                 f"retrieval.kind is {self.retrieval.kind}, which asks an endpoint, and judge.kind is offline; set "
                 "judge.kind=openai, or retrieval.kind=bm25"
+            )
+        if self.retrieval.embedder and self.judge.kind == "vllm" and not self.retrieval.embeddings.base_url:
+            raise ValueError(
+                f"retrieval.kind is {self.retrieval.kind}, and the judge of judge.kind=vllm has no embeddings; set "
+                "retrieval.embeddings.base_url, or retrieval.kind=bm25"
             )
         return self
 

@@ -179,6 +179,11 @@ class RunConfig(Section):
         return "longreward" in self.reward.parts or any(path is not None for path in judged)
 
     @property
+    def starts_judge(self) -> bool:
+        """Whether the run serves its judge itself."""
+        return self.needs_judge and self.reward.judge.kind == "vllm"
+
+    @property
     def directory(self) -> Path:
         """The run directory, absolute: workers may have another working directory."""
         return (self.run.dir / self.run.name).absolute()

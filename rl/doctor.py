@@ -62,7 +62,11 @@ def check_run(config: RunConfig, out: Console) -> int:
             data = [found for found in prompts.findings(config, plan.flags) if found not in plan.findings]
         findings += show(out, data)
     latency_s: float | None = None
-    if config.needs_judge:
+    if config.starts_judge:
+        sentence = f"the run serves {config.reward.judge.model} itself; nothing was asked"
+        action = "longreward doctor --judge vllm --model NAME starts it here and asks it"
+        findings += show(out, [Finding.note("judge", sentence, action)])
+    elif config.needs_judge:
         found, latency_s = check_judge(out, config.reward, "reward.")
         findings += found
     else:

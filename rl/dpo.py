@@ -63,6 +63,7 @@ def dpo(plan: RunPlan[DpoConfig], stages: Sequence[str], verbose: bool) -> int:
         asks = {"collect", "evaluate"} & set(stages)
         opened = session.open_session if asks else session.open_directory
         run = stack.enter_context(opened(plan, verbose=verbose))
+        config = config.model_copy(update={"reward": run.config.reward})  # where its judge is by now
         (config.directory / "summary.json").unlink(missing_ok=True)  # of what was there before
         summary: dict[str, Any] = {"kind": "dpo"}
         if "collect" in stages:

@@ -21,7 +21,7 @@ C = TypeVar("C", bound=RunConfig, covariant=True)
 @dataclass(frozen=True)
 class Resources:
     """What OpenRLHF asks of Ray at once. Each of its actors and placement bundles takes one CPU beside its GPU; judge
-    workers take a GPU alone."""
+    workers and replicas of a judge take a GPU alone."""
 
     gpus: int
     cpus: int
@@ -29,19 +29,21 @@ class Resources:
     """The sum in words, for messages."""
 
     @classmethod
-    def of(cls, flags: Flags, kind: Kind, reward_models: int) -> Resources:
+    def of(cls, flags: Flags, kind: Kind, reward_models: int, judge: int = 0) -> Resources:
         """The logical GPUs and CPUs of a run; OpenRLHF waits forever for what is not there.
 
         Follows `openrlhf.cli.train_ppo_ray.train`: learners, reference, critic and engines, shared where colocated;
-        engines only where the run does not train online. `reward_models` are GPUs of judge workers, on top.
+        engines only where the run does not train online. `reward_models` are GPUs of judge
+        workers and `judge` those of a judge that the run serves, on top.
         """
         if kind == "sft":
             return cls(0, 0, "nothing of Ray")
         parts = {"vLLM engines": flags.engine_gpus} if kind != "online" else _online(flags)
         cpus = sum(parts.values())
-        in_words = " + ".join(f"{n} {name}" for name, n in {**parts, "reward models": reward_models}.items() if n)
+        more = {"reward models": reward_models, "the judge": judge}
+        in_words = " + ".join(f"{n} {name}" for name, n in (parts | more).items() if n)
         # The trainer itself is one more actor: Ray places an actor only where a whole CPU is free, then gives it back.
-        return cls(cpus + reward_models, cpus + 1, in_words)
+        return cls(cpus + reward_models + judge, cpus + 1, in_words)
 
 
 def _online(flags: Flags) -> dict[str, int]:

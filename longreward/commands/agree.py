@@ -18,6 +18,7 @@ from longreward.commands.score import Run, print_run, score_samples
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Proportion, agreement, preference
 from longreward.files import jsonlines
+from longreward.judge.own_server.local import served
 from longreward.reward import fingerprint
 from longreward.schema import Sample
 from longreward.text.amounts import duration, in_words
@@ -65,10 +66,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         _check_writable(options.json, [options.input, *([options.out] if options.out else [])])
     for line in _about_labels(pairs, samples):
         screen.print(line, highlight=False)
-    if options.out is None and config.judge.kind == "openai" and config.cache.path is None:
+    if options.out is None and config.judge.kind != "offline" and config.cache.path is None:
         screen.print(_LOST, style="yellow", highlight=False)
 
-    scoring = asyncio.run(score_samples(samples, options.out, config, options.concurrency, screen))
+    with served(config) as asked:
+        scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, screen))
     if options.out is not None:
         # Other pairs may have been scored into the same file: what they cost is not thrown away.
         others = [row for key, row in scoring.known.items() if key not in samples]

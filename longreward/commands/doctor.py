@@ -14,6 +14,7 @@ from rich.text import Text
 from longreward.commands.options import SETTINGS, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
+from longreward.judge.own_server.local import served
 from longreward.preflight import judge_checks, settings_checks
 from longreward.preflight.estimate import Estimate, estimate, throughput
 from longreward.preflight.finding import Finding, Severity
@@ -46,7 +47,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         rows = Rows(options.input)
         with out.status(f"reading {options.input}"):
             expected = estimate(rows.to_estimate(), config)
-    findings, latency_s = check_judge(out, config)
+    with served(config) as asked:
+        findings, latency_s = check_judge(out, asked)
     if rows is not None:
         findings += show(out, [*_about_input(rows), *_about_scoring(expected, config.judge, latency_s)])
     return verdict(out, findings)

@@ -16,7 +16,7 @@ SETTINGS = "Any setting can be given as section.key=value, for example judge.max
 def add_judge(command: argparse.ArgumentParser) -> None:
     """The options that say which judge is asked, and how."""
     command.add_argument("--config", type=Path, metavar="YAML", help="the reward's configuration")
-    command.add_argument("--judge", choices=["offline", "openai"], help="short for judge.kind=...")
+    command.add_argument("--judge", choices=["offline", "openai", "vllm"], help="short for judge.kind=...")
     command.add_argument("--base-url", metavar="URL", help="short for judge.base_url=...")
     command.add_argument("--model", metavar="NAME", help="short for judge.model=...")
 

@@ -22,6 +22,7 @@ from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
 from longreward.judge import offline
+from longreward.judge.own_server.local import served
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.reward import LongReward, fingerprint
 from longreward.schema import Sample, ScoredAnswer, Usage
@@ -55,7 +56,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     samples = {key: sample for key, sample, _ in rows.samples()}
     if not samples:
         raise InputError(f"{options.input} holds no readable row with context, query and answer{rows.first_problem}")
-    scoring = asyncio.run(score_samples(samples, options.out, config, options.concurrency, console))
+    with served(config) as asked:
+        scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, console))
     store.rewrite(options.out, scoring.rows)  # in the order of the input
     print_summary(scoring.rows, scoring.account, config.judge.price.known, scoring.seconds, options.out)
     print_run(console, scoring)

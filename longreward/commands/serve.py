@@ -9,6 +9,7 @@ import sys
 from longreward.commands.options import add_judge, positive, server_config
 from longreward.errors import ConfigError
 from longreward.judge import offline
+from longreward.judge.own_server.local import served
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
@@ -63,4 +64,5 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     address, actual_port = listening.getsockname()[:2]
     url = f"http://[{address}]:{actual_port}" if ":" in address else f"http://{address}:{actual_port}"
     asks = "asks for the token" if token else "asks for no token"
-    return process.run(config, listening, token, f"longreward: serving on {url}/get_reward, {asks}")
+    with served(config) as ready:
+        return process.run(ready, listening, token, f"longreward: serving on {url}/get_reward, {asks}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from longreward.config import EmbeddingsConfig, JudgeConfig
+from longreward.errors import ConfigError
 from longreward.judge.base import Judge, JudgeStatus, Verdict
 from longreward.prompts import OURS, Prompts
 
@@ -13,12 +14,17 @@ def make_judge(
     """The judge that `config.kind` names. `cache` is the file of its verdict cache; the offline judge needs none.
     `embeddings`: the model that `Judge.embed` asks, where it is used.
 
-    What talks to endpoints is imported only when it is used.
+    What talks to endpoints is imported only when it is used. ConfigError for `vllm`, whose server nobody has started.
     """
     if config.kind == "offline":
         from longreward.judge.offline import OfflineJudge
 
         return OfflineJudge()
+    if config.kind == "vllm":
+        raise ConfigError(
+            "judge.kind=vllm: a training run or a longreward command starts that judge; elsewhere start "
+            "launch/judge_server.sh and set judge.kind=openai and judge.base_url"
+        )
     from longreward.judge.engine.openai_judge import OpenAIJudge
 
     return OpenAIJudge.of(config, cache, prompts=prompts, embeddings=embeddings)

@@ -29,6 +29,10 @@ def plan_dpo(
     looked at where it is not among the stages."""
     plan = planning.make(config, "dpo", resume=resume, counts_prompts=counts_prompts)
     found = list(_answers(plan.config, stages))
+    if plan.config.starts_judge and plan.device == "gpu" and "train" in stages and len(stages) > 1:
+        sentence = "reward.judge.kind is vllm, and its GPUs would not be free for train_dpo"
+        action = "run the stages one by one (--stage), or serve the judge elsewhere (reward.judge.kind=openai)"
+        found.append(Finding.problem("GPUs", sentence, action))
     if "train" not in stages:
         return replace(plan, findings=(*plan.findings, *found))
     found += _pairs(plan.config)

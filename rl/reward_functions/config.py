@@ -78,7 +78,7 @@ class RewardSection(RewardConfig):
     @property
     def asks_judge(self) -> bool:
         """Whether scoring an answer takes calls to a judge's endpoint."""
-        return "longreward" in self.parts and self.judge.kind == "openai"
+        return "longreward" in self.parts and self.judge.kind != "offline"
 
     @property
     def gpus(self) -> int:

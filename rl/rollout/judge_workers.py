@@ -12,6 +12,7 @@ import ray
 
 from longreward.errors import ConfigError
 from longreward.judge.engine.embedder import key_variables
+from longreward.judge.own_server.settings import KEY, without_proxy
 from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
 from rl.config import RunConfig
 from rl.errors import last_line
@@ -105,7 +106,10 @@ def secrets(config: RewardSection) -> dict[str, str]:
         names |= key_variables(config) or {DEFAULT_KEY}
     if "remote" in config.parts and config.remote.token_env:
         names.add(config.remote.token_env)
-    return {name: value for name in names if (value := secret_from_environment(name))}
+    found = {name: value for name in names if (value := secret_from_environment(name))}
+    # The judge of the run's own is reached directly, whatever proxy a node's environment names.
+    direct = without_proxy([]) if KEY in found else {}
+    return found | direct
 
 
 def names(config: RunConfig, run_id: str) -> list[str]:

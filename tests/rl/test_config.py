@@ -25,7 +25,14 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 CPU = ROOT / "configs" / "grpo_cpu.yaml"
 KINDS = {"dpo": offline_config.DpoConfig, "sft": offline_config.SftConfig}
 """By the word that a configuration's name begins with, where it is not one of rl/train.py."""
-OURS = ("rl.config", "rl.offline.config", "rl.offline.pairs", "rl.reward_functions", "longreward.config")
+OURS = (
+    "rl.config",
+    "longreward.endpoint_config",
+    "rl.offline.config",
+    "rl.offline.pairs",
+    "rl.reward_functions",
+    "longreward.config",
+)
 
 
 def load(path: Path) -> config.RunConfig:
@@ -215,3 +222,12 @@ def test_no_file_or_folder_of_rl_shadows_a_module():
     assert {"config", "run"} <= names
     assert not names & sys.stdlib_module_names
     assert not names & packages_distributions().keys()
+
+
+def test_the_gpus_of_a_judge_that_the_run_serves_are_counted():
+    offline = plan().resources
+    own = ("reward.judge.kind=vllm", "reward.judge.model=owner/judge", "reward.judge.replicas=2", "reward.judge.gpus=4")
+    counted = plan(*own).resources
+    assert counted.gpus == offline.gpus + 8 and counted.cpus == offline.cpus
+    assert "8 the judge" in counted.parts
+    assert plan(*own, "reward.name=reference").resources.gpus == offline.gpus, "it is not asked"

@@ -11,19 +11,24 @@ from longreward.preflight import judge_checks
 from longreward.preflight.finding import Finding, Severity
 from rl.config import RunConfig
 from rl.reward_functions import remote
+from rl.reward_functions.config import RewardSection
 
 REPLY_S = 12
 """Seconds that a judge or a reward server has to answer: all checks of a run have to end within 20."""
 
 
 def findings(config: RunConfig) -> list[Finding]:
-    """Problems of W&B's key, of the judge where the run needs one, and of the reward server."""
+    """Problems of W&B's key, of the judge where the run needs one that is there already, and of the reward server."""
     found = keys(config)
-    if config.needs_judge:
-        for problem in asyncio.run(judge_checks.unusable(config.reward, REPLY_S)):
-            named = problem.within("reward.")
-            found.append(replace(named, action=f"{named.action}, or run rl/doctor.py"))
+    if config.needs_judge and not config.starts_judge:
+        found += judge(config.reward, REPLY_S)
     return [*found, *(f for f in reward_server(config) if f.severity is Severity.PROBLEM)]
+
+
+def judge(reward: RewardSection, reply_s: float) -> list[Finding]:
+    """Problems of a judge that can be asked; each question has `reply_s` seconds."""
+    problems = [problem.within("reward.") for problem in asyncio.run(judge_checks.unusable(reward, reply_s))]
+    return [replace(problem, action=f"{problem.action}, or run rl/doctor.py") for problem in problems]
 
 
 def keys(config: RunConfig) -> list[Finding]:

@@ -16,7 +16,7 @@ from real.models import smollm2, vllm_server
 from longreward import Sample
 from longreward.schema import OK
 
-LAUNCH = Path(__file__).parents[3] / "launch"
+OWN_SERVER = Path(__file__).parents[3] / "longreward" / "judge" / "own_server"
 KEY = "sk-of-the-judge"
 
 
@@ -34,7 +34,7 @@ def test_a_judge_that_follows_no_format_is_read(tmp_path, monkeypatch):
     text = "Mara sold copper to Otto in Lisbon. It rained all day."
     sample = Sample(context=text, query="What did Mara sell?", answer="Mara sold copper.")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    python_path = f"{LAUNCH}:{os.environ.get('PYTHONPATH', '')}"
+    python_path = f"{OWN_SERVER}:{os.environ.get('PYTHONPATH', '')}"
     words = ["--dtype", "float32", "--structured-outputs-config", COMPACT, "--middleware", "judge_key.KeyOnEveryPath"]
     with vllm_server(smollm2(tmp_path), "smollm2", *words, PYTHONPATH=python_path, VLLM_API_KEY=KEY) as url:
         root = url.removesuffix("/v1")

@@ -188,3 +188,10 @@ def test_a_run_that_cannot_be_resumed_as_it_is(refused, tmp_path, monkeypatch, c
     shutil.copy("rl/toy/data/train.jsonl", tmp_path / "other.jsonl")
     assert sft.main([*words, f"run.dir={earlier.parent}", "resume=true", f"data.train={tmp_path}/other.jsonl"]) == 2
     assert "resume=true: data.train is" in capfd.readouterr().err
+
+
+def test_a_judge_that_the_run_cannot_serve_is_refused(refused, tmp_path):
+    own = ("reward.judge.kind=vllm", f"reward.judge.model={tmp_path}")
+    assert f"reward.judge.model {tmp_path} holds no model" in refused("grpo", *own)
+    on_gpu = ("reward.judge.kind=vllm", "reward.judge.model=owner/judge", "run.device=gpu")
+    assert "its GPUs would not be free for train_dpo; run the stages one by one" in refused("dpo", *on_gpu)

@@ -1,7 +1,7 @@
 """The judge's key on every path: vLLM's own `--api-key` leaves /invocations, /tokenize and others open to everyone.
 
-launch/judge_server.sh gives this to `vllm serve --middleware`. It imports nothing but the standard library, because
-the server has an environment of its own.
+launch/judge_server.sh and the judge of `judge.kind: vllm` give this to vLLM as `--middleware`. It imports nothing but
+the standard library, because the script's server has an environment of its own.
 """
 
 from __future__ import annotations
