@@ -1,0 +1,75 @@
+"""What a document says on a question, and how much of that an answer says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from longreward.judge.offline.helpfulness import focus
+from longreward.judge.offline.words import Sentence, sentences, topic, weight_of
+from longreward.judge.requests import ExtractRelevant, RateCompleteness
+
+_NEAR_BEST = 0.5  # a sentence is relevant that has this share of what the best of the passage has on the question
+_CENTRAL = 12  # sentences that stand for a passage where the question is a general one
+_POINTS = 40  # words that an answer to a question with much material is expected to hold
+_OWN_WORDS = 0.6  # and how many of them: it has words of its own
+
+
+def extract(request: ExtractRelevant) -> str | None:
+    """The chunk's sentences that speak of what is asked about; for a general question its central ones."""
+    found = sentences(request.chunk)
+    asked = topic(request.query)
+    if not asked:
+        return " ".join(sentence.text for sentence in _central(found)) or None
+    on_it = [sum(asked[word] for word in asked.keys() & sentence.words) for sentence in found]
+    enough = _NEAR_BEST * max(on_it, default=0.0)
+    return " ".join(s.text for s, much in zip(found, on_it, strict=True) if much and much >= enough) or None
+
+
+def rate(request: RateCompleteness) -> float:
+    """0..10. Where nothing is known to be relevant, no answer is known to cover it. Sentences that are copied without
+    covering the matter count for little: to copy is not to answer."""
+    needed = _material(tuple(request.extractions))
+    said = sentences(request.answer)
+    if not needed.words or not said:
+        return 0.0
+    words = frozenset().union(*(sentence.words for sentence in said))
+    covered = sum(needed.words[word] for word in words if word in needed.words)
+    share = covered / needed.total
+    pairs = [pair for sentence in said for pair in sentence.pairs]
+    copied = sum(pair in needed.pairs for pair in pairs) / len(pairs) if pairs else 0.0
+    return 10 * min(1.0, covered / needed.expected) * (1 - copied * (1 - share)) * focus(request.query, said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    words: dict[str, float]
+    pairs: frozenset[tuple[str, str]]
+    total: float
+    expected: float
+    """The weight that a complete answer has."""
+
+
+@lru_cache(maxsize=256)
+def _material(passages: tuple[str, ...]) -> _Material:
+    found = [sentence for passage in passages for sentence in sentences(passage)]
+    counts = Counter(word for sentence in found for word in sentence.words)
+    names = frozenset().union(*(sentence.names for sentence in found))
+    words = {word: weight_of([word], names) * count**0.5 for word, count in counts.items()}
+    total = sum(words.values())
+    heaviest = sum(sorted(words.values(), reverse=True)[:_POINTS])
+    own = min(1.0, _POINTS / max(1, len(words)))
+    pairs = frozenset().union(*(sentence.pairs for sentence in found))
+    return _Material(words, pairs, total, heaviest * (_OWN_WORDS + (1 - _OWN_WORDS) * own))
+
+
+def _central(found: Sequence[Sentence]) -> list[Sentence]:
+    """The sentences with the words that the passage comes back to, in their order."""
+    counts = Counter(word for sentence in found for word in sentence.words)
+    worth = {
+        i: sum(counts[word] - 1 for word in sentence.words) / (4 + len(sentence.words)) for i, sentence in enumerate(found)
+    }
+    chosen = sorted(sorted(worth, key=lambda i: -worth[i])[:_CENTRAL])
+    return [found[i] for i in chosen]

@@ -1,0 +1,56 @@
+"""Is what is asked about spoken of, without padding, repetition or other matters?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longreward.judge.offline.statements import is_empty, is_statement
+from longreward.judge.offline.words import Sentence, sentences, topic
+from longreward.judge.requests import RateHelpfulness
+
+_CLAIMS = 0.2  # of the score, for an answer that claims something at all
+_COVERED = 0.75  # share of what is asked about that is as good as all of it: an answer has words of its own
+_ASIDE = 0.4  # what a sentence counts that does not speak of what is asked
+_MUCH, _ON_TOPIC = 10, 0.25  # of more sentences than `_MUCH`, this share must speak of what is asked
+
+
+def rate(request: RateHelpfulness) -> float:
+    """0..10."""
+    said = sentences(request.answer)
+    useful = on_topic(request.query, said)
+    claims = any(is_statement(sentence.text) for sentence in said)
+    if not claims and not useful:
+        return 0.0
+    asked = topic(request.query)
+    words = frozenset().union(*(sentence.words for sentence in useful))
+    share = sum(asked[word] for word in asked.keys() & words) / sum(asked.values()) if asked else float(bool(useful))
+    covered = min(1.0, share / _COVERED)
+    aside = _aside(said, useful)
+    to_the_point = (len(useful) + _ASIDE * aside) / max(1, len(said))
+    return 10 * (_CLAIMS * claims + (1 - _CLAIMS) * covered) * (0.4 + 0.6 * to_the_point) * focus(request.query, said)
+
+
+def on_topic(query: str, said: Sequence[Sentence]) -> list[Sentence]:
+    """The sentences that speak of what is asked, each once; of a general question all that claim something. To repeat
+    the question is not to answer it: they add something."""
+    asked, question = topic(query).keys(), frozenset(topic(query)) | frozenset(w for s in sentences(query) for w in s.words)
+    found = {
+        sentence.words: sentence
+        for sentence in said
+        if not sentence.asks and not is_empty(sentence.text) and sentence.words - question
+        and (sentence.words & asked if asked else is_statement(sentence.text))
+    }
+    return list(found.values())
+
+
+def focus(query: str, said: Sequence[Sentence]) -> float:
+    """0..1: below 1 where a long text hardly speaks of what is asked: sentences copied from the document, say."""
+    if len(said) <= _MUCH:
+        return 1.0
+    return min(1.0, len(on_topic(query, said)) / (_ON_TOPIC * len(said))) ** 2
+
+
+def _aside(said: Sequence[Sentence], useful: Sequence[Sentence]) -> int:
+    """How many other sentences claim something, each once."""
+    known = {sentence.words for sentence in useful}
+    return len({s.words for s in said if s.words not in known and is_statement(s.text)})

@@ -1,0 +1,52 @@
+"""Which sentences of an answer claim something, which are small talk, and which refuse to answer."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from longreward.judge.requests import ListStatements
+from longreward.text.sentences import content_words, is_question, names_and_numbers, split_sentences
+
+_CUES = frozenset(
+    "answer ask asked glad happy help helps hope interesting let please question see summary thank thanks think welcome "
+    "问题 希望 帮助 谢谢 总之 综上".split()
+)
+_SMALL_TALK = 0.3  # share of the words of a sentence that are cues
+_REFUSAL = re.compile(
+    r"\b(?:sorry|apologi[sz]e|as an? (?:ai|artificial|language)\b"
+    r"|(?:can ?not|can['’]t|could not|couldn['’]t|unable to|not able to|do not know how to|don['’]t know how to)"
+    r" (?:\w+ )?(?:answer|assist|help|comply|provide|determine|respond|summari[sz]e)"
+    r"|(?:no|not enough|insufficient|lacks?) (?:\w+ )?information"
+    r"|(?:document|text|passage|context|article)s?(?: provided| given)? (?:does not|doesn['’]t|do not|did not|provides? no)"
+    r" (?:\w+ )?(?:mention|provide|contain|specify|state|say|include|have|answer|give))"
+    r"|\bi (?:do not|don['’]t) know\b|抱歉|对不起|无法(?:回答|提供|确定|帮助)|没有(?:提到|提及|提供|说明)|未(?:提到|提及|提供|说明)|不知道",
+    re.IGNORECASE,
+)
+
+
+def list_statements(request: ListStatements) -> list[str]:
+    """The answer's sentences less those that claim nothing, each once."""
+    return list(dict.fromkeys(s for s in split_sentences(request.answer) if is_statement(s)))
+
+
+@lru_cache(maxsize=50_000)
+def is_statement(sentence: str) -> bool:
+    """Whether a sentence claims something: three words, or a name or number and something that is said of it."""
+    words = content_words(sentence)
+    if not words or is_question(sentence) or is_empty(sentence):
+        return False
+    return len(words) >= 3 or (bool(names_and_numbers(sentence)) and not is_bare(sentence))
+
+
+@lru_cache(maxsize=50_000)
+def is_empty(sentence: str) -> bool:
+    """Whether a sentence is small talk or refuses to answer."""
+    words = content_words(sentence)
+    return sum(word in _CUES for word in words) > _SMALL_TALK * len(words) or bool(_REFUSAL.search(sentence))
+
+
+def is_bare(sentence: str) -> bool:
+    """Whether a sentence is only a name or a number or two, of which nothing is said."""
+    words = content_words(sentence)
+    return len(words) < 3 and names_and_numbers(sentence).issuperset(words)
