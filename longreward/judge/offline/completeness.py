@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from longreward.judge.offline.helpfulness import focus
+from longreward.judge.offline.helpfulness import covered_by, focus, on_topic
+from longreward.judge.offline.statements import is_statement
 from longreward.judge.offline.words import Sentence, sentences, topic, weight_of
 from longreward.judge.requests import ExtractRelevant, RateCompleteness
 
-_NEAR_BEST = 0.5  # a sentence is relevant that has this share of what the best of the passage has on the question
+_NEAR_BEST = 0.25  # a sentence is relevant that has this share of what the best of the passage has on the question
 _CENTRAL = 12  # sentences that stand for a passage where the question is a general one
 _POINTS = 40  # words that an answer to a question with much material is expected to hold
-_OWN_WORDS = 0.6  # and how many of them: it has words of its own
+_OWN_WORDS = 0.4  # and how many of them: it has words of its own
+_QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
+_ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
 
 def extract(request: ExtractRelevant) -> str | None:
     """The chunk's sentences that speak of what is asked about; for a general question its central ones."""
     found = sentences(request.chunk)
-    asked = topic(request.query)
+    asked = topic(request.query).words
     if not asked:
         return " ".join(sentence.text for sentence in _central(found)) or None
     on_it = [sum(asked[word] for word in asked.keys() & sentence.words) for sentence in found]
@@ -33,14 +36,28 @@ def rate(request: RateCompleteness) -> float:
     covering the matter count for little: to copy is not to answer."""
     needed = _material(tuple(request.extractions))
     said = sentences(request.answer)
-    if not needed.words or not said:
+    if not needed.words or not any(is_statement(sentence.text) for sentence in said):
         return 0.0
-    words = frozenset().union(*(sentence.words for sentence in said))
-    covered = sum(needed.words[word] for word in words if word in needed.words)
-    share = covered / needed.total
-    pairs = [pair for sentence in said for pair in sentence.pairs]
-    copied = sum(pair in needed.pairs for pair in pairs) / len(pairs) if pairs else 0.0
-    return 10 * min(1.0, covered / needed.expected) * (1 - copied * (1 - share)) * focus(request.query, said)
+    own: dict[str, float] = {}  # word of the material -> how far it is said in a sentence of the answer's own
+    for sentence in said:
+        mine = 1 - _copied(sentence, needed)
+        for word in sentence.words & needed.words.keys():
+            own[word] = max(mine, own.get(word, 0.0))
+    covered = sum([needed.words[word] for word in own])
+    if not covered:
+        return 0.0
+    copied = 1 - sum([needed.words[word] * much for word, much in own.items()]) / covered
+    much = min(1.0, covered / needed.expected) ** 0.5
+    to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
+    return 10 * much * (1 - copied * (1 - (covered / needed.total) ** 2)) * to_the_point * focus(request.query, said)
+
+
+def _copied(sentence: Sentence, material: _Material) -> float:
+    """0..1: how far a sentence is copied from the material."""
+    if not sentence.pairs:
+        return 0.0
+    share = len(sentence.pairs & material.pairs) / len(sentence.pairs)
+    return max(0.0, (share - _QUOTES) / (1 - _QUOTES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longreward.judge.offline.statements import is_empty, is_statement
+from longreward.judge.offline.statements import is_empty, is_statement, is_yes_or_no
 from longreward.judge.offline.words import Sentence, sentences, topic
 from longreward.judge.requests import RateHelpfulness
 
 _CLAIMS = 0.2  # of the score, for an answer that claims something at all
-_COVERED = 0.75  # share of what is asked about that is as good as all of it: an answer has words of its own
 _ASIDE = 0.4  # what a sentence counts that does not speak of what is asked
-_MUCH, _ON_TOPIC = 10, 0.25  # of more sentences than `_MUCH`, this share must speak of what is asked
+_YES_OR_NO = 0.5  # of the score, for that alone
+_SPEAKS = 0.12  # of what is asked about, how much a sentence must have to speak of it
+_MUCH, _ON_TOPIC = 10, 0.4  # of more sentences than `_MUCH`, this share must speak of what is asked
 
 
 def rate(request: RateHelpfulness) -> float:
@@ -20,25 +21,27 @@ def rate(request: RateHelpfulness) -> float:
     useful = on_topic(request.query, said)
     claims = any(is_statement(sentence.text) for sentence in said)
     if not claims and not useful:
-        return 0.0
-    asked = topic(request.query)
-    words = frozenset().union(*(sentence.words for sentence in useful))
-    share = sum(asked[word] for word in asked.keys() & words) / sum(asked.values()) if asked else float(bool(useful))
-    covered = min(1.0, share / _COVERED)
+        return 10 * _YES_OR_NO * is_yes_or_no(request.query, request.answer)
+    covered = covered_by(useful, request.query)
     aside = _aside(said, useful)
     to_the_point = (len(useful) + _ASIDE * aside) / max(1, len(said))
     return 10 * (_CLAIMS * claims + (1 - _CLAIMS) * covered) * (0.4 + 0.6 * to_the_point) * focus(request.query, said)
 
 
+def covered_by(useful: Sequence[Sentence], query: str) -> float:
+    """0..1: how much of what is asked about these sentences speak of."""
+    return topic(query).covered_by(frozenset().union(*(sentence.words for sentence in useful))) if useful else 0.0
+
+
 def on_topic(query: str, said: Sequence[Sentence]) -> list[Sentence]:
     """The sentences that speak of what is asked, each once; of a general question all that claim something. To repeat
     the question is not to answer it: they add something."""
-    asked, question = topic(query).keys(), frozenset(topic(query)) | frozenset(w for s in sentences(query) for w in s.words)
+    asked, question = topic(query), frozenset(word for part in sentences(query) for word in part.words)
     found = {
         sentence.words: sentence
         for sentence in said
         if not sentence.asks and not is_empty(sentence.text) and sentence.words - question
-        and (sentence.words & asked if asked else is_statement(sentence.text))
+        and (asked.covered_by(sentence.words) >= _SPEAKS if asked.words else is_statement(sentence.text))
     }
     return list(found.values())
 

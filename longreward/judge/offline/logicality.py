@@ -6,14 +6,15 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 
 from longreward.judge.offline.helpfulness import focus
-from longreward.judge.offline.statements import is_bare, is_statement
+from longreward.judge.offline.statements import is_bare, is_statement, is_yes_or_no
 from longreward.judge.offline.words import Sentence, sentences
 from longreward.judge.requests import RateLogicality
 
 _MOST = 50  # others that a sentence is compared with: no rule takes longer than in proportion to the text
 _SAME_FACT = 0.4  # word overlap above which two sentences on one subject speak of the same matter
 _ALIKE = 0.5  # word overlap from which on a sentence repeats an earlier one
-_REPEATED, _CONTRADICTED, _BROKEN_OFF = 0.5, 1.0, 0.5  # what a sentence costs, in sentences
+_REPEATED, _CONTRADICTED = 0.5, 1.0  # what a sentence costs, in sentences
+_YES_OR_NO = 0.5  # of the score, for that alone
 
 
 def rate(request: RateLogicality) -> float:
@@ -21,7 +22,7 @@ def rate(request: RateLogicality) -> float:
     said = sentences(request.answer)
     claims = sum(is_statement(sentence.text) for sentence in said)
     if not claims:
-        return 0.0
+        return 10 * _YES_OR_NO * is_yes_or_no(request.query, request.answer) / max(1, len(request.answer.split()))
     counted = [sentence for sentence in said if not is_bare(sentence.text)]
     # Small talk must not hide a flaw: at most one such sentence for each statement counts.
     sizes = min(len(counted), 2 * claims)
@@ -40,7 +41,14 @@ def rate(request: RateLogicality) -> float:
             known.add(sentence.words)
             for word in sentence.words:
                 earlier[word].append(sentence.words)
-    return 10 * max(0.0, 1 - 2 * flaws / sizes) * focus(request.query, said)
+    return 10 * max(0.0, 1 - 2 * flaws / sizes) * (1 - _repeated(said)) * focus(request.query, said)
+
+
+def _repeated(said: Sequence[Sentence]) -> float:
+    """The share of the text that is said again word for word, within a sentence, too."""
+    words = [word for sentence in said for word in sentence.order]
+    runs = list(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def nearest(words: Collection[str], having: Mapping[str, Sequence[frozenset[str]]]) -> set[frozenset[str]]:

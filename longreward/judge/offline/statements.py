@@ -25,6 +25,14 @@ _REFUSAL = re.compile(
 )
 
 
+_ASKS_WHETHER = re.compile(
+    r"\b(?:am|is|are|was|were|do|does|did|can|could|will|would|shall|should|has|have|had|may|must)\b[^.?!]*\?\s*$|吗[？?]\s*$",
+    re.IGNORECASE,
+)
+_ASKS_WHAT = re.compile(r"\b(?:who|whom|whose|what|when|where|which|why|how)\b", re.IGNORECASE)
+_YES_OR_NO = re.compile(r"\W*(?:yes|no|是的?|不是|否|对|不对)\b\W*(?:(?:yes|no)\b\W*)*$", re.IGNORECASE)
+
+
 def list_statements(request: ListStatements) -> list[str]:
     """The answer's sentences less those that claim nothing, each once."""
     return list(dict.fromkeys(s for s in split_sentences(request.answer) if is_statement(s)))
@@ -50,3 +58,8 @@ def is_bare(sentence: str) -> bool:
     """Whether a sentence is only a name or a number or two, of which nothing is said."""
     words = content_words(sentence)
     return len(words) < 3 and names_and_numbers(sentence).issuperset(words)
+
+
+def is_yes_or_no(query: str, answer: str) -> bool:
+    """Whether an answer is a mere yes or no, and the question can be answered so."""
+    return bool(_YES_OR_NO.match(answer) and _ASKS_WHETHER.search(query)) and not _ASKS_WHAT.search(query)

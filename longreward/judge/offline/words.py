@@ -15,7 +15,8 @@ _ENDINGS = (
 )
 _LONGEST = 8  # characters of a word that count: long words are rare ones, but not ever rarer
 _NAME = 2.0  # how much more a name or a number counts than another word of its length
-_NEGATIONS = frozenset("cannot neither never no nobody none nor not nothing without".split())
+NEGATIONS = frozenset("cannot neither never no nobody none nor not nothing without".split())
+_ENOUGH = 0.65  # share of the other words of a question that is as good as all of them
 _REACH = 3  # words after a negation that it is about
 _ORDERS = frozenset(
     "act answer ask asked comment describe detail discuss discussion explain give hello help hi know let like list "
@@ -59,6 +60,7 @@ class Sentence:
     order: tuple[str, ...]
     """Its stems, in order."""
     words: frozenset[str]
+    """Without negations, which `negated` has."""
     pairs: frozenset[tuple[str, str]]
     """Neighbours in `order`."""
     names: frozenset[str]
@@ -66,7 +68,7 @@ class Sentence:
     said: frozenset[str]
     """Where names of another sentence are looked up: any word may be one."""
     negated: frozenset[str]
-    """The words that a negation is about; empty without one."""
+    """The words that follow a negation: what it is about."""
     asks: bool
     ends: bool
     """Whether a mark ended it, and not its length."""
@@ -81,10 +83,10 @@ def read(text: str) -> Sentence:
     names = frozenset(stem(name) for name in named) - first
     negated: set[str] = set()
     for place, word in enumerate(order):
-        if word in _NEGATIONS:
-            negated.update(order[place : place + 1 + _REACH])
+        if word in NEGATIONS:
+            negated.update(order[place + 1 : place + 1 + _REACH])
     return Sentence(
-        *(text, order, frozenset(order), frozenset(pairwise(order)), names, frozenset(order) | frozenset(map(stem, named))),
+        *(text, order, frozenset(order) - NEGATIONS, frozenset(pairwise(order)), names, frozenset(order) | frozenset(map(stem, named))),
         *(frozenset(negated), is_question(text), not has_no_end(text)),
     )
 
@@ -94,11 +96,24 @@ def sentences(text: str) -> list[Sentence]:
     return [sentence for piece in split_sentences(text) if (sentence := read(piece)).order]
 
 
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a question is about."""
+
+    words: dict[str, float]
+    """Its words and their weights, without those that only say what to do ("summarise"). Empty for a general question."""
+    needed: float
+    """The weight that an answer must speak of: all names, and a part of the other words, as it has words of its own."""
+
+    def covered_by(self, words: Collection[str]) -> float:
+        """0..1: how much of it is spoken of. All of a general question."""
+        return min(1.0, sum([self.words[word] for word in words if word in self.words]) / self.needed) if self.words else 1.0
+
+
 @lru_cache(maxsize=2_000)
-def topic(query: str) -> dict[str, float]:
-    """What a question is about: its words and their weights, without those that only say what to do ("summarise").
-    Empty for a general question."""
-    found = read(query)
-    names = frozenset(stem(name) for name in names_and_numbers(query))
-    asked = [word for word in content_words(query) if word not in _ORDERS and word not in _NEGATIONS]
-    return {stem(word): weight_of([stem(word)], names & found.words) for word in asked}
+def topic(query: str) -> Topic:
+    """What a question is about."""
+    names = frozenset().union(*(sentence.names for sentence in sentences(query)))
+    asked = {stem(word) for word in content_words(query) if word not in _ORDERS and word not in NEGATIONS}
+    words = {word: weight_of([word], names) for word in sorted(asked)}
+    return Topic(words, sum(much * (1.0 if word in names else _ENOUGH) for word, much in words.items()))
