@@ -15,7 +15,7 @@ from longreward.judge.requests import ExtractRelevant, RateCompleteness
 _NEAR_BEST = 0.25  # a sentence is relevant that has this share of what the best of the passage has on the question
 _CENTRAL = 12  # sentences that stand for a passage where the question is a general one
 _POINTS = 40  # words that an answer to a question with much material is expected to hold
-_OWN_WORDS = 0.4  # and how many of them: it has words of its own
+_OWN_WORDS = 0.3  # and how many of them: it has words of its own
 _QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
 _ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
@@ -34,7 +34,7 @@ def extract(request: ExtractRelevant) -> str | None:
 def rate(request: RateCompleteness) -> float:
     """0..10. Where nothing is known to be relevant, no answer is known to cover it. Sentences that are copied without
     covering the matter count for little: to copy is not to answer."""
-    needed = _material(tuple(request.extractions))
+    needed = _material(tuple(request.extractions), request.query)
     said = sentences(request.answer)
     if not needed.words or not any(is_statement(sentence.text) for sentence in said):
         return 0.0
@@ -70,9 +70,11 @@ class _Material:
 
 
 @lru_cache(maxsize=256)
-def _material(passages: tuple[str, ...]) -> _Material:
+def _material(passages: tuple[str, ...], query: str) -> _Material:
     found = [sentence for passage in passages for sentence in sentences(passage)]
-    counts = Counter(word for sentence in found for word in sentence.words)
+    asked = topic(query).words.keys()
+    # To repeat the question covers nothing.
+    counts = Counter(word for sentence in found for word in sentence.words if word not in asked)
     names = frozenset().union(*(sentence.names for sentence in found))
     words = {word: weight_of([word], names) * count**0.5 for word, count in counts.items()}
     total = sum(words.values())

@@ -8,11 +8,12 @@ from longreward.judge.offline.statements import is_empty, is_statement, is_yes_o
 from longreward.judge.offline.words import Sentence, sentences, topic
 from longreward.judge.requests import RateHelpfulness
 
-_CLAIMS = 0.2  # of the score, for an answer that claims something at all
+_CLAIMS = 0.25  # of the score, for an answer that claims something at all
 _ASIDE = 0.4  # what a sentence counts that does not speak of what is asked
 _YES_OR_NO = 0.5  # of the score, for that alone
 _SPEAKS = 0.12  # of what is asked about, how much a sentence must have to speak of it
-_MUCH, _ON_TOPIC = 10, 0.4  # of more sentences than `_MUCH`, this share must speak of what is asked
+_MUCH, _ON_TOPIC = 10, 0.4  # of the sentences beyond `_MUCH`, so many must speak of what is asked
+_LEAST, _TOO_MUCH = 0.25, 20  # sentences; more are no answer to a question
 
 
 def rate(request: RateHelpfulness) -> float:
@@ -50,7 +51,8 @@ def focus(query: str, said: Sequence[Sentence]) -> float:
     """0..1: below 1 where a long text hardly speaks of what is asked: sentences copied from the document, say."""
     if len(said) <= _MUCH:
         return 1.0
-    return min(1.0, len(on_topic(query, said)) / (_ON_TOPIC * len(said))) ** 2
+    share = len(on_topic(query, said)) / (_ON_TOPIC * (len(said) - _MUCH))
+    return max(_LEAST, min(1.0, share)) ** 2 * min(1.0, _TOO_MUCH / len(said))
 
 
 def _aside(said: Sequence[Sentence], useful: Sequence[Sentence]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from longreward.judge.offline.words import Sentence, read, sentences, weight_of
@@ -10,10 +10,10 @@ from longreward.judge.requests import VerifyStatement, VerifyStatements
 
 _IN_ORDER = 0.35  # of the share, how much is for neighbours that are neighbours in the evidence, too
 _TOGETHER = 0.85  # what words count that are found in two sentences, one after the other
-_STRANGE, _ELSEWHERE = 0.6, 0.8  # what is left of the support for a name or number that the evidence lacks, or has elsewhere
+_STRANGE, _STRANGE_NUMBER = 0.45, 0.3  # what is left of the support for a name or a number that is not there
 _OPPOSITE = 0.5  # what is left where one denies what the other says
 _EXCHANGED = 0.4  # what is left where another word stands in the same place
-_CONCAVE = 1.7  # real answers have words of their own: half of them together is more than half of the support
+_CONCAVE = 2.0
 _NEARLY = 0.6  # of the best share: such sentences are looked at, too, whether names and numbers agree there
 
 
@@ -23,27 +23,34 @@ def verify(request: VerifyStatement) -> float:
     if not statement.words:
         return 0.0
     everything = [_passage(text) for text in request.evidence]
-    pairs = frozenset().union(*(pairs for _, pairs, _ in everything))
-    said = frozenset().union(*(said for _, _, said in everything))
+    pairs = frozenset().union(*(pairs for _, pairs in everything))
     places: list[tuple[float, Sentence, Sentence | None]] = []
-    for found, _, _ in everything:
-        for sentence, following in zip(found, [*found[1:], None], strict=True):
+    for found, _ in everything:
+        for sentence, following in zip(found, [*found[1:], None], strict=False):
             if share := _share(statement, sentence, following):
                 places.append((share, sentence, following))
     if not places:
         return 0.0
     in_order = len(statement.pairs & pairs) / len(statement.pairs) if statement.pairs else 1.0
-    nearly = _NEARLY * max(share for share, *_ in places)
+    best = max(share for share, *_ in places)
+    # Name or number -> the share of the nearest sentence that has it.
+    nearest = {name: max((s for s, one, _ in places if name in one.said), default=0.0) for name in statement.names}
+    agreeing = {name: share / best for name, share in nearest.items()}
     return max(
-        (1 - (1 - (1 - _IN_ORDER) * share - _IN_ORDER * in_order) ** _CONCAVE) * _agreement(statement, sentence, following, said)
+        _together(share, in_order) * _agreement(statement, sentence, following, agreeing)
         for share, sentence, following in places
-        if share >= nearly
+        if share >= _NEARLY * best
     )
 
 
 def verify_many(request: VerifyStatements) -> list[float]:
     """Each statement by the rule for one."""
     return [verify(VerifyStatement(request.language, text, request.evidence)) for text in request.statements]
+
+
+def _together(share: float, in_order: float) -> float:
+    """0..1. Real answers have words of their own: half of a statement's words is more than half of its support."""
+    return float(1 - (1 - (1 - _IN_ORDER) * share - _IN_ORDER * in_order) ** _CONCAVE)
 
 
 def _share(statement: Sentence, sentence: Sentence, following: Sentence | None) -> float:
@@ -59,12 +66,13 @@ def _share(statement: Sentence, sentence: Sentence, following: Sentence | None) 
     return max(share, both * (_TOGETHER if sentence.ends else 1.0))
 
 
-def _agreement(statement: Sentence, sentence: Sentence, following: Sentence | None, said: frozenset[str]) -> float:
+def _agreement(statement: Sentence, sentence: Sentence, following: Sentence | None, nearest: Mapping[str, float]) -> float:
     """0..1: 1 where names, numbers and negations agree."""
     near = sentence.said | (following.said if following else frozenset())
     left = 1.0
     for name in statement.names - near:
-        left *= _ELSEWHERE if name in said else _STRANGE
+        strange = _STRANGE_NUMBER if name[0].isdigit() else _STRANGE
+        left *= strange + (1 - strange) * nearest[name]
     if _exchanged(statement, sentence):
         left *= _EXCHANGED
     denied = (statement.negated ^ sentence.negated) & statement.words & sentence.words
@@ -87,7 +95,7 @@ def _triples(sentence: Sentence) -> Iterator[tuple[str, str, str]]:
 
 
 @lru_cache(maxsize=2_000)
-def _passage(text: str) -> tuple[list[Sentence], frozenset[tuple[str, str]], frozenset[str]]:
+def _passage(text: str) -> tuple[list[Sentence], frozenset[tuple[str, str]]]:
     found = sentences(text)
     pairs = frozenset().union(*(sentence.pairs for sentence in found))
-    return found, pairs, frozenset().union(*(sentence.said for sentence in found))
+    return found, pairs

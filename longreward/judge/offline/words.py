@@ -16,7 +16,8 @@ _ENDINGS = (
 _LONGEST = 8  # characters of a word that count: long words are rare ones, but not ever rarer
 _NAME = 2.0  # how much more a name or a number counts than another word of its length
 NEGATIONS = frozenset("cannot neither never no nobody none nor not nothing without".split())
-_ENOUGH = 0.65  # share of the other words of a question that is as good as all of them
+_ENOUGH = 0.6  # share of the other words of a question that is as good as all of them
+_MOST_ASKED = 60.0  # weight, some four names: nobody repeats the whole of a long question
 _REACH = 3  # words after a negation that it is about
 _ORDERS = frozenset(
     "act answer ask asked comment describe detail discuss discussion explain give hello help hi know let like list "
@@ -116,4 +117,5 @@ def topic(query: str) -> Topic:
     names = frozenset().union(*(sentence.names for sentence in sentences(query)))
     asked = {stem(word) for word in content_words(query) if word not in _ORDERS and word not in NEGATIONS}
     words = {word: weight_of([word], names) for word in sorted(asked)}
-    return Topic(words, sum(much * (1.0 if word in names else _ENOUGH) for word, much in words.items()))
+    needed = sum(much * (1.0 if word in names else _ENOUGH) for word, much in words.items())
+    return Topic(words, min(needed, _MOST_ASKED))
