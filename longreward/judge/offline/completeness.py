@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from longreward.judge.offline.helpfulness import covered_by, focus, on_topic
 from longreward.judge.offline.statements import is_statement
-from longreward.judge.offline.words import Sentence, sentences, topic, weight_of
+from longreward.judge.offline.words import Sentence, sentences, topic, weight
 from longreward.judge.requests import ExtractRelevant, RateCompleteness
 
 _NEAR_BEST = 0.25  # a sentence is relevant that has this share of what the best of the passage has on the question
@@ -17,6 +17,7 @@ _CENTRAL = 12  # sentences that stand for a passage where the question is a gene
 _POINTS = 40  # words that an answer to a question with much material is expected to hold
 _OWN_WORDS = 0.3  # and how many of them: it has words of its own
 _QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
+_LITTLE, _MUCH = 0.5, 150  # what a copy loses that covers hardly anything: this of little material, all of so many words
 _ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
 
@@ -35,8 +36,8 @@ def rate(request: RateCompleteness) -> float:
     """0..10. Where nothing is known to be relevant, no answer is known to cover it. Sentences that are copied without
     covering the matter count for little: to copy is not to answer."""
     needed = _material(tuple(request.extractions), request.query)
-    said = sentences(request.answer)
-    if not needed.words or not any(is_statement(sentence.text) for sentence in said):
+    said = [sentence for sentence in sentences(request.answer) if is_statement(sentence.text)]
+    if not needed.words or not said:
         return 0.0
     own: dict[str, float] = {}  # word of the material -> how far it is said in a sentence of the answer's own
     for sentence in said:
@@ -49,7 +50,7 @@ def rate(request: RateCompleteness) -> float:
     copied = 1 - sum([needed.words[word] * much for word, much in own.items()]) / covered
     much = min(1.0, covered / needed.expected) ** 0.5
     to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
-    return 10 * much * (1 - copied * (1 - (covered / needed.total) ** 2)) * to_the_point * focus(request.query, said)
+    return 10 * much * (1 - needed.in_own_words * copied * (1 - (covered / needed.total) ** 2)) * to_the_point * focus(request.query, said)
 
 
 def _copied(sentence: Sentence, material: _Material) -> float:
@@ -67,6 +68,8 @@ class _Material:
     total: float
     expected: float
     """The weight that a complete answer has."""
+    in_own_words: float
+    """0..1: how far it must be said in other words. Little of it may be repeated."""
 
 
 @lru_cache(maxsize=256)
@@ -75,13 +78,13 @@ def _material(passages: tuple[str, ...], query: str) -> _Material:
     asked = topic(query).words.keys()
     # To repeat the question covers nothing.
     counts = Counter(word for sentence in found for word in sentence.words if word not in asked)
-    names = frozenset().union(*(sentence.names for sentence in found))
-    words = {word: weight_of([word], names) * count**0.5 for word, count in counts.items()}
+    words = {word: weight(word) * count**0.5 for word, count in counts.items()}
     total = sum(words.values())
     heaviest = sum(sorted(words.values(), reverse=True)[:_POINTS])
     own = min(1.0, _POINTS / max(1, len(words)))
     pairs = frozenset().union(*(sentence.pairs for sentence in found))
-    return _Material(words, pairs, total, heaviest * (_OWN_WORDS + (1 - _OWN_WORDS) * own))
+    expected = heaviest * (_OWN_WORDS + (1 - _OWN_WORDS) * own)
+    return _Material(words, pairs, total, expected, min(1.0, _LITTLE + (1 - _LITTLE) * len(words) / _MUCH))
 
 
 def _central(found: Sequence[Sentence]) -> list[Sentence]:

@@ -44,7 +44,7 @@ def is_statement(sentence: str) -> bool:
     words = content_words(sentence)
     if not words or is_question(sentence) or is_empty(sentence):
         return False
-    return len(words) >= 3 or (bool(names_and_numbers(sentence)) and not is_bare(sentence))
+    return not is_bare(sentence) and (len(words) >= 3 or bool(names_and_numbers(sentence)))
 
 
 @lru_cache(maxsize=50_000)
@@ -55,8 +55,10 @@ def is_empty(sentence: str) -> bool:
 
 
 def is_bare(sentence: str) -> bool:
-    """Whether a sentence is only a name or a number or two, of which nothing is said."""
+    """Whether a sentence is only a name or two, or mostly numbers, of which nothing is said."""
     words = content_words(sentence)
+    if 2 * sum(word[0].isdigit() for word in words) > len(words):
+        return True
     return len(words) < 3 and names_and_numbers(sentence).issuperset(words)
 
 

@@ -13,7 +13,7 @@ _TOGETHER = 0.85  # what words count that are found in two sentences, one after 
 _STRANGE, _STRANGE_NUMBER = 0.45, 0.3  # what is left of the support for a name or a number that is not there
 _OPPOSITE = 0.5  # what is left where one denies what the other says
 _EXCHANGED = 0.4  # what is left where another word stands in the same place
-_CONCAVE = 2.0
+_CONCAVE = 1.7
 _NEARLY = 0.6  # of the best share: such sentences are looked at, too, whether names and numbers agree there
 
 
@@ -22,16 +22,16 @@ def verify(request: VerifyStatement) -> float:
     statement = read(request.statement)
     if not statement.words:
         return 0.0
-    everything = [_passage(text) for text in request.evidence]
-    pairs = frozenset().union(*(pairs for _, pairs in everything))
+    evidence = [_passage(text) for text in request.evidence]
     places: list[tuple[float, Sentence, Sentence | None]] = []
-    for found, _ in everything:
+    for found, _ in evidence:
         for sentence, following in zip(found, [*found[1:], None], strict=False):
             if share := _share(statement, sentence, following):
                 places.append((share, sentence, following))
     if not places:
         return 0.0
-    in_order = len(statement.pairs & pairs) / len(statement.pairs) if statement.pairs else 1.0
+    pairs = {pair for pair in statement.pairs if any(pair in known for _, known in evidence)}
+    in_order = len(pairs) / len(statement.pairs) if statement.pairs else 1.0
     best = max(share for share, *_ in places)
     # Name or number -> the share of the nearest sentence that has it.
     nearest = {name: max((s for s, one, _ in places if name in one.said), default=0.0) for name in statement.names}
@@ -85,17 +85,17 @@ def _exchanged(statement: Sentence, sentence: Sentence) -> bool:
     """Whether the statement has another word where the sentence has one, between the same neighbours."""
     if statement.words <= sentence.words:
         return False
-    frames = {(a, b) for a, word, b in _triples(sentence) if word not in statement.words}
-    return any((a, b) in frames for a, word, b in _triples(statement) if word not in sentence.words)
+    between = {(before, after) for before, word, after in _triples(sentence) if word not in statement.order}
+    return any((before, after) in between for before, word, after in _triples(statement) if word not in sentence.order)
 
 
 def _triples(sentence: Sentence) -> Iterator[tuple[str, str, str]]:
-    order = ("", *sentence.order, "")
+    """Each word between its neighbours; the first has none before it, and does not count."""
+    order = (*sentence.order, "")
     return zip(order, order[1:], order[2:], strict=False)
 
 
 @lru_cache(maxsize=2_000)
 def _passage(text: str) -> tuple[list[Sentence], frozenset[tuple[str, str]]]:
     found = sentences(text)
-    pairs = frozenset().union(*(sentence.pairs for sentence in found))
-    return found, pairs
+    return found, frozenset().union(*(sentence.pairs for sentence in found))
