@@ -15,9 +15,9 @@ from longreward.judge.requests import ExtractRelevant, RateCompleteness
 _NEAR_BEST = 0.25  # a sentence is relevant that has this share of what the best of the passage has on the question
 _CENTRAL = 12  # sentences that stand for a passage where the question is a general one
 _POINTS = 40  # words that an answer to a question with much material is expected to hold
-_OWN_WORDS = 0.3  # and how many of them: it has words of its own
+_OWN_WORDS = 0.2  # and how many of them: it has words of its own
 _QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
-_LITTLE, _MUCH = 0.5, 150  # what a copy loses that covers hardly anything: this of little material, all of so many words
+_LITTLE, _MUCH = 0.2, 120  # what a copy loses that covers hardly anything: this of little material, all of so many words
 _ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
 
@@ -48,7 +48,7 @@ def rate(request: RateCompleteness) -> float:
     if not covered:
         return 0.0
     copied = 1 - sum([needed.words[word] * much for word, much in own.items()]) / covered
-    much = min(1.0, covered / needed.expected) ** 0.5
+    much = min(1.0, covered / needed.expected) ** 0.6
     to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
     return 10 * much * (1 - needed.in_own_words * copied * (1 - (covered / needed.total) ** 2)) * to_the_point * focus(request.query, said)
 

@@ -9,6 +9,7 @@ from longreward.judge.offline.words import Sentence, read, sentences, weight_of
 from longreward.judge.requests import VerifyStatement, VerifyStatements
 
 _IN_ORDER = 0.35  # of the share, how much is for neighbours that are neighbours in the evidence, too
+_SAID = 0.5
 _TOGETHER = 0.85  # what words count that are found in two sentences, one after the other
 _STRANGE, _STRANGE_NUMBER = 0.45, 0.3  # what is left of the support for a name or a number that is not there
 _OPPOSITE = 0.5  # what is left where one denies what the other says
@@ -50,20 +51,26 @@ def verify_many(request: VerifyStatements) -> list[float]:
 
 def _together(share: float, in_order: float) -> float:
     """0..1. Real answers have words of their own: half of a statement's words is more than half of its support."""
-    return float(1 - (1 - (1 - _IN_ORDER) * share - _IN_ORDER * in_order) ** _CONCAVE)
+    missing = (1 - _IN_ORDER) * (1 - share) + _IN_ORDER * (1 - in_order)
+    return float(1 - max(0.0, missing) ** _CONCAVE)
 
 
 def _share(statement: Sentence, sentence: Sentence, following: Sentence | None) -> float:
     """0..1: how much of the statement is in a sentence, or in two that follow one another."""
-    shared = statement.words & sentence.words
-    if not shared:
+    if not statement.words & sentence.words:
         return 0.0
-    whole = weight_of(statement.words)
-    share = weight_of(shared) / whole
+    share = _found(statement, sentence.words)
     if following is None or share == 1:
         return share
-    both = weight_of(statement.words & (sentence.words | following.words)) / whole
+    both = _found(statement, sentence.words | following.words)
     return max(share, both * (_TOGETHER if sentence.ends else 1.0))
+
+
+def _found(statement: Sentence, words: frozenset[str]) -> float:
+    """0..1: how many of a statement's words are found. Names alone are half of it: something is said of them."""
+    share = weight_of(statement.words & words) / weight_of(statement.words)
+    said = statement.words - statement.names
+    return share * (1 - _SAID + _SAID * weight_of(said & words) / weight_of(said)) if said else share
 
 
 def _agreement(statement: Sentence, sentence: Sentence, following: Sentence | None, nearest: Mapping[str, float]) -> float:
