@@ -17,13 +17,21 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from longreward import LongReward, Sample
+from longreward.config import RewardConfig
+from longreward.judge import Judge, Verdict
 from longreward.judge.offline import OfflineJudge, by_rules
 from longreward.judge.requests import JudgeRequest
+from longreward.text.chunking import word_spans
 from longreward.text.sentences import content_words, split_sentences
 
+T = TypeVar("T")
+
+SEEDS = 5  # flaws of each kind in each answer
 DIMENSIONS = ("helpfulness", "logicality", "faithfulness", "completeness")
 REFUSALS = (
     "I'm sorry, but I cannot answer this question.",
@@ -43,7 +51,9 @@ ARBITRARY = {
 
 
 def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    pairs = [(a, b) for a, x in zip(scores, labels, strict=True) if x for b, y in zip(scores, labels, strict=True) if not y]
+    supported = [score for score, label in zip(scores, labels, strict=True) if label]
+    others = [score for score, label in zip(scores, labels, strict=True) if not label]
+    pairs = [(a, b) for a in supported for b in others]
     return sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs)
 
 
@@ -53,15 +63,15 @@ def replaced(text: str, match: re.Match[str], new: str) -> str:
 
 def planted(answer: str, other: str, rng: random.Random) -> dict[str, tuple[str, str]]:
     """Kind of flaw -> the dimension that should fall, the flawed answer. `other`: another document."""
-    sentences, flaws = split_sentences(answer), {}
-    if numbers := list(NUMBER.finditer(answer)):
-        match = rng.choice(numbers)
-        value = str(int(re.sub(r"\D", "", match[0])[:9]) + rng.randint(3, 90))
-        flaws["a number changed"] = "faithfulness", replaced(answer, match, value)
-    if names := list(NAME.finditer(answer)):
-        match = rng.choice(names)
+    sentences = split_sentences(answer)
+    flaws: dict[str, tuple[str, str]] = {}
+    matches = [*NUMBER.finditer(answer), *NAME.finditer(answer)]
+    if matches:
+        match = rng.choice(matches)
         others = sorted({name for name in NAME.findall(other) if len(name) > 3 and name not in answer})
-        flaws["a name changed"] = "faithfulness", replaced(answer, match, rng.choice(others))
+        number = str(int(re.sub(r"\D", "", match[0])[:9] or 0) + rng.randint(3, 90))
+        changed = number if match[0][0].isdigit() else rng.choice(others)
+        flaws["a number or name changed"] = "faithfulness", replaced(answer, match, changed)
     if verbs := list(AUXILIARY.finditer(answer)):
         match = rng.choice(verbs)
         flaws["a negation"] = "faithfulness", replaced(answer, match, match[0] + " not")
@@ -89,14 +99,16 @@ def copies(document: str, query: str, rng: random.Random) -> dict[str, str]:
 
 
 class Scorer:
-    """Scores by the whole pipeline; documents are prepared once."""
+    """Scores by the whole pipeline."""
 
-    def __init__(self) -> None:
-        self.reward = LongReward.from_config({"judge": {"kind": "offline"}})
+    def __init__(self, judge: Judge) -> None:
+        self.reward = LongReward(RewardConfig(), judge, word_spans)
 
     async def __call__(self, samples: list[tuple[str, str, str]]) -> list[dict[str, float]]:
         results = await self.reward.score_many([Sample(context=c, query=q, answer=a) for c, q, a in samples])
-        return [{name: r.dimensions[name].score for name in DIMENSIONS} | {"total": r.total} for r in results]
+        return [
+            {name: r.dimensions[name].score or 0.0 for name in DIMENSIONS} | {"total": r.total or 0.0} for r in results
+        ]
 
 
 async def claims(path: Path, score: Scorer) -> None:
@@ -114,57 +126,89 @@ async def claims(path: Path, score: Scorer) -> None:
     print(f"| AUC of faithfulness | {' | '.join(shown)} |")
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The real answers with their scores."""
+
+    rows: list[dict[str, Any]]
+    texts: list[tuple[str, str, str]]
+    """Document, question, answer."""
+    scores: list[dict[str, float]]
+    documents: dict[str, str]
+
+    @property
+    def references(self) -> list[int]:
+        return [i for i, row in enumerate(self.rows) if row["model"] == "reference"]
+
+    def half(self, i: int) -> int:
+        return list(self.documents).index(self.rows[i]["document"]) % 2
+
+
 async def answers(folder: Path, score: Scorer) -> None:
     rows = [json.loads(line) for line in (folder / "answers_leval.jsonl").read_text().splitlines()]
-    lines = (folder / "answers_leval_documents.jsonl").read_text().splitlines()
-    documents = {row["document"]: row["context"] for row in map(json.loads, lines)}
-    order = sorted(documents, key=int)
-    halves = {name: place % 2 for place, name in enumerate(order)}
+    found = map(json.loads, (folder / "answers_leval_documents.jsonl").read_text().splitlines())
+    documents = {row["document"]: row["context"] for row in sorted(found, key=lambda row: int(row["document"]))}
     texts = [(documents[row["document"]], row["query"], row["answer"]) for row in rows]
-    scores = await score(texts)
-    print("\n| model | " + " | ".join((*DIMENSIONS, "total")) + " |\n|---|---|---|---|---|---|")
+    all_answers = Answers(rows, texts, await score(texts), documents)
+    spread(all_answers)
+    await flaws(all_answers, score)
+    await attacks(all_answers, score)
+
+
+def spread(real: Answers) -> None:
+    print(f"\n| answers | {' | '.join((*DIMENSIONS, 'total'))} |\n|---|---|---|---|---|---|")
     by_model = defaultdict(list)
-    for row, one in zip(rows, scores, strict=True):
+    for row, one in zip(real.rows, real.scores, strict=True):
         by_model[row["model"]].append(one)
     for model, ones in by_model.items():
-        print(f"| {model} | " + " | ".join(f"{statistics.mean(o[d] for o in ones):.2f}" for d in ones[0]) + " |")
-    for name, chosen in (("all answers", scores), ("references", by_model["reference"])):
-        print(f"| standard deviation, {name} | " + " | ".join(f"{statistics.pstdev(o[d] for o in chosen):.2f}" for d in chosen[0]) + " |")
+        print(f"| mean of {model} | {columns(ones, statistics.mean)} |")
+    for name, ones in (("all", real.scores), ("references", by_model["reference"])):
+        print(f"| standard deviation, {name} | {columns(ones, statistics.pstdev)} |")
 
-    references = [(i, row) for i, row in enumerate(rows) if row["model"] == "reference"]
+
+def columns(ones: list[dict[str, float]], figure: Callable[[list[float]], float]) -> str:
+    return " | ".join(f"{figure([one[name] for one in ones]):.2f}" for name in (*DIMENSIONS, "total"))
+
+
+async def flaws(real: Answers, score: Scorer) -> None:
     cases = []
-    for i, row in references:
-        other = documents[order[(order.index(row["document"]) + 1) % len(order)]]
-        for seed in range(5):
-            for kind, (dimension, text) in planted(row["answer"], other, random.Random(f"{seed} {row['idx']}")).items():
-                cases.append((kind, dimension, i, halves[row["document"]], text))
-    flawed = await score([(*texts[i][:2], text) for _, _, i, _, text in cases])
-    print("\n| flaw | should fall | falls, first half | second half | mean change: " + " | ".join(DIMENSIONS) + " |")
-    print("|---|---|---|---|---|---|---|---|")
-    for kind in dict.fromkeys(case[0] for case in cases):
-        mine = [(case, new) for case, new in zip(cases, flawed, strict=True) if case[0] == kind]
-        target = mine[0][0][1]
+    names = list(real.documents)
+    for i in real.references:
+        row = real.rows[i]
+        other = real.documents[names[(names.index(row["document"]) + 1) % len(names)]]
+        for seed in range(SEEDS):
+            made = planted(row["answer"], other, random.Random(f"{seed} {row['idx']}"))
+            cases += [(kind, target, i, text) for kind, (target, text) in made.items()]
+    flawed = await score([(*real.texts[i][:2], text) for _, _, i, text in cases])
+    print(f"\n| flaw | falls, first half | second half | {' | '.join(DIMENSIONS)} |\n|---|---|---|---|---|---|---|")
+    for kind, target in dict.fromkeys(case[:2] for case in cases):
+        mine = [(i, new) for (k, _, i, _), new in zip(cases, flawed, strict=True) if k == kind]
         falls = []
         for half in (0, 1):
-            fell = [new[target] < scores[i][target] - 1e-9 for (_, _, i, h, _), new in mine if h == half]
-            falls.append(f"{100 * statistics.mean(fell or [0]):.0f}% of {len(fell)}")
-        moved = {d: [new[d] - scores[i][d] for (_, _, i, _, _), new in mine] for d in DIMENSIONS}
-        means = [f"{statistics.mean(m):+.2f} (abs {statistics.mean(map(abs, m)):.2f})" for m in moved.values()]
-        print(f"| {kind} | {target} | {' | '.join(falls)} | {' | '.join(means)} |")
+            fell = [new[target] < real.scores[i][target] - 1e-9 for i, new in mine if real.half(i) == half]
+            falls.append(f"{100 * statistics.mean(fell):.0f}% of {len(fell)}")
+        moved = [{d: new[d] - real.scores[i][d] for d in DIMENSIONS} for i, new in mine]
+        means = [f"{statistics.mean(m[d] for m in moved):+.2f}" for d in DIMENSIONS]
+        print(f"| {kind}: {target} | {' | '.join(falls)} | {' | '.join(means)} |")
 
-    attacks = [(i, dict(ARBITRARY) | copies(*texts[i][:2], random.Random(row["idx"]))) for i, row in references]
-    tried = [(i, name, text) for i, made in attacks for name, text in made.items()]
-    gained = await score([(*texts[i][:2], text) for i, _, text in tried])
-    print("\n| attack | beats, of the real answers to the question | mean: " + " | ".join((*DIMENSIONS, "total")) + " |\n|---|---|---|---|---|---|---|")
+
+async def attacks(real: Answers, score: Scorer) -> None:
+    made = [
+        (i, dict(ARBITRARY) | copies(*real.texts[i][:2], random.Random(real.rows[i]["idx"]))) for i in real.references
+    ]
+    tried = [(i, name, text) for i, texts in made for name, text in texts.items()]
+    gained = await score([(*real.texts[i][:2], text) for i, _, text in tried])
+    print(f"\n| attack | beats | {' | '.join((*DIMENSIONS, 'total'))} |\n|---|---|---|---|---|---|---|")
     for name in dict.fromkeys(name for _, name, _ in tried):
         mine = [(i, one) for (i, n, _), one in zip(tried, gained, strict=True) if n == name]
         beaten = [
-            one["total"] > real["total"]
+            one["total"] > score["total"]
             for i, one in mine
-            for text, real in zip(texts, scores, strict=True)
-            if text[:2] == texts[i][:2]
+            for text, score in zip(real.texts, real.scores, strict=True)
+            if text[:2] == real.texts[i][:2]
         ]
-        print(f"| {name} | {100 * statistics.mean(beaten):.0f}% of {len(beaten)} | " + " | ".join(f"{statistics.mean(o[d] for _, o in mine):.2f}" for d in mine[0][1]) + " |")
+        means = columns([one for _, one in mine], statistics.mean)
+        print(f"| {name} | {100 * statistics.mean(beaten):.0f}% of {len(beaten)} | {means} |")
 
 
 class Timed(OfflineJudge):
@@ -173,7 +217,7 @@ class Timed(OfflineJudge):
     def __init__(self) -> None:
         self.spent: dict[str, list[float]] = defaultdict(list)
 
-    async def ask(self, request: JudgeRequest, *, document: str = ""):
+    async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         begun = time.thread_time()
         by_rules(request)
         self.spent[request.kind].append(time.thread_time() - begun)
@@ -185,9 +229,8 @@ async def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", choices=("claims", "answers"))
     options = parser.parse_args()
-    score = Scorer()
     judge = Timed()
-    score.reward = LongReward(score.reward.config, judge)
+    score = Scorer(judge)
     if options.only != "answers":
         await claims(options.data / "claims_qags_cnndm.jsonl", score)
     if options.only != "claims":

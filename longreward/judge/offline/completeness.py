@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from longreward.judge.offline.helpfulness import covered_by, focus, on_topic
+from longreward.judge.offline.helpfulness import brevity, covered_by, on_topic
 from longreward.judge.offline.statements import is_statement
 from longreward.judge.offline.words import Sentence, sentences, topic, weight
 from longreward.judge.requests import ExtractRelevant, RateCompleteness
@@ -17,7 +17,10 @@ _CENTRAL = 12  # sentences that stand for a passage where the question is a gene
 _POINTS = 40  # words that an answer to a question with much material is expected to hold
 _OWN_WORDS = 0.2  # and how many of them: it has words of its own
 _QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
-_LITTLE, _MUCH = 0.2, 120  # what a copy loses that covers hardly anything: this of little material, all of so many words
+_LITTLE, _MUCH = (
+    0.2,
+    120,
+)  # what a copy loses that covers hardly anything: this of little material, all of so many words
 _ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
 
@@ -50,7 +53,13 @@ def rate(request: RateCompleteness) -> float:
     copied = 1 - sum([needed.words[word] * much for word, much in own.items()]) / covered
     much = min(1.0, covered / needed.expected) ** 0.6
     to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
-    return 10 * much * (1 - needed.in_own_words * copied * (1 - (covered / needed.total) ** 2)) * to_the_point * focus(request.query, said)
+    return (
+        10
+        * much
+        * (1 - needed.in_own_words * copied * (1 - (covered / needed.total) ** 2))
+        * to_the_point
+        * brevity(said)
+    )
 
 
 def _copied(sentence: Sentence, material: _Material) -> float:
@@ -91,7 +100,8 @@ def _central(found: Sequence[Sentence]) -> list[Sentence]:
     """The sentences with the words that the passage comes back to, in their order."""
     counts = Counter(word for sentence in found for word in sentence.words)
     worth = {
-        i: sum(counts[word] - 1 for word in sentence.words) / (4 + len(sentence.words)) for i, sentence in enumerate(found)
+        i: sum(counts[word] - 1 for word in sentence.words) / (4 + len(sentence.words))
+        for i, sentence in enumerate(found)
     }
     chosen = sorted(sorted(worth, key=lambda i: -worth[i])[:_CENTRAL])
     return [found[i] for i in chosen]

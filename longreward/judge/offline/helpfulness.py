@@ -13,7 +13,8 @@ _ASIDE = 0.4  # what a sentence counts that does not speak of what is asked
 _YES_OR_NO = 0.5  # of the score, for that alone
 _SPEAKS = 0.12  # of what is asked about, how much a sentence must have to speak of it
 _MUCH, _ON_TOPIC = 10, 0.4  # of the sentences beyond `_MUCH`, so many must speak of what is asked
-_LEAST, _TOO_MUCH = 0.25, 20  # sentences; more are no answer to a question
+_LEAST = 0.25  # of the focus
+_TOO_MUCH = 20  # sentences; more are no answer to a question
 
 
 def rate(request: RateHelpfulness) -> float:
@@ -41,7 +42,9 @@ def on_topic(query: str, said: Sequence[Sentence]) -> list[Sentence]:
     found = {
         sentence.words: sentence
         for sentence in said
-        if not sentence.asks and not is_empty(sentence.text) and sentence.words - question
+        if not sentence.asks
+        and not is_empty(sentence.text)
+        and sentence.words - question
         and (asked.covered_by(sentence.words) >= _SPEAKS if asked.words else is_statement(sentence.text))
     }
     return list(found.values())
@@ -52,7 +55,12 @@ def focus(query: str, said: Sequence[Sentence]) -> float:
     if len(said) <= _MUCH:
         return 1.0
     share = len(on_topic(query, said)) / (_ON_TOPIC * (len(said) - _MUCH))
-    return max(_LEAST, min(1.0, share)) ** 2 * min(1.0, _TOO_MUCH / len(said))
+    return max(_LEAST, min(1.0, share)) ** 2 * brevity(said)
+
+
+def brevity(said: Sequence[Sentence]) -> float:
+    """0..1: below 1 for a text that is too long to be an answer."""
+    return min(1.0, _TOO_MUCH / max(1, len(said)))
 
 
 def _aside(said: Sequence[Sentence], useful: Sequence[Sentence]) -> int:

@@ -59,7 +59,9 @@ def nearest(words: Collection[str], having: Mapping[str, Sequence[frozenset[str]
     return found
 
 
-def _again(words: frozenset[str], known: Collection[frozenset[str]], earlier: Mapping[str, Sequence[frozenset[str]]]) -> float:
+def _again(
+    words: frozenset[str], known: Collection[frozenset[str]], earlier: Mapping[str, Sequence[frozenset[str]]]
+) -> float:
     """0..1: how much a sentence repeats an earlier one."""
     if words in known:
         return 1.0

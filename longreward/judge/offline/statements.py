@@ -18,9 +18,11 @@ _REFUSAL = re.compile(
     r"|(?:can ?not|can['’]t|could not|couldn['’]t|unable to|not able to|do not know how to|don['’]t know how to)"
     r" (?:\w+ )?(?:answer|assist|help|comply|provide|determine|respond|summari[sz]e)"
     r"|(?:no|not enough|insufficient|lacks?) (?:\w+ )?information"
-    r"|(?:document|text|passage|context|article)s?(?: provided| given)? (?:does not|doesn['’]t|do not|did not|provides? no)"
+    r"|(?:document|text|passage|context|article)s?(?: provided| given)?"
+    r" (?:does not|doesn['’]t|do not|did not|provides? no)"
     r" (?:\w+ )?(?:mention|provide|contain|specify|state|say|include|have|answer|give))"
-    r"|\bi (?:do not|don['’]t) know\b|抱歉|对不起|无法(?:回答|提供|确定|帮助)|没有(?:提到|提及|提供|说明)|未(?:提到|提及|提供|说明)|不知道",
+    r"|\bi (?:do not|don['’]t) know\b"
+    r"|抱歉|对不起|无法(?:回答|提供|确定|帮助)|没有(?:提到|提及|提供|说明)|未(?:提到|提及|提供|说明)|不知道",
     re.IGNORECASE,
 )
 

@@ -9,12 +9,12 @@ from longreward.judge.offline.words import Sentence, read, sentences, weight_of
 from longreward.judge.requests import VerifyStatement, VerifyStatements
 
 _IN_ORDER = 0.35  # of the share, how much is for neighbours that are neighbours in the evidence, too
-_SAID = 0.5
+_SAID = 0.5  # of the share, how much is for the words that are no names
 _TOGETHER = 0.85  # what words count that are found in two sentences, one after the other
 _STRANGE, _STRANGE_NUMBER = 0.45, 0.3  # what is left of the support for a name or a number that is not there
 _OPPOSITE = 0.5  # what is left where one denies what the other says
 _EXCHANGED = 0.4  # what is left where another word stands in the same place
-_CONCAVE = 1.7
+_CONCAVE = 1.7  # real answers have words of their own: half of a statement's words are more than half of its support
 _NEARLY = 0.6  # of the best share: such sentences are looked at, too, whether names and numbers agree there
 
 
@@ -50,7 +50,7 @@ def verify_many(request: VerifyStatements) -> list[float]:
 
 
 def _together(share: float, in_order: float) -> float:
-    """0..1. Real answers have words of their own: half of a statement's words is more than half of its support."""
+    """0..1, of what is found in one place and what in order."""
     missing = (1 - _IN_ORDER) * (1 - share) + _IN_ORDER * (1 - in_order)
     return float(1 - max(0.0, missing) ** _CONCAVE)
 
@@ -73,7 +73,9 @@ def _found(statement: Sentence, words: frozenset[str]) -> float:
     return share * (1 - _SAID + _SAID * weight_of(said & words) / weight_of(said)) if said else share
 
 
-def _agreement(statement: Sentence, sentence: Sentence, following: Sentence | None, nearest: Mapping[str, float]) -> float:
+def _agreement(
+    statement: Sentence, sentence: Sentence, following: Sentence | None, nearest: Mapping[str, float]
+) -> float:
     """0..1: 1 where names, numbers and negations agree."""
     near = sentence.said | (following.said if following else frozenset())
     left = 1.0

@@ -87,7 +87,14 @@ def read(text: str) -> Sentence:
         if word in NEGATIONS:
             negated.update(order[place + 1 : place + 1 + _REACH])
     return Sentence(
-        *(text, order, frozenset(order) - NEGATIONS, frozenset(pairwise(order)), names, frozenset(order) | frozenset(map(stem, named))),
+        *(
+            text,
+            order,
+            frozenset(order) - NEGATIONS,
+            frozenset(pairwise(order)),
+            names,
+            frozenset(order) | frozenset(map(stem, named)),
+        ),
         *(frozenset(negated), is_question(text), not has_no_end(text)),
     )
 
@@ -102,13 +109,17 @@ class Topic:
     """What a question is about."""
 
     words: dict[str, float]
-    """Its words and their weights, without those that only say what to do ("summarise"). Empty for a general question."""
+    """Its words and their weights, without those that only say what to do ("summarise"). Empty for a general one."""
     needed: float
     """The weight that an answer must speak of: all names, and a part of the other words, as it has words of its own."""
 
     def covered_by(self, words: Collection[str]) -> float:
         """0..1: how much of it is spoken of. All of a general question."""
-        return min(1.0, sum([self.words[word] for word in words if word in self.words]) / self.needed) if self.words else 1.0
+        return (
+            min(1.0, sum([self.words[word] for word in words if word in self.words]) / self.needed)
+            if self.words
+            else 1.0
+        )
 
 
 @lru_cache(maxsize=2_000)
