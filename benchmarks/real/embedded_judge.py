@@ -111,8 +111,12 @@ class Scorer:
         ]
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 async def claims(path: Path, score: Scorer) -> None:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = read(path)
     found = await score([(row["context"], "Summarize the article.", row["claim"]) for row in rows])
     print("\n| claims | first half | second half | all |\n|---|---|---|---|")
     shown = []
@@ -145,8 +149,7 @@ class Answers:
 
 
 async def answers(folder: Path, score: Scorer) -> None:
-    rows = [json.loads(line) for line in (folder / "answers_leval.jsonl").read_text().splitlines()]
-    found = map(json.loads, (folder / "answers_leval_documents.jsonl").read_text().splitlines())
+    rows, found = read(folder / "answers_leval.jsonl"), read(folder / "answers_leval_documents.jsonl")
     documents = {row["document"]: row["context"] for row in sorted(found, key=lambda row: int(row["document"]))}
     texts = [(documents[row["document"]], row["query"], row["answer"]) for row in rows]
     all_answers = Answers(rows, texts, await score(texts), documents)

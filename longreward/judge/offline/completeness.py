@@ -17,10 +17,8 @@ _CENTRAL = 12  # sentences that stand for a passage where the question is a gene
 _POINTS = 40  # words that an answer to a question with much material is expected to hold
 _OWN_WORDS = 0.2  # and how many of them: it has words of its own
 _QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
-_LITTLE, _MUCH = (
-    0.2,
-    120,
-)  # what a copy loses that covers hardly anything: this of little material, all of so many words
+# What a copy loses that covers hardly anything: this of little material, all of so many words.
+_LITTLE, _MUCH = 0.2, 120
 _ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
 
@@ -51,15 +49,11 @@ def rate(request: RateCompleteness) -> float:
     if not covered:
         return 0.0
     copied = 1 - sum([needed.words[word] * much for word, much in own.items()]) / covered
-    much = min(1.0, covered / needed.expected) ** 0.6
+    share = covered / needed.total
+    much = share * (1 + needed.bend) / (share + needed.bend)
     to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
-    return (
-        10
-        * much
-        * (1 - needed.in_own_words * copied * (1 - (covered / needed.total) ** 2))
-        * to_the_point
-        * brevity(said)
-    )
+    loss = needed.in_own_words * copied * (1 - share**2)
+    return 10 * much * (1 - loss) * to_the_point * brevity(said)
 
 
 def _copied(sentence: Sentence, material: _Material) -> float:
@@ -75,8 +69,9 @@ class _Material:
     words: dict[str, float]
     pairs: frozenset[tuple[str, str]]
     total: float
-    expected: float
-    """The weight that a complete answer has."""
+    bend: float
+    """How straight the way from nothing to all is. Of much material a good answer says a small part: there the first
+    words count most."""
     in_own_words: float
     """0..1: how far it must be said in other words. Little of it may be repeated."""
 
@@ -92,8 +87,10 @@ def _material(passages: tuple[str, ...], query: str) -> _Material:
     heaviest = sum(sorted(words.values(), reverse=True)[:_POINTS])
     own = min(1.0, _POINTS / max(1, len(words)))
     pairs = frozenset().union(*(sentence.pairs for sentence in found))
-    expected = heaviest * (_OWN_WORDS + (1 - _OWN_WORDS) * own)
-    return _Material(words, pairs, total, expected, min(1.0, _LITTLE + (1 - _LITTLE) * len(words) / _MUCH))
+    expected = heaviest * (_OWN_WORDS + (1 - _OWN_WORDS) * own) / total if total else 1.0
+    # An answer with what is expected of it gets three quarters.
+    bend = expected / (3 * (1 - expected) + 1e-9)
+    return _Material(words, pairs, total, bend, min(1.0, _LITTLE + (1 - _LITTLE) * len(words) / _MUCH))
 
 
 def _central(found: Sequence[Sentence]) -> list[Sentence]:

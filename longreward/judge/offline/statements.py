@@ -9,8 +9,8 @@ from longreward.judge.requests import ListStatements
 from longreward.text.sentences import content_words, is_question, names_and_numbers, split_sentences
 
 _CUES = frozenset(
-    "answer ask asked glad happy help helps hope interesting let please question see summary thank thanks think welcome "
-    "问题 希望 帮助 谢谢 总之 综上".split()
+    "answer ask asked glad happy help helps hope interesting let please question see summary thank thanks think "
+    "welcome 问题 希望 帮助 谢谢 总之 综上".split()
 )
 _SMALL_TALK = 0.3  # share of the words of a sentence that are cues
 _REFUSAL = re.compile(
