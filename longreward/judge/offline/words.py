@@ -22,7 +22,7 @@ _REACH = 3  # words after a negation that it is about
 _ORDERS = frozenset(
     "act answer ask asked comment describe detail discuss discussion explain give hello help hi know let like list "
     "mention overview please present provide question regarding say summarise summarize summary talk tell thank thanks "
-    "think thought want wonder 介绍 内容 总结 文章 概括 说明 请问".split()
+    "think thought want wonder above article document following passage text 介绍 内容 总结 文章 概括 说明 请问".split()
 )
 
 
