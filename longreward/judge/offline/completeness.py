@@ -89,7 +89,7 @@ def _material(passages: tuple[str, ...], query: str) -> _Material:
     pairs = frozenset().union(*(sentence.pairs for sentence in found))
     expected = heaviest * (_OWN_WORDS + (1 - _OWN_WORDS) * own) / total if total else 1.0
     # An answer with what is expected of it gets some six sevenths.
-    bend = expected / (6 * (1 - expected) + 1e-9)
+    bend = min(1.0, expected / (6 * (1 - expected) + 1e-9))
     return _Material(words, pairs, total, bend, min(1.0, _LITTLE + (1 - _LITTLE) * len(words) / _MUCH))
 
 

@@ -21,7 +21,8 @@ def rate(request: RateHelpfulness) -> float:
     """0..10."""
     said = sentences(request.answer)
     useful = on_topic(request.query, said)
-    claims = any(is_statement(sentence.text) for sentence in said)
+    question = _words_of(request.query)
+    claims = any(sentence.words - question and is_statement(sentence.text) for sentence in said)
     if not claims and not useful:
         return 10 * _YES_OR_NO * is_yes_or_no(request.query, request.answer)
     covered = covered_by(useful, request.query)
@@ -38,7 +39,7 @@ def covered_by(useful: Sequence[Sentence], query: str) -> float:
 def on_topic(query: str, said: Sequence[Sentence]) -> list[Sentence]:
     """The sentences that speak of what is asked, each once; of a general question all that claim something. To repeat
     the question is not to answer it: they add something."""
-    asked, question = topic(query), frozenset(word for part in sentences(query) for word in part.words)
+    asked, question = topic(query), _words_of(query)
     found = {
         sentence.words: sentence
         for sentence in said
@@ -61,6 +62,10 @@ def focus(query: str, said: Sequence[Sentence]) -> float:
 def brevity(said: Sequence[Sentence]) -> float:
     """0..1: below 1 for a text that is too long to be an answer."""
     return min(1.0, _TOO_MUCH / max(1, len(said)))
+
+
+def _words_of(query: str) -> frozenset[str]:
+    return frozenset(word for part in sentences(query) for word in part.words)
 
 
 def _aside(said: Sequence[Sentence], useful: Sequence[Sentence]) -> int:

@@ -228,7 +228,7 @@ def test_a_passage_without_a_sentence_supports_nothing():
 
 PROSE = (
     "The town council met on Monday to discuss the old tram line. Mayor Edith Holloway said that the line had carried "
-    "12,000 passengers a week before it was closed in 2009. Reopening it would cost 48 million crowns, and half of that "
+    "12,000 passengers a week before it was closed in 2009. Reopening it would cost 48 million crowns, and half of it "
     "would come from the region. Several shopkeepers complained that the works would block the market for two years. "
     "The engineers replied that the rails could be laid at night. Councillor Bram Oster doubted the figures and asked "
     "for an independent study. The council did not vote on the plan. It will meet again in October. "
@@ -260,8 +260,8 @@ def test_a_flaw_planted_in_real_prose_lowers_its_dimension(flaw, dimension):
 
 def test_no_dimension_is_at_its_end_for_real_prose():
     scores = score(PROSE)
-    assert all(2 < scores[name] for name in ("helpfulness", "logicality", "faithfulness", "completeness"))
-    assert scores["faithfulness"] < 10 > scores["completeness"]
+    assert all(scores[name] > 2 for name in ("helpfulness", "logicality", "faithfulness", "completeness"))
+    assert max(scores["faithfulness"], scores["completeness"]) < 10
 
 
 def test_endings_of_words_do_not_matter():
