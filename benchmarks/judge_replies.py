@@ -54,17 +54,21 @@ def ruled(kind: str, prompt: str) -> str:
         case _:
             request = requests.RateHelpfulness("en", query, answer)
     value: Any = by_rules(request)
-    labels = {1.0: "[[Fully supported]]", 0.5: "[[Partially supported]]", 0.0: "[[No support]]"}
     match request:
         case requests.VerifyStatements():
-            return "\n".join(f"{number}. {labels[support]}" for number, support in enumerate(value, 1))
+            return "\n".join(f"{number}. {_support(support)}" for number, support in enumerate(value, 1))
         case requests.VerifyStatement():
-            return labels[value]
+            return _support(value)
         case requests.ListStatements():
             return "\n".join(f"<statement>{text}</statement>" for text in value) or "No statements"
         case requests.ExtractRelevant():
             return value or "No relevant information"
     return f"[[{value:.4f}]]"
+
+
+def _support(support: float) -> str:
+    """The nearest verdict: over the network there are three."""
+    return ("[[No support]]", "[[Partially supported]]", "[[Fully supported]]")[round(2 * support)]
 
 
 def _passages(text: str) -> list[str]:

@@ -102,7 +102,8 @@ class JudgeCall(Record):
 
 
 class Statement(Record):
-    """A factual statement of the answer and how far the document supports it: 1, 0.5 or 0; None where void."""
+    """A factual statement of the answer and how far the document supports it: 1, 0.5 or 0; None where void. The offline
+    judge uses all numbers from 0 to 1."""
 
     text: str
     original: str = ""

@@ -222,3 +222,68 @@ def test_no_text_takes_longer_than_in_proportion(text):
 
 def test_a_passage_without_a_sentence_supports_nothing():
     assert score(("- " * 300, ENGLISH[1], ENGLISH[2]))["faithfulness"] == 0
+
+
+# --- real prose: sentences of their own, words with endings, much material ---
+
+PROSE = (
+    "The town council met on Monday to discuss the old tram line. Mayor Edith Holloway said that the line had carried "
+    "12,000 passengers a week before it was closed in 2009. Reopening it would cost 48 million crowns, and half of it "
+    "would come from the region. Several shopkeepers complained that the works would block the market for two years. "
+    "The engineers replied that the rails could be laid at night. Councillor Bram Oster doubted the figures and asked "
+    "for an independent study. The council did not vote on the plan. It will meet again in October. "
+    "Afterwards the choir of the school sang in the hall. The bakery offered plum cake to all visitors.",
+    "What did the council discuss about reopening the tram line?",
+    "The council discussed whether to reopen the tram line, which was closed in 2009. According to Mayor Holloway, "
+    "reopening it costs 48 million crowns, half of it from the region. Shopkeepers feared that the market would be "
+    "blocked. The council is not going to vote on the tram line before October.",
+)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "dimension"),
+    [
+        (lambda text: text.replace("48", "61"), "faithfulness"),
+        (lambda text: text.replace("Holloway", "Brennan"), "faithfulness"),
+        (lambda text: text.replace("which was closed", "which was not closed"), "faithfulness"),
+        (lambda text: text + " The submarine sank near the coast of Norway.", "faithfulness"),
+        (lambda text: text.split(" Shopkeepers")[0], "completeness"),
+        (lambda text: text + " Shopkeepers feared that the market would be blocked.", "logicality"),
+        (lambda text: "I'm sorry, but I cannot answer that.", "helpfulness"),
+        (lambda text: "The document does not mention a tram line.", "helpfulness"),
+    ],
+)
+def test_a_flaw_planted_in_real_prose_lowers_its_dimension(flaw, dimension):
+    clean, flawed = score(PROSE), score(PROSE, flaw(PROSE[2]))
+    assert flawed[dimension] < clean[dimension] - 0.2
+
+
+def test_no_dimension_is_at_its_end_for_real_prose():
+    scores = score(PROSE)
+    assert all(scores[name] > 2 for name in ("helpfulness", "logicality", "faithfulness", "completeness"))
+    assert max(scores["faithfulness"], scores["completeness"]) < 10
+
+
+def test_endings_of_words_do_not_matter():
+    document = "The engineers repaired the bridges. The mayor visited the works."
+    said = score((document, "Who repaired the bridges?", "An engineer repairs a bridge."))
+    assert said["faithfulness"] >= 8
+
+
+def test_a_general_question_has_relevant_passages():
+    for query in ("Summarize.", "Please give an overview of the text."):
+        assert score((PROSE[0], query, PROSE[2]))["completeness"] > 2
+
+
+def test_copied_sentences_are_worth_less_than_an_answer():
+    copied = (
+        "Mayor Edith Holloway said that the line had carried 12,000 passengers a week before it was closed in 2009."
+    )
+    copies = f"{copied} The bakery offered plum cake to all visitors. It will meet again in October."
+    assert score(PROSE, copies)["total"] < score(PROSE)["total"]
+
+
+def test_a_mere_yes_answers_only_a_question_that_can_be_answered_so():
+    document = "The lexicon is the same for all languages."
+    whether, what = "Is the lexicon the same for all languages?", "What is the lexicon like?"
+    assert score((document, whether, "Yes"))["helpfulness"] > score((document, what, "Yes"))["helpfulness"] == 0

@@ -1,0 +1,132 @@
+"""Words as the offline judge compares them: without endings, weighted, with the names and negations of a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from longreward.text.language import terms
+from longreward.text.sentences import content_words, has_no_end, is_question, names_and_numbers, split_sentences
+
+_ENDINGS = (
+    *("ations", "ation", "ments", "ment", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "ly", "s", "e", "y"),
+)
+_LONGEST = 8  # characters of a word that count: long words are rare ones, but not ever rarer
+_NAME = 2.0  # how much more a name or a number counts than another word of its length
+NEGATIONS = frozenset("cannot neither never no nobody none nor not nothing without".split())
+_ENOUGH = 0.6  # share of the other words of a question that is as good as all of them
+_MOST_ASKED = 60.0  # weight, some four names: nobody repeats the whole of a long question
+_REACH = 3  # words after a negation that it is about
+_ORDERS = frozenset(
+    "act answer ask asked comment describe detail discuss discussion explain give hello help hi know let like list "
+    "mention overview please present provide question regarding say summarise summarize summary talk tell thank thanks "
+    "think thought want wonder above article document following passage text 介绍 内容 总结 文章 概括 说明 请问".split()
+)
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    """A word without its English ending: "rates", "rated" and "rating" are one. Other words stay as they are."""
+    if len(word) < 5 or not (word.isascii() and word.isalpha()):
+        return word
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
+def stems(text: str) -> list[str]:
+    """The stems of a text's content words, in order."""
+    return [stem(word) for word in content_words(text)]
+
+
+def weight(word: str) -> float:
+    """How much a word tells: by its length, which is a fair guess at how rare it is. A number counts as a name."""
+    return _LONGEST * _NAME if word[0].isdigit() else float(min(len(word), _LONGEST))
+
+
+def weight_of(words: Iterable[str], names: Collection[str] = ()) -> float:
+    """The weights of some words together; names count more."""
+    return sum(weight(word) * (_NAME if word in names and not word[0].isdigit() else 1.0) for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What is compared of a sentence."""
+
+    text: str
+    order: tuple[str, ...]
+    """Its stems, in order."""
+    words: frozenset[str]
+    """Without negations, which `negated` has."""
+    pairs: frozenset[tuple[str, str]]
+    """Neighbours in `order`."""
+    names: frozenset[str]
+    """Stems of its names and numbers. Its first word is none: there a capital letter proves nothing."""
+    said: frozenset[str]
+    """Where names of another sentence are looked up: any word may be one."""
+    negated: frozenset[str]
+    """The words that follow a negation: what it is about."""
+    asks: bool
+    ends: bool
+    """Whether a mark ended it, and not its length."""
+
+
+@lru_cache(maxsize=20_000)
+def read(text: str) -> Sentence:
+    """A sentence, read."""
+    order = tuple(stems(text))
+    first = {stem(term) for term in terms(text)[:1] if not term[0].isdigit()}
+    named = names_and_numbers(text)
+    names = frozenset(stem(name) for name in named) - first
+    negated: set[str] = set()
+    for place, word in enumerate(order):
+        if word in NEGATIONS:
+            negated.update(order[place + 1 : place + 1 + _REACH])
+    return Sentence(
+        *(
+            text,
+            order,
+            frozenset(order) - NEGATIONS,
+            frozenset(pairwise(order)),
+            names,
+            frozenset(order) | frozenset(map(stem, named)),
+        ),
+        *(frozenset(negated), is_question(text), not has_no_end(text)),
+    )
+
+
+def sentences(text: str) -> list[Sentence]:
+    """The sentences of a text that have a content word."""
+    return [sentence for piece in split_sentences(text) if (sentence := read(piece)).order]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a question is about."""
+
+    words: dict[str, float]
+    """Its words and their weights, without those that only say what to do ("summarise"). Empty for a general one."""
+    needed: float
+    """The weight that an answer must speak of: all names, and a part of the other words, as it has words of its own."""
+
+    def covered_by(self, words: Collection[str]) -> float:
+        """0..1: how much of it is spoken of. All of a general question."""
+        return (
+            min(1.0, sum([self.words[word] for word in words if word in self.words]) / self.needed)
+            if self.words
+            else 1.0
+        )
+
+
+@lru_cache(maxsize=2_000)
+def topic(query: str) -> Topic:
+    """What a question is about."""
+    names = frozenset().union(*(sentence.names for sentence in sentences(query)))
+    asked = {stem(word) for word in content_words(query) if word not in _ORDERS and word not in NEGATIONS}
+    words = {word: weight_of([word], names) for word in sorted(asked)}
+    needed = sum(much * (1.0 if word in names else _ENOUGH) for word, much in words.items())
+    return Topic(words, min(needed, _MOST_ASKED))
