@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import fsum
 
 from longreward.judge.offline.helpfulness import brevity, covered_by, on_topic
 from longreward.judge.offline.statements import is_statement
@@ -45,10 +46,10 @@ def rate(request: RateCompleteness) -> float:
         mine = 1 - _copied(sentence, needed)
         for word in sentence.words & needed.words.keys():
             own[word] = max(mine, own.get(word, 0.0))
-    covered = sum([needed.words[word] for word in own])
+    covered = fsum(needed.words[word] for word in own)  # exact, so that the order of a set does not matter
     if not covered:
         return 0.0
-    copied = 1 - sum([needed.words[word] * much for word, much in own.items()]) / covered
+    copied = 1 - fsum(needed.words[word] * much for word, much in own.items()) / covered
     share = covered / needed.total
     much = share * (1 + needed.bend) / (share + needed.bend)
     to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
@@ -83,7 +84,7 @@ def _material(passages: tuple[str, ...], query: str) -> _Material:
     # To repeat the question covers nothing.
     counts = Counter(word for sentence in found for word in sentence.words if word not in asked)
     words = {word: weight(word) * count**0.5 for word, count in counts.items()}
-    total = sum(words.values())
+    total = fsum(words.values())
     heaviest = sum(sorted(words.values(), reverse=True)[:_POINTS])
     own = min(1.0, _POINTS / max(1, len(words)))
     pairs = frozenset().union(*(sentence.pairs for sentence in found))

@@ -79,7 +79,7 @@ def _agreement(
     """0..1: 1 where names, numbers and negations agree."""
     near = sentence.said | (following.said if following else frozenset())
     left = 1.0
-    for name in statement.names - near:
+    for name in sorted(statement.names - near):
         strange = _STRANGE_NUMBER if name[0].isdigit() else _STRANGE
         left *= strange + (1 - strange) * nearest[name]
     if _exchanged(statement, sentence):

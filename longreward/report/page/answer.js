@@ -12,7 +12,8 @@ const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
 const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
 
-const support = (fact) => SUPPORT[fact.support] ?? ["unknown", "?", `void: ${fact.call.status}`];
+/** Of the three kinds the nearest: the offline judge uses all numbers from 0 to 1. */
+const support = (fact) => (fact.support === null ? null : SUPPORT[Math.floor(2 * fact.support + 0.5) / 2]) ?? ["unknown", "?", `void: ${fact.call.status}`];
 
 /** The page of an answer; `fact` is the number of the statement whose evidence is shown. */
 export async function answerPage(answers, row, neighbours) {

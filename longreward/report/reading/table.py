@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +65,8 @@ class TableBuilder:
         statements = [statement for d in answer.dimensions.values() for statement in d.statements]
         calls = [call for d in answer.dimensions.values() for call in d.calls]
         calls += [statement.call for statement in statements]
-        supports = [statement.support for statement in statements]
+        # Of the three kinds the nearest, as the page shows it: the offline judge uses all numbers from 0 to 1.
+        supports = [s.support if s.support is None else math.floor(2 * s.support + 0.5) / 2 for s in statements]
         figures: dict[str, float] = {
             "run": run,
             "prompt": prompt,
