@@ -361,7 +361,7 @@ def test_an_obedient_judge_is_never_moved(judge_server, monkeypatch: pytest.Monk
     assert set(totals(config, attacked_samples(ATTACKS))) <= {unmoved, without_words}
 
     # The same judge is moved by the same attacks if nothing is neutralised.
-    monkeypatch.setattr(prompts, "neutralise", lambda text: text)
+    monkeypatch.setattr(prompts, "neutralise", lambda text, *_: text)
     by_attack = totals(config, attacked_samples([a for a in ATTACKS if a.family in ("fence", "chat token")]))
     assert sum(total != unmoved for total in by_attack) > len(by_attack) / 2
 

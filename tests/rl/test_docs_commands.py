@@ -27,7 +27,7 @@ DOCS = ROOT / "docs"
 GUIDES = ("tutorial", "score", "judge", "train", "offline", "evaluate")
 PAGES = [*(DOCS / f"{name}.md" for name in GUIDES), *sorted((DOCS / "how-to").glob("*.md"))]
 MARKS = ("cluster", "judge")
-PROGRAMS = {"longreward", "python", "ray", "tail", "export", "sbatch", "kubectl"}
+PROGRAMS = {"longreward", "python", "ray", "tail", "export", "sbatch", "kubectl", "python3.11"}
 RUN_BY_E2E_TESTS = {"rl/train.py", "rl/dpo.py", "rl/sft.py", "rl/evaluate.py", "rl/doctor.py"}
 
 
