@@ -95,7 +95,7 @@ def end_reward_models(run: Session, config: DpoConfig) -> None:
 def start_reward_models(run: Session, config: DpoConfig) -> None:
     """Start the judge workers that `end_reward_models` has ended, under the names that the engines know."""
     if run.workers.run_id and not run.workers.actors:
-        run.workers = judge_workers.start(run.config, run.plan.tokenizer, run.workers.run_id)
+        run.workers = judge_workers.start(config, run.plan.tokenizer, run.workers.run_id)
 
 
 def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:

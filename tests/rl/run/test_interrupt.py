@@ -28,7 +28,7 @@ def test_a_wait_for_ray_is_ended_with_the_error_that_says_why():
         import threading, time, ray
         from rl.errors import StalledError
         from rl.run.interrupt import interruptible
-        ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=1, include_dashboard=False, logging_level="ERROR")
 
         @ray.remote
         def forever():

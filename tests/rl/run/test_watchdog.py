@@ -20,7 +20,7 @@ from rl.rollout.judge_workers import Workers
 from rl.run.watchdog import Watchdog
 log = Path(sys.argv[1]) / "train.log"
 log.write_text("")
-ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
 
 def watched(wait, **deadlines):
     started = time.monotonic()
