@@ -149,5 +149,5 @@ def fingerprint(config: RewardConfig) -> str:
     scoring["retrieval"].pop("embeddings")
     if embedder is not None:
         scoring["retrieval"] |= embedder.model_dump(include={"model", "query_prefix", "document_prefix"})
-    scoring |= {"judge": judge, "prompts": Prompts.of(config).version(prompts)}
+    scoring |= {"judge": judge, "prompts": Prompts(config.prompts).version(prompts)}
     return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]

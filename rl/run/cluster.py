@@ -68,8 +68,8 @@ def connect(config: RunConfig, resources: Resources, device: str, env_vars: Mapp
         try:
             ray.init(address=address, **common)
         except (ray.exceptions.AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
-            refused = ray.exceptions.AuthenticationError.__name__
-            if type(error).__name__ == refused or refused in str(error.__cause__):  # Ray quotes it
+            refused = ray.exceptions.AuthenticationError
+            if isinstance(error, refused) or refused.__name__ in str(error.__cause__):  # Ray quotes it
                 raise ConfigError(
                     f"the Ray cluster at {address} wants another token; export RAY_AUTH_MODE=token and the "
                     "RAY_AUTH_TOKEN with which it was started"

@@ -51,7 +51,7 @@ def _repeated(said: Sequence[Sentence]) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-def nearest(words: Collection[str], having: Mapping[str, Sequence[frozenset[str]]]) -> set[frozenset[str]]:
+def _nearest(words: Collection[str], having: Mapping[str, Sequence[frozenset[str]]]) -> set[frozenset[str]]:
     """The sentences that share words with these, at most some `_MOST`: those with the rarest words first."""
     found: set[frozenset[str]] = set()
     for _, word in sorted((len(having[word]), word) for word in words if word in having):
@@ -65,7 +65,7 @@ def _again(
     """0..1: how much a sentence repeats an earlier one."""
     if words in known:
         return 1.0
-    alike = max((len(words & other) / len(words | other) for other in nearest(words, earlier)), default=0.0)
+    alike = max((len(words & other) / len(words | other) for other in _nearest(words, earlier)), default=0.0)
     return max(0.0, (alike - _ALIKE) / (1 - _ALIKE))
 
 
