@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +23,19 @@ _REACH = 3  # words after a negation that it is about
 _ORDERS = frozenset(
     "act answer ask asked comment describe detail discuss discussion explain give hello help hi know let like list "
     "mention overview please present provide question regarding say summarise summarize summary talk tell thank thanks "
-    "think thought want wonder above article document following passage text 介绍 内容 总结 文章 概括 说明 请问".split()
+    "think thought want wonder above article document following passage text".split()
+)
+
+_OF_ANY_DOCUMENT = frozenset(
+    "aim author book chapter feature features first goal goals idea ideas important interesting introduce introduction "
+    "know library main method name names need new package paper plot point points problem problems product program project "
+    "purpose reader readers report result results sentence sentences short software solution solve solves story subject "
+    "support theme thing things tool topic topics use used user users using work works one two three four five".split()
+)
+"""A question of such words alone is a general one: it can be asked of any document."""
+_OF_ANY_DOCUMENT_ZH = re.compile(
+    "介绍|内容|总结|文章|概括|说明|请问?|一下|这[个篇些]?|什么|哪些|如何|怎样|主要|主题|作者|功能|问题|软件|目的|结果|读者|用途|"
+    "本文|简要|简述|描述|文档|的|是|有|了|和|吗|呢"
 )
 
 
@@ -126,7 +139,8 @@ class Topic:
 def topic(query: str) -> Topic:
     """What a question is about."""
     names = frozenset().union(*(sentence.names for sentence in sentences(query)))
-    asked = {stem(word) for word in content_words(query) if word not in _ORDERS and word not in NEGATIONS}
+    told = {word for word in content_words(_OF_ANY_DOCUMENT_ZH.sub(" ", query)) if word not in _ORDERS and word not in NEGATIONS}
+    asked = set() if told <= _OF_ANY_DOCUMENT else {stem(word) for word in told}
     words = {word: weight_of([word], names) for word in sorted(asked)}
     needed = sum(much * (1.0 if word in names else _ENOUGH) for word, much in words.items())
     return Topic(words, min(needed, _MOST_ASKED))

@@ -125,62 +125,53 @@ def _update_weight(original: Any, self: Any, name: str, dtype: Any, shape: Any, 
 )
 def _plain_linear(original: Any, layer: Any, remove_weight: bool) -> None:
     """It packs weights into a form that cannot take new ones: the engine would keep the first policy."""
-    layer.cpu_linear = _linear
+    import torch
+
+    layer.cpu_linear = torch.nn.functional.linear
+
+
+@_seam("openrlhf.utils.utils", "convert_to_torch_dtype", "param_dtype", source="return torch.bfloat16")
+def _model_dtype(original: Any, param_dtype: str) -> Any:
+    """A CPU without instructions for bfloat16 takes up to fifty times as long for it as for float32."""
+    return _fast(original(param_dtype))
 
 
 @_seam(
-    "torch.nn.modules.linear",
-    "Linear.forward",
-    "self input",
-    source="return F.linear(input, self.weight, self.bias)",
+    "openrlhf.utils.deepspeed.deepspeed",
+    "get_eval_ds_config",
+    "offload stage param_dtype deepcompile tensor_parallel_size",
 )
-def _linear_forward(original: Any, self: Any, input: Any) -> Any:
-    """A CPU without instructions for bfloat16 takes fifty times as long for it as for float32."""
-    return _linear(input, self.weight, self.bias)
-
-
-_FEW_ROWS = 32
-
-
-def _linear(input: Any, weight: Any, bias: Any) -> Any:
-    """`functional.linear`; where bfloat16 is slow in float32, rounded in the end."""
-    import torch
-
-    # For a few rows without a gradient, as when a token is generated, converting the weights takes longer.
-    few = not torch.is_grad_enabled() and input.numel() < _FEW_ROWS * input.shape[-1]
-    if few or not _is_slow(input):
-        return torch.nn.functional.linear(input, weight, bias)
-    return torch.nn.functional.linear(*map(_float, (input, weight, bias))).to(input.dtype)
+def _inference_dtype(original: Any, *args: Any, **kwargs: Any) -> Any:
+    """It has the model in bfloat16, which `_model_dtype` replaces where it is slow."""
+    return _in_fast_dtype(original(*args, **kwargs))
 
 
 @_seam(
-    "transformers.integrations.sdpa_attention",
-    "sdpa_attention_forward",
-    "module query key value attention_mask dropout scaling is_causal position_bias kwargs",
-    source="return attn_output, None",
+    "vllm.config.model",
+    "_get_and_verify_dtype",
+    "model_id config dtype is_pooling_model revision config_format",
+    source="return torch_dtype",
 )
-def _attention(
-    original: Any, module: Any, query: Any, key: Any, value: Any, mask: Any, *args: Any, **kwargs: Any
-) -> Any:
-    """As for linear layers: bfloat16 takes twenty times as long as float32."""
-    if not _is_slow(query):
-        return original(module, query, key, value, mask, *args, **kwargs)
-    kwargs = {name: _float(value) for name, value in kwargs.items()}
-    output, _ = original(module, *map(_float, (query, key, value, mask, *args)), **kwargs)
-    return output.to(query.dtype), None
+def _engine_dtype(original: Any, *args: Any, **kwargs: Any) -> Any:
+    """As for the learner's model: OpenRLHF asks for bfloat16, which may be slow."""
+    return _fast(original(*args, **kwargs))
 
 
-def _is_slow(tensor: Any) -> bool:
+def _fast(dtype: Any) -> Any:
+    """float32 in place of half precision where the CPU has no instructions for bfloat16."""
     import torch
 
-    return tensor.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    half = dtype in (torch.bfloat16, torch.float16)
+    return torch.float32 if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported() else dtype
 
 
-def _float(value: Any) -> Any:
-    """A tensor of numbers in float32; anything else as it is."""
+def _in_fast_dtype(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of DeepSpeed for models as `_model_dtype` has them."""
     import torch
 
-    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    if _fast(torch.bfloat16) is torch.float32:
+        config["bf16"]["enabled"] = config["fp16"]["enabled"] = False
+    return config
 
 
 @_seam(
@@ -240,8 +231,8 @@ def _cpu_mesh(original: Any, device_type: str, *args: Any, **kwargs: Any) -> Any
     source='ds_config["optimizer"] = optim_config',
 )
 def _torch_adam(original: Any, *args: Any, **kwargs: Any) -> Any:
-    """DeepSpeed would compile an Adam of its own at the first step."""
-    config = original(*args, **kwargs)
+    """DeepSpeed would compile an Adam of its own at the first step, and bfloat16 may be slow."""
+    config = _in_fast_dtype(original(*args, **kwargs))
     if "optimizer" in config:
         config["optimizer"]["params"]["torch_adam"] = True
     return config

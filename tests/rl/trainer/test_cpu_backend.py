@@ -19,6 +19,7 @@ import pytest
 from rl.trainer import cpu_backend
 
 ROOT = Path(cpu_backend.__file__).parents[1]
+TOY = Path(cpu_backend.__file__).parents[1] / "toy" / "policy"
 PACKAGES = ("openrlhf", "vllm", "deepspeed", "torch")
 needs_packages = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in PACKAGES), reason="openrlhf, vllm or deepspeed not installed"
@@ -178,45 +179,27 @@ def test_every_seam_fits_the_installed_packages() -> None:
 
 
 @needs_packages
-def test_a_cpu_that_is_slow_at_bfloat16_multiplies_in_float32() -> None:
-    kinds, difference, scale, dtypes = run(
-        """
-        import copy, json
+@pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, "torch.bfloat16"), (False, "torch.float32")])
+def test_learner_and_engine_take_float32_where_bfloat16_is_slow(has_bfloat16: bool, dtype: str) -> None:
+    seen = run(
+        f"""
+        import json
         from rl.trainer import cpu_backend
         cpu_backend.apply()
-        import torch
-        from torch.utils._python_dispatch import TorchDispatchMode
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        class Kinds(TorchDispatchMode):
-            seen = set()
-            def __torch_dispatch__(self, function, types, arguments=(), named=None):
-                if any(part in str(function) for part in ("mm", "attention")):
-                    self.seen |= {str(value.dtype) for value in arguments if isinstance(value, torch.Tensor)}
-                return function(*arguments, **(named or {}))
-
-        torch.ops.mkldnn._is_mkldnn_bf16_supported = lambda: False
-        torch.manual_seed(0)
-        config = LlamaConfig(vocab_size=99, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-                             num_attention_heads=4, num_key_value_heads=2, attn_implementation="sdpa")
-        model = LlamaForCausalLM(config).to(torch.bfloat16)
-        exact = copy.deepcopy(model).float()
-        tokens = torch.randint(0, 99, (3, 40))
-        mask = torch.ones_like(tokens)
-        mask[0, :7] = 0  # padding, so that the attention has a mask
-        with Kinds():
-            model(tokens, attention_mask=mask, labels=tokens).loss.backward()
-        exact(tokens, attention_mask=mask, labels=tokens).loss.backward()
-        pairs = [(a.grad.float(), b.grad) for a, b in zip(model.parameters(), exact.parameters(), strict=True)]
-        difference = max(float((a - b).norm() / b.norm()) for a, b in pairs)
-        rotary = {"torch.float32", "torch.int64", "torch.bool"}
-        print(json.dumps([sorted(Kinds.seen - rotary), difference, min(float(b.norm()) for _, b in pairs),
-                          sorted({str(a.grad.dtype) for a in model.parameters()})]))
+        import torch, vllm
+        torch.ops.mkldnn._is_mkldnn_bf16_supported = lambda: {has_bfloat16}
+        from openrlhf.models import actor
+        from openrlhf.utils.deepspeed import deepspeed
+        from openrlhf.utils import utils
+        model = {str(TOY)!r}
+        engine = vllm.AsyncEngineArgs(model=model, dtype="bfloat16").create_model_config().dtype
+        learner = actor.Actor(model, attn_implementation="sdpa", param_dtype="bf16").model.dtype
+        configs = [deepspeed.get_train_ds_config(False, param_dtype="bf16"), deepspeed.get_eval_ds_config(False)]
+        print(json.dumps([str(engine), str(learner), [config["bf16"]["enabled"] for config in configs]]))
         """,
         **cpu_backend.environment(),
     )
-    assert kinds == [] and dtypes == ["torch.bfloat16"]
-    assert scale > 0 and difference < 0.05
+    assert seen == [dtype, dtype, [has_bfloat16, has_bfloat16]]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
