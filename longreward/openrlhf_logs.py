@@ -26,6 +26,8 @@ class AnswerFigures:
     statements: int = 0
     thought_chars: int = 0
     """Characters of the answer that were left out as thoughts."""
+    copied: float = 0.0
+    """0..1: how much of the answer is copied from the document; 0 where that is not looked at."""
     calls: int = 0
     """Questions to the judge that it took."""
     free_calls: int = 0
@@ -43,6 +45,7 @@ class AnswerFigures:
             seconds=reward.seconds,
             statements=sum(len(d.statements) for d in reward.dimensions.values()),
             thought_chars=reward.thought_chars,
+            copied=reward.copied,
             calls=len(calls),
             free_calls=sum(call.source != "judge" for call in calls),
             judge={name: stats.get(f"judge/{key}", 0.0) for name, key in _JUDGE.items()},
@@ -63,7 +66,7 @@ def logs(
     found |= {"void": figures.scores is None}
     found |= {f"void_{reason}": reason in figures.reasons for reason in reasons}
     found |= {"judge_seconds": figures.seconds, "statements": figures.statements, "judge_calls": figures.calls}
-    found |= {"thought_chars": figures.thought_chars}
+    found |= {"thought_chars": figures.thought_chars, "copied": figures.copied}
     found |= {"free_calls": figures.free_calls / max(1, figures.calls)}
     found |= {f"judge_{name}": figures.judge.get(name, 0.0) for name in _JUDGE}
     return {PREFIX + name: float(value) for name, value in found.items()}

@@ -68,7 +68,7 @@ class LongReward:
         answer = sample.answer
         if self.config.strip_thoughts:
             answer = without_thoughts(answer, thinking=sample.thinking)
-        thought_chars = len(sample.answer) - len(answer)
+        thought_chars, copied = len(sample.answer) - len(answer), 0.0
         if says_nothing(answer):  # the floor, without a call
             but = " but for its thoughts" if thought_chars else ""
             floor = DimensionScore(score=0.0, detail=f"the answer is empty{but}")
@@ -78,14 +78,17 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
+            if self.config.own_words:
+                copied = document.copying.share(answer)
             scores = await together(SCORE[name](answer, document) for name in self.config.needed)
             dimensions = dict(zip(self.config.needed, scores, strict=True))
         return Reward(
             id=sample.id,
-            total=self._total(dimensions),
+            total=self._total(dimensions, copied),
             dimensions={str(name): score for name, score in dimensions.items()},
             seconds=time.monotonic() - started,
             thought_chars=thought_chars,
+            copied=copied,
         )
 
     async def score_many(self, samples: Iterable[Sample], *, concurrency: int = 64) -> list[Reward]:
@@ -125,7 +128,7 @@ class LongReward:
             self._documents.popitem(last=False)
         return document
 
-    def _total(self, dimensions: Mapping[Any, DimensionScore]) -> float | None:
+    def _total(self, dimensions: Mapping[Any, DimensionScore], copied: float) -> float | None:
         weights, gates, weighted = self.config.weights, self.config.gates, 0.0
         for name, dimension in dimensions.items():
             if dimension.score is None:
@@ -133,7 +136,7 @@ class LongReward:
             weighted += weights.get(name, 0.0) * dimension.score
         if any((dimensions[name].score or 0.0) < gate for name, gate in gates.items()):
             return 0.0
-        return weighted / sum(weights.get(name, 0.0) for name in dimensions)
+        return weighted / sum(weights.get(name, 0.0) for name in dimensions) * (1 - self.config.own_words * copied)
 
 
 def fingerprint(config: RewardConfig) -> str:
@@ -142,8 +145,8 @@ def fingerprint(config: RewardConfig) -> str:
     prompts: tuple[str, ...] = NAMES
     if config.judge.verdict != "written":  # no key otherwise, as for gates
         judge["verdict"], prompts = config.judge.verdict, (*NAMES, CLOSING)
-    # No key for gates where there are none: files of scores from before there were gates can be continued.
-    without = {"judge", "cache"} | (set() if config.gates else {"gates"})
+    # No key for what is not used: files of scores from before there were gates and `own_words` can be continued.
+    without = {"judge", "cache"} | {name for name in ("gates", "own_words") if not getattr(config, name)}
     scoring = config.model_dump(mode="json", exclude=without)
     embedder = config.retrieval.embedder
     scoring["retrieval"].pop("embeddings")

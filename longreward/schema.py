@@ -154,6 +154,9 @@ class Reward(Record):
     """Wall time of scoring this answer."""
     thought_chars: int = 0
     """Characters of the answer that were left out as thoughts."""
+    copied: float = 0.0
+    """0..1: the share of the answer's words that stand in the document in a row (`longreward.text.copying`). Only
+    looked at where `own_words` is above 0."""
 
     @property
     def usage(self) -> Usage:

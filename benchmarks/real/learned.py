@@ -150,14 +150,14 @@ def claims(path: Path, judge: SecondJudge, most: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data/smollm2"), help="what make_data.py made")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="what make_data.py made")
     parser.add_argument("--run", type=Path, action="append", default=[])
     parser.add_argument("--show", type=int, default=0, help="so many prompts with all their answers")
     parser.add_argument("--claims", type=Path)
     parser.add_argument("--most", type=int, default=90, help="claims")
     options = parser.parse_args(arguments)
     judge = SecondJudge(options.data / "smollm2")
-    rows = [json.loads(line) for line in (options.data / "heldout.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (options.data / "readmes" / "heldout.jsonl").read_text().splitlines()]
     for run in options.run:
         report(run, {row["idx"]: row["context"] for row in rows}, judge, options.show)
     if options.claims:

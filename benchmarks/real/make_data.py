@@ -1,6 +1,6 @@
 """Make what configs/grpo_smollm2_cpu.yaml trains on: SmolLM2 as a folder, and questions about real documents.
 
-    python benchmarks/real/make_data.py --out data/smollm2
+    python benchmarks/real/make_data.py --out data      # data/smollm2/, data/readmes/train.jsonl and heldout.jsonl
 
 The documents are the beginnings of the descriptions of the installed packages (their READMEs), as prose: without code,
 tables, badges, links and headings. The questions are general ones. Documents of the held-out file stand in no prompt of
@@ -10,13 +10,14 @@ the training file. The same packages make the same files, byte for byte.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
+
+from longreward.files import jsonlines
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -76,11 +77,8 @@ def documents() -> Iterator[tuple[str, str]]:
     yield from sorted(found.items())
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="the folder")
-    out: Path = parser.parse_args().out
-    smollm2(out)
+def splits() -> dict[str, list[dict[str, str]]]:
+    """The rows of the training file, every question about each document, and of the held-out file, one about each."""
     texts = list(documents())
     rng = random.Random("documents of installed packages")
     rng.shuffle(texts)
@@ -94,10 +92,19 @@ def main() -> int:
         for number, question in enumerate(QUESTIONS)
     ]
     rng.shuffle(train)
-    for split, rows in (("train", train), ("heldout", heldout)):
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (out / f"{split}.jsonl").write_text(lines, encoding="utf-8")
-        print(f"{out / f'{split}.jsonl'}: {len(rows)} questions")
+    return {"train": train, "heldout": heldout}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="the folder")
+    out: Path = parser.parse_args().out
+    smollm2(out)
+    (out / "readmes").mkdir(exist_ok=True)
+    for split, rows in splits().items():
+        path = out / "readmes" / f"{split}.jsonl"
+        jsonlines.rewrite(path, rows)
+        print(f"{path}: {len(rows)} questions")
     return 0
 
 

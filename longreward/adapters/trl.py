@@ -76,8 +76,9 @@ def longreward_rewards(
         raise ConfigError(f"other_weights has {len(weights)} weights for {len(others)} functions; give one for each")
     rewards = RewardFunctions(scoring.column(name) for name in (settings.needed if per_dimension else ["total"]))
     rewards.extend(scoring.beside(other) for other in others)
-    if per_dimension and settings.gates:
-        raise ConfigError(f"gates {settings.gates} work on the total: leave them out, or set per_dimension=False")
+    for name in ("gates", "own_words"):
+        if per_dimension and (value := getattr(settings, name)):
+            raise ConfigError(f"{name} {value} works on the total: leave it out, or set per_dimension=False")
     shares = [1.0]
     if per_dimension:
         whole = sum(settings.weights[name] for name in settings.needed)

@@ -19,6 +19,7 @@ from longreward.judge.requests import ExtractRelevant, JudgeRequest
 from longreward.prompts import Language
 from longreward.schema import Evidence, JudgeCall
 from longreward.text.chunking import TokenSpans, chunks_between, cut_points, word_cut_points, word_spans
+from longreward.text.copying import Copying
 from longreward.text.language import detect, samples
 from longreward.text.retrieval import BM25Index, VectorIndex, fused
 from longreward.text.scripts import script_of
@@ -87,6 +88,10 @@ class Document:
         head, *others = samples(self.context, _SHOWN)
         pieces = [*others, head]  # the head is often a title, the tail a list of sources
         return next((piece for piece in pieces if script_of(piece) == script), pieces[0])[:_SHOWN]
+
+    @cached_property
+    def copying(self) -> Copying:
+        return Copying(self.context)
 
     def start(self) -> None:
         """Begin the work in the background, so that it is done before the first answer needs it."""

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from longreward import LongReward, Reward, RewardConfig, Sample
 from longreward.judge.offline import OfflineJudge
+from longreward.reward import fingerprint
 
 DOCUMENT = "".join(f"On day {i} Mara sold copper to Otto in Lisbon. " for i in range(300))
 SAMPLE = Sample(id="1", context=DOCUMENT, query="What did Mara do?", answer="Mara sold copper.")
@@ -273,3 +274,21 @@ def test_an_answer_that_is_all_thought_is_empty(judge_server, answer, thinking):
     assert reward.total == 0 and reward.thought_chars == len(answer)
     assert {d.detail for d in reward.dimensions.values()} == {"the answer is empty but for its thoughts"}
     assert judge_server.calls.total() == 0
+
+
+COPY, OWN = "On day 7 Mara sold copper to Otto in Lisbon.", "Otto bought copper from Mara."
+
+
+def test_a_copied_answer_loses_what_is_asked_for():
+    settings = {"judge": {"kind": "offline"}}
+    samples = [SAMPLE.model_copy(update={"answer": answer}) for answer in (COPY, OWN)]
+    free, halved = score(settings, *samples), score(settings | {"own_words": 0.5}, *samples)
+    assert [reward.copied for reward in free] == [0, 0]
+    assert [reward.copied for reward in halved] == [1, 0]
+    assert halved[0].total == pytest.approx(free[0].total / 2) and halved[1].total == free[1].total
+    assert [reward.dimensions for reward in halved] == [reward.dimensions for reward in free]
+
+
+def test_scores_with_own_words_do_not_mix_with_others():
+    plain = fingerprint(RewardConfig())
+    assert plain == fingerprint(RewardConfig(own_words=0)) != fingerprint(RewardConfig(own_words=0.5))

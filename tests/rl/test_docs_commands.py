@@ -71,14 +71,17 @@ def test_all_pages_have_commands_and_the_rest_is_run_elsewhere() -> None:
     assert all(name in text for name in {"sft.py", *RUN_BY_E2E_TESTS} - {"rl/sft.py"})
 
 
-def test_the_quickstart_installs_and_starts_what_the_tests_train_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("word", "name"), [([], "grpo_cpu"), pytest.param(["smollm2"], "grpo_smollm2_cpu", marks=pytest.mark.e2e)], ids=str
+)
+def test_the_quickstart_installs_and_starts_what_it_says(word: list[str], name: str, tmp_path: Path) -> None:
     if not list(Path(sys.prefix).glob(".installed-*")):
         pytest.skip("this environment was not made by launch/install.sh")
-    words = ["bash", "launch/quickstart.sh", "--dry-run", f"run.dir={tmp_path}"]
+    words = ["bash", "launch/quickstart.sh", *word, "--dry-run", f"run.dir={tmp_path}"]
     environment = os.environ | {"VENV": sys.prefix}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "grpo_cpu-dry-run" / "command.txt").is_file()
+    assert (tmp_path / f"{name}-dry-run" / "command.txt").is_file()
 
 
 @pytest.mark.parametrize("command", CONFIGURED, ids=str)

@@ -27,10 +27,11 @@ _ORDERS = frozenset(
 )
 
 _OF_ANY_DOCUMENT = frozenset(
-    "aim author book chapter feature features first goal goals idea ideas important interesting introduce introduction "
-    "know library main method name names need new package paper plot point points problem problems product program project "
-    "purpose reader readers report result results sentence sentences short software solution solve solves story subject "
-    "support theme thing things tool topic topics use used user users using work works one two three four five".split()
+    "aim author book chapter feature features first five four goal goals idea ideas important interesting "
+    "introduce introduction know library main method name names need new one package paper plot point points "
+    "problem problems product program project purpose reader readers report result results sentence sentences "
+    "short software solution solve solves story subject support theme thing things three tool topic topics two use "
+    "used user users using work works".split()
 )
 """A question of such words alone is a general one: it can be asked of any document."""
 _OF_ANY_DOCUMENT_ZH = re.compile(
@@ -139,7 +140,11 @@ class Topic:
 def topic(query: str) -> Topic:
     """What a question is about."""
     names = frozenset().union(*(sentence.names for sentence in sentences(query)))
-    told = {word for word in content_words(_OF_ANY_DOCUMENT_ZH.sub(" ", query)) if word not in _ORDERS and word not in NEGATIONS}
+    told = {
+        word
+        for word in content_words(_OF_ANY_DOCUMENT_ZH.sub(" ", query))
+        if word not in _ORDERS and word not in NEGATIONS
+    }
     asked = set() if told <= _OF_ANY_DOCUMENT else {stem(word) for word in told}
     words = {word: weight_of([word], names) for word in sorted(asked)}
     needed = sum(much * (1.0 if word in names else _ENOUGH) for word, much in words.items())

@@ -188,7 +188,8 @@ def test_the_launchers_processes_divide_the_judges_limits(judge_server, monkeypa
 def test_a_wrong_configuration_is_told_before_training():
     with pytest.raises(ConfigError, match="unknown key 'weight'"):
         longreward_rewards({"weight": {}})
-    with pytest.raises(ConfigError, match="leave them out, or set per_dimension=False"):
-        longreward_rewards({"gates": {"logicality": 3}}, per_dimension=True)
+    for of_the_total in ({"gates": {"logicality": 3}}, {"own_words": 0.5}):
+        with pytest.raises(ConfigError, match="leave it out, or set per_dimension=False"):
+            longreward_rewards(of_the_total, per_dimension=True)
     with pytest.raises(ConfigError, match="other_weights has 1 weights for 2"):
         longreward_rewards(RewardConfig(), others=[length, length_later], other_weights=[1])

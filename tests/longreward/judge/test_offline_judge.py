@@ -271,8 +271,14 @@ def test_endings_of_words_do_not_matter():
 
 
 def test_a_general_question_has_relevant_passages():
-    for query in ("Summarize.", "Please give an overview of the text."):
+    for query in ("Summarize.", "Please give an overview of the text.", "Which problem do they solve? In two sentences."):
         assert score((PROSE[0], query, PROSE[2]))["completeness"] > 2
+
+
+@pytest.mark.parametrize("query", ["这个软件有什么主要功能？", "请总结这篇文章的主要内容。"])
+def test_a_general_question_in_chinese_has_relevant_passages(query):
+    document = "sniffio 检测程序运行在哪个异步库之下。它由 Trio 项目维护。它支持 asyncio、Trio 和 Curio。"
+    assert score((document, query, "sniffio 由 Trio 项目维护，用来检测异步库。"))["completeness"] > 2
 
 
 def test_copied_sentences_are_worth_less_than_an_answer():

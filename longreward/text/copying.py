@@ -1,0 +1,35 @@
+"""How much of an answer stands word for word in its document."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from longreward.text.language import detect, terms
+
+RUN = {"en": 6, "zh": 10}
+"""So many words in a row are copied, by the language of the text; in Chinese and Japanese pairs of characters. Fewer
+may be a name or a phrase."""
+
+
+class Copying:
+    """Finds what is copied from one document. Made in some 50 ms for 64k tokens, which it keeps as 0.5 MB."""
+
+    def __init__(self, document: str) -> None:
+        self._length = RUN[detect(document)]
+        self._known = np.unique(self._runs(terms(document)))
+
+    def share(self, answer: str) -> float:
+        """0..1: the share of the answer's words that stand in the document in a row of at least `RUN`."""
+        words = terms(answer)
+        found = np.isin(self._runs(words), self._known)
+        if not found.any():
+            return 0.0
+        copied = np.zeros(len(words), dtype=bool)
+        for place in range(self._length):
+            copied[place : place + len(found)] |= found
+        return float(copied.mean())
+
+    def _runs(self, words: list[str]) -> np.ndarray:
+        """A number for each row of `RUN` words."""
+        rows = zip(*(words[place:] for place in range(self._length)), strict=False)
+        return np.fromiter(map(hash, rows), dtype=np.int64)
