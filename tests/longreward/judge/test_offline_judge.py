@@ -271,7 +271,7 @@ def test_endings_of_words_do_not_matter():
 
 
 def test_a_general_question_has_relevant_passages():
-    for query in ("Summarize.", "Please give an overview of the text.", "Which problem do they solve? In two sentences."):
+    for query in ("Summarize.", "Please give an overview.", "Which problem do they solve? In two sentences."):
         assert score((PROSE[0], query, PROSE[2]))["completeness"] > 2
 
 
