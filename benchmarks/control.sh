@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # Is the gain of the quickstart due to the reward? The same run with rewards shuffled among siblings must not improve.
-#   ./benchmarks/control.sh [section.key=value ...]      some ten minutes on two cores
+#   ./benchmarks/control.sh [section.key=value ...]           the toy, some ten minutes on two cores
+#   ./benchmarks/control.sh smollm2 [section.key=value ...]   SmolLM2 on real text, an hour and more
 set -euo pipefail
 cd "$(dirname "$0")/.."
-./launch/install.sh
-python=${VENV:-.venv}/bin/python
+word=()
+if [[ ${1:-} == smollm2 ]]; then
+  word=(smollm2)
+  shift
+fi
 for shuffle in false true; do
-  "$python" rl/train.py --config configs/grpo_cpu.yaml "run.name=control_shuffle_$shuffle" "reward.shuffle=$shuffle" "$@"
+  ./launch/quickstart.sh "${word[@]}" "run.name=control_shuffle_$shuffle" "reward.shuffle=$shuffle" "$@"
 done
-"$python" - <<'PY'
+"${VENV:-.venv}/bin/python" - <<'PY'
 import json
 from pathlib import Path
 
