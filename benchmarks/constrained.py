@@ -10,27 +10,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
-from real.models import smollm2, vllm_server
+from real.models import smollm2
 
 from longreward.config import RewardConfig, VerdictForm
 from longreward.config_file import validate
 from longreward.judge import make_judge
+from longreward.judge.own_server.local import served
 from longreward.preflight.questions import questions
 from longreward.reward import LongReward
 from longreward.schema import OK, Sample
 
-COMPACT = '{"backend": "xgrammar", "disable_any_whitespace": true}'
-"""Otherwise this model fills the space between two marks of JSON with white space until its reply is cut."""
 
-
-def settings(url: str, form: VerdictForm) -> RewardConfig:
+def settings(model: Path) -> RewardConfig:
     """This model repeats itself; the penalty is what its users would set."""
-    judge = {"kind": "openai", "base_url": url, "model": "smollm2", "verdict": form, "max_tokens": 1024}
+    judge = {"kind": "vllm", "model": str(model), "args": {"dtype": "float32"}, "max_tokens": 1024}
     judge |= {"extra_body": {"repetition_penalty": 1.1}, "max_in_flight": 16}
     judge |= {"attempt_timeout_s": 600, "call_timeout_s": 1200}
     return validate(RewardConfig, {"judge": judge})
@@ -73,11 +72,12 @@ def main() -> None:
     parser.add_argument("--form", choices=get_args(VerdictForm), action="append", help="both by default")
     options = parser.parse_args()
     forms: Any = options.form or get_args(VerdictForm)
-    words = ["--dtype", "float32", "--structured-outputs-config", COMPACT]
-    with vllm_server(smollm2(options.models), "smollm2", *words, VLLM_CPU_KVCACHE_SPACE="4") as url:
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
+    with served(settings(smollm2(options.models))) as asked:
         print("| verdict | what | read | calls by outcome | seconds |\n|---|---|---|---|---|", flush=True)
         for form in forms:
-            config, start = settings(url, form), time.monotonic()
+            judge = asked.judge.model_copy(update={"verdict": form})
+            config, start = asked.model_copy(update={"judge": judge}), time.monotonic()
             found = asyncio.run(kinds(config))
             row = f"| {form} | kinds of question | {sum(s == OK for s in found.values())} of {len(found)} | {found}"
             print(f"{row} | {time.monotonic() - start:.0f} |", flush=True)

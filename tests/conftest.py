@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +184,15 @@ def module_judge() -> Iterator[JudgeServer]:
     """A judge for all tests of a file."""
     with running_judge() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def smollm2(request: pytest.FixtureRequest) -> Path:
+    """SmolLM2-135M-Instruct, a real language model: made once, for all processes of `pytest -n` and later sessions."""
+    from real.models import smollm2 as made
+
+    assert request.config.cache is not None
+    return made(request.config.cache.mkdir("models"))
 
 
 @pytest.fixture(autouse=True)
