@@ -40,8 +40,9 @@ def _room(config: RunConfig, flags: Flags, prompts: int | None, count: Callable[
     parameters = model_folder.count_parameters(Path(model))
     if parameters is None:
         sentence = f"disk space was not checked: {model} is not a local folder"
-        action = "have 14 bytes per parameter free for each checkpoint (112 GB for 8 billion), and 2 for the model"
-        return Finding.note("disk", sentence, action)
+        each = 2 if flags.ds_lora_rank else 14
+        room = f"{each} bytes per parameter free for each checkpoint ({8 * each} GB for 8 billion)"
+        return Finding.note("disk", sentence, f"have {room}, and 2 for the model")
     free = shutil.disk_usage(folder).free
     if config.resume and config.checkpoints.is_dir():
         free += sum(path.stat().st_size for path in config.checkpoints.rglob("*") if path.is_file())

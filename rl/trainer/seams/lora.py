@@ -11,6 +11,7 @@ how a weight is sent (NCCL, CUDA IPC, gloo) is left to OpenRLHF.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,7 @@ def broadcast_to_vllm(original: Any, self: Any) -> None:
         original(self)
         return
     try:
-        # Some at a time, so that never more than one merged weight takes memory beside the learner's own.
+        # One by one, so that merged weights take next to no memory beside the learner's own.
         for weights in merged_weights(model, sharded=self.strategy.args.ds.zero_stage == 3):
             sent = SimpleNamespace(named_parameters=weights.items)
             self.actor = SimpleNamespace(model=SimpleNamespace(module=sent), is_vlm=getattr(actor, "is_vlm", False))
@@ -47,7 +48,7 @@ def merged_weights(model: Any, *, sharded: bool = False) -> Iterator[dict[str, A
     from peft.tuners.lora import LoraLayer
 
     plain = model.get_base_model()
-    layers = {name: layer for name, layer in plain.named_modules() if isinstance(layer, LoraLayer)}
+    layers: dict[str, Any] = {name: layer for name, layer in plain.named_modules() if isinstance(layer, LoraLayer)}
     inside = {id(parameter) for layer in layers.values() for parameter in _adapted(layer)}
     others = {name: value for name, value in plain.named_parameters() if id(value) not in inside}
     yield {name.replace(".base_layer.", "."): value for name, value in others.items()}
@@ -77,24 +78,18 @@ _RELIES_ON = {
         "A merged weight is no parameter of DeepSpeed's and has just what it asks for."
     ),
 }
-_WHERE = ("openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer.broadcast_to_vllm", "self")
-_WHOSE = {"file": "rl/trainer/seams/lora.py", "purpose": "to train with LoRA"}
+_seam = partial(seams.Seam, file="rl/trainer/seams/lora.py", purpose="to train with LoRA")
+_broadcast = partial(_seam, "openrlhf.trainer.ray.ppo_actor", "ActorPPOTrainer.broadcast_to_vllm", "self")
 
 SEAMS = [
-    *(seams.Seam(*_WHERE, why, source=source, **_WHOSE) for source, why in _RELIES_ON.items()),
-    seams.Seam(
-        *_WHERE,
-        "It sends LoRA weights under names that vLLM does not have (OpenRLHF issue 1349).",
-        broadcast_to_vllm,
-        **_WHOSE,
-    ),
-    seams.Seam(
+    *(_broadcast(why, source=source) for source, why in _RELIES_ON.items()),
+    _broadcast("It sends LoRA weights under names that vLLM does not have (OpenRLHF issue 1349).", broadcast_to_vllm),
+    _seam(
         "peft.tuners.lora.layer",
         "Linear.get_delta_weight",
         "self adapter",
         "It is what the adapter adds to a weight.",
         source="* self.scaling[adapter]",
-        **_WHOSE,
     ),
 ]
 
