@@ -55,7 +55,7 @@ def test_the_engine_answers_from_the_merged_weights(resumed):
     events.Reload()
     apart, moved = ({point.step: point.value for point in events.Scalars(f"train/{tag}")} for tag in ("vllm_kl", "kl"))
     assert sorted(apart) == sorted(moved) == list(range(1, STEPS + 1))
-    assert moved[STEPS] > 0.05, moved  # an engine with the first policy's weights would be as far from the learner
+    assert moved[STEPS] > 0.03, moved  # an engine with the first policy's weights would be as far from the learner
     assert all(abs(value) < 0.01 for value in apart.values()), apart
 
 
