@@ -131,6 +131,8 @@ class RunConfig(Section):
         "ds.ring_attn_size",
         "ds.tensor_parallel_size",
         "ds.lora.rank",
+        "ds.lora.alpha",
+        "ds.lora.target_modules",
         "data.max_samples",
         "data.max_len",
         "rollout.batch_size",

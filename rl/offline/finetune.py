@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from rl.monitor.live_view import Screen
 from rl.offline.config import FinetuneConfig
 from rl.plan import RunPlan
 from rl.run import run_directory
-from rl.trainer import checkpoints, learner_process
+from rl.trainer import adapter, checkpoints, learner_process
 from rl.trainer.learner_programs import Learners
 
 _TELL_S = 5  # seconds between two lines of progress
@@ -71,7 +69,8 @@ def train(plan: RunPlan[FinetuneConfig], screen: Screen) -> None:
     screen.say(f"training: {rows} examples, {steps} steps of {batch}, {count}{at}")
     seconds = _run(config, learners, ["--ckpt.load_enable"] * bool(step), screen)
     if flags.ds_lora_rank:
-        _merge(config, flags.model_model_name_or_path, flags.ds_param_dtype)
+        base, dtype = flags.model_model_name_or_path, flags.ds_param_dtype
+        adapter.merge(config.directory, base, dtype, config.log, config.run.stall_s)
     jsonlines.write_json(done, {"of": this, "steps": steps})
     screen.say(f"trained in {duration(seconds)}; the model is in {config.directory / 'model'}")
 
@@ -111,18 +110,6 @@ def begun_and_done(config: FinetuneConfig) -> tuple[bool, bool]:
     begun = (jsonlines.read_json(config.checkpoints / "begun.json") or {}).get("data") == now
     done = ((jsonlines.read_json(_done(config)) or {}).get("of") or {}).get("data") == now
     return begun or done, done and (config.directory / "model" / "config.json").is_file()
-
-
-def _merge(config: RunConfig, base: str, dtype: str) -> None:
-    """OpenRLHF saves a LoRA adapter alone; vLLM, and the next stage, need the whole model."""
-    model, adapter = config.directory / "model", config.directory / "adapter"
-    shutil.rmtree(adapter, ignore_errors=True)
-    model.rename(adapter)
-    words = ["--model_path", base, "--lora_path", str(adapter), "--output_path", str(model)]
-    words = ["openrlhf.cli.lora_combiner", *words, "--ds.param_dtype", dtype]
-    learner_process.start(
-        [sys.executable, "-m", "rl.trainer.learner", *words], config.log, lambda line: None, config.run.stall_s
-    )
 
 
 def _done(config: RunConfig) -> Path:

@@ -21,7 +21,7 @@ from rl.run.failures import dead_part, in_rollout
 from rl.run.interrupt import Interrupt, interruptible
 from rl.run.session import Session
 from rl.run.watchdog import Watchdog
-from rl.trainer import openrlhf_run
+from rl.trainer import adapter, openrlhf_run
 
 
 @contextmanager
@@ -77,6 +77,9 @@ def fit(run: Session) -> dict[str, Any]:
         raise
     train_s = time.monotonic() - begun
     openrlhf_run.release()
+    if flags.ds_lora_rank:
+        run.say("merging the adapter into the model")
+        adapter.merge(config.directory, flags.policy, flags.ds_param_dtype, config.log, config.run.stall_s)
     estimator = flags.algo_advantage_estimator
     return {
         "kind": {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator),

@@ -22,7 +22,7 @@ from rl.plan import Kind, Resources, RunPlan
 from rl.reward_functions import registry, reward_model
 from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
-from rl.run.checks import batches, disk, files, placement, policy_tokenizer, services
+from rl.run.checks import batches, disk, files, lora, placement, policy_tokenizer, services
 from rl.run.openrlhf_command import command_line
 from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run, remote_code
 from rl.trainer.openrlhf_flags import Flags
@@ -152,6 +152,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     prompts = count() if counts_prompts else None
     if kind == "online":
         found += placement.findings(flags)
+        found += lora.findings(flags)
         found += batches.findings(flags, prompts or (count() if batches.last_step_decides(flags) else None))
         found += disk.findings(config, flags, prompts, count)
     return found, prompts

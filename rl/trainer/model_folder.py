@@ -33,14 +33,8 @@ def looks_local(model: str) -> bool:
 def count_parameters(model: Path) -> int | None:
     """Parameters of a model's folder, by its safetensors' headers or else by its config.json; None where neither
     tells."""
-    try:
-        index = model / "model.safetensors.index.json"
-        files = ["model.safetensors"]
-        if index.is_file():
-            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return sum(_parameters_in(model / name) for name in files)
-    except (OSError, ValueError, LookupError, TypeError):
-        pass  # no weights here, or in another format
+    if (tensors := _tensors(model)) is not None:
+        return sum(math.prod(shape) for shape in tensors.values())
     config = model_config(str(model))
     try:
         hidden, layers, vocabulary = (config[n] for n in ("hidden_size", "num_hidden_layers", "vocab_size"))
@@ -55,10 +49,27 @@ def count_parameters(model: Path) -> int | None:
         return None
 
 
-def _parameters_in(path: Path) -> int:
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+def module_names(model: Path) -> set[str]:
+    """The modules of a model's folder that have weights, dotted, by its safetensors' headers; empty where they do not
+    tell."""
+    return {name.rpartition(".")[0] for name in _tensors(model) or {}}
+
+
+def _tensors(model: Path) -> dict[str, list[int]] | None:
+    """The shape of each tensor in a model's safetensors; None where there are none, or they cannot be read."""
+    found: dict[str, list[int]] = {}
+    try:
+        index = model / "model.safetensors.index.json"
+        files = ["model.safetensors"]
+        if index.is_file():
+            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        for path in (model / name for name in files):
+            with path.open("rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            found |= {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return found
 
 
 def model_config(model: str) -> dict[str, Any]:

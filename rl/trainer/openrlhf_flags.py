@@ -59,18 +59,10 @@ DEFAULTS: dict[str, Any] = {
 WANDB_KEY_PLACEHOLDER = "the-key-is-in-WANDB_API_KEY"  # OpenRLHF starts its W&B logger only if this is not empty
 _REQUIRED = ("actor.model_name_or_path", "rollout.max_new_tokens", "vllm.num_engines")
 _COUNTS = (
-    "actor.num_nodes",
-    "actor.num_gpus_per_node",
-    "vllm.num_engines",
-    "vllm.tensor_parallel_size",
-    "ds.ring_attn_size",
-    "ds.tensor_parallel_size",
-    "rollout.batch_size",
-    "rollout.micro_batch_size",
-    "rollout.n_samples_per_prompt",
-    "train.batch_size",
-    "train.micro_batch_size",
-)
+    "actor.num_nodes actor.num_gpus_per_node vllm.num_engines vllm.tensor_parallel_size ds.ring_attn_size "
+    "ds.tensor_parallel_size rollout.batch_size rollout.micro_batch_size rollout.n_samples_per_prompt train.batch_size "
+    "train.micro_batch_size"
+).split()
 _CHANGE_NO_WEIGHT = ("logger.", "ckpt.", "eval.", "data.dataset", "local_rank")
 
 
@@ -86,6 +78,11 @@ class ProgramFlags:
     ds_ring_attn_size: int
     ds_tensor_parallel_size: int
     ds_lora_rank: int
+    ds_lora_target_modules: list[str] | str
+    ds_param_dtype: str
+    ds_load_in_4bit: bool
+    ds_lora_alpha: int
+    ds_lora_dropout: float
     ckpt_save_steps: int
     logger_logging_steps: int
 
@@ -122,6 +119,7 @@ class Flags(ProgramFlags):
     vllm_enable_sleep: bool
     vllm_gpu_memory_utilization: float
     ds_zero_stage: int
+    ds_value_head_prefix: str
     data_max_len: int
     rollout_batch_size: int
     rollout_micro_batch_size: int
@@ -135,6 +133,7 @@ class Flags(ProgramFlags):
     train_colocate_all: bool
     train_colocate_actor_ref: bool
     train_async_enable: bool
+    train_enable_ema: bool
     train_partial_rollout_enable: bool
     train_dynamic_batch_enable: bool
     algo_kl_init_coef: float
@@ -206,7 +205,6 @@ class LearnerFlags(ProgramFlags):
 
     model_model_name_or_path: str
     ds_packing_samples: bool
-    ds_param_dtype: str
 
 
 def with_absolute_folders(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,7 +285,8 @@ def to_argv(flags: Mapping[str, Any], module: str = MODULE, section: str = "open
             close = difflib.get_close_matches(flag, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"see `python -m {module} --help`"
             raise ConfigError(f"{section}.{flag} is not a flag of OpenRLHF; {hint}")
-        if value is None:
+        # The default of a flag that takes a list may be a word, and given here the word would be a list.
+        if value is None or (action.nargs == "*" and value in (action.default, [action.default])):
             continue
         if action.nargs == 0:
             if not isinstance(value, bool):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from rl.trainer import cpu_backend, masking, remote_code
+from rl.trainer.seams import lora
 
 
 def set_up() -> None:
-    """Seams for a machine without CUDA where that is so, and those that keep void answers out of the gradient and a
-    model's own code from running."""
+    """Seams for a machine without CUDA where that is so, and those that keep void answers out of the gradient, a
+    model's own code from running and LoRA's names from vLLM."""
     cpu_backend.apply()
     masking.apply()
     remote_code.apply()
+    lora.apply()

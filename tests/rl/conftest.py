@@ -139,6 +139,20 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
     _kill(started)
 
 
+@pytest.fixture(scope="module")
+def new_launcher() -> Iterator[Callable[[Path], Launcher]]:
+    """Makes launchers for all tests of a file, whose processes are gone after the last one."""
+    made: list[Launcher] = []
+
+    def make(directory: Path) -> Launcher:
+        made.append(Launcher(directory))
+        return made[-1]
+
+    yield make
+    for started in made:
+        _kill(started)
+
+
 @pytest.fixture
 def serve(launcher: Launcher) -> Iterator[Callable[[dict[str, Any]], str]]:
     """`longreward serve` as a user starts it, with these settings: its address."""

@@ -40,8 +40,9 @@ def _room(config: RunConfig, flags: Flags, prompts: int | None, count: Callable[
     parameters = model_folder.count_parameters(Path(model))
     if parameters is None:
         sentence = f"disk space was not checked: {model} is not a local folder"
-        action = "have 14 bytes per parameter free for each checkpoint (112 GB for 8 billion), and 2 for the model"
-        return Finding.note("disk", sentence, action)
+        each = 2 if flags.ds_lora_rank else 14
+        room = f"{each} bytes per parameter free for each checkpoint ({8 * each} GB for 8 billion)"
+        return Finding.note("disk", sentence, f"have {room}, and 2 for the model")
     free = shutil.disk_usage(folder).free
     if config.resume and config.checkpoints.is_dir():
         free += sum(path.stat().st_size for path in config.checkpoints.rglob("*") if path.is_file())
@@ -51,9 +52,10 @@ def _room(config: RunConfig, flags: Flags, prompts: int | None, count: Callable[
     if prompts is not None:
         kept, needed, sizes = _needed(flags, parameters, flags.steps(prompts))
     one, model_size, in_all, there = map(file_size, (*sizes, needed, free))
+    optimizer = "" if flags.ds_lora_rank else ", their fp32 copy and Adam's two moments 12"
     sentence = (
-        f"{kept} checkpoint{'s' * (kept != 1)} of {one} ({parameters:,} parameters: weights 2 bytes each, "
-        f"their fp32 copy and Adam's two moments 12) and the model, {model_size}: {in_all} of {there} free in {folder}"
+        f"{kept} checkpoint{'s' * (kept != 1)} of {one} ({parameters:,} parameters: weights 2 bytes each"
+        f"{optimizer}) and the model, {model_size}: {in_all} of {there} free in {folder}"
     )
     if needed > free:
         action = "free some, set run.dir to another disk, or lower openrlhf.ckpt.max_num"
@@ -71,8 +73,8 @@ def _needed(flags: Flags, parameters: int, in_steps: float) -> tuple[int, float,
     kept = 0 if flags.ckpt_disable_ds else min(saved, max(1, most))
     # Before it saves, OpenRLHF deletes the oldest until the new one is `max_num`-th; the best one is kept besides.
     kept += bool(flags.eval_dataset and saved != 0)
-    model = 0 if adapters else weights
-    hugging_face = saved * model if flags.ckpt_save_hf and saved < math.inf else 0  # these are never deleted
+    saves_weights = flags.ckpt_save_hf and not adapters and saved < math.inf
+    hugging_face = saved * weights if saves_weights else 0  # these are never deleted
     checkpoint = (weights + optimizer) * (2 if flags.algo_advantage_estimator == "gae" else 1)
     most_bytes = flags.ckpt_max_mem * 2**30 + checkpoint
-    return int(kept), min(kept * checkpoint, most_bytes) + model + hugging_face, (checkpoint, model)
+    return int(kept), min(kept * checkpoint, most_bytes) + weights + hugging_face, (checkpoint, weights)

@@ -2,7 +2,7 @@
 
 A seam is put in place right after its module is imported, by an import hook, so a process that imports none of them
 pays milliseconds, and a module that copies a name gets ours. A name that is gone or has changed stops the process with
-a `SeamError` that says what to do. seams/cpu.py, masking.py and remote_code.py hold the seams.
+a `SeamError` that says what to do. seams/cpu.py, seams/lora.py, masking.py and remote_code.py hold the seams.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ WRITTEN_FOR = {
     "deepspeed": "0.19.6",
     "torch": "2.13.0",
     "transformers": "5.15.0",
+    "peft": "0.21.2",
 }
 
 
@@ -111,8 +112,9 @@ class SeamFinder(importlib.abc.MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname not in self.modules:
             return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
+        # Only those behind this one: another of this class may have seams in the same module.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            spec = finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 # On this one loader object, which stays the real one: others ask it for sources and resources.
                 spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)  # type: ignore[method-assign]

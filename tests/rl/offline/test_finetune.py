@@ -411,35 +411,6 @@ def test_learners_are_one_for_each_gpu_unless_told(monkeypatch: pytest.MonkeyPat
     assert learner_process.count_learners(None, "cpu") == 1
 
 
-@pytest.mark.e2e
-def test_a_lora_adapter_becomes_a_whole_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    base = ROOT / "rl/toy/policy"
-    config = load_as(DpoConfig, CONFIGS / "dpo_cpu.yaml", [f"run.dir={tmp_path}"])
-    config.log.parent.mkdir(parents=True)
-    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    before = {name: weights.clone() for name, weights in plain.state_dict().items()}
-    adapted = get_peft_model(plain, LoraConfig(r=2, target_modules=["q_proj"]))
-    for name, weights in adapted.named_parameters():
-        if "lora_B" in name:  # zero at first
-            torch.nn.init.normal_(weights)
-    adapted.save_pretrained(config.directory / "model")
-    AutoTokenizer.from_pretrained(base).save_pretrained(config.directory / "model")
-    monkeypatch.setenv("LONGREWARD_DEVICE", "cpu")
-    finetune._merge(config, str(base), "bf16")
-    assert (config.directory / "adapter" / "adapter_config.json").is_file()
-    wanted = adapted.merge_and_unload().state_dict()
-    found = AutoModelForCausalLM.from_pretrained(config.directory / "model", dtype=torch.bfloat16).state_dict()
-    assert found.keys() == wanted.keys() == before.keys()
-    assert all(torch.allclose(found[name], wanted[name]) for name in wanted)
-    changed = {name for name in wanted if not torch.allclose(found[name], before[name], atol=0.1)}
-    assert changed and all("q_proj" in name for name in changed)
-    assert AutoTokenizer.from_pretrained(config.directory / "model").chat_template
-
-
 def gone(pid: int, seconds: float) -> bool:
     """Whether a process ends within so many seconds; one that waits to be collected has ended."""
     deadline = time.monotonic() + seconds

@@ -12,8 +12,9 @@ import pytest
 from rl.trainer import cpu_backend, masking, remote_code, seams
 from rl.trainer.seams import Seam, SeamError
 from rl.trainer.seams import cpu as cpu_seams
+from rl.trainer.seams import lora as lora_seams
 
-SEAMS = [*cpu_seams.SEAMS, *masking.SEAMS, *remote_code.SEAMS]
+SEAMS = [*cpu_seams.SEAMS, *masking.SEAMS, *remote_code.SEAMS, *lora_seams.SEAMS]
 each_seam = pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: f"{seam.module}.{seam.name}")
 
 
