@@ -65,9 +65,10 @@ def test_the_model_is_whole_and_its_adapter_is_kept(resumed):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _, _, run = resumed
-    base = AutoModelForCausalLM.from_pretrained(ROOT / "rl/toy/policy", dtype=torch.bfloat16)
+    whole = AutoModelForCausalLM.from_pretrained(run / "model", dtype="auto")
+    base = AutoModelForCausalLM.from_pretrained(ROOT / "rl/toy/policy", dtype=whole.dtype)
     before = {name: weights.clone() for name, weights in base.state_dict().items()}
-    found = AutoModelForCausalLM.from_pretrained(run / "model", dtype=torch.bfloat16).state_dict()
+    found = whole.state_dict()
     differ = {name for name in found if not torch.equal(found[name], before[name])}
     assert differ == {name for name in before if name.endswith("_proj.weight")}
     wanted = PeftModel.from_pretrained(base, run / "adapter").merge_and_unload().state_dict()

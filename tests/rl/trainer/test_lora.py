@@ -155,7 +155,7 @@ def test_a_lora_adapter_becomes_a_whole_model(tmp_path, monkeypatch, earlier):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     base, model = ROOT / "rl/toy/policy", tmp_path / "model"
-    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     before = {name: weights.clone() for name, weights in plain.state_dict().items()}
     if earlier:  # OpenRLHF saves into the folder where the model of a run that is continued may lie
         plain.save_pretrained(model)
@@ -171,9 +171,10 @@ def test_a_lora_adapter_becomes_a_whole_model(tmp_path, monkeypatch, earlier):
     assert {path.name for path in (tmp_path / "adapter").iterdir()} >= {"adapter_config.json"}
     assert not list(model.glob("adapter*")) and not (tmp_path / "model.merging").exists()
     wanted = changed.merge_and_unload().state_dict()
-    found = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).state_dict()
+    found = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).state_dict()
     assert found.keys() == wanted.keys() == before.keys()
-    assert all(torch.allclose(found[name], wanted[name]) for name in wanted)
+    # The merge is in bfloat16 where the processor is fast at it.
+    assert all(torch.allclose(found[name], wanted[name], rtol=1e-2, atol=1e-2) for name in wanted)
     differ = {name for name in wanted if not torch.allclose(found[name], before[name], atol=0.1)}
     assert differ and all("q_proj" in name for name in differ)
     assert AutoTokenizer.from_pretrained(model).chat_template
