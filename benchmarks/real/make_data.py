@@ -71,7 +71,7 @@ def documents() -> Iterator[tuple[str, str]]:
     found: dict[str, str] = {}
     for distribution in distributions():
         name = distribution.metadata["Name"].lower().replace("_", "-")
-        text = prose(distribution.metadata.get_payload() or distribution.metadata["Description"] or "")
+        text = prose(str(distribution.metadata.json.get("description", "")))
         if len(text) >= SHORTEST and name != _ABOUT_US and text not in found.values():
             found[name] = text
     yield from sorted(found.items())
