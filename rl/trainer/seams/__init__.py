@@ -111,8 +111,9 @@ class SeamFinder(importlib.abc.MetaPathFinder):
     ) -> ModuleSpec | None:
         if fullname not in self.modules:
             return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
+        # Those after this one: another SeamFinder may have seams in the same module, and would ask this one again.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            spec = finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 # On this one loader object, which stays the real one: others ask it for sources and resources.
                 spec.loader.exec_module = functools.partial(self._execute, spec.loader.exec_module)  # type: ignore[method-assign]
