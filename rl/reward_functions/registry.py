@@ -26,7 +26,7 @@ GROUP = "longreward.rewards"
 """Entry points of packages that bring a reward function."""
 RESERVED = frozenset(
     "total void no_spread length_correlation judge_seconds statements judge_calls free_calls judge_p50_s judge_p95_s "
-    "judge_cost left_out n no thought_chars".split()
+    "judge_cost left_out alone n no thought_chars".split()
 ) | {f"void_{reason}" for reason in Reason}
 """Names that rl/rollout/reward_client.py logs beside what the reward consists of."""
 OURS = ("longreward", "reference", "remote", "python", "openrlhf", "composite")

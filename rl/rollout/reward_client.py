@@ -22,7 +22,9 @@ from rl.data.prompts import Label, rollout_id
 from rl.reward_functions import registry
 from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
+from rl.trainer.advantages import COMPARE_WITHIN_GROUPS
 from rl.trainer.masking import LEFT_OUT
+from rl.trainer.openrlhf_flags import Flags
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
 """The variable that carries `Settings` to the engines: OpenRLHF makes its agent without arguments."""
@@ -43,11 +45,13 @@ class Settings:
     void_window: int
     min_spread: float
     shuffle: bool
+    compares: bool
+    """Whether the advantage estimator compares the answers to one prompt."""
     filtering: bool
     """Whether OpenRLHF replaces groups whose mean score is out of `algo.dynamic_filtering_range`."""
 
     @classmethod
-    def of(cls, config: RunConfig, run_id: str, *, filtering: bool) -> Settings:
+    def of(cls, config: RunConfig, run_id: str, flags: Flags) -> Settings:
         reward = config.reward
         return cls(
             workers=judge_workers.names(config, run_id),
@@ -57,7 +61,8 @@ class Settings:
             void_window=reward.void_window,
             min_spread=reward.min_group_spread,
             shuffle=reward.shuffle,
-            filtering=filtering,
+            compares=flags.algo_advantage_estimator in COMPARE_WITHIN_GROUPS,
+            filtering=flags.algo_dynamic_filtering_enable,
         )
 
     def environment(self) -> dict[str, str]:
@@ -111,6 +116,7 @@ class RewardClient:
             void_window=settings.void_window,
             min_spread=settings.min_spread,
             shuffle=settings.shuffle,
+            compares=settings.compares,
             names=["total", *settings.dimensions],
         )
 
@@ -162,7 +168,11 @@ class RewardClient:
         OpenRLHF drops or mixes them. No part of a reward may be called as what stands beside it (registry.RESERVED)."""
         group, names = settled.group, ["total", *self._settings.dimensions]
         figures = {f"{name}_spread": group.deviations.get(name, 0.0) for name in names}
-        figures |= {"no_spread": group.without_spread, "length_correlation": group.length_correlation}
+        figures |= {
+            "alone": group.alone and scored.scores is not None,
+            "no_spread": group.without_spread,
+            "length_correlation": group.length_correlation,
+        }
         logs = openrlhf_logs.logs(scored, settled.scores, names, _REASONS)
         logs |= {PREFIX + name: float(value) for name, value in figures.items()}
         return logs | {LEFT_OUT: float(settled.masked)}

@@ -170,5 +170,4 @@ def _environment(config: RunConfig, flags: Flags, kind: Kind, device: str, run_i
         variables |= {"WANDB_RUN_ID": config.wandb.run_id or run_id, "WANDB_RESUME": "allow"}
     if kind == "sft":
         return variables
-    filtering = flags.algo_dynamic_filtering_enable
-    return variables | reward_client.Settings.of(config, run_id, filtering=filtering).environment()
+    return variables | reward_client.Settings.of(config, run_id, flags).environment()
