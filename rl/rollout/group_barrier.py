@@ -55,6 +55,8 @@ class Group:
     permutation: list[int] = field(default_factory=list)
     deviations: Scores = field(default_factory=dict)
     """Standard deviation of the valid members' `total` and dimensions; 0 for fewer than two."""
+    spread: float = 0.0
+    """The largest deviation of what the members are compared by."""
     length_correlation: float = 0.0
     """Pearson's correlation of `total` and length among valid members; 0 where one of them does not vary."""
     alone: bool = False
@@ -66,8 +68,8 @@ class Group:
 
     @property
     def without_spread(self) -> bool:
-        """Whether all valid members have the same total, so that no group estimator can tell them apart."""
-        return self.deviations.get("total", 0.0) < NO_SPREAD
+        """Whether all valid members have the same scores, so that no group estimator can tell them apart."""
+        return self.spread < NO_SPREAD
 
 
 class GroupBarrier:
@@ -85,11 +87,13 @@ class GroupBarrier:
         min_spread: float = 0.0,
         shuffle: bool = False,
         compares: bool = True,
+        compared: Sequence[str] = ("total",),
         names: Sequence[str] | None = None,
     ) -> None:
-        """`min_spread`: groups whose totals deviate less than that (0..10) are skipped; 0 skips none.
+        """`min_spread`: groups that deviate less than that (0..10) in all that is `compared` are skipped; 0 skips none.
 
-        `compares`: whether the estimator compares an answer with its siblings, so that one alone is worth nothing.
+        `compares`: whether the estimator compares an answer with its siblings, so that one alone is worth nothing, and
+        `compared` by which of the `names`.
         `names`: what scores consist of, `total` among it; None: what the first valid ones of a group consist of.
         """
         self._names = None if names is None else list(names)
@@ -100,7 +104,7 @@ class GroupBarrier:
             setting="reward.max_void_rate",
             then="continue with resume=true from the last checkpoint",
         )
-        self._min_spread, self._compares = min_spread, compares
+        self._min_spread, self._compares, self._compared = min_spread, compares, compared
         self._valid: deque[Scores] = deque(maxlen=256)
         self._shuffle = random.Random(0) if shuffle else None
 
@@ -161,11 +165,12 @@ class GroupBarrier:
         if valid:
             several = len(valid) > 1
             group.deviations = {n: statistics.stdev(s[n] for s in valid) if several else 0.0 for n in names}
+            group.spread = max(group.deviations[name] for name in self._compared)
         lengths = [float(member.tokens) for member in group.members if member.scores is not None]
         with suppress(statistics.StatisticsError):  # fewer than two answers, or one of the two does not vary
             group.length_correlation = statistics.correlation([scores["total"] for scores in valid], lengths)
-        # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
-        small = group.size > 1 and valid and group.deviations["total"] < self._min_spread
+            # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
+        small = group.size > 1 and valid and group.spread < self._min_spread
         group.alone = self._compares and group.size > 1 and len(valid) == 1
         group.skipped = not valid or group.alone or bool(small)
         group.permutation = list(range(group.size))

@@ -47,6 +47,8 @@ class Settings:
     shuffle: bool
     compares: bool
     """Whether the advantage estimator compares the answers to one prompt."""
+    compared: list[str]
+    """By what: the total, or dimensions."""
     filtering: bool
     """Whether OpenRLHF replaces groups whose mean score is out of `algo.dynamic_filtering_range`."""
 
@@ -62,6 +64,7 @@ class Settings:
             min_spread=reward.min_group_spread,
             shuffle=reward.shuffle,
             compares=flags.algo_advantage_estimator in COMPARE_WITHIN_GROUPS,
+            compared=list(reward.compared),
             filtering=flags.algo_dynamic_filtering_enable,
         )
 
@@ -117,6 +120,7 @@ class RewardClient:
             min_spread=settings.min_spread,
             shuffle=settings.shuffle,
             compares=settings.compares,
+            compared=settings.compared,
             names=["total", *settings.dimensions],
         )
 

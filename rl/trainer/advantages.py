@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+import os
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
+
+from longreward.openrlhf_logs import PREFIX
 
 COMPARE_WITHIN_GROUPS = ("group_norm", "dr_grpo", "rloo", "reinforce_baseline")
 """OpenRLHF's estimators that compare the answers to one prompt. An answer whose siblings are all void has none."""
@@ -20,6 +24,58 @@ NO_SPREAD = 1e-6
 """Rewards (0..10) that deviate less than that within a group are equal: what is left is rounding."""
 Groups = dict[int, list[int]]
 """Places in the batch of the answers to each prompt."""
+VARIABLE = "LONGREWARD_ADVANTAGE"
+"""The environment variable that carries `PerDimension` to OpenRLHF's trainer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PerDimension:
+    """The advantage of GDPO (arXiv 2601.05242): each dimension is normalised within the group, then they are weighed
+    and added up, then the sum is normalised over the batch."""
+
+    weights: dict[str, float]
+    """By the names in OpenRLHF's log, without `longreward/`."""
+    min_spread: float = 0.0
+    """A dimension that deviates less than that (0..10) within a group counts nothing there."""
+
+    @classmethod
+    def from_environment(cls) -> PerDimension | None:
+        """None: by total."""
+        text = os.environ.get(VARIABLE)
+        return cls(**json.loads(text)) if text else None
+
+    def environment(self) -> dict[str, str]:
+        return {VARIABLE: json.dumps(dataclasses.asdict(self))}
+
+    def shaped(self, experiences: list[Any], unpenalised: Any, rewards: Any, groups: Groups, kept: Any) -> Any:
+        """What each answer is worth, and the spread of each dimension's part in it for OpenRLHF's log.
+
+        A total of 0 is that of an answer below a gate: it has 0 in each dimension. A length penalty is one in each.
+        """
+        import torch
+
+        worth = {}
+        for name, weight in self.weights.items():
+            scores = torch.cat([experience.info[PREFIX + name] for experience in experiences]).double()
+            scores = scores * (unpenalised != 0) + (rewards - unpenalised)
+            worth[name] = weight * self._normalised(scores, groups)
+        total = torch.stack(list(worth.values())).sum(0)
+        scale = _deviation(total[kept])
+        for name, part in worth.items():
+            spread = _deviation(part[kept]) / scale if scale else 0.0
+            _log(experiences, f"{PREFIX}advantage_{name}", torch.full_like(rewards, spread), kept)
+        # Its mean is 0 already: that of each group is.
+        return (total / scale if scale else total).to(rewards.dtype)
+
+    def _normalised(self, scores: Any, groups: Groups) -> Any:
+        import torch
+
+        found = torch.zeros_like(scores)
+        for places in groups.values():
+            deviation = _deviation(scores[places])
+            if deviation and deviation >= self.min_spread:
+                found[places] = (scores[places] - scores[places].mean()) / deviation
+        return found
 
 
 def compute(original: Any, self: Any, experiences: list[Any], kept: Any) -> None:
@@ -28,21 +84,33 @@ def compute(original: Any, self: Any, experiences: list[Any], kept: Any) -> None
     `kept` tells which answers count, in the order of the experiences. The advantages of the others are 0, and their
     returns the critic's own values.
     """
+    import torch
+
     args = self.strategy.args
     estimator, samples = args.algo.advantage.estimator, args.rollout.n_samples_per_prompt
+    unpenalised = torch.cat([experience.rewards for experience in experiences])
     rewards = _penalised(experiences, args)
     groups = _groups(experiences, samples, kept)
     if samples > 1:
         _log(experiences, "group_reward_std", _deviations(rewards, groups), kept)
-    if estimator in COMPARE_WITHIN_GROUPS:
+    per_dimension = PerDimension.from_environment()
+    if per_dimension is not None:
+        rewards = per_dimension.shaped(experiences, unpenalised, rewards, groups, kept)
+    elif estimator in COMPARE_WITHIN_GROUPS:
         rewards = _less_baselines(original, self, rewards, groups)
+    if estimator in COMPARE_WITHIN_GROUPS:
         # Of what remains of their work, reinforce does that of reinforce_baseline, and flash_reinforce that of the
         # others: the mean that it takes off is 0 by now.
         estimator = "reinforce" if estimator == "reinforce_baseline" else "flash_reinforce"
     _returns(original, _maker(self, estimator), experiences, rewards, kept)
 
 
-def flat_groups(experiences: list[Any], args: Any, kept: Any) -> bool:
+def by_openrlhf_alone(experiences: list[Any], args: Any, kept: Any) -> bool:
+    """Whether OpenRLHF as installed computes what is wanted: all answers count, by their total, in no flat group."""
+    return bool(kept.all()) and PerDimension.from_environment() is None and not _flat_groups(experiences, args, kept)
+
+
+def _flat_groups(experiences: list[Any], args: Any, kept: Any) -> bool:
     """Whether an estimator that compares within groups meets one whose rewards are all equal. group_norm then divides
     what rounding leaves by 1e-9: eight answers with 7.3 get 477 each, for nothing."""
     if args.algo.advantage.estimator not in COMPARE_WITHIN_GROUPS:
@@ -61,6 +129,12 @@ def _penalised(experiences: list[Any], args: Any) -> Any:
         experience.rewards = experience.rewards.to(torch.promote_types(experience.rewards.dtype, torch.float32))
     experience_maker.apply_length_penalties(experiences, args)
     return torch.cat([experience.rewards for experience in experiences])
+
+
+def _deviation(values: Any) -> float:
+    """0 for one alone, and where it is rounding."""
+    deviation = float(values.std()) if len(values) > 1 else 0.0
+    return deviation if deviation >= NO_SPREAD else 0.0
 
 
 def _flat(rewards: Any) -> bool:

@@ -27,12 +27,12 @@ _FEWER_THAN_ONE = 1e-9
 def compute_advantages(original: Any, self: Any, experiences: list[Any]) -> Any:
     """Void answers would change their siblings' advantages, and get some of their own.
 
-    Groups of equal rewards would get huge ones, from rounding alone (`advantages.flat_groups`).
+    Groups of equal rewards would get huge ones, from rounding alone, and dimensions are not seen (advantages.py).
     """
     import torch
 
     kept = torch.cat([_kept(experience) for experience in experiences])
-    if kept.all() and not advantages.flat_groups(experiences, self.strategy.args, kept):
+    if advantages.by_openrlhf_alone(experiences, self.strategy.args, kept):
         return original(self, experiences)
     advantages.compute(original, self, experiences, kept)
     for experience in experiences:

@@ -166,6 +166,20 @@ def test_a_valid_answer_whose_siblings_are_all_void_is_masked_and_counted():
     assert all(settled.masked and settled.group.alone and settled.group.skipped for settled in results)
 
 
+def test_a_group_of_equal_totals_may_differ_in_its_dimensions():
+    """(9, 1) and (1, 9): skipped by their total, not by their dimensions."""
+    for compared, skipped in ((("total",), True), (("helpfulness", "logicality"), False)):
+        barrier = make(min_spread=0.5, compared=compared)
+
+        async def run(barrier=barrier) -> list[Settled]:
+            _, group = (barrier.register("p", lambda: "p") for _ in range(2))
+            members = [Member({"total": 5, "helpfulness": a, "logicality": 10 - a}) for a in (9, 1)]
+            return await asyncio.gather(*(barrier.exchange("p", group, member) for member in members))
+
+        first, _ = asyncio.run(run())
+        assert first.masked is first.group.without_spread is skipped
+
+
 def test_one_that_is_compared_with_nobody_is_trained_on():
     (results,) = exchange(make(compares=False), [None, 8, None])
     assert [settled.masked for settled in results] == [True, False, True]
