@@ -169,7 +169,7 @@ class GroupBarrier:
         lengths = [float(member.tokens) for member in group.members if member.scores is not None]
         with suppress(statistics.StatisticsError):  # fewer than two answers, or one of the two does not vary
             group.length_correlation = statistics.correlation([scores["total"] for scores in valid], lengths)
-            # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
+        # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
         small = group.size > 1 and valid and group.spread < self._min_spread
         group.alone = self._compares and group.size > 1 and len(valid) == 1
         group.skipped = not valid or group.alone or bool(small)
