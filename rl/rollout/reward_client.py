@@ -24,7 +24,6 @@ from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
 from rl.trainer.advantages import COMPARE_WITHIN_GROUPS
 from rl.trainer.masking import LEFT_OUT
-from rl.trainer.openrlhf_flags import Flags
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
 """The variable that carries `Settings` to the engines: OpenRLHF makes its agent without arguments."""
@@ -53,7 +52,7 @@ class Settings:
     """Whether OpenRLHF replaces groups whose mean score is out of `algo.dynamic_filtering_range`."""
 
     @classmethod
-    def of(cls, config: RunConfig, run_id: str, flags: Flags) -> Settings:
+    def of(cls, config: RunConfig, run_id: str, *, estimator: str, filtering: bool) -> Settings:
         reward = config.reward
         return cls(
             workers=judge_workers.names(config, run_id),
@@ -63,9 +62,9 @@ class Settings:
             void_window=reward.void_window,
             min_spread=reward.min_group_spread,
             shuffle=reward.shuffle,
-            compares=flags.algo_advantage_estimator in COMPARE_WITHIN_GROUPS,
+            compares=estimator in COMPARE_WITHIN_GROUPS,
             compared=list(reward.compared),
-            filtering=flags.algo_dynamic_filtering_enable,
+            filtering=filtering,
         )
 
     def environment(self) -> dict[str, str]:

@@ -174,4 +174,6 @@ def _environment(config: RunConfig, flags: Flags, kind: Kind, device: str, run_i
         return variables
     if config.reward.advantage == "per_dimension":
         variables |= PerDimension(config.reward.compared, config.reward.min_group_spread).environment()
-    return variables | reward_client.Settings.of(config, run_id, flags).environment()
+    estimator, filtering = flags.algo_advantage_estimator, flags.algo_dynamic_filtering_enable
+    settings = reward_client.Settings.of(config, run_id, estimator=estimator, filtering=filtering)
+    return variables | settings.environment()
