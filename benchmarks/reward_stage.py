@@ -273,7 +273,8 @@ def engines(judge_url: str, folder: Path, threads: int, max_in_flight: int) -> I
     )
     run_id = f"{os.getpid()}"
     environment = {CONFIG: json.dumps(reward), "TOKENIZERS_PARALLELISM": "false"}
-    environment |= cpu_backend.environment() | Settings.of(config, run_id, filtering=False).environment()
+    settings = Settings.of(config, run_id, estimator="group_norm", filtering=False)
+    environment |= cpu_backend.environment() | settings.environment()
     os.environ.update(environment)
     ray.init(
         address="local",

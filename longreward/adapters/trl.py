@@ -5,8 +5,8 @@
     trainer = GRPOTrainer(model, reward_funcs=rewards, args=args, train_dataset=dataset)
 
 What TRL 1.16.0 does with the None of a void reward: a completion that is None to *every* reward function is left out of
-its group's mean and standard deviation, and its advantage is 0 (the KL penalty of beta > 0 still applies to it). A
-completion that is None to *some* is summed without them, as if they had given 0. Hence an answer without one of its
+its group's mean and standard deviation, and its advantage is 0 (GRPOTrainer applies the KL penalty of beta > 0 to it).
+A completion that is None to *some* is summed without them, as if they had given 0. Hence an answer without one of its
 dimensions is None in all columns here, and other reward functions beside these belong into `others`.
 """
 

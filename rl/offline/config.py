@@ -104,6 +104,19 @@ class DpoConfig(FinetuneConfig):
         self.openrlhf = _ROLLOUT | self.openrlhf
         return self
 
+    @model_validator(mode="after")
+    def _dimensions_have_weights(self) -> DpoConfig:
+        if self.pair.by == "per_dimension" and not (self.pair.weights or self.reward.dimension_weights):
+            raise ValueError(
+                f"pair.by=per_dimension: the reward {self.reward.name} has no dimensions with weights; set "
+                "pair.weights, or pair.by=total"
+            )
+        if self.reward.own_words and (self.pair.weights or self.pair.by == "per_dimension"):
+            raise ValueError(
+                f"reward.own_words {self.reward.own_words} works on totals; leave it out, or pair.weights and pair.by"
+            )
+        return self
+
     def scored_by(self) -> dict[str, Any]:
         evaluation, scoring = self.evaluation, {name: getattr(self.reward, name) for name in RewardConfig.model_fields}
         files = {"data.heldout": self.data.heldout, "short.heldout": self.short.heldout}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import zlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -15,9 +16,11 @@ from longreward.schema import Dimension
 from rl.offline.pair_report import PairReport
 
 DIGITS = 9  # of a score; what is behind them depends on the order in which a mean was added up
+_NO_SPREAD = 1e-6
 K = TypeVar("K", bound=Hashable)
 _Total = Annotated[float, msgspec.Meta(ge=0, le=10)]
-Weights = Mapping[Dimension, float]
+Weights = Mapping[str, float] | Mapping[Dimension, float]
+"""By the names of dimensions, or of parts of a composite reward."""
 
 
 class _DimensionTotal(msgspec.Struct):
@@ -56,6 +59,8 @@ class Candidate(msgspec.Struct, gc=False, eq=False):
     time: float
     path: Path
     offset: int
+    parts: tuple[float, ...] = ()
+    """The dimensions to rank it by, 0..10, where it is not ranked by its score."""
 
     def text(self, eos: str) -> str:
         """With `eos` at its end. InputError where the store is not what it was."""
@@ -78,8 +83,10 @@ Candidates = dict[PromptKey, dict[tuple[str, int], Candidate]]
 """The answers of each prompt by rollout and CRC: another run may have the same rollouts."""
 
 
-def read(stores: Sequence[Path], weights: Weights | None, eos: str, report: PairReport) -> Candidates:
+def read(stores: Sequence[Path], weights: Weights | None, parts: Weights, eos: str, report: PairReport) -> Candidates:
     """All training answers in the folders `stores`, void ones too, entered into `report`.
+
+    `weights` make a score in place of the stored total (None: that one), `parts` are what each is ranked by beside it.
 
     A rollout that was scored twice, because a worker died, is there once: a score wins over none. InputError where no
     folder has any, ConfigError for weights of dimensions that no answer was scored for.
@@ -101,14 +108,14 @@ def read(stores: Sequence[Path], weights: Weights | None, eos: str, report: Pair
                     scored.update(["total", *record.dimensions])
                 try:
                     prompt = record.id, crc(record.query), record.document
-                    answer = _answer(record, weights, eos, path, offset)
+                    answer = _answer(record, weights, parts, eos, path, offset)
                 except UnicodeEncodeError as error:
                     report.broken.append(f"{path}:{number}: not usable ({error})")
                 else:
                     _enter(found, (prompt, answer.rollout), answer, report)
         for (prompt, rollout), answer in found.items():
             _enter(groups.setdefault(prompt, {}), (rollout, answer.check), answer, report)
-    if scored and (hopeless := [name for name in weights or () if name not in scored]):
+    if scored and (hopeless := [name for name in [*(weights or ()), *parts] if name not in scored]):
         raise ConfigError(
             f"pair.weights: no answer in {', '.join(map(str, stores))} was scored for {hopeless[0]}; leave it out"
         )
@@ -139,10 +146,30 @@ def crc(text: str) -> int:
     return zlib.crc32(text.encode())
 
 
-def _answer(record: CollectedAnswer, weights: Weights | None, eos: str, path: Path, offset: int) -> Candidate:
+def ranked(answers: Iterable[Candidate], weights: Sequence[float]) -> list[tuple[float, Candidate]]:
+    """The answers to a prompt that have a score, each with what it is ranked by: its score, or where `weights` of its
+    parts are given, the weighted mean of the parts, each normalised over these answers to mean 0 and deviation 1."""
+    scored = [(answer.score, answer) for answer in answers if answer.score is not None]
+    if not weights or len(scored) < 2:
+        return scored
+    sums = [0.0] * len(scored)
+    for values, weight in zip(zip(*(answer.parts for _, answer in scored), strict=True), weights, strict=True):
+        mean, deviation = statistics.fmean(values), statistics.stdev(values)
+        if deviation > _NO_SPREAD:
+            sums = [so_far + weight * (value - mean) / deviation for so_far, value in zip(sums, values, strict=True)]
+    whole = sum(weights)
+    return [(round(one / whole, DIGITS), answer) for one, (_, answer) in zip(sums, scored, strict=True)]
+
+
+def _answer(
+    record: CollectedAnswer, weights: Weights | None, parts: Weights, eos: str, path: Path, offset: int
+) -> Candidate:
     score = record.total
+    found = {name: one.score for name, one in record.dimensions.items() if one.score is not None}
+    shut = record.total == 0  # below a gate: it is worth nothing in any dimension
+    if not parts.keys() <= found.keys():
+        score = None
     if weights and score is not None:
-        found = {name: one.score for name, one in record.dimensions.items() if one.score is not None}
         score = None
         if weights.keys() <= found.keys():
             score = sum(weight * found[name] for name, weight in weights.items()) / sum(weights.values())
@@ -157,6 +184,7 @@ def _answer(record: CollectedAnswer, weights: Weights | None, eos: str, path: Pa
         time=record.time,
         path=path,
         offset=offset,
+        parts=() if score is None else tuple(0.0 if shut else found[name] for name in parts),
     )
 
 

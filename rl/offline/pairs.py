@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -19,7 +19,7 @@ from longreward.files import jsonlines
 from longreward.schema import Dimension
 from rl.data.prompts import Label, document_hash
 from rl.offline import pair_answers
-from rl.offline.pair_answers import DIGITS, Candidate, Candidates, crc
+from rl.offline.pair_answers import DIGITS, Candidate, Candidates, Weights, crc
 from rl.offline.pair_report import PairReport
 
 Fits = Callable[[str, str], bool]
@@ -29,8 +29,13 @@ Fits = Callable[[str, str], bool]
 class PairSection(Section):
     min_answers: int = Field(5, ge=2)
     """Number of scored answers that a prompt must have. Void answers do not count (paper: 5)."""
+    by: Literal["total", "per_dimension"] = "total"
+    """What the answers to a prompt are ranked by. `total`: their scores. `per_dimension`: each dimension is normalised
+    over the prompt's answers before they are weighed and added up, as with reward.advantage, by `weights` or else those
+    of the reward."""
     min_margin: float = Field(0.0, ge=0, lt=10)
-    """The chosen answer's score must exceed the rejected one's by more than this (0..10)."""
+    """The chosen answer's score must exceed the rejected one's by more than this (0..10). With `by: per_dimension` it
+    is a number of standard deviations of the prompt's answers."""
     weights: dict[Dimension, float] | None = None
     """Pair by the weighted mean of these dimensions; a dimension that is not named has the weight 0. Null: by the
     stored total."""
@@ -62,16 +67,23 @@ def make_pairs(
     *,
     eos: str,
     fits: Fits | None,
+    dimension_weights: Weights | None = None,
 ) -> PairReport:
     """Write the pairs of `stores` (folders with answers-*.jsonl) to `out`, and the report beside it.
 
-    `prompts` is the prepared prompt file, `eos` the tokenizer's end-of-text token. What is written depends only on the
+    `prompts` is the prepared prompt file, `eos` the tokenizer's end-of-text token, `dimension_weights` those of the
+    reward. What is written depends only on the
     answers and the order of the prompts; it may be nothing at all, and the report tells why. InputError where a file
     cannot be read, ConfigError for weights of dimensions that no answer was scored for.
     """
     report = PairReport()
-    groups = pair_answers.read(stores, config.weights, require(eos), report)
-    return write(out, _pairs(groups, prompts, config, eos, fits, report), report)
+    parts: Weights = {}
+    if config.by == "per_dimension":
+        parts = config.weights or dimension_weights or {}
+        if not parts:
+            raise ConfigError("pair.by is per_dimension and the reward has no weights; set pair.weights")
+    groups = pair_answers.read(stores, config.weights, parts, require(eos), report)
+    return write(out, _pairs(groups, prompts, config, list(parts.values()), eos, fits, report), report)
 
 
 def write(out: Path, rows: Iterable[dict[str, Any]], report: PairReport) -> PairReport:
@@ -98,9 +110,13 @@ def require(eos: str) -> str:
     return eos
 
 
-def choose(answers: Iterable[Candidate], config: PairSection) -> tuple[list[tuple[Candidate, Candidate]], str]:
-    """(chosen, rejected) of one prompt's answers, those furthest apart first; or none, and the reason in REASONS."""
-    scored = [(answer.score, answer) for answer in answers if answer.score is not None]
+def choose(
+    answers: Iterable[Candidate], config: PairSection, weights: Sequence[float] = ()
+) -> tuple[list[tuple[Candidate, Candidate]], str]:
+    """(chosen, rejected) of one prompt's answers, those furthest apart first; or none, and the reason in REASONS.
+
+    `weights` are those of the answers' parts, where they are ranked by them."""
+    scored = pair_answers.ranked(answers, weights)
     if len(scored) < config.min_answers:
         return [], "too_few_answers"
     # The rollout's id settles ties, as neither the time nor the file in which an answer stands may matter.
@@ -143,7 +159,13 @@ def _furthest_apart(
 
 
 def _pairs(
-    groups: Candidates, prompts: Path, config: PairSection, eos: str, fits: Fits | None, report: PairReport
+    groups: Candidates,
+    prompts: Path,
+    config: PairSection,
+    weights: Sequence[float],
+    eos: str,
+    fits: Fits | None,
+    report: PairReport,
 ) -> Iterator[dict[str, Any]]:
     seen = set()
     shared = _shared(prompts) if any(not document for _, _, document in groups) else set()
@@ -161,7 +183,7 @@ def _pairs(
         answers = groups.pop(key, {})
         if key[:2] not in shared:
             answers = groups.pop((*key[:2], ""), {}) | answers
-        pairs, why = choose(answers.values(), config) if answers else ([], "no_answers")
+        pairs, why = choose(answers.values(), config, weights) if answers else ([], "no_answers")
         kept = 0
         for chosen, rejected in pairs:
             texts = chosen.text(eos), rejected.text(eos)

@@ -72,7 +72,15 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
         report = published_files.from_published(config.collect.pairs, long, tokenizer, budget, eos, fits)
     else:
         stores = [config.directory / "store", *config.collect.stores]
-        report = pairs.make_pairs(stores, config.prompts("train"), long, config.pair, eos=eos, fits=fits)
+        report = pairs.make_pairs(
+            stores,
+            config.prompts("train"),
+            long,
+            config.pair,
+            eos=eos,
+            fits=fits,
+            dimension_weights=config.reward.dimension_weights,
+        )
     for what, count in report.rows():
         if count != "0":
             run.console.print(f"{count:>12}  {what}", highlight=False, markup=False, soft_wrap=True)

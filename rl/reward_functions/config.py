@@ -58,6 +58,10 @@ class RewardSection(RewardConfig):
     on_spend_cap: Literal["stop", "pause"] = "stop"
     """When `judge.spend` is used up, `stop` saves a checkpoint and ends the run; `pause` makes answers wait until
     rl/spend.py raises the cap."""
+    advantage: Literal["total", "per_dimension"] = "total"
+    """What answers to one prompt are compared by. `total`: their rewards. `per_dimension`: each dimension, or part of a
+    composite reward, is normalised within the group before they are weighed and added up (GDPO), so that one with a
+    small spread counts as much as the others; only with the estimator group_norm."""
     shuffle: bool = False
     """Control experiment: each answer gets the reward of a random sibling, so that nothing can be learned."""
 
@@ -69,6 +73,36 @@ class RewardSection(RewardConfig):
                 "second; leave reward.workers out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _dimensions_have_weights(self) -> RewardSection:
+        if self.advantage == "total":
+            return self
+        if not self.dimension_weights:
+            raise ValueError(
+                f"advantage=per_dimension: the reward {self.name} has no dimensions with weights; name it as a part of "
+                "reward.name=composite, or set reward.advantage=total"
+            )
+        if self.shuffle:
+            raise ValueError("shuffle exchanges totals alone; set reward.advantage=total with it")
+        if self.own_words and self.name == "longreward":
+            raise ValueError(f"own_words {self.own_words} works on the total; leave it out, or set advantage=total")
+        return self
+
+    @property
+    def dimension_weights(self) -> dict[str, float]:
+        """Weights of what the total is the weighted mean of, by the names in logs and store; none where that is not
+        known."""
+        if self.name == "composite":
+            return {name: part.weight for name, part in self.composite.parts.items() if part.weight}
+        if self.name == "longreward":
+            return {str(name): self.weights[name] for name in self.needed if self.weights.get(name)}
+        return {}
+
+    @property
+    def compared(self) -> dict[str, float]:
+        """What answers to one prompt are compared by, with the weights."""
+        return {"total": 1.0} if self.advantage == "total" else self.dimension_weights
 
     @property
     def parts(self) -> list[str]:

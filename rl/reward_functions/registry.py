@@ -26,7 +26,7 @@ GROUP = "longreward.rewards"
 """Entry points of packages that bring a reward function."""
 RESERVED = frozenset(
     "total void no_spread length_correlation judge_seconds statements judge_calls free_calls judge_p50_s judge_p95_s "
-    "judge_cost left_out n no thought_chars copied".split()
+    "judge_cost left_out alone n no thought_chars copied".split()
 ) | {f"void_{reason}" for reason in Reason}
 """Names that rl/rollout/reward_client.py logs beside what the reward consists of."""
 OURS = ("longreward", "reference", "remote", "python", "openrlhf", "composite")
@@ -74,10 +74,14 @@ def dimensions(config: RewardSection) -> list[str]:
         if config.name == "composite" and part not in own:
             names.append(part)
     for name in names:
-        if names.count(name) > 1 or name in RESERVED or name.endswith("_spread") or not name:
+        if names.count(name) > 1 or name in RESERVED or not name or _is_a_figure(name):
             why = "is the name of two parts" if names.count(name) > 1 else "has another meaning in the logs"
             raise ConfigError(f"reward {config.name}: {name!r} {why}; give the part another name in `dimensions`")
     return names
+
+
+def _is_a_figure(name: str) -> bool:
+    return name.endswith("_spread") or name.startswith("advantage_")
 
 
 def _make(name: str, config: RewardSection, token_spans: TokenSpans, judge: Judge | None) -> RewardFunction:

@@ -13,8 +13,7 @@ from typing import Any
 
 from longreward.voids import Scores, VoidWindow, mean
 from rl.errors import RunStoppedError
-
-_NO_SPREAD = 1e-6
+from rl.trainer.advantages import NO_SPREAD
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Settled:
     reward: float
     """What to train on, 0..10."""
     masked: bool
-    """Void, or in a skipped group: its advantage is to be 0 (rl/trainer/masking.py)."""
+    """Void, or in a skipped group: it is to take no part in the update (rl/trainer/masking.py)."""
     group: Group
     """The whole group's figures."""
 
@@ -56,24 +55,28 @@ class Group:
     permutation: list[int] = field(default_factory=list)
     deviations: Scores = field(default_factory=dict)
     """Standard deviation of the valid members' `total` and dimensions; 0 for fewer than two."""
+    spread: float = 0.0
+    """The largest deviation of what the members are compared by."""
     length_correlation: float = 0.0
     """Pearson's correlation of `total` and length among valid members; 0 where one of them does not vary."""
+    alone: bool = False
+    """Just one valid member is left, and the estimator compares it with its siblings."""
     skipped: bool = False
-    """No valid member, or a spread below `min_spread`: nothing here to learn from."""
+    """No valid member, one alone, or a spread below `min_spread`: nothing here to learn from."""
     error: Exception | None = None
     """Why the group could not be settled, for all its members."""
 
     @property
     def without_spread(self) -> bool:
-        """Whether all valid members have the same total, so that no group estimator can tell them apart."""
-        return self.deviations.get("total", 0.0) < _NO_SPREAD
+        """Whether all valid members have the same scores, so that no group estimator can tell them apart."""
+        return self.spread < NO_SPREAD
 
 
 class GroupBarrier:
     """Keeps the groups in flight of one engine, fills void rewards, and watches the void rate.
 
-    A void reward becomes the mean of its valid siblings, so that it does not move any group's mean (docs/design.md);
-    a group without a valid member gets the mean of the latest valid rewards, all alike. Neither is trained on.
+    A void reward becomes the mean of its valid siblings, for the logs; a group without a valid member gets the mean of
+    the latest valid rewards, all alike. Neither is trained on, nor is a valid answer whose siblings are all void.
     """
 
     def __init__(
@@ -83,10 +86,14 @@ class GroupBarrier:
         void_window: int,
         min_spread: float = 0.0,
         shuffle: bool = False,
+        compares: bool = True,
+        compared: Sequence[str] = ("total",),
         names: Sequence[str] | None = None,
     ) -> None:
-        """`min_spread`: groups whose totals deviate less than that (0..10) are skipped; 0 skips none.
+        """`min_spread`: groups that deviate less than that (0..10) in all that is `compared` are skipped; 0 skips none.
 
+        `compares`: whether the estimator compares an answer with its siblings, so that one alone is worth nothing, and
+        `compared` by which of the `names`.
         `names`: what scores consist of, `total` among it; None: what the first valid ones of a group consist of.
         """
         self._names = None if names is None else list(names)
@@ -97,7 +104,7 @@ class GroupBarrier:
             setting="reward.max_void_rate",
             then="continue with resume=true from the last checkpoint",
         )
-        self._min_spread = min_spread
+        self._min_spread, self._compares, self._compared = min_spread, compares, compared
         self._valid: deque[Scores] = deque(maxlen=256)
         self._shuffle = random.Random(0) if shuffle else None
 
@@ -158,11 +165,16 @@ class GroupBarrier:
         if valid:
             several = len(valid) > 1
             group.deviations = {n: statistics.stdev(s[n] for s in valid) if several else 0.0 for n in names}
+            group.spread = max(group.deviations[name] for name in self._compared)
         lengths = [float(member.tokens) for member in group.members if member.scores is not None]
         with suppress(statistics.StatisticsError):  # fewer than two answers, or one of the two does not vary
             group.length_correlation = statistics.correlation([scores["total"] for scores in valid], lengths)
         # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
-        group.skipped = not valid or (group.size > 1 and group.deviations["total"] < self._min_spread)
+        small = group.size > 1 and valid and group.spread < self._min_spread
+        group.alone = self._compares and group.size > 1 and len(valid) == 1
+        group.skipped = not valid or group.alone or bool(small)
         group.permutation = list(range(group.size))
-        if self._shuffle is not None:
-            self._shuffle.shuffle(group.permutation)
+        if self._shuffle is not None:  # among the valid ones: what stands for a void one is no reward
+            places = [place for place, member in enumerate(group.members) if member.scores is not None]
+            for place, other in zip(places, self._shuffle.sample(places, len(places)), strict=True):
+                group.permutation[place] = other

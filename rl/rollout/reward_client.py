@@ -22,6 +22,7 @@ from rl.data.prompts import Label, rollout_id
 from rl.reward_functions import registry
 from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
+from rl.trainer.advantages import COMPARE_WITHIN_GROUPS
 from rl.trainer.masking import LEFT_OUT
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
@@ -43,11 +44,15 @@ class Settings:
     void_window: int
     min_spread: float
     shuffle: bool
+    compares: bool
+    """Whether the advantage estimator compares the answers to one prompt."""
+    compared: list[str]
+    """By what: the total, or dimensions."""
     filtering: bool
     """Whether OpenRLHF replaces groups whose mean score is out of `algo.dynamic_filtering_range`."""
 
     @classmethod
-    def of(cls, config: RunConfig, run_id: str, *, filtering: bool) -> Settings:
+    def of(cls, config: RunConfig, run_id: str, *, estimator: str, filtering: bool) -> Settings:
         reward = config.reward
         return cls(
             workers=judge_workers.names(config, run_id),
@@ -57,6 +62,8 @@ class Settings:
             void_window=reward.void_window,
             min_spread=reward.min_group_spread,
             shuffle=reward.shuffle,
+            compares=estimator in COMPARE_WITHIN_GROUPS,
+            compared=list(reward.compared),
             filtering=filtering,
         )
 
@@ -111,6 +118,8 @@ class RewardClient:
             void_window=settings.void_window,
             min_spread=settings.min_spread,
             shuffle=settings.shuffle,
+            compares=settings.compares,
+            compared=settings.compared,
             names=["total", *settings.dimensions],
         )
 
@@ -162,7 +171,11 @@ class RewardClient:
         OpenRLHF drops or mixes them. No part of a reward may be called as what stands beside it (registry.RESERVED)."""
         group, names = settled.group, ["total", *self._settings.dimensions]
         figures = {f"{name}_spread": group.deviations.get(name, 0.0) for name in names}
-        figures |= {"no_spread": group.without_spread, "length_correlation": group.length_correlation}
+        figures |= {
+            "alone": group.alone and scored.scores is not None,
+            "no_spread": group.without_spread,
+            "length_correlation": group.length_correlation,
+        }
         logs = openrlhf_logs.logs(scored, settled.scores, names, _REASONS)
         logs |= {PREFIX + name: float(value) for name, value in figures.items()}
         return logs | {LEFT_OUT: float(settled.masked)}

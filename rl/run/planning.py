@@ -22,9 +22,10 @@ from rl.plan import Kind, Resources, RunPlan
 from rl.reward_functions import registry, reward_model
 from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
-from rl.run.checks import batches, disk, files, lora, placement, policy_tokenizer, services
+from rl.run.checks import advantage, batches, disk, files, lora, placement, policy_tokenizer, services
 from rl.run.openrlhf_command import command_line
 from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run, remote_code
+from rl.trainer.advantages import PerDimension
 from rl.trainer.openrlhf_flags import Flags
 from rl.trainer.openrlhf_parser import MODULE
 
@@ -153,6 +154,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     if kind == "online":
         found += placement.findings(flags)
         found += lora.findings(flags)
+        found += advantage.findings(config.reward, flags)
         found += batches.findings(flags, prompts or (count() if batches.last_step_decides(flags) else None))
         found += disk.findings(config, flags, prompts, count)
     return found, prompts
@@ -171,5 +173,8 @@ def _environment(config: RunConfig, flags: Flags, kind: Kind, device: str, run_i
         variables |= {"WANDB_RUN_ID": config.wandb.run_id or run_id, "WANDB_RESUME": "allow"}
     if kind == "sft":
         return variables
-    filtering = flags.algo_dynamic_filtering_enable
-    return variables | reward_client.Settings.of(config, run_id, filtering=filtering).environment()
+    if config.reward.advantage == "per_dimension":
+        variables |= PerDimension(config.reward.compared, config.reward.min_group_spread).environment()
+    estimator, filtering = flags.algo_advantage_estimator, flags.algo_dynamic_filtering_enable
+    settings = reward_client.Settings.of(config, run_id, estimator=estimator, filtering=filtering)
+    return variables | settings.environment()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from longreward.preflight.finding import Finding, Severity
+from rl.trainer.advantages import COMPARE_WITHIN_GROUPS
 from rl.trainer.openrlhf_flags import Flags
 
 
@@ -17,7 +18,7 @@ def findings(flags: Flags, prompts: int | None = None) -> list[Finding]:
     batches of `train.micro_batch_size` and drops the rest, and all learners wait for each other at every batch.
     """
     estimator, samples = flags.algo_advantage_estimator, flags.rollout_n_samples_per_prompt
-    if samples < 2 and estimator in ("rloo", "reinforce_baseline", "group_norm", "dr_grpo"):
+    if samples < 2 and estimator in COMPARE_WITHIN_GROUPS:
         sentence = f"{estimator} requires n_samples_per_prompt > 1: a prompt's answers are compared with each other"
         return [Finding.problem("batches", sentence, "set openrlhf.rollout.n_samples_per_prompt=8, say")]
     found = list(_accumulation(flags))

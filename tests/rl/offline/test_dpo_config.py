@@ -90,6 +90,7 @@ def test_a_written_configuration_is_read_back_as_it_was(tmp_path):
         ("short.share=1", "short.share"),
         ("pair.min_answers=1", "pair.min_answers"),
         ("processes=0", "processes"),
+        ("pair.by=dimension", "pair.by"),
         ("train_sft.adam.lr=1", "unknown key 'train_sft'; did you mean 'train_dpo'?"),
         ("--stages", "unrecognized arguments: --stages"),
     ],
@@ -257,3 +258,17 @@ def test_a_judge_is_needed_where_something_asks_it(tmp_path):
         assert online(tmp_path, "reward.name=reference", f"evaluation.{name}=x.json").needs_judge
     assert not load("reward.name=reference", "short.heldout=null").needs_judge
     assert load("reward.name=reference", "short.heldout=x.jsonl").needs_judge
+
+
+def test_pairs_by_dimension_need_weights():
+    with pytest.raises(ConfigError, match=r"the reward reference has no dimensions with weights; set pair\.weights"):
+        load("pair.by=per_dimension", "reward.name=reference")
+    assert load("pair.by=per_dimension").pair.by == "per_dimension"
+    assert load("pair.by=per_dimension", "reward.name=reference", "pair.weights={faithfulness: 1}").pair.weights
+
+
+@pytest.mark.parametrize("ranking", ["pair.by=per_dimension", "pair.weights={faithfulness: 1}"])
+def test_what_copies_lose_of_their_total_counts_where_totals_do(ranking):
+    with pytest.raises(ConfigError, match=r"own_words 0\.25 works on totals"):
+        load("reward.own_words=0.25", ranking)
+    assert load("reward.own_words=0.25").reward.own_words == 0.25

@@ -54,6 +54,30 @@ def totals(config: RewardSection, *samples: TrainingSample) -> list[float | None
     return [reward.total for reward in score(config, *samples)]
 
 
+# --- dimensions by themselves
+
+
+def test_dimensions_with_weights_are_compared_one_by_one() -> None:
+    assert section("longreward").compared == {"total": 1.0}
+    weights = {"helpfulness": 2.0, "logicality": 0.0, "faithfulness": 1.0}
+    one = section("longreward", advantage="per_dimension", weights=weights, gates={"logicality": 3})
+    assert one.compared == {"helpfulness": 2.0, "faithfulness": 1.0}, "what is only a gate has no weight"
+    parts = {"longreward": {"weight": 2}, "reference": {}, "remote": {"weight": 0, "gate": 5}}
+    several = section("composite", advantage="per_dimension", composite={"parts": parts})
+    assert several.compared == {"longreward": 2.0, "reference": 1.0}
+    assert set(several.compared) <= set(registry.dimensions(several))
+
+
+@pytest.mark.parametrize("name", ["reference", "remote", "python", "openrlhf", "of_a_package"])
+def test_a_reward_without_weights_has_nothing_to_compare_one_by_one(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"the reward {name} has no dimensions with weights; .*composite"):
+        section(name, advantage="per_dimension")
+    with pytest.raises(ConfigError, match="shuffle exchanges totals alone"):
+        section("longreward", advantage="per_dimension", shuffle=True)
+    with pytest.raises(ConfigError, match=r"own_words 0\.5 works on the total"):
+        section("longreward", advantage="per_dimension", own_words=0.5)
+
+
 # --- longreward
 
 

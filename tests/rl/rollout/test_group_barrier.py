@@ -158,3 +158,36 @@ def test_scores_that_nobody_asked_for_are_left_out():
 def test_too_many_voids_are_an_error_to_all_siblings():
     found = outcomes(make(max_void_rate=0.5, void_window=2), [Member(None), Member(None), Member(None, reason="x")])
     assert all(isinstance(one, TooManyVoidsError) for one in found), found
+
+
+def test_a_valid_answer_whose_siblings_are_all_void_is_masked_and_counted():
+    (results,) = exchange(make(), [None, 8, None, None])
+    assert rewards(results) == [8] * 4
+    assert all(settled.masked and settled.group.alone and settled.group.skipped for settled in results)
+
+
+def test_a_group_of_equal_totals_may_differ_in_its_dimensions():
+    """(9, 1) and (1, 9): skipped by their total, not by their dimensions."""
+    for compared, skipped in ((("total",), True), (("helpfulness", "logicality"), False)):
+        barrier = make(min_spread=0.5, compared=compared)
+
+        async def run(barrier=barrier) -> list[Settled]:
+            _, group = (barrier.register("p", lambda: "p") for _ in range(2))
+            members = [Member({"total": 5, "helpfulness": a, "logicality": 10 - a}) for a in (9, 1)]
+            return await asyncio.gather(*(barrier.exchange("p", group, member) for member in members))
+
+        first, _ = asyncio.run(run())
+        assert first.masked is first.group.without_spread is skipped
+
+
+def test_one_that_is_compared_with_nobody_is_trained_on():
+    (results,) = exchange(make(compares=False), [None, 8, None])
+    assert [settled.masked for settled in results] == [True, False, True]
+    (results,) = exchange(make(), [8])  # n_samples_per_prompt is 1
+    assert not results[0].masked and not results[0].group.alone
+
+
+def test_shuffled_rewards_are_those_of_valid_siblings():
+    """What stands for a void one would be a reward that no answer got."""
+    for results in exchange(make(shuffle=True), *[[1, 2, None, 3, None, 9]] * 20):
+        assert sorted(settled.reward for settled in results if not settled.masked) == [1, 2, 3, 9]

@@ -23,7 +23,7 @@ from rl.plan import Resources
 from rl.reward_functions import reward_model
 from rl.run import cluster, planning, session
 from rl.run.checks import services
-from rl.trainer import model_folder
+from rl.trainer import advantages, model_folder
 
 ROOT = Path(__file__).parents[3]
 AWAY = SimpleNamespace(url="http://127.0.0.1:9/v1")
@@ -204,6 +204,22 @@ def test_what_would_break_a_run_is_told(load, name):
     changes, words = PROBLEMS[name]
     found = problems(many(load, **changes))
     assert words in found[0] and "\n" not in found[0]
+
+
+@pytest.mark.parametrize("estimator", ["dr_grpo", "rloo", "reinforce_baseline", "reinforce", "flash_reinforce", "gae"])
+def test_dimensions_are_normalised_only_where_groups_are(load, estimator):
+    words = [f"openrlhf.algo.advantage.estimator={estimator}", "reward.advantage=per_dimension"]
+    found = problems(load(*words))
+    wanted = f"which {estimator} does not; set openrlhf.algo.advantage.estimator=group_norm"
+    assert any(wanted in text and "\n" not in text for text in found)
+    assert problems(load("reward.advantage=per_dimension")) == []
+
+
+def test_the_trainer_learns_what_the_dimensions_weigh(load):
+    made = load("reward.advantage=per_dimension", "reward.weights={faithfulness: 2, helpfulness: 1}")
+    variables = planning.make(made, "online").environment
+    assert json.loads(variables[advantages.VARIABLE])["weights"] == {"helpfulness": 1.0, "faithfulness": 2.0}
+    assert advantages.VARIABLE not in planning.make(load(), "online").environment
 
 
 def test_a_count_of_none_is_a_users_error(load):

@@ -91,3 +91,15 @@ def test_the_flash_attn_stub_explains_itself() -> None:
         unpad = sys.modules["flash_attn.bert_padding"].unpad_input
     with pytest.raises(RuntimeError, match=r"flash attention does not run without CUDA.*packing_samples"):
         unpad(1, 2)
+
+
+def test_two_rooms_may_have_seams_in_the_same_module(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asked the other for the module, without end."""
+    (tmp_path / "module_with_two_seams.py").write_text("def one(): return 1\ndef two(): return 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for name in ("one", "two"):
+        seams.install([Seam("module_with_two_seams", name, "", "Why.", lambda original: 10 * original())])
+    import module_with_two_seams as module  # type: ignore[import-not-found]
+
+    assert (module.one(), module.two()) == (10, 20)
