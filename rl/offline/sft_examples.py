@@ -11,8 +11,8 @@ from rl.data.prompt_files import PromptReport, count_tokens, load_tokenizer, ren
 from rl.offline import published_files
 from rl.offline.config import SftConfig
 from rl.offline.pair_answers import ended
-from rl.trainer import remote_code
 from rl.trainer.openrlhf_flags import Flags
+from rl.trainer.seams import remote_code
 
 
 def prepare(config: SftConfig, flags: Flags) -> str:

@@ -18,7 +18,7 @@ from rl.rollout.engines import Engines, rollout_engines
 from rl.rollout.heldout_scores import HeldoutScores
 from rl.run import judge_estimate, online_training
 from rl.run.session import Session
-from rl.trainer import remote_code
+from rl.trainer.seams import remote_code
 
 
 def collect_answers(run: Session, config: DpoConfig) -> None:

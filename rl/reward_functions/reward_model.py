@@ -16,10 +16,10 @@ from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.preflight.finding import Finding
 from rl.data.prompts import TrainingSample
 from rl.reward_functions.base import RewardWithoutJudge, Scale, on_scale
-from rl.trainer import remote_code
 from rl.trainer.cpu_backend import DEVICE_VARIABLE
 from rl.trainer.model_folder import missing_model
 from rl.trainer.openrlhf_flags import Flags
+from rl.trainer.seams import remote_code
 
 
 class RewardModelSection(Section):

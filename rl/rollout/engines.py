@@ -13,8 +13,8 @@ import ray
 from longreward.errors import ConfigError
 from rl.config import RunConfig
 from rl.data.prompt_files import load_tokenizer
-from rl.trainer import remote_code
 from rl.trainer.openrlhf_flags import AGENT, Flags
+from rl.trainer.seams import remote_code
 
 _ANSWERS_AT_ONCE = 1024  # answers that an engine is given at once: more than it works on, so that it never waits
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from longreward.voids import Scores, VoidWindow, mean
 from rl.errors import RunStoppedError
-from rl.trainer.advantages import NO_SPREAD
+from rl.trainer.seams.advantages import NO_SPREAD
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Settled:
     reward: float
     """What to train on, 0..10."""
     masked: bool
-    """Void, or in a skipped group: it is to take no part in the update (rl/trainer/masking.py)."""
+    """Void, or in a skipped group: it is to take no part in the update (rl/trainer/seams/masking.py)."""
     group: Group
     """The whole group's figures."""
 

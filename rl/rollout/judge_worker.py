@@ -29,7 +29,7 @@ from rl.reward_functions import registry
 from rl.reward_functions.base import RewardFunction
 from rl.reward_functions.config import RewardSection
 from rl.rollout.spend_ledger import SpendLedger
-from rl.trainer import remote_code
+from rl.trainer.seams import remote_code
 
 _AFRESH_AT_ONCE = 64
 

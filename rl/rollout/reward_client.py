@@ -22,8 +22,8 @@ from rl.data.prompts import Label, rollout_id
 from rl.reward_functions import registry
 from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
-from rl.trainer.advantages import COMPARE_WITHIN_GROUPS
-from rl.trainer.masking import LEFT_OUT
+from rl.trainer.seams.advantages import COMPARE_WITHIN_GROUPS
+from rl.trainer.seams.masking import LEFT_OUT
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
 """The variable that carries `Settings` to the engines: OpenRLHF makes its agent without arguments."""

@@ -24,10 +24,11 @@ from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
 from rl.run.checks import advantage, batches, disk, files, lora, placement, policy_tokenizer, services
 from rl.run.openrlhf_command import command_line
-from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run, remote_code
-from rl.trainer.advantages import PerDimension
+from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run
 from rl.trainer.openrlhf_flags import Flags
 from rl.trainer.openrlhf_parser import MODULE
+from rl.trainer.seams import remote_code
+from rl.trainer.seams.advantages import PerDimension
 
 C = TypeVar("C", bound=RunConfig)
 

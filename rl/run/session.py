@@ -18,8 +18,9 @@ from rl.rollout import judge_replicas, judge_workers
 from rl.run import cluster, planning, run_directory
 from rl.run.checks import services
 from rl.run.command import waiting
-from rl.trainer import checkpoints, cpu_backend, openrlhf_run, remote_code
+from rl.trainer import checkpoints, cpu_backend, openrlhf_run
 from rl.trainer.openrlhf_flags import Flags
+from rl.trainer.seams import remote_code
 
 
 @dataclass

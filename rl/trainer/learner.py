@@ -10,7 +10,8 @@ import os
 import runpy
 import sys
 
-from rl.trainer import cpu_backend, remote_code
+from rl.trainer import cpu_backend
+from rl.trainer.seams import remote_code
 
 DRIVER = "LONGREWARD_DRIVER"
 """The variable with the driver's process id."""

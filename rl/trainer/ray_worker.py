@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rl.trainer import cpu_backend, masking, remote_code
-from rl.trainer.seams import lora
+from rl.trainer import cpu_backend
+from rl.trainer.seams import lora, masking, remote_code
 
 
 def set_up() -> None:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from longreward.preflight.finding import Finding, Severity
-from rl.trainer.advantages import COMPARE_WITHIN_GROUPS
 from rl.trainer.openrlhf_flags import Flags
+from rl.trainer.seams.advantages import COMPARE_WITHIN_GROUPS
 
 
 def findings(flags: Flags, prompts: int | None = None) -> list[Finding]:

@@ -13,9 +13,9 @@ from longreward.preflight.finding import Finding
 from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.monitor import canaries
-from rl.trainer import remote_code
 from rl.trainer.model_folder import missing_model
 from rl.trainer.openrlhf_flags import Flags
+from rl.trainer.seams import remote_code
 
 _HUB = "OWNER/NAME:SPLIT for a data set of the Hugging Face hub"
 

@@ -2,7 +2,7 @@
 
 A seam is put in place right after its module is imported, by an import hook, so a process that imports none of them
 pays milliseconds, and a module that copies a name gets ours. A name that is gone or has changed stops the process with
-a `SeamError` that says what to do. seams/cpu.py, seams/lora.py, masking.py and remote_code.py hold the seams.
+a `SeamError` that says what to do. The other files of this folder hold the seams.
 """
 
 from __future__ import annotations

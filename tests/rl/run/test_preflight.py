@@ -23,7 +23,8 @@ from rl.plan import Resources
 from rl.reward_functions import reward_model
 from rl.run import cluster, planning, session
 from rl.run.checks import services
-from rl.trainer import advantages, model_folder
+from rl.trainer import model_folder
+from rl.trainer.seams import advantages
 
 ROOT = Path(__file__).parents[3]
 AWAY = SimpleNamespace(url="http://127.0.0.1:9/v1")

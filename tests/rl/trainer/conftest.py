@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from rl.trainer import cpu_backend, masking
+from rl.trainer import cpu_backend
+from rl.trainer.seams import masking
 
 
 @pytest.fixture(scope="session")

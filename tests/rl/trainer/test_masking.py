@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 pytest.importorskip("openrlhf")
 torch = pytest.importorskip("torch")
 
-from rl.trainer import cpu_backend, masking  # noqa: E402
-from rl.trainer.advantages import COMPARE_WITHIN_GROUPS  # noqa: E402
+from rl.trainer import cpu_backend  # noqa: E402
+from rl.trainer.seams import masking  # noqa: E402
+from rl.trainer.seams.advantages import COMPARE_WITHIN_GROUPS  # noqa: E402
 
 ESTIMATORS = ["group_norm", "dr_grpo", "rloo", "reinforce_baseline", "gae", "reinforce", "flash_reinforce"]
 """All that OpenRLHF 0.11.2 has."""
@@ -156,7 +157,8 @@ def test_answers_with_equal_rewards_get_no_advantage_from_rounding(batch_of_answ
 
 def test_the_seams_fit_the_installed_openrlhf_and_reach_all_that_copy_a_name(tmp_path):
     code = """
-from rl.trainer import cpu_backend, masking
+from rl.trainer import cpu_backend
+from rl.trainer.seams import masking
 cpu_backend.apply()
 masking.apply()
 from openrlhf.models import loss

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 pytest.importorskip("openrlhf")
 torch = pytest.importorskip("torch")
 
-from rl.trainer import masking  # noqa: E402
-from rl.trainer.advantages import PerDimension  # noqa: E402
+from rl.trainer.seams import masking  # noqa: E402
+from rl.trainer.seams.advantages import PerDimension  # noqa: E402
 
 GROUP = 4
 exactly = functools.partial(torch.testing.assert_close, rtol=1e-6, atol=1e-6)

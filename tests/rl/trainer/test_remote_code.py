@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("openrlhf")
 
-from rl.trainer import remote_code
+from rl.trainer.seams import remote_code
 
 ROOT = Path(__file__).parents[3]
 ALLOWED = "run.trust_remote_code=true"
@@ -124,7 +124,7 @@ def test_it_is_refused_before_a_run_without_running_it(
 )
 def test_no_process_of_a_run_loads_it(model: Model, early: str) -> None:
     code = f"""{early}
-from rl.trainer import remote_code
+from rl.trainer.seams import remote_code
 remote_code.apply()
 import transformers
 for what in ("Config", "Tokenizer", "ModelForCausalLM"):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rl.trainer import cpu_backend, masking, remote_code, seams
-from rl.trainer.seams import Seam, SeamError
+from rl.trainer import cpu_backend, seams
+from rl.trainer.seams import Seam, SeamError, masking, remote_code
 from rl.trainer.seams import cpu as cpu_seams
 from rl.trainer.seams import lora as lora_seams
 

@@ -79,7 +79,10 @@ def _refusal(model: str) -> str:
 
 
 _WHY = "OpenRLHF trusts every model's code."
-_FROM_HERE = {"file": "rl/trainer/remote_code.py", "purpose": "to run a model's own code only where that is allowed"}
+_FROM_HERE = {
+    "file": "rl/trainer/seams/remote_code.py",
+    "purpose": "to run a model's own code only where that is allowed",
+}
 SEAMS = [
     seams.Seam(
         "transformers.dynamic_module_utils",

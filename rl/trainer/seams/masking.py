@@ -3,7 +3,7 @@
 Each has to be in the batch, because OpenRLHF deals batches of a fixed size to its learners. But the update is that of
 the batch without it. The agent marks such an answer with `longreward/left_out`, and then
 
-- its reward enters no baseline, and no mean or deviation over the batch (rl/trainer/advantages.py);
+- its reward enters no baseline, and no mean or deviation over the batch (rl/trainer/seams/advantages.py);
 - its advantage is 0, and its tokens leave the action mask: they do not count in the loss's mean over tokens or answers,
   and get no KL loss and no entropy bonus, and the critic does not learn from them;
 - a batch of nothing else has the loss 0, where OpenRLHF would divide 0 by 0.
@@ -17,7 +17,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from rl.trainer import advantages, seams
+from rl.trainer import seams
+from rl.trainer.seams import advantages
 
 LEFT_OUT = "longreward/left_out"
 """The key of `extra_logs` that marks such an answer with 1.0."""
@@ -76,7 +77,9 @@ def training_step(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
     return status
 
 
-_seam = functools.partial(seams.Seam, file="rl/trainer/masking.py", purpose="to keep void answers out of the gradient")
+_seam = functools.partial(
+    seams.Seam, file="rl/trainer/seams/masking.py", purpose="to keep void answers out of the gradient"
+)
 
 _COMPUTE = "openrlhf.trainer.ppo_utils.experience_maker", "RemoteExperienceMaker.compute_advantages_and_returns"
 _RELIED_ON = {
@@ -90,7 +93,7 @@ _RELIED_ON = {
         "reinforce normalises over the batch as reinforce_baseline does, and flash_reinforce does not."
     ),
 }
-"""Parts of OpenRLHF's source that rl/trainer/advantages.py builds on, and why."""
+"""Parts of OpenRLHF's source that rl/trainer/seams/advantages.py builds on, and why."""
 
 SEAMS = [
     # Before the replacement: a name that is replaced is not looked at again.
