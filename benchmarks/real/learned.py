@@ -4,9 +4,10 @@
     PYTHONPATH=. python benchmarks/real/learned.py --claims claims_qags_cnndm.jsonl
 
 Of the held-out answers before and after training: the reward; the second judge; how many copy the document or repeat
-themselves; their length. The second judge is the model before training, asked how much more likely an answer is to it
-with the document before it than without, in nats a token. It compares no words, no rule of the offline judge is in it,
-and nothing was trained on it. `--claims` measures it on claims that people labelled: AUC of supported against others.
+themselves; their length. The second judge is the model before training, asked how likely an answer is to it after
+document and question, and how much of that the document adds, in nats a token. It compares no words, no rule of the
+offline judge is in it, and nothing was trained on it. `--claims` measures it on claims that people labelled: AUC of
+supported against others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -60,19 +62,17 @@ def repeated(answer: str) -> float:
 
 
 class SecondJudge:
-    """How much a document says of an answer, by the likelihoods of a model that was not trained."""
+    """How well an answer fits its document, by the likelihoods of a model that was not trained."""
 
     def __init__(self, model: Path) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
 
-    def __call__(self, document: str, query: str, answer: str) -> float:
-        """Nats a token; 0 for an answer without a word."""
+    @cache  # noqa: B019 (one judge a process)
+    def likelihood(self, asked: str, answer: str) -> float:
+        """Of an answer to what is asked, mean over its tokens, in nats; 0 for an answer without a word."""
         if not answer.strip():
             return 0.0
-        return self._likelihood(f"{document}\n\n{query}", answer) - self._likelihood(query, answer)
-
-    def _likelihood(self, asked: str, answer: str) -> float:
         turn = [{"role": "user", "content": asked}]
         prompt = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         before = self.tokenizer(prompt, return_tensors="pt").input_ids
@@ -80,6 +80,17 @@ class SecondJudge:
         with torch.inference_mode():
             logits = self.model(torch.cat([before, said], 1), logits_to_keep=said.shape[1] + 1).logits[0, :-1]
         return float(torch.log_softmax(logits, -1).gather(1, said[0][:, None]).mean())
+
+
+def given_document(judge: SecondJudge, document: str, query: str, answer: str) -> float:
+    return judge.likelihood(f"{document}\n\n{query}", answer)
+
+
+def added_by_document(judge: SecondJudge, document: str, query: str, answer: str) -> float:
+    return given_document(judge, document, query, answer) - judge.likelihood(query, answer)
+
+
+MEASURES = {"likelihood, nats a token": given_document, "what the document adds": added_by_document}
 
 
 @dataclass(frozen=True)
@@ -121,13 +132,23 @@ def share(before: Answers, after: Answers, fulfils: Callable[[ScoredAnswer, str]
     return f"{first:.0%} | {last:.0%} | {100 * (last - first):+.1f} points"
 
 
+def score(answer: ScoredAnswer, name: str) -> float:
+    found = answer.score_of(name)
+    if found is None:
+        raise SystemExit(
+            f"{answer.id}: {name} is void ({answer.why_void}); this compares answers that all have a score"
+        )
+    return found
+
+
 def report(run: Path, documents: dict[str, str], judge: SecondJudge, show: int) -> None:
     before, after = heldout(run, documents)
     print(f"\n{run}: {len(before.answers)} answers before, {len(after.answers)} after\n")
     print("| | before | after | change |\n|---|---|---|---|")
     for name in ("total", *before.answers[0].dimensions):
-        print(f"| {name} | {change(before, after, lambda a, _, name=name: a.score_of(name) or 0.0)} |")  # type: ignore[misc]
-    print(f"| second judge, nats a token | {change(before, after, lambda a, d: judge(d, a.query, a.answer))} |")
+        print(f"| {name} | {change(before, after, lambda a, _, name=name: score(a, name))} |")  # type: ignore[misc]
+    for name, measure in MEASURES.items():
+        print(f"| {name} | {change(before, after, lambda a, d, m=measure: m(judge, d, a.query, a.answer))} |")  # type: ignore[misc]
     print(f"| words | {change(before, after, lambda a, _: len(words(a.answer)))} |")
     print(f"| cut at the limit | {share(before, after, lambda a, _: bool(a.truncated))} |")
     print(f"| copy the document | {share(before, after, lambda a, d: copied(d, a.answer) > COPIES)} |")
@@ -144,8 +165,9 @@ def report(run: Path, documents: dict[str, str], judge: SecondJudge, show: int) 
 
 def claims(path: Path, judge: SecondJudge, most: int) -> None:
     rows = read(path)[:most]
-    scores = [judge(row["context"], "Summarise the text in two sentences.", row["claim"]) for row in rows]
-    print(f"claims: AUC {auc(scores, [row['supported'] for row in rows]):.3f} of {len(rows)}")
+    for name, measure in MEASURES.items():
+        scores = [measure(judge, row["context"], "Summarise the text in two sentences.", row["claim"]) for row in rows]
+        print(f"{name}: AUC {auc(scores, [row['supported'] for row in rows]):.3f} of {len(rows)} claims")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
