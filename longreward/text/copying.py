@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from longreward.text.language import detect, terms
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RUN = {"en": 6, "zh": 10}
 """So many words in a row are copied, by the language of the text; in Chinese and Japanese pairs of characters. Fewer
@@ -15,11 +18,15 @@ class Copying:
     """Finds what is copied from one document. Made in some 50 ms for 64k tokens, which it keeps as 0.5 MB."""
 
     def __init__(self, document: str) -> None:
+        import numpy as np  # a fifth of a second, which `longreward --help` need not wait for
+
         self._length = RUN[detect(document)]
         self._known = np.unique(self._runs(terms(document)))
 
     def share(self, answer: str) -> float:
         """0..1: the share of the answer's words that stand in the document in a row of at least `RUN`."""
+        import numpy as np
+
         words = terms(answer)
         found = np.isin(self._runs(words), self._known)
         if not found.any():
@@ -31,5 +38,7 @@ class Copying:
 
     def _runs(self, words: list[str]) -> np.ndarray:
         """A number for each row of `RUN` words."""
+        import numpy as np
+
         rows = zip(*(words[place:] for place in range(self._length)), strict=False)
         return np.fromiter(map(hash, rows), dtype=np.int64)
