@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from rl.trainer import seams
 from rl.trainer.seams import WRITTEN_FOR, SeamError, installed_version
-from rl.trainer.seams.cpu import SEAMS
+from rl.trainer.seams.cpu import LATE, SEAMS
 
 DEVICE_VARIABLE = "LONGREWARD_DEVICE"
 
@@ -146,7 +146,7 @@ def _requested_device() -> str:
 @cache
 def _install() -> None:
     modules = {FLASH_ATTN_USER, *(seam.module for seam in SEAMS)}
-    early = sorted(name for name in modules & sys.modules.keys() if name.startswith("openrlhf."))
+    early = sorted(name for name in modules & sys.modules.keys() - {LATE} if name.startswith("openrlhf."))
     if early:  # other modules may already hold copies of what would be replaced
         raise RuntimeError(
             f"{', '.join(early)} came before rl.trainer.cpu_backend.apply(): call apply() before that import."

@@ -13,6 +13,8 @@ from typing import Any
 from rl.trainer.seams import Seam
 
 SEAMS: list[Seam] = []
+LATE = "openrlhf.utils.utils"
+"""Its names are taken when they are needed: it may be imported before the seams are in place."""
 
 
 def _seam(
@@ -130,7 +132,7 @@ def _plain_linear(original: Any, layer: Any, remove_weight: bool) -> None:
     layer.cpu_linear = torch.nn.functional.linear
 
 
-@_seam("openrlhf.utils.utils", "convert_to_torch_dtype", "param_dtype", source="return torch.bfloat16")
+@_seam(LATE, "convert_to_torch_dtype", "param_dtype", source="return torch.bfloat16")
 def _model_dtype(original: Any, param_dtype: str) -> Any:
     """A CPU without instructions for bfloat16 takes up to fifty times as long for it as for float32."""
     return _fast(original(param_dtype))
