@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,38 +24,23 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from longreward import store
-from longreward.evaluation.intervals import mean_and_interval
 from longreward.schema import ScoredAnswer
+from longreward.text.copying import Copying
+from longreward.text.language import terms
+from rl.rollout.heldout_scores import HeldoutScores, markdown
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from real.embedded_judge import auc, read
 
-COPIED_RUN, COPIES = 6, 0.5  # words in a row that stand in the document; share of an answer that makes it a copy
+COPIES = 0.5  # share of an answer's words that makes it a copy
 REPEATED_RUN, REPEATS = 4, 0.1  # words in a row that an answer says again; share that makes it repetitive
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def runs(text: str, length: int) -> list[tuple[str, ...]]:
-    found = words(text)
-    return [tuple(found[i : i + length]) for i in range(len(found) - length + 1)]
-
-
-def copied(document: str, answer: str) -> float:
-    """Share of an answer's words that stand in a row of `COPIED_RUN` from the document."""
-    known, marked = set(runs(document, COPIED_RUN)), [False] * len(words(answer))
-    for start, run in enumerate(runs(answer, COPIED_RUN)):
-        if run in known:
-            marked[start : start + COPIED_RUN] = [True] * COPIED_RUN
-    return sum(marked) / max(1, len(marked))
 
 
 def repeated(answer: str) -> float:
     """Share of an answer's rows of `REPEATED_RUN` words that it has said before."""
-    found = runs(answer, REPEATED_RUN)
+    words = terms(answer)
+    found = list(zip(*(words[place:] for place in range(REPEATED_RUN)), strict=False))
     return 1 - len(set(found)) / len(found) if found else 0.0
 
 
@@ -93,72 +76,47 @@ def added_by_document(judge: SecondJudge, document: str, query: str, answer: str
 MEASURES = {"likelihood, nats a token": given_document, "what the document adds": added_by_document}
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Held-out answers of one policy, with their documents."""
-
-    answers: list[ScoredAnswer]
-    documents: dict[str, str]
-
-    def over_prompts(self, measure: Callable[[ScoredAnswer, str], float]) -> dict[str, float]:
-        """Prompt -> mean of its answers."""
-        found: dict[str, list[float]] = {}
-        for answer in self.answers:
-            found.setdefault(answer.id, []).append(measure(answer, self.documents[answer.id]))
-        return {prompt: statistics.fmean(values) for prompt, values in found.items()}
-
-
-def heldout(run: Path, documents: dict[str, str]) -> tuple[Answers, Answers]:
+def heldout(run: Path) -> dict[str, list[ScoredAnswer]]:
     """A run's held-out answers from before and from after training."""
     every = [answer for file in store.files(run / "store") for _, _, answer in store.read(file, None, ScoredAnswer)]
     began = min(answer.time for answer in every if answer.split == "train")
     asked = [answer for answer in every if answer.split == "heldout"]
-    return tuple(Answers([a for a in asked if (a.time > began) is after], documents) for after in (False, True))  # type: ignore[return-value]
+    return {
+        name: [a for a in asked if (a.time > began) is later] for name, later in (("before", False), ("after", True))
+    }
 
 
-def change(before: Answers, after: Answers, measure: Callable[[ScoredAnswer, str], float]) -> str:
-    first, last = before.over_prompts(measure), after.over_prompts(measure)
-    differences = [last[prompt] - first[prompt] for prompt in sorted(first.keys() & last.keys())]
-    mean, low, high, _ = mean_and_interval(differences) or (0.0, None, None, 0)
-    ends = f" ({low:+.2f} to {high:+.2f})" if low is not None and high is not None else ""
-    return f"{statistics.fmean(first.values()):.2f} | {statistics.fmean(last.values()):.2f} | {mean:+.2f}{ends}"
+def figures(answer: ScoredAnswer, document: str, judge: SecondJudge) -> dict[str, float]:
+    if answer.scores is None:
+        raise SystemExit(f"{answer.id} is void ({answer.why_void}); every answer needs a score here")
+    copies = Copying(document).share(answer.answer) > COPIES
+    repeats = repeated(answer.answer) > REPEATS
+    return {
+        **answer.scores,
+        **{name: measure(judge, document, answer.query, answer.answer) for name, measure in MEASURES.items()},
+        "words": len(terms(answer.answer)),
+        "share cut at the limit": bool(answer.truncated),
+        "share that copies the document": copies,
+        "share that repeats itself": repeats,
+        "share that does one or the other": copies or repeats,
+    }
 
 
-def share(before: Answers, after: Answers, fulfils: Callable[[ScoredAnswer, str], bool]) -> str:
-    first, last = (
-        statistics.fmean(fulfils(answer, side.documents[answer.id]) for answer in side.answers)
-        for side in (before, after)
-    )
-    return f"{first:.0%} | {last:.0%} | {100 * (last - first):+.1f} points"
-
-
-def score(answer: ScoredAnswer, name: str) -> float:
-    found = answer.score_of(name)
-    if found is None:
-        raise SystemExit(
-            f"{answer.id}: {name} is void ({answer.why_void}); this compares answers that all have a score"
-        )
-    return found
+def summary(answers: Sequence[ScoredAnswer], documents: dict[str, str], judge: SecondJudge) -> HeldoutScores:
+    by_prompt: dict[str, list[dict[str, float]]] = {}
+    for answer in answers:
+        by_prompt.setdefault(answer.id, []).append(figures(answer, documents[answer.id], judge))
+    means = {prompt: {n: statistics.fmean(e[n] for e in each) for n in each[0]} for prompt, each in by_prompt.items()}
+    return HeldoutScores(means, len(answers))
 
 
 def report(run: Path, documents: dict[str, str], judge: SecondJudge, show: int) -> None:
-    before, after = heldout(run, documents)
-    print(f"\n{run}: {len(before.answers)} answers before, {len(after.answers)} after\n")
-    print("| | before | after | change |\n|---|---|---|---|")
-    for name in ("total", *before.answers[0].dimensions):
-        print(f"| {name} | {change(before, after, lambda a, _, name=name: score(a, name))} |")  # type: ignore[misc]
-    for name, measure in MEASURES.items():
-        print(f"| {name} | {change(before, after, lambda a, d, m=measure: m(judge, d, a.query, a.answer))} |")  # type: ignore[misc]
-    print(f"| words | {change(before, after, lambda a, _: len(words(a.answer)))} |")
-    print(f"| cut at the limit | {share(before, after, lambda a, _: bool(a.truncated))} |")
-    print(f"| copy the document | {share(before, after, lambda a, d: copied(d, a.answer) > COPIES)} |")
-    print(f"| repeat themselves | {share(before, after, lambda a, _: repeated(a.answer) > REPEATS)} |")
-    either = share(before, after, lambda a, d: copied(d, a.answer) > COPIES or repeated(a.answer) > REPEATS)
-    print(f"| one or the other | {either} |")
-    for prompt in sorted({answer.id for answer in before.answers})[:show]:
+    found = heldout(run)
+    print(f"\n{run}\n\n{markdown(list(found), [summary(answers, documents, judge) for answers in found.values()])}")
+    for prompt in sorted({answer.id for answer in found["before"]})[:show]:
         print(f"\n{prompt}: {documents[prompt]}")
-        for name, side in (("before", before), ("after", after)):
-            for answer in side.answers:
+        for name, answers in found.items():
+            for answer in answers:
                 if answer.id == prompt:
                     print(f"- {name}, {answer.total:.1f}: {answer.answer.strip()}")
 

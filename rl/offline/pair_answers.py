@@ -14,9 +14,9 @@ from longreward import store
 from longreward.errors import ConfigError, InputError
 from longreward.schema import Dimension
 from rl.offline.pair_report import PairReport
+from rl.trainer.seams.advantages import NO_SPREAD
 
 DIGITS = 9  # of a score; what is behind them depends on the order in which a mean was added up
-_NO_SPREAD = 1e-6
 K = TypeVar("K", bound=Hashable)
 _Total = Annotated[float, msgspec.Meta(ge=0, le=10)]
 Weights = Mapping[str, float] | Mapping[Dimension, float]
@@ -155,7 +155,7 @@ def ranked(answers: Iterable[Candidate], weights: Sequence[float]) -> list[tuple
     sums = [0.0] * len(scored)
     for values, weight in zip(zip(*(answer.parts for _, answer in scored), strict=True), weights, strict=True):
         mean, deviation = statistics.fmean(values), statistics.stdev(values)
-        if deviation > _NO_SPREAD:
+        if deviation > NO_SPREAD:
             sums = [so_far + weight * (value - mean) / deviation for so_far, value in zip(sums, values, strict=True)]
     whole = sum(weights)
     return [(round(one / whole, DIGITS), answer) for one, (_, answer) in zip(sums, scored, strict=True)]
