@@ -63,9 +63,9 @@ class OpenAIJudge(Judge):
         return cls(Caller(config, spend, prompts), kept, embedder)
 
     def afresh(self) -> OpenAIJudge:
-        """A judge with the same endpoints, limits and spend that remembers no verdicts
-        and embeds nothing. Close it before this one."""
-        return OpenAIJudge(self._caller, owns_caller=False)
+        """A judge with the same endpoints, limits, spend and embedding model that remembers no verdicts. Close it
+        before this one."""
+        return OpenAIJudge(self._caller, embedder=self._embedder, owns_caller=False)
 
     def status(self) -> JudgeStatus:
         own = self._caller.endpoints.status()

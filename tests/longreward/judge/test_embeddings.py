@@ -16,6 +16,7 @@ from longreward import ConfigError, LongReward, Sample
 from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.errors import JudgeError
+from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.judge.protocol.embeddings import read
 from longreward.preflight import judge_checks
 from longreward.preflight.embedding_check import check_embeddings
@@ -121,6 +122,23 @@ def test_a_statement_without_a_common_word_finds_its_chunk(settings, embedding_s
     settings["retrieval"]["kind"] = "bm25"
     (reward,), _ = score(settings)
     assert evidence(reward) == ["lion"]  # shares no word, so the beginning
+
+
+def test_a_judge_that_is_asked_afresh_embeds_as_before(settings, judge_server):
+    config = validate(RewardConfig, settings, "settings")
+
+    async def run():
+        judge = OpenAIJudge.of(config.judge, embeddings=config.retrieval.embedder)
+        again = LongReward(config, judge.afresh())
+        reward = LongReward(config, judge)
+        try:
+            return [await each.score(SAMPLE) for each in (reward, again)]
+        finally:
+            await again.aclose()
+            await reward.aclose()
+
+    assert [evidence(reward) for reward in asyncio.run(run())] == [["boat"], ["boat"]]
+    assert judge_server.calls["verify"] == 2
 
 
 def test_answers_share_the_vectors_of_their_document(settings, embedding_server, judge_server):
