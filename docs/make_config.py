@@ -43,8 +43,16 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def sections(model: type[Section], path: str, about: str = "", less: type[Section] | None = None) -> Iterator[str]:
-    """A table of the model's own keys, then one for each section in it."""
+def sections(
+    model: type[Section],
+    path: str,
+    about: str = "",
+    less: type[Section] | None = None,
+    shown: dict[type[Section], str] | None = None,
+) -> Iterator[str]:
+    """A table of the model's own keys, then one for each section in it. One that stands elsewhere already (`shown`) is
+    named."""
+    shown = {} if shown is None else shown
     fields = {name: field for name, field in model.model_fields.items() if not (less and name in less.model_fields)}
     own, inner = [], []
     for name, field in fields.items():
@@ -63,7 +71,11 @@ def sections(model: type[Section], path: str, about: str = "", less: type[Sectio
         yield ""
     for _, place, field, found in inner:
         assert found is not None
-        yield from sections(found, place, field.description or "")
+        if found in shown:
+            yield f"### `{place}`\n\n{one_line(field.description or '')} Its keys are those of `{shown[found]}`.\n"
+            continue
+        shown[found] = place
+        yield from sections(found, place, field.description or "", shown=shown)
 
 
 def section_in(annotation: Any, path: str) -> tuple[type[Section] | None, str]:

@@ -32,11 +32,13 @@ class AnswerFigures:
     """Questions to the judge that it took."""
     free_calls: int = 0
     """Those that cost nothing: from the cache, shared with another answer, or read off the document."""
+    noise: dict[str, float] = field(default_factory=dict)
+    """The judge's own noise within groups by now, by the names of `scores`; empty where it is not measured."""
     judge: dict[str, float] = field(default_factory=dict)
     """The judge's `p50_s` and `p95_s` (seconds per call, lately) and the run's `cost` so far."""
 
     @classmethod
-    def of(cls, reward: Reward, stats: Mapping[str, float]) -> AnswerFigures:
+    def of(cls, reward: Reward, stats: Mapping[str, float], noise: dict[str, float] | None = None) -> AnswerFigures:
         """`stats` are the judge's own."""
         calls = reward.calls
         return cls(
@@ -46,6 +48,7 @@ class AnswerFigures:
             statements=sum(len(d.statements) for d in reward.dimensions.values()),
             thought_chars=reward.thought_chars,
             copied=reward.copied,
+            noise=noise or {},
             calls=len(calls),
             free_calls=sum(call.source != "judge" for call in calls),
             judge={name: stats.get(f"judge/{key}", 0.0) for name, key in _JUDGE.items()},

@@ -233,5 +233,5 @@ class ScoredAnswer(Reward):
     def of(cls, sample: Sample, reward: Reward, **about: Any) -> ScoredAnswer:
         """The record of `sample`, scored as `reward`. `about`: the other fields. The document is not kept."""
         scored = {"total": reward.total, "dimensions": reward.dimensions, "seconds": reward.seconds}
-        scored["thought_chars"] = reward.thought_chars
+        scored |= {"thought_chars": reward.thought_chars, "copied": reward.copied}
         return cls(id=sample.id, query=sample.query, answer=sample.answer, **scored, **about)

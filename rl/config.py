@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from longreward import config_file
-from longreward.config import Section
+from longreward.config import CacheConfig, Section
 from longreward.errors import ConfigError
 from rl.reward_functions.config import RewardSection
+from rl.watch_config import WatchSection
 
 C = TypeVar("C", bound="RunConfig")
 
@@ -89,23 +90,6 @@ class WandbSection(Section):
     """W&B's id of the run. It is made when the run begins, and stays the same when the run is resumed."""
 
 
-class WatchSection(Section):
-    every: int = Field(10, ge=1)
-    """Number of steps after which some answers with their verdicts are sent to TensorBoard and W&B."""
-    samples: int = Field(4, ge=0)
-    """How many answers are sent: the best, the worst, and some between. 0: none."""
-    canaries: Path | None = None
-    """Answers of known quality (JSON lines with idx, context, query, answer) that the judge scores again and again, to
-    notice when it drifts. The reference is the reward in `total` or `scores` of the row; without one, the reward of the
-    first round."""
-    canaries_every: int = Field(50, ge=1)
-    """Number of steps between two rounds of canaries. Their verdicts are never taken from the cache."""
-    max_drift: float = Field(1.0, gt=0)
-    """The alarm is raised when the canaries' mean reward moves by more than this (0..10)."""
-    on_drift: Literal["warn", "stop"] = "warn"
-    """`warn` prints the alarm and continues. `stop` ends the run, which can be resumed at its last checkpoint."""
-
-
 class RaySection(Section):
     address: str | None = None
     """Address of a running Ray cluster, or `auto`. Null: the environment variable RAY_ADDRESS; without it the run
@@ -155,7 +139,7 @@ class RunConfig(Section):
     evaluation: EvaluationSection = EvaluationSection()
     """How the held-out set is sampled."""
     watch: WatchSection = WatchSection()
-    """What is watched while the run is going: sampled answers and canaries."""
+    """What is watched while the run is going: sampled answers, canaries, the judge's noise, a shadow judge."""
     wandb: WandbSection = WandbSection()
     """W&B. TensorBoard files are written as well, except by train_dpo and train_sft, which write one or the other."""
     ray: RaySection = RaySection()
@@ -184,6 +168,30 @@ class RunConfig(Section):
     def starts_judge(self) -> bool:
         """Whether the run serves its judge itself."""
         return self.needs_judge and self.reward.judge.kind == "vllm"
+
+    @property
+    def shadow_reward(self) -> RewardSection | None:
+        """The reward as the shadow judge gives it: that of the run, or LongReward where the run's asks no judge."""
+        shadow, reward = self.watch.shadow, self.reward
+        if shadow is None:
+            return None
+        other = {"judge": shadow.judge, "prompts": shadow.prompts, "cache": CacheConfig(path=None)}
+        return reward.model_copy(update=other if "longreward" in reward.parts else other | {"name": "longreward"})
+
+    @model_validator(mode="after")
+    def _noise_is_a_judges(self) -> Self:
+        auto = self.reward.min_group_spread == "auto"
+        if auto and not self.watch.noise_share:
+            raise ValueError(
+                "reward.min_group_spread=auto takes the judge's noise, which is not measured; set watch.noise_share, "
+                "such as 0.02, or give a number"
+            )
+        if self.watch.noise_share and not self.reward.asks_judge:
+            raise ValueError(
+                f"watch.noise_share is {self.watch.noise_share:g}, and the reward asks no judge over the network: it "
+                "gives the same answer the same score; set watch.noise_share=0"
+            )
+        return self
 
     @property
     def directory(self) -> Path:

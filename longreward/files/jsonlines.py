@@ -54,6 +54,26 @@ class Appender(Generic[T]):
         self.close()
 
 
+class Tail:
+    """Reads what is appended to a file."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """What is before `offset`, in bytes, is passed over."""
+        self._path, self._offset = path, offset
+
+    def new(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset in bytes, line) of each line since the last time. One that is being written comes when it is
+        whole."""
+        with self._path.open("rb") as file:
+            offset = file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._offset = offset + len(line)
+                yield offset, line
+                offset = self._offset
+
+
 def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Yield (line number from 1, offset in bytes, line) of each line that is not empty.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from longreward.report import judge_alarms
+from longreward.report.alarm import Alarm, examples
 from longreward.report.curves import Charts
 from longreward.report.heldout import by_prompt, changes
 from longreward.report.reading.sources import Source
 from longreward.report.reading.table import AFTER, BEFORE, TRAINING, Column, Table
 from longreward.report.suspicious import FLAGS, SIGNS, SPREADLESS
 
-_EXAMPLES = 8
 _ENDS = 0.2
 """The first and the last fifth of a run are compared: steps of some dozen answers vary too much for single ones."""
 _MIN_STEPS = 10
@@ -29,36 +29,17 @@ _SAME = 0.05
 _NO_SPREAD = 0.3
 """Share of groups that teach nothing. Some are normal (easy and hopeless prompts); a third is waste."""
 _MIN_GROUPS = 10
-_MAX_DRIFT = 1.0  # where config.yaml has no watch.max_drift; its own default
-_VOID_WINDOW, _MIN_VOID_WINDOW, _VOID_SHARE = 50, 10, 0.2
-"""Answers scored one after the other, and the share of void ones: one in five is more than single failed calls."""
-_VOID_PROMPT = 4
-"""Answers to a prompt, all void, none scored: then it is the prompt (too long, filtered), not the moment."""
 _SUSPICIOUS_SHARE = 0.01
 """A hundredth of the answers with a sign: an alarm; fewer are a note."""
-
-
-@dataclass
-class Alarm:
-    """`level` is `alarm` or `note`. `filter` opens the answers page with these answers; `examples` are rows."""
-
-    id: str
-    title: str
-    meaning: str
-    action: str
-    figures: list[str]
-    filter: dict[str, str] = field(default_factory=dict)
-    examples: list[int] = field(default_factory=list)
-    charts: list[str] = field(default_factory=list)
-    level: str = "alarm"
 
 
 def alarms(table: Table, run: int, source: Source, curves: Charts) -> list[Alarm]:
     """The alarms and notes of a run, alarms first."""
     rows = np.flatnonzero(table.of("run") == run)
-    finders = (_growth, _flat_dimensions, _no_spread, _suspicious, _void_in_time, _void_prompts, _heldout_fell)
+    of_judge = (judge_alarms.void_in_time, judge_alarms.void_prompts)
+    finders = (_growth, _flat_dimensions, _no_spread, _suspicious, _heldout_fell, *of_judge)
     found = [alarm for finder in finders for alarm in finder(table, rows, curves)]
-    found += _drift(source)
+    found += [*judge_alarms.drift(source), *judge_alarms.diverged(table, rows, source)]
     return sorted(found, key=lambda alarm: alarm.level)
 
 
@@ -91,7 +72,7 @@ def _growth(table: Table, rows: Column, curves: Charts) -> Iterator[Alarm]:
             "rollout.max_new_tokens, weight completeness less (reward.weights), or penalise length.",
             figures,
             {"part": "training", "sort": f"-{column}"},
-            _examples(longest),
+            examples(longest),
             ["reward:total", identity, "length_correlation"],
         )
 
@@ -113,7 +94,7 @@ def _flat_dimensions(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
             "this. Change the judge, or set the weight of this dimension to 0 (reward.weights).",
             [f"{len(valid):,} answers, mean {scores.mean():.2f}, standard deviation {scores.std():.3f}"],
             {"sort": f"score:{name}"},
-            _examples(valid),
+            examples(valid),
             [f"reward:{name}"],
         )
 
@@ -137,7 +118,7 @@ def _no_spread(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
             f"mean reward in them {table.of('total', alike).mean():.2f}",
         ],
         {"part": "training", "flag": FLAGS[-1]},
-        _examples(alike[np.argsort(table.of("total", alike), kind="stable")]),
+        examples(alike[np.argsort(table.of("total", alike), kind="stable")]),
         ["no_spread"],
     )
 
@@ -163,66 +144,9 @@ def _suspicious(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
             action,
             figures,
             {"flag": name, "sort": "-total"},
-            _examples(best_first),
+            examples(best_first),
             level="alarm" if share >= _SUSPICIOUS_SHARE else "note",
         )
-
-
-def _void_in_time(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
-    window = min(_VOID_WINDOW, len(rows))
-    if window < _MIN_VOID_WINDOW:
-        return
-    rows = rows[np.argsort(table.of("time", rows), kind="stable")]
-    void = np.isnan(table.of("total", rows))
-    sums = np.concatenate([[0], np.cumsum(void)])
-    in_window = sums[window:] - sums[:-window]
-    worst = int(np.argmax(in_window))
-    share = in_window[worst] / window
-    if share < _VOID_SHARE:
-        return
-    inside = rows[worst : worst + window][void[worst : worst + window]]
-    codes = np.bincount(table.of("status", inside))
-    reason = table.statuses[int(np.argmax(codes))]
-    figures = [
-        f"{in_window[worst]} of {window} answers in a row ({share:.0%}); in the whole run {void.mean():.1%}",
-        f"most frequent reason: {reason}",
-    ]
-    steps = table.of("step", inside)
-    chosen = {"status": "void"}
-    if steps.any():
-        chosen["step"] = f"{steps.min()}-{steps.max()}"
-        figures.append(f"steps {steps.min()} to {steps.max()}")
-    yield Alarm(
-        "void-cluster",
-        "Void answers come in a cluster",
-        "For some time the judge failed on many answers. Void answers count nowhere, so groups had fewer siblings.",
-        "Open one and read why each call failed. timeout or rate_limited: add endpoints, or lower judge.max_in_flight. "
-        "parse_error: the judge does not keep to the format of the reply. Run longreward doctor.",
-        figures,
-        chosen,
-        _examples(inside),
-        ["void", "latency"],
-    )
-
-
-def _void_prompts(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
-    prompt, void = table.of("prompt", rows), np.isnan(table.of("total", rows))
-    each, where, count = np.unique(prompt, return_inverse=True, return_counts=True)
-    hopeless = (np.bincount(where, void) == count) & (count >= _VOID_PROMPT)
-    if not hopeless.any() or void.all():
-        return
-    mine = rows[hopeless[where]]
-    reasons = np.bincount(table.of("status", mine))
-    yield Alarm(
-        "void-prompts",
-        "Prompts that are always void",
-        "No answer to these prompts was ever scored, while answers to others were. So the prompts are the cause.",
-        "context_length: the document does not fit the judge. filtered: the judge's provider refuses the material. "
-        "Remove these prompts, or use a judge that accepts them.",
-        [f"{hopeless.sum():,} of {len(each):,} prompts", f"most often {table.statuses[int(np.argmax(reasons))]}"],
-        {"status": "void", "sort": "prompt"},
-        _examples(mine[np.unique(table.of("prompt", mine), return_index=True)[1]]),
-    )
 
 
 def _heldout_fell(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
@@ -240,30 +164,8 @@ def _heldout_fell(table: Table, rows: Column, _: Charts) -> Iterator[Alarm]:
         "Compare the answers before and after on the same prompts; an earlier checkpoint may be the better policy.",
         [f"change {mean:+.2f}, 95% interval {low:+.2f} to {high:+.2f}, {n} prompts"],
         {"part": "held-out after", "sort": "total"},
-        _examples(last[np.argsort(np.nan_to_num(table.of("total", last), nan=99), kind="stable")]),
+        examples(last[np.argsort(np.nan_to_num(table.of("total", last), nan=99), kind="stable")]),
         ["reward:total", "kl"],
-    )
-
-
-def _drift(source: Source) -> Iterator[Alarm]:
-    limit = source.setting("watch", "max_drift")
-    limit = float(limit) if isinstance(limit, int | float) else _MAX_DRIFT
-    far = [row for row in source.canary_rounds if abs(row["drift"]) > limit or row.get("alarm") is True]
-    if not far:
-        return
-    worst = max(far, key=lambda row: abs(row["drift"]))
-    yield Alarm(
-        "drift",
-        "The judge has drifted",
-        "Canaries are answers of known quality. They get another reward than before. So earlier and later rewards "
-        "cannot be compared, and what looks like progress may come from the judge.",
-        "Find out what has changed behind reward.judge (model, server, weights). Restore the same judge, or start a "
-        "new run.",
-        [
-            f"drift {worst['drift']:+.2f} at step {worst.get('step')} (watch.max_drift is {limit:g})",
-            f"{len(far)} of {len(source.canary_rounds)} rounds over the limit",
-        ],
-        charts=["canary_total", "canary_drift"],
     )
 
 
@@ -275,7 +177,3 @@ def _ends(curves: Charts, identity: str) -> tuple[float, float] | None:
         return None
     size = max(1, int(_ENDS * len(values)))
     return sum(values[:size]) / size, sum(values[-size:]) / size
-
-
-def _examples(rows: Column) -> list[int]:
-    return [int(row) for row in rows[:_EXAMPLES]]

@@ -29,6 +29,8 @@ KNOWN = (
     ("judge_calls", "Judge calls for an answer", "calls", "judge", f"{LONGREWARD}judge_calls"),
     ("free_calls", "Judge calls that cost nothing", "share", "judge", f"{LONGREWARD}free_calls"),
     ("cost", "Judge cost so far", "cost", "judge", f"{LONGREWARD}judge_cost"),
+    ("signal", "Spread in groups that is not the judge's noise", "share", "judge", "watch/signal_total"),
+    ("shadow", "Reward and shadow judge, of the same answers", "0-10", "judge", ""),
     ("canary_total", "Canaries: mean reward", "0-10", "canaries", "watch/canary_total"),
     ("canary_drift", "Canaries: drift from the reference", "reward", "canaries", "watch/canary_drift"),
     ("canary_void", "Canaries without a reward", "canaries", "canaries", "watch/canary_void"),

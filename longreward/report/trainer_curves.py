@@ -15,6 +15,7 @@ from longreward.report.curves import LONGREWARD, Chart, Charts, Curve
 from longreward.report.reading.sources import Source
 
 _LATENCY = {"median": f"{LONGREWARD}judge_p50_s", "95th percentile": f"{LONGREWARD}judge_p95_s"}
+_SHADOW = {"reward": "watch/shadowed_total", "shadow": "watch/shadow_total"}
 Scalars = dict[str, tuple[list[float], list[float], list[float]]]
 """By tag: steps, values, and the times (seconds since 1970) at which they were written."""
 
@@ -59,7 +60,7 @@ def _scalars(folder: Path) -> Scalars:
 
 
 def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
-    used = {tag for *_, tag in curves.KNOWN} | set(_LATENCY.values())
+    used = {tag for *_, tag in curves.KNOWN} | {*_LATENCY.values(), *_SHADOW.values()}
     spread = [tag.removesuffix("_spread") for tag in scalars if tag.startswith(LONGREWARD) and tag.endswith("_spread")]
     names = [tag.removeprefix(LONGREWARD) for tag in spread if tag in scalars]
     for name in curves.in_order(names):
@@ -69,8 +70,9 @@ def _of_scalars(scalars: Scalars) -> Iterator[Chart]:
     for identity, *_, tag in curves.KNOWN:
         if tag in scalars:
             yield curves.known_chart(identity, _line("", scalars[tag]))
-    if scalars.keys() >= set(_LATENCY.values()):
-        yield curves.known_chart("latency", *(_line(name, scalars[tag]) for name, tag in _LATENCY.items()))
+    for identity, tags in (("latency", _LATENCY), ("shadow", _SHADOW)):
+        if scalars.keys() >= set(tags.values()):
+            yield curves.known_chart(identity, *(_line(name, scalars[tag]) for name, tag in tags.items()))
     void = {tag for tag in scalars if tag == f"{LONGREWARD}void" or tag.startswith(f"{LONGREWARD}void_")}
     if void:
         used |= void

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from longreward import store
+from longreward.files import jsonlines
 from longreward.schema import OK, ScoredAnswer
 
 # Characters that are shown of each text.
@@ -55,7 +56,7 @@ class Samples:
     def __init__(self, folder: Path, answers_per_step: int) -> None:
         """What is in the run's store `folder` already is passed over."""
         self._folder, self._at_most = folder, answers_per_step
-        self._read = {path: path.stat().st_size for path in store.files(folder)}
+        self._tails = {path: jsonlines.Tail(path, path.stat().st_size) for path in store.files(folder)}
         self._latest: dict[str, _InStore] = {}
 
     def read(self) -> None:
@@ -83,14 +84,9 @@ class Samples:
 
     def _new(self, path: Path) -> Iterator[tuple[int, _Figures]]:
         """The records since the last time, each with its offset."""
-        with path.open("rb") as file:
-            offset = file.seek(self._read.get(path, 0))
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # half-written: whole the next time
-                with suppress(ValueError):  # cut by a kill, or the rest of one that was being written when we began
-                    yield offset, store.parse(line, _Figures)
-                offset = self._read[path] = offset + len(line)
+        for offset, line in self._tails.setdefault(path, jsonlines.Tail(path)).new():
+            with suppress(ValueError):  # cut by a kill, or the rest of one that was being written when we began
+                yield offset, store.parse(line, _Figures)
 
 
 def markdown(answers: Sequence[ScoredAnswer]) -> str:

@@ -1,7 +1,8 @@
-"""What a person looks at while a run goes on, beyond OpenRLHF's own curves: answers with their verdicts, and canaries.
+"""What a person looks at while a run goes on, beyond OpenRLHF's own curves: answers with their verdicts, canaries, the
+judge's noise and the shadow judge.
 
-Both go to TensorBoard, as a run of its own beside OpenRLHF's, and to W&B likewise: OpenRLHF's W&B run lives in the
-trainer's process.
+All of it goes to TensorBoard, as a run of its own beside OpenRLHF's, and to W&B likewise: OpenRLHF's W&B run lives in
+the trainer's process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from longreward.schema import ScoredAnswer
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
-from rl.monitor import answer_samples, canaries
+from rl.monitor import answer_samples, canaries, second_scores
 from rl.monitor.live_view import Screen
 from rl.plan import RunPlan
 from rl.reward_functions import registry
@@ -45,6 +46,7 @@ class StepWatch:
         self._stop, self._first_step = stop, first_step
         self._samples: answer_samples.Samples | None = None
         self._canaries: canaries.Canaries | None = None
+        self._second: second_scores.SecondScores | None = None
         self._boards: list[TensorBoard | Wandb] = []
         self._told: set[tuple[str, type]] = set()
         self._step = first_step
@@ -61,7 +63,10 @@ class StepWatch:
             with self._noted("canaries"):
                 found = canaries.load(watch.canaries, config.reward.reference_field)
                 self._canaries = canaries.Canaries(config, found, self._workers.actors[0], self._ended)
-        if self._samples is not None or self._canaries is not None:
+        if watch.noise_share or watch.shadow is not None:
+            with self._noted("second scores"):
+                self._second = second_scores.SecondScores(config.directory, self._first_step)
+        if self._samples is not None or self._canaries is not None or self._second is not None:
             # In the main thread: two threads that import torch at once can see half of it.
             for kind in (TensorBoard, Wandb) if config.wandb.mode != "disabled" else (TensorBoard,):
                 with self._noted(kind.name):
@@ -83,7 +88,8 @@ class StepWatch:
 
     def summary(self) -> dict[str, Any]:
         """For summary.json."""
-        return self._canaries.summary() if self._canaries is not None else {}
+        parts = [part.summary() for part in (self._canaries, self._second) if part is not None]
+        return {name: value for part in parts for name, value in part.items()}
 
     def _run(self) -> None:
         self._score_canaries()
@@ -92,6 +98,7 @@ class StepWatch:
             self._wake.clear()
             if not self._ended.is_set():
                 self._show_samples()
+            self._show_second_scores()
             if self._is_due(self._scored, self._config.watch.canaries_every):
                 self._score_canaries()
         for board in self._boards:
@@ -116,6 +123,21 @@ class StepWatch:
                     with self._noted(board.name):
                         board.answers(step, chosen)
 
+    def _show_second_scores(self) -> None:
+        """Also after the last step: those of the last answers come late."""
+        if self._second is None:
+            return
+        with self._noted("second scores"):
+            if values := self._second.scalars(self._step):
+                for board in self._boards:
+                    with self._noted(board.name):
+                        board.log(self._step, values)
+                if alarm := self._second.alarm():
+                    self._warn(alarm)
+
+    def _warn(self, alarm: str) -> None:
+        self._screen.console.print(alarm, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
     def _score_canaries(self) -> None:
         if self._canaries is None or self._ended.is_set():
             return
@@ -138,7 +160,7 @@ class StepWatch:
             with self._noted(board.name):
                 board.log(found.step, found.scalars())
         if alarm is not None:
-            self._screen.console.print(alarm, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            self._warn(alarm)
             # After the end nobody is there to be interrupted.
             with self._leaving:
                 if self._config.watch.on_drift == "stop" and not self._ended.is_set():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -52,9 +52,10 @@ class RewardSection(RewardConfig):
     """The run stops when more than this share of an engine's last `void_window` answers is void."""
     void_window: int = Field(256, ge=1)
     """Number of latest answers over which the void rate is computed."""
-    min_group_spread: float = Field(0.0, ge=0)
+    min_group_spread: Annotated[float, Field(ge=0)] | Literal["auto"] = 0.0
     """Groups whose rewards have a smaller standard deviation than this (0..10) are masked: below the judge's own noise
-    there is nothing to learn. 0 masks none. With `algo.dynamic_filtering_enable` such groups are replaced by others."""
+    there is nothing to learn. `auto` is that noise as `watch.noise_share` has measured it so far. 0 masks none. With
+    `algo.dynamic_filtering_enable` such groups are replaced by others."""
     on_spend_cap: Literal["stop", "pause"] = "stop"
     """When `judge.spend` is used up, `stop` saves a checkpoint and ends the run; `pause` makes answers wait until
     rl/spend.py raises the cap."""

@@ -21,6 +21,7 @@ from rl.reward_functions.composite import Composite
 from rl.reward_functions.config import RewardSection
 from rl.reward_functions.reference import ReferenceReward
 from rl.reward_functions.remote import RemoteReward
+from rl.trainer.seams.advantages import ADVANTAGE, MIN_SPREAD
 
 GROUP = "longreward.rewards"
 """Entry points of packages that bring a reward function."""
@@ -81,7 +82,7 @@ def dimensions(config: RewardSection) -> list[str]:
 
 
 def _is_a_figure(name: str) -> bool:
-    return name.endswith("_spread") or name.startswith("advantage_")
+    return name.endswith("_spread") or name.startswith((ADVANTAGE, MIN_SPREAD))
 
 
 def _make(name: str, config: RewardSection, token_spans: TokenSpans, judge: Judge | None) -> RewardFunction:

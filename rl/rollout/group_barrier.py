@@ -26,6 +26,8 @@ class Member:
     """Its length."""
     reason: str = ""
     """Why it is void."""
+    noise: Scores = field(default_factory=dict)
+    """Standard deviation of the judge's noise by now; empty where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Group:
     """Standard deviation of the valid members' `total` and dimensions; 0 for fewer than two."""
     spread: float = 0.0
     """The largest deviation of what the members are compared by."""
+    min_spread: Scores = field(default_factory=dict)
+    """By what the members are compared by: a smaller deviation is the judge's noise."""
     length_correlation: float = 0.0
     """Pearson's correlation of `total` and length among valid members; 0 where one of them does not vary."""
     alone: bool = False
@@ -84,14 +88,14 @@ class GroupBarrier:
         *,
         max_void_rate: float,
         void_window: int,
-        min_spread: float = 0.0,
+        min_spread: float | None = 0.0,
         shuffle: bool = False,
         compares: bool = True,
         compared: Sequence[str] = ("total",),
         names: Sequence[str] | None = None,
     ) -> None:
         """`min_spread`: groups that deviate less than that (0..10) in all that is `compared` are skipped; 0 skips none.
-
+        None: less than the judge's noise, as the members know it.
         `compares`: whether the estimator compares an answer with its siblings, so that one alone is worth nothing, and
         `compared` by which of the `names`.
         `names`: what scores consist of, `total` among it; None: what the first valid ones of a group consist of.
@@ -170,7 +174,11 @@ class GroupBarrier:
         with suppress(statistics.StatisticsError):  # fewer than two answers, or one of the two does not vary
             group.length_correlation = statistics.correlation([scores["total"] for scores in valid], lengths)
         # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
-        small = group.size > 1 and valid and group.spread < self._min_spread
+        noise = next((member.noise for member in reversed(group.members) if member.noise), Scores())
+        for name in self._compared:
+            group.min_spread[name] = noise.get(name, 0.0) if self._min_spread is None else self._min_spread
+        deviations = group.deviations
+        small = group.size > 1 and valid and all(deviations[name] < least for name, least in group.min_spread.items())
         group.alone = self._compares and group.size > 1 and len(valid) == 1
         group.skipped = not valid or group.alone or bool(small)
         group.permutation = list(range(group.size))

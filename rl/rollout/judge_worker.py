@@ -8,13 +8,14 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from longreward.concurrency.pacing import rare_collections
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError, Reason
+from longreward.evaluation import second_scores
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.openrlhf_logs import AnswerFigures
 from longreward.prompts import Prompts
@@ -23,13 +24,16 @@ from longreward.schema import Reward, ScoredAnswer, Usage
 from longreward.store import Store
 from longreward.text.chunking import TokenSpans, word_spans
 from longreward.tokenizer import token_spans as spans_by_file
+from rl.config import RunConfig
 from rl.data.prompts import Label, TrainingSample
 from rl.errors import JudgeDownError, SpendCapReachedError
 from rl.reward_functions import registry
 from rl.reward_functions.base import RewardFunction
 from rl.reward_functions.config import RewardSection
+from rl.rollout.second_scores import SecondJudge, SecondScoring
 from rl.rollout.spend_ledger import SpendLedger
 from rl.trainer.seams import remote_code
+from rl.watch_config import WatchSection
 
 _AFRESH_AT_ONCE = 64
 
@@ -42,24 +46,26 @@ class JudgeWorker:
     Ray restarts it when its process or its node dies, and calls again what was under way.
     """
 
-    def __init__(
-        self, index: int, config: RewardSection, tokenizer: str | None, directory: Path, secrets: dict[str, str]
-    ):
+    def __init__(self, index: int, run: RunConfig, tokenizer: str | None, secrets: dict[str, str]):
         # Keys come as arguments: a runtime environment's variables would stand in Ray's logs and its dashboard.
         os.environ.update(secrets)
         # A restarted worker needs another name: the counts under the old name are kept.
         self._name = f"judge-{index}-{uuid.uuid4().hex[:8]}"
+        config, shadow, directory = run.reward, run.shadow_reward, run.directory
         self._token_spans = token_spans(tokenizer)
         self._judge: OpenAIJudge | None = None
         self._ledger: SpendLedger | None = None
-        if config.asks_judge:
+        if config.asks_judge or (shadow and shadow.asks_judge):
             self._ledger = SpendLedger(config.judge, directory, pauses=config.on_spend_cap == "pause")
-            cache = config.cache.path or own_cache(directory)
-            spend, prompts = self._ledger.spend, Prompts.of(config)
-            self._judge = OpenAIJudge.of(config.judge, cache, spend, prompts, config.retrieval.embedder)
+        if config.asks_judge:
+            self._judge = self._asked(config, config.cache.path or own_cache(directory))
         self._config = config
         self._reward = registry.make(config, self._token_spans, self._judge)
-        self._store = Store(directory / "store" / f"answers-{self._name.removeprefix('judge-')}.jsonl")
+        file = self._name.removeprefix("judge-")
+        self._store = Store(directory / "store" / f"answers-{file}.jsonl")
+        self._second = SecondScoring(
+            list(self._second_judges(run.watch, shadow)), directory / second_scores.FOLDER / f"{file}.jsonl"
+        )
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
         self._usage = Usage()
@@ -83,6 +89,8 @@ class JudgeWorker:
     async def prepare(self, prompt: str, label: Label) -> None:
         """Begin the shared work on a prompt's document while its answers are still being generated."""
         self._begin()
+        if label.split == "train":
+            self._second.group_begins(label.id)
         self._reward.prepare(prompt[slice(*label.context)], prompt[slice(*label.query)])
 
     async def score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> AnswerFigures:
@@ -102,11 +110,13 @@ class JudgeWorker:
             self._sums.update(
                 {name: d.score for name, d in reward.dimensions.items()} | {"total": reward.total, "n": 1}
             )
-        about = {"split": label.split, "document": label.document, "time": started} | about
-        self._store.append(ScoredAnswer.of(sample, reward, **about))
+        record = {"split": label.split, "document": label.document, "time": started} | about
+        self._store.append(ScoredAnswer.of(sample, reward, **record))
+        if label.split == "train":
+            self._second.take(sample, reward, rollout=about["rollout"], time=started)
         if reward.total is None:
             self._end_the_run(reward)
-        return AnswerFigures.of(reward, self._reward.stats())
+        return AnswerFigures.of(reward, self._reward.stats(), self._second.noise())
 
     async def score_afresh(
         self, samples: Sequence[TrainingSample], deadline_s: float
@@ -117,10 +127,8 @@ class JudgeWorker:
         Nothing that was judged before is remembered: the judge is asked anew, within the run's limits and spend.
         """
         self._begin()
-        judge = None if self._judge is None else self._judge.afresh()
-        config = self._config.model_copy(update={"cache": CacheConfig(path=None)})
         # In a thread, because a reward model is loaded again.
-        reward = await asyncio.to_thread(registry.make, config, self._token_spans, judge)
+        reward = await asyncio.to_thread(self._afresh)
         places = asyncio.Semaphore(_AFRESH_AT_ONCE)
         try:
             async with asyncio.timeout(deadline_s):
@@ -142,10 +150,30 @@ class JudgeWorker:
 
     async def aclose(self) -> None:
         """Stop what is under way and write down the rest."""
+        await self._second.aclose()
         await self._reward.aclose()
         self._store.close()
         if self._ledger is not None:
             await self._ledger.end()
+
+    def _asked(self, config: RewardSection, cache: Path | None = None) -> OpenAIJudge:
+        """The judge of a reward, under the run's spend cap."""
+        spend = None if self._ledger is None else self._ledger.spend
+        return OpenAIJudge.of(config.judge, cache, spend, Prompts.of(config), config.retrieval.embedder)
+
+    def _afresh(self) -> RewardFunction:
+        """The run's reward, with nothing remembered that was judged before."""
+        judge = None if self._judge is None else self._judge.afresh()
+        return registry.make(
+            self._config.model_copy(update={"cache": CacheConfig(path=None)}), self._token_spans, judge
+        )
+
+    def _second_judges(self, watch: WatchSection, shadow: RewardSection | None) -> Iterator[SecondJudge]:
+        if watch.noise_share:
+            yield SecondJudge("repeat", watch.noise_share, self._afresh())
+        if watch.shadow is not None and shadow is not None:
+            judge = self._asked(shadow) if shadow.asks_judge else None
+            yield SecondJudge("shadow", watch.shadow.share, registry.make(shadow, self._token_spans, judge))
 
     def _begin(self) -> None:
         """Begin to count the spend. In every method: after a restart Ray calls the one that was under way."""

@@ -16,7 +16,6 @@ from longreward.judge.own_server.settings import KEY, without_proxy
 from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
 from rl.config import RunConfig
 from rl.errors import last_line
-from rl.reward_functions.config import RewardSection
 from rl.rollout.judge_worker import JudgeWorker
 
 _LAST_WORDS_S = 5
@@ -68,7 +67,7 @@ class Workers:
 
 def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
     """Start the judge workers and wait until all are up; ConfigError where one does not come."""
-    keys = secrets(config.reward)
+    keys = secrets(config)
     # No CPU is reserved: they wait for the network, and a reserved CPU could keep the trainer from being placed.
     actor = ray.remote(
         num_cpus=0,
@@ -81,10 +80,7 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
         max_task_retries=_DEATHS_PER_ANSWER,
     )(JudgeWorker)
     given = names(config, run_id)
-    actors = [
-        actor.options(name=name).remote(index, config.reward, tokenizer, config.directory, keys)
-        for index, name in enumerate(given)
-    ]
+    actors = [actor.options(name=name).remote(index, config, tokenizer, keys) for index, name in enumerate(given)]
     seconds = config.run.deadline_start_s
     try:
         ray.get([actor.ready.remote() for actor in actors], timeout=seconds)
@@ -98,14 +94,15 @@ def start(config: RunConfig, tokenizer: str | None, run_id: str) -> Workers:
     return Workers(actors, given, run_id)
 
 
-def secrets(config: RewardSection) -> dict[str, str]:
-    """The keys that the reward needs, from this process's environment: variable -> value. ConfigError where one holds
-    what no HTTP header may hold."""
-    names = set()
-    if config.asks_judge:
-        names |= key_variables(config) or {DEFAULT_KEY}
-    if "remote" in config.parts and config.remote.token_env:
-        names.add(config.remote.token_env)
+def secrets(config: RunConfig) -> dict[str, str]:
+    """The keys that the reward and its shadow need, from this process's environment: variable -> value. ConfigError
+    where one holds what no HTTP header may hold."""
+    names, reward, shadow = set(), config.reward, config.shadow_reward
+    for asked in [reward, *([shadow] if shadow else [])]:
+        if asked.asks_judge:
+            names |= key_variables(asked) or {DEFAULT_KEY}
+    if "remote" in reward.parts and reward.remote.token_env:
+        names.add(reward.remote.token_env)
     found = {name: value for name in names if (value := secret_from_environment(name))}
     # The judge of the run's own is reached directly, whatever proxy a node's environment names.
     direct = without_proxy([]) if KEY in found else {}

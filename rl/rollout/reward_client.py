@@ -22,7 +22,7 @@ from rl.data.prompts import Label, rollout_id
 from rl.reward_functions import registry
 from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
-from rl.trainer.seams.advantages import COMPARE_WITHIN_GROUPS
+from rl.trainer.seams.advantages import COMPARE_WITHIN_GROUPS, MIN_SPREAD
 from rl.trainer.seams.masking import LEFT_OUT
 
 ENVIRONMENT = "LONGREWARD_REWARD_CLIENT"
@@ -42,7 +42,8 @@ class Settings:
     answer_timeout_s: float
     max_void_rate: float
     void_window: int
-    min_spread: float
+    min_spread: float | None
+    """None: the judge's noise as the worker knows it."""
     shuffle: bool
     compares: bool
     """Whether the advantage estimator compares the answers to one prompt."""
@@ -60,7 +61,7 @@ class Settings:
             answer_timeout_s=reward.answer_timeout_s,
             max_void_rate=reward.max_void_rate,
             void_window=reward.void_window,
-            min_spread=reward.min_group_spread,
+            min_spread=None if reward.min_group_spread == "auto" else reward.min_group_spread,
             shuffle=reward.shuffle,
             compares=estimator in COMPARE_WITHIN_GROUPS,
             compared=list(reward.compared),
@@ -112,6 +113,7 @@ class RewardClient:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._limited = settings.compared if settings.min_spread is None else []
         self._workers = {name: ray.get_actor(name) for name in settings.workers}
         self._barrier = GroupBarrier(
             max_void_rate=settings.max_void_rate,
@@ -157,7 +159,9 @@ class RewardClient:
         return await self._settled(prompt, rollout.group, AnswerFigures(None, (Reason.FILTERED,)), 0)
 
     async def _settled(self, prompt: str, group: Group, scored: AnswerFigures, tokens: int) -> dict[str, Any]:
-        settled = await self._barrier.exchange(prompt, group, Member(scored.scores, tokens, scored.reason))
+        settled = await self._barrier.exchange(
+            prompt, group, Member(scored.scores, tokens, scored.reason, scored.noise)
+        )
         filtered_out = self._settings.filtering and settled.group.skipped
         return {
             "reward": float(settled.reward),
@@ -176,6 +180,7 @@ class RewardClient:
             "no_spread": group.without_spread,
             "length_correlation": group.length_correlation,
         }
+        figures |= {MIN_SPREAD + name: group.min_spread.get(name, 0.0) for name in self._limited}
         logs = openrlhf_logs.logs(scored, settled.scores, names, _REASONS)
         logs |= {PREFIX + name: float(value) for name, value in figures.items()}
         return logs | {LEFT_OUT: float(settled.masked)}

@@ -21,25 +21,32 @@ def of_episode(config: RunConfig, flags: Flags) -> Estimate:
 
 
 def expected(config: RunConfig, flags: Flags, episode: Estimate | None = None) -> Estimate:
-    """Judge calls, tokens and cost of the whole run: training, and the held-out set before, while and after it trains.
+    """Judge calls, tokens and cost of the whole run: training, what is scored twice to watch the judge, and the
+    held-out set before, while and after it trains.
 
     Answers are taken to be half as long as they may be. `episode`: what `of_episode` returned, where that is known.
     """
     episode = episode or of_episode(config, flags)
     total = episode.scaled(flags.train_num_episodes)
-    if config.data.heldout is None:
-        return total
-    evaluation = config.evaluation
-    once = _estimate(config, flags, config.data.heldout, evaluation.max_prompts, evaluation.n_samples_per_prompt)
-    evaluated = flags.eval_dataset and flags.eval_steps > 0
-    heldout = once.scaled(2 + (flags.steps(episode.documents) // flags.eval_steps if evaluated else 0))
-    return Estimate(
-        **(total + heldout).model_dump(),
-        answers=total.answers + heldout.answers,
-        documents=total.documents + heldout.documents,
-        sampled=total.sampled + heldout.sampled,
-        dimensions={name: usage + heldout.dimensions[name] for name, usage in total.dimensions.items()},
-    )
+    parts = [total, total.scaled(config.watch.noise_share)]
+    if config.shadow_reward is not None and config.watch.shadow is not None and config.shadow_reward.asks_judge:
+        shadowed = of_episode(config.model_copy(update={"reward": config.shadow_reward}), flags)
+        parts.append(shadowed.scaled(flags.train_num_episodes * config.watch.shadow.share))
+    if config.data.heldout is not None:
+        evaluation = config.evaluation
+        once = _estimate(config, flags, config.data.heldout, evaluation.max_prompts, evaluation.n_samples_per_prompt)
+        evaluated = flags.eval_dataset and flags.eval_steps > 0
+        parts.append(once.scaled(2 + (flags.steps(episode.documents) // flags.eval_steps if evaluated else 0)))
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = Estimate(
+            **(whole + part).model_dump(),
+            answers=whole.answers + part.answers,
+            documents=whole.documents + part.documents,
+            sampled=whole.sampled + part.sampled,
+            dimensions={name: usage + part.dimensions[name] for name, usage in whole.dimensions.items()},
+        )
+    return whole
 
 
 def sentence(found: Estimate, price: PriceConfig) -> str:

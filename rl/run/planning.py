@@ -175,7 +175,8 @@ def _environment(config: RunConfig, flags: Flags, kind: Kind, device: str, run_i
     if kind == "sft":
         return variables
     if config.reward.advantage == "per_dimension":
-        variables |= PerDimension(config.reward.compared, config.reward.min_group_spread).environment()
+        least = config.reward.min_group_spread
+        variables |= PerDimension(config.reward.compared, None if least == "auto" else least).environment()
     estimator, filtering = flags.algo_advantage_estimator, flags.algo_dynamic_filtering_enable
     settings = reward_client.Settings.of(config, run_id, estimator=estimator, filtering=filtering)
     return variables | settings.environment()

@@ -14,6 +14,8 @@ import yaml
 
 from longreward import store
 from longreward.errors import InputError
+from longreward.evaluation import second_scores
+from longreward.evaluation.second_scores import SecondScore
 from longreward.files import jsonlines
 from longreward.files.nesting import from_json, from_yaml
 from longreward.report.reading.stored import StoredAnswer
@@ -84,6 +86,11 @@ class Source:
             return [row for _, row in rows if isinstance(row.get("drift"), int | float)]
         except InputError:
             return []
+
+    @cached_property
+    def second_scores(self) -> list[SecondScore]:
+        """Answers of a run that were scored twice."""
+        return list(second_scores.read(self.path)) if self.is_run else []
 
     def setting(self, *keys: str) -> Any:
         """A value of the configuration; None if it is not set."""

@@ -13,6 +13,8 @@ from rl.config import RunConfig
 from rl.reward_functions import remote
 from rl.reward_functions.config import RewardSection
 
+SHADOW = "watch.shadow."
+"""Where the shadow judge stands in the configuration."""
 REPLY_S = 12
 """Seconds that a judge or a reward server has to answer: all checks of a run have to end within 20."""
 
@@ -22,12 +24,15 @@ def findings(config: RunConfig) -> list[Finding]:
     found = keys(config)
     if config.needs_judge and not config.starts_judge:
         found += judge(config.reward, REPLY_S)
+    if (shadow := config.shadow_reward) is not None and shadow.asks_judge:
+        found += judge(shadow, REPLY_S, SHADOW)
     return [*found, *(f for f in reward_server(config) if f.severity is Severity.PROBLEM)]
 
 
-def judge(reward: RewardSection, reply_s: float) -> list[Finding]:
-    """Problems of a judge that can be asked; each question has `reply_s` seconds."""
-    problems = [problem.within("reward.") for problem in asyncio.run(judge_checks.unusable(reward, reply_s))]
+def judge(reward: RewardSection, reply_s: float, section: str = "reward.") -> list[Finding]:
+    """Problems of a judge that can be asked; each question has `reply_s` seconds. `section` is where it stands in the
+    configuration."""
+    problems = [problem.within(section) for problem in asyncio.run(judge_checks.unusable(reward, reply_s))]
     return [replace(problem, action=f"{problem.action}, or run rl/doctor.py") for problem in problems]
 
 

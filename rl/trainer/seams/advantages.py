@@ -24,6 +24,10 @@ NO_SPREAD = 1e-6
 """Rewards (0..10) that deviate less than that within a group are equal: what is left is rounding."""
 Groups = dict[int, list[int]]
 """Places in the batch of the answers to each prompt."""
+ADVANTAGE = "advantage_"
+"""Before a dimension's name, in OpenRLHF's log: how much its part varies in the advantage."""
+MIN_SPREAD = "min_spread_"
+"""Before a dimension's name, in OpenRLHF's log: what it has to deviate by, where that is measured."""
 VARIABLE = "LONGREWARD_ADVANTAGE"
 """The environment variable that carries `PerDimension` to OpenRLHF's trainer."""
 
@@ -35,8 +39,9 @@ class PerDimension:
 
     weights: dict[str, float]
     """By the names in OpenRLHF's log, without `longreward/`."""
-    min_spread: float = 0.0
-    """A dimension that deviates less than that (0..10) within a group counts nothing there."""
+    min_spread: float | None = 0.0
+    """A dimension that deviates less than that (0..10) within a group counts nothing there. None: less than its
+    `MIN_SPREAD` in the log."""
 
     @classmethod
     def from_environment(cls) -> PerDimension | None:
@@ -56,26 +61,36 @@ class PerDimension:
 
         worth = {}
         for name, weight in self.weights.items():
-            scores = torch.cat([experience.info[PREFIX + name] for experience in experiences]).double()
-            scores = scores * (unpenalised != 0) + (rewards - unpenalised)
-            worth[name] = weight * self._normalised(scores, groups)
+            scores = _logged(experiences, name) * (unpenalised != 0) + (rewards - unpenalised)
+            least = _logged(experiences, MIN_SPREAD + name) if self.min_spread is None else self.min_spread
+            worth[name] = weight * _normalised(scores, groups, least)
         total = torch.stack(list(worth.values())).sum(0)
         scale = _deviation(total[kept])
         for name, part in worth.items():
             spread = _deviation(part[kept]) / scale if scale else 0.0
-            _log(experiences, f"{PREFIX}advantage_{name}", torch.full_like(rewards, spread), kept)
+            _log(experiences, f"{PREFIX}{ADVANTAGE}{name}", torch.full_like(rewards, spread), kept)
         # Its mean is 0 already: that of each group is.
         return (total / scale if scale else total).to(rewards.dtype)
 
-    def _normalised(self, scores: Any, groups: Groups) -> Any:
-        import torch
 
-        found = torch.zeros_like(scores)
-        for places in groups.values():
-            deviation = _deviation(scores[places])
-            if deviation and deviation >= self.min_spread:
-                found[places] = (scores[places] - scores[places].mean()) / deviation
-        return found
+def _logged(experiences: list[Any], name: str) -> Any:
+    """One figure of each answer, out of OpenRLHF's log."""
+    import torch
+
+    return torch.cat([experience.info[PREFIX + name] for experience in experiences]).double()
+
+
+def _normalised(scores: Any, groups: Groups, least: Any) -> Any:
+    """`least`: for each answer, or for all, what its group has to deviate by."""
+    import torch
+
+    least = torch.as_tensor(least, dtype=torch.float64).expand_as(scores)
+    found = torch.zeros_like(scores)
+    for places in groups.values():
+        deviation = _deviation(scores[places])
+        if deviation and deviation >= least[places].max():
+            found[places] = (scores[places] - scores[places].mean()) / deviation
+    return found
 
 
 def compute(original: Any, self: Any, experiences: list[Any], kept: Any) -> None:

@@ -19,6 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longreward import cli
+from longreward.evaluation import second_scores
+from longreward.evaluation.second_scores import SecondScore
 from longreward.report import html, pack
 from longreward.report.reading.gather import OpenFiles, gather
 from longreward.report.reading.sources import opened
@@ -374,6 +376,28 @@ def test_a_judge_that_drifts_and_a_heldout_reward_that_fell(make_run, report):
     assert page.alarms()["drift"]["figures"][0].startswith("drift -0.90 at step 100")
     assert page.alarms()["heldout-fell"]["filter"] == {"part": "held-out after", "sort": "total"}
     assert charts(page)["canary_drift"]["lines"][0]["y"] == [0, -0.2, -0.9]
+
+
+def test_a_reward_that_parts_from_its_shadow(make_run, report):
+    run = make_run(**GRPO)
+    train(run, steps=24, rewards=lambda step, i: 4 + step / 8 + i / 10)
+    table = [json.loads(line) for line in next((run.path / "store").iterdir()).read_text().splitlines()]
+    with second_scores.SecondScores(run.path / second_scores.FOLDER / "0-a.jsonl") as file:
+        for number, row in enumerate(table):
+            step = number // (len(table) // 24) + 1
+            other = {"total": row["total"] - max(0, step - 8) / 8}
+            shadowed = SecondScore(
+                "shadow", f"g{step}", row["id"], row["rollout"], row["time"], {"total": row["total"]}
+            )
+            shadowed.second = other
+            file.append(shadowed)
+    run.scalars({"watch/shadow_total": [4.0], "watch/shadowed_total": [5.0]}, [run.time], folder="run-watch")
+    page = report(run)
+    alarm = page.alarms()["divergence"]
+    assert alarm["figures"][0] in ("since step 7", "since step 8", "since step 9")
+    assert alarm["figures"][1].startswith("reward +") and "shadow" in alarm["figures"][1]
+    assert min(page.column("step")[row] for row in alarm["examples"]) >= 20  # where the two differ most
+    assert [line["name"] for line in charts(page)["shadow"]["lines"]] == ["reward", "shadow"]
 
 
 # --- texts stay data ---

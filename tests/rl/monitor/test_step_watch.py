@@ -14,6 +14,8 @@ import pytest
 import ray
 from rich.console import Console
 
+from longreward.evaluation import second_scores
+from longreward.evaluation.second_scores import SecondScore
 from longreward.files.jsonlines import Appender
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
@@ -239,6 +241,50 @@ def test_a_continued_run_shows_its_steps_once(session):
                 mark = f"s{step + 10 * resume}&#45;3"
                 wait_for(lambda step=step, mark=mark: mark in texts(run).get(step, ""))
     assert list(texts(run)) == [1, 2, 3]
+
+
+def score_twice(run, step, kind, first, second):
+    """What a judge worker leaves behind of a group that was scored a second time."""
+    folder = run.config.directory / second_scores.FOLDER
+    with second_scores.SecondScores(folder / "0-a.jsonl") as file:
+        for place, (one, other) in enumerate(zip(first, second, strict=True)):
+            scores = None if other is None else {"total": other}
+            file.append(SecondScore(kind, f"p{step}", f"p{step}", f"p{step}/{place}", step, {"total": one}, scores))
+
+
+def test_the_judges_noise_and_its_shadow_have_curves_and_where_they_part_there_is_one_alarm(session):
+    shadow = {"share": 1.0, "judge": {"kind": "offline"}}
+    judge = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "judge"}
+    run = session({"samples": 0, "noise_share": 1.0, "shadow": shadow}, reward={"tokenizer": "words", "judge": judge})
+    with watch(run, Interrupt()) as watched:
+        for step in range(1, 25):
+            # Both rise to step 8; then the reward goes on and the shadow does not.
+            total, other = 4 + step / 8 + step % 3 / 20, 3 + min(step, 8) / 8 - step % 2 / 20
+            score_twice(run, step, "shadow", [total, total + 1], [other, None])
+            score_twice(run, step, "repeat", [4.0, 6.0, 8.0], [4.5, 6.0, 7.5])
+            watched.on_step(step)
+            wait_for(lambda step=step: step in dict(scalars(run).get("watch/shadow_total", [])))
+    found = scalars(run)
+    assert dict(found["watch/shadowed_total"])[16] == 6.05 and dict(found["watch/shadow_void"])[16] == 0.5
+    # Differences of 0.5, 0 and -0.5: their variance is 0.25, half of it is the judge's, of a spread of 2.
+    assert dict(found["watch/noise_total"])[3] == 0.354 and dict(found["watch/signal_total"])[3] == 0.969
+    said = watched.summary()["divergence"]
+    assert 6 <= said["onset"] <= 10 < said["step"] <= 24
+    assert screen(run).count("the reward has parted from the shadow judge: since step") == 1
+    assert f"'p{said['step']}' (rollout p{said['step']}/0)" in screen(run)
+
+
+def test_a_continued_run_knows_what_was_scored_twice_before(session):
+    run = session({"samples": 0, "shadow": {"share": 1.0, "judge": {"kind": "offline"}}})
+    for step in range(1, 21):
+        score_twice(run, step, "shadow", [4 + step / 8], [4 + min(step, 10) / 8])
+    run.first_step = 20
+    with watch(run, Interrupt()) as watched:
+        score_twice(run, 21, "shadow", [6.7], [5.2])
+        watched.on_step(21)
+        wait_for(lambda: "watch/shadow_total" in scalars(run))
+    assert scalars(run)["watch/shadow_total"] == [(21, 5.2)]
+    assert watched.summary()["divergence"]["onset"] == 20  # at the latest: when it was, the report tells
 
 
 def test_nothing_to_watch_starts_nothing(session):

@@ -16,12 +16,16 @@ def scores(total: float) -> dict[str, float]:
     return {"total": total, "helpfulness": total, "faithfulness": total / 2}
 
 
-def exchange(barrier: GroupBarrier, *groups: list[float | None], tokens=lambda value: 10) -> list[list[Settled]]:
+def exchange(
+    barrier: GroupBarrier, *groups: list[float | None], tokens=lambda value: 10, noise=None
+) -> list[list[Settled]]:
     """Run groups concurrently through the barrier, as the engine does: all join, then finish in any order."""
 
     async def member(prompt, group, value, delay):
         await asyncio.sleep(delay)
-        return await barrier.exchange(prompt, group, Member(None if value is None else scores(value), tokens(value)))
+        scored = None if value is None else scores(value)
+        known = {} if value is None or noise is None else noise
+        return await barrier.exchange(prompt, group, Member(scored, tokens(value), noise=known))
 
     async def run():
         prompts = [f"prompt {i}" for i in range(len(groups))]
@@ -72,6 +76,19 @@ def test_a_group_within_the_judges_noise_is_skipped_where_that_is_asked_for():
     assert rewards(near) == [7.0, 7.1, 7.2]
     (off,) = exchange(make(), [7.0, 7.0])
     assert not any(settled.masked for settled in off)
+
+
+def test_what_the_judge_is_known_to_add_by_itself_is_the_limit_where_it_is_measured():
+    groups = [[7.0, 7.1, 7.2, None], [3, 7, 9, None]]
+    near, far = exchange(make(min_spread=None), *groups, noise={"total": 0.3})
+    assert all(settled.masked for settled in near)
+    assert [settled.masked for settled in far] == [False, False, False, True]
+    unknown, _ = exchange(make(min_spread=None), *groups)
+    assert [settled.masked for settled in unknown] == [False, False, False, True]
+    # By dimension: where one of them tells the answers apart, there is something to learn.
+    by_dimension = make(min_spread=None, compared=["helpfulness", "faithfulness"])
+    (kept,) = exchange(by_dimension, [7.0, 7.4, 7.2], noise={"helpfulness": 0.3, "faithfulness": 0.05})
+    assert not any(settled.masked for settled in kept)
 
 
 def test_an_answer_without_siblings_is_not_skipped_for_want_of_spread():

@@ -29,6 +29,10 @@ def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     assert found.calls >= found.answers * 4
     assert f"{found.calls:,} calls" in judge_estimate.sentence(found, PriceConfig())
     assert "cost" not in judge_estimate.sentence(found, PriceConfig())
+    judge = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "judge"}
+    config.reward.judge = config.reward.judge.model_validate(judge)
+    config.watch = config.watch.model_validate({"noise_share": 0.1, "shadow": {"share": 0.25, "judge": judge}})
+    assert judge_estimate.expected(config, flags).answers == found.answers + 0.35 * 10 * 4 * 3
 
 
 def test_rows_without_a_reference_are_not_counted_where_one_is_needed(tmp_path):

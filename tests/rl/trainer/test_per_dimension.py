@@ -149,6 +149,15 @@ def test_a_dimension_within_the_judges_noise_counts_nothing(batch_of_answers, by
     exactly(ours, first_tokens(batch.advantages("group_norm", GROUP)))
 
 
+def test_the_noise_that_was_measured_is_the_limit_of_each_dimension(batch_of_answers, by_dimension):
+    scores = {"faithfulness": chance_scores(4, 8), "completeness": chance_scores(5, 8, spread=0.05)}
+    logged = {"min_spread_faithfulness": [0.3] * 8, "min_spread_completeness": [0.3] * 8}
+    by_dimension(min_spread=None)
+    ours = first_tokens(answers(batch_of_answers, scores | logged).advantages("group_norm", GROUP))
+    by_dimension({"faithfulness": 1.0})
+    exactly(ours, first_tokens(answers(batch_of_answers, scores).advantages("group_norm", GROUP)))
+
+
 def test_a_batch_without_any_spread_is_all_zero(batch_of_answers, by_dimension):
     by_dimension()
     batch = answers(batch_of_answers, {"faithfulness": [7.3] * 8, "completeness": [6.35] * 8})
