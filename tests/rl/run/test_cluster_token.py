@@ -12,13 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[3]
 # Ray's agent listens on the address of the machine, not on loopback alone.
 SUBMIT_TO_THE_AGENT = """
-import json, sys, urllib.error, urllib.request
+import functools, json, sys, urllib.error, urllib.request
 from pathlib import Path
 from rl import config
 from rl.run import command
 
 def work(_):
     import ray
+    from ray._private import parameter
+    # The agent's usual port may be that of another test's cluster.
+    parameter.RayParams = functools.partial(parameter.RayParams, dashboard_agent_listen_port=0)
     room = {"num_cpus": 1, "object_store_memory": 80_000_000}
     there = ray.init(address="local", include_dashboard=False, logging_level="ERROR", **room).address_info
     url = f"http://{there['node_ip_address']}:{there['dashboard_agent_listen_port']}/api/job_agent/jobs/"
