@@ -199,8 +199,9 @@ class ChunkingConfig(Section):
 
 
 class FaithfulnessConfig(Section):
-    without_statements: float = Field(5.0, ge=0, le=10)
-    """Faithfulness of an answer without any statement, such as a refusal: it says nothing false, and nothing true."""
+    without_statements: float = Field(0.0, ge=0, le=10)
+    """Faithfulness of an answer without any statement, such as a refusal: it says nothing false, and nothing true. More
+    than 0 pays for saying nothing."""
     statements_per_call: int = Field(1, ge=1, le=20)
     """Statements verified in one judge call. The paper asks about one at a time; 3 to 5 need far fewer calls."""
     skip_verbatim: bool = False
@@ -232,10 +233,10 @@ class RewardConfig(Section):
     """The lowest allowed score per dimension. An answer below it gets a total of 0: `logicality: 3` against answers
     that contradict themselves, `faithfulness: 5` against answers that contradict the document."""
 
-    own_words: float = Field(0.0, ge=0, le=1)
+    own_words: float = Field(0.5, ge=0, le=1)
     """What a copied answer loses of its total: the share of its words that stand in the document in rows of six, times
-    this. To copy is the surest way to be supported, so a policy learns it; 0.5 takes the gain away. 0: nothing, as in
-    the paper, and right where answers are quotations."""
+    this. To copy is the surest way to be supported, so a policy learns it. 0: nothing, as in the paper, and right where
+    a good answer is a quotation."""
 
     @field_validator("gates")
     @classmethod

@@ -82,13 +82,17 @@ class LongReward:
                 copied = document.copying.share(answer)
             scores = await together(SCORE[name](answer, document) for name in self.config.needed)
             dimensions = dict(zip(self.config.needed, scores, strict=True))
+        gates = self.config.gates.items()
+        shut = any((dimensions[name].score or 0.0) < gate for name, gate in gates)
+        kept = 0.0 if shut else 1 - self.config.own_words * copied
         return Reward(
             id=sample.id,
-            total=self._total(dimensions, copied),
+            total=self._total(dimensions, kept),
             dimensions={str(name): score for name, score in dimensions.items()},
             seconds=time.monotonic() - started,
             thought_chars=thought_chars,
             copied=copied,
+            kept=kept,
         )
 
     async def score_many(self, samples: Iterable[Sample], *, concurrency: int = 64) -> list[Reward]:
@@ -128,15 +132,13 @@ class LongReward:
             self._documents.popitem(last=False)
         return document
 
-    def _total(self, dimensions: Mapping[Any, DimensionScore], copied: float) -> float | None:
-        weights, gates, weighted = self.config.weights, self.config.gates, 0.0
+    def _total(self, dimensions: Mapping[Any, DimensionScore], kept: float) -> float | None:
+        weights, weighted = self.config.weights, 0.0
         for name, dimension in dimensions.items():
             if dimension.score is None:
                 return None
             weighted += weights.get(name, 0.0) * dimension.score
-        if any((dimensions[name].score or 0.0) < gate for name, gate in gates.items()):
-            return 0.0
-        return weighted / sum(weights.get(name, 0.0) for name in dimensions) * (1 - self.config.own_words * copied)
+        return kept * weighted / sum(weights.get(name, 0.0) for name in dimensions)
 
 
 def fingerprint(config: RewardConfig) -> str:

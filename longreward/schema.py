@@ -157,6 +157,9 @@ class Reward(Record):
     copied: float = 0.0
     """0..1: the share of the answer's words that stand in the document in a row (`longreward.text.copying`). Only
     looked at where `own_words` is above 0."""
+    kept: float = 1.0
+    """0..1: the share of the dimensions' weighted mean that is the total: less where words are copied, 0 below a
+    gate."""
 
     @property
     def usage(self) -> Usage:
@@ -233,5 +236,5 @@ class ScoredAnswer(Reward):
     def of(cls, sample: Sample, reward: Reward, **about: Any) -> ScoredAnswer:
         """The record of `sample`, scored as `reward`. `about`: the other fields. The document is not kept."""
         scored = {"total": reward.total, "dimensions": reward.dimensions, "seconds": reward.seconds}
-        scored |= {"thought_chars": reward.thought_chars, "copied": reward.copied}
+        scored |= {name: getattr(reward, name) for name in ("thought_chars", "copied", "kept")}
         return cls(id=sample.id, query=sample.query, answer=sample.answer, **scored, **about)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -23,13 +22,14 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from longreward import store
 from longreward.schema import ScoredAnswer
 from longreward.text.copying import Copying
 from longreward.text.language import terms
-from rl.rollout.heldout_scores import HeldoutScores, markdown
+from rl.rollout.heldout_scores import markdown
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from heldout_answers import before_and_after, means, scores
 
 from real.embedded_judge import auc, read
 
@@ -76,23 +76,11 @@ def added_by_document(judge: SecondJudge, document: str, query: str, answer: str
 MEASURES = {"likelihood, nats a token": given_document, "what the document adds": added_by_document}
 
 
-def heldout(run: Path) -> dict[str, list[ScoredAnswer]]:
-    """A run's held-out answers from before and from after training."""
-    every = [answer for file in store.files(run / "store") for _, _, answer in store.read(file, None, ScoredAnswer)]
-    began = min(answer.time for answer in every if answer.split == "train")
-    asked = [answer for answer in every if answer.split == "heldout"]
-    return {
-        name: [a for a in asked if (a.time > began) is later] for name, later in (("before", False), ("after", True))
-    }
-
-
 def figures(answer: ScoredAnswer, document: str, judge: SecondJudge) -> dict[str, float]:
-    if answer.scores is None:
-        raise SystemExit(f"{answer.id} is void ({answer.why_void}); every answer needs a score here")
     copies = Copying(document).share(answer.answer) > COPIES
     repeats = repeated(answer.answer) > REPEATS
     return {
-        **answer.scores,
+        **scores(answer),
         **{name: measure(judge, document, answer.query, answer.answer) for name, measure in MEASURES.items()},
         "words": len(terms(answer.answer)),
         "share cut at the limit": bool(answer.truncated),
@@ -102,17 +90,10 @@ def figures(answer: ScoredAnswer, document: str, judge: SecondJudge) -> dict[str
     }
 
 
-def summary(answers: Sequence[ScoredAnswer], documents: dict[str, str], judge: SecondJudge) -> HeldoutScores:
-    by_prompt: dict[str, list[dict[str, float]]] = {}
-    for answer in answers:
-        by_prompt.setdefault(answer.id, []).append(figures(answer, documents[answer.id], judge))
-    means = {prompt: {n: statistics.fmean(e[n] for e in each) for n in each[0]} for prompt, each in by_prompt.items()}
-    return HeldoutScores(means, len(answers))
-
-
 def report(run: Path, documents: dict[str, str], judge: SecondJudge, show: int) -> None:
-    found = heldout(run)
-    print(f"\n{run}\n\n{markdown(list(found), [summary(answers, documents, judge) for answers in found.values()])}")
+    found = before_and_after(run)
+    columns = [means(answers, lambda a: figures(a, documents[a.id], judge)) for answers in found.values()]
+    print(f"\n{run}\n\n{markdown(list(found), columns)}")
     for prompt in sorted({answer.id for answer in found["before"]})[:show]:
         print(f"\n{prompt}: {documents[prompt]}")
         for name, answers in found.items():

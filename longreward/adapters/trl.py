@@ -76,13 +76,10 @@ def longreward_rewards(
         raise ConfigError(f"other_weights has {len(weights)} weights for {len(others)} functions; give one for each")
     rewards = RewardFunctions(scoring.column(name) for name in (settings.needed if per_dimension else ["total"]))
     rewards.extend(scoring.beside(other) for other in others)
-    for name in ("gates", "own_words"):
-        if per_dimension and (value := getattr(settings, name)):
-            raise ConfigError(f"{name} {value} works on the total: leave it out, or set per_dimension=False")
     shares = [1.0]
     if per_dimension:
-        whole = sum(settings.weights[name] for name in settings.needed)
-        shares = [settings.weights[name] / whole for name in settings.needed]
+        parts = [settings.weights.get(name, 0.0) for name in settings.needed]  # none for what is only a gate
+        shares = [part / sum(parts) for part in parts]
     rewards.reward_weights = shares + weights
     return rewards
 
@@ -114,7 +111,10 @@ class _Scoring:
 
         async def column(prompts: Any, completions: list[Any], **about: Any) -> ColumnValues:
             rewards = await self._rewards(column, completions, about)
-            return [None if reward is None or reward.scores is None else reward.scores[name] for reward in rewards]
+            return [
+                None if reward is None or reward.scores is None else reward.scores[name] * _share(reward, name)
+                for reward in rewards
+            ]
 
         column.__name__ = "longreward" if name == "total" else f"longreward_{name}"
         return column
@@ -181,6 +181,11 @@ class _Scoring:
             logger.warning("%d of %d answers have no reward and are not trained on: %s", len(void), len(mine), told)
         for reward in mine:
             self._voids.add(reward.total is None, reward.status)
+
+
+def _share(reward: Reward, name: str) -> float:
+    """What counts of a dimension, so that the columns add up to the total."""
+    return 1.0 if name == "total" else reward.kept
 
 
 def _column(about: dict[str, Any], name: str) -> list[Any]:

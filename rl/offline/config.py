@@ -111,10 +111,6 @@ class DpoConfig(FinetuneConfig):
                 f"pair.by=per_dimension: the reward {self.reward.name} has no dimensions with weights; set "
                 "pair.weights, or pair.by=total"
             )
-        if self.reward.own_words and (self.pair.weights or self.pair.by == "per_dimension"):
-            raise ValueError(
-                f"reward.own_words {self.reward.own_words} works on totals; leave it out, or pair.weights and pair.by"
-            )
         return self
 
     def scored_by(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class CollectedAnswer(store.Fields, kw_only=True):
     tokens: Annotated[int, msgspec.Meta(ge=0)]
     truncated: bool
     total: _Total | None = None
+    kept: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     time: float = 0.0
     dimensions: dict[str, _DimensionTotal] = msgspec.field(default_factory=dict)
 
@@ -166,13 +167,13 @@ def _answer(
 ) -> Candidate:
     score = record.total
     found = {name: one.score for name, one in record.dimensions.items() if one.score is not None}
-    shut = record.total == 0  # below a gate: it is worth nothing in any dimension
+    kept = record.kept if record.total else 0.0  # copied words or a gate cost as much of each dimension
     if not parts.keys() <= found.keys():
         score = None
     if weights and score is not None:
         score = None
         if weights.keys() <= found.keys():
-            score = sum(weight * found[name] for name, weight in weights.items()) / sum(weights.values())
+            score = kept * sum(weight * found[name] for name, weight in weights.items()) / sum(weights.values())
     text = ended(record.answer, eos)
     return Candidate(
         rollout=record.rollout,
@@ -184,7 +185,7 @@ def _answer(
         time=record.time,
         path=path,
         offset=offset,
-        parts=() if score is None else tuple(0.0 if shut else found[name] for name in parts),
+        parts=() if score is None else tuple(kept * found[name] for name in parts),
     )
 
 

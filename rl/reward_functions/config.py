@@ -86,8 +86,6 @@ class RewardSection(RewardConfig):
             )
         if self.shuffle:
             raise ValueError("shuffle exchanges totals alone; set reward.advantage=total with it")
-        if self.own_words and self.name == "longreward":
-            raise ValueError(f"own_words {self.own_words} works on the total; leave it out, or set advantage=total")
         return self
 
     @property

@@ -113,7 +113,6 @@ class RewardClient:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._limited = settings.compared if settings.min_spread is None else []
         self._workers = {name: ray.get_actor(name) for name in settings.workers}
         self._barrier = GroupBarrier(
             max_void_rate=settings.max_void_rate,
@@ -180,7 +179,8 @@ class RewardClient:
             "no_spread": group.without_spread,
             "length_correlation": group.length_correlation,
         }
-        figures |= {MIN_SPREAD + name: group.min_spread.get(name, 0.0) for name in self._limited}
+        limited = self._settings.compared if self._settings.min_spread is None else ()
+        figures |= {MIN_SPREAD + name: group.min_spread.get(name, 0.0) for name in limited}
         logs = openrlhf_logs.logs(scored, settled.scores, names, _REASONS)
         logs |= {PREFIX + name: float(value) for name, value in figures.items()}
         return logs | {LEFT_OUT: float(settled.masked)}

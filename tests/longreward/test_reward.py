@@ -107,10 +107,11 @@ def test_an_answer_without_words_gets_the_floor_without_a_call(judge_server, ans
     assert judge_server.calls.total() == 0
 
 
-def test_an_answer_without_statements_has_the_documented_faithfulness(judge_server):
+@pytest.mark.parametrize(("faithfulness", "given"), [({}, 0), ({"without_statements": 5}, 5)])
+def test_an_answer_without_statements_has_the_documented_faithfulness(judge_server, faithfulness, given):
     judge_server.script = {"statements": "No statements"}
-    (reward,) = score(config(judge_server), SAMPLE)
-    assert reward.dimensions["faithfulness"].score == 5
+    (reward,) = score(config(judge_server) | {"faithfulness": faithfulness}, SAMPLE)
+    assert reward.dimensions["faithfulness"].score == given
     assert judge_server.calls["verify"] == 0
 
 
@@ -282,13 +283,13 @@ COPY, OWN = "On day 7 Mara sold copper to Otto in Lisbon.", "Otto bought copper 
 def test_a_copied_answer_loses_what_is_asked_for():
     settings = {"judge": {"kind": "offline"}}
     samples = [SAMPLE.model_copy(update={"answer": answer}) for answer in (COPY, OWN)]
-    free, halved = score(settings, *samples), score(settings | {"own_words": 0.5}, *samples)
+    free, halved = score(settings | {"own_words": 0}, *samples), score(settings, *samples)
     assert [reward.copied for reward in free] == [0, 0]
     assert [reward.copied for reward in halved] == [1, 0]
+    assert [reward.kept for reward in free + halved] == [1, 1, 0.5, 1]
     assert halved[0].total == pytest.approx(free[0].total / 2) and halved[1].total == free[1].total
     assert [reward.dimensions for reward in halved] == [reward.dimensions for reward in free]
 
 
 def test_scores_with_own_words_do_not_mix_with_others():
-    plain = fingerprint(RewardConfig())
-    assert plain == fingerprint(RewardConfig(own_words=0)) != fingerprint(RewardConfig(own_words=0.5))
+    assert len({fingerprint(RewardConfig(own_words=share)) for share in (0, 0.25, 0.5)}) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from longreward.judge.offline.words import says_nothing
 from longreward.judge.requests import ListStatements
 from longreward.text.sentences import content_words, is_question, names_and_numbers, split_sentences
 
@@ -51,9 +52,11 @@ def is_statement(sentence: str) -> bool:
 
 @lru_cache(maxsize=50_000)
 def is_empty(sentence: str) -> bool:
-    """Whether a sentence is small talk or refuses to answer."""
+    """Whether a sentence is small talk, fits any answer, or refuses to answer."""
     words = content_words(sentence)
-    return sum(word in _CUES for word in words) > _SMALL_TALK * len(words) or bool(_REFUSAL.search(sentence))
+    if sum(word in _CUES for word in words) > _SMALL_TALK * len(words) or says_nothing(words):
+        return True
+    return bool(_REFUSAL.search(sentence))
 
 
 def is_bare(sentence: str) -> bool:

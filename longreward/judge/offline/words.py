@@ -34,6 +34,15 @@ _OF_ANY_DOCUMENT = frozenset(
     "used user users using work works".split()
 )
 """A question of such words alone is a general one: it can be asked of any document."""
+_OF_ANY_MATTER = frozenset(
+    "answer answers aspect aspects certain clear clearly complex complexity comprehensive conclude conclusion "
+    "consider considered contain contains context cover covers depend depends describes details different discussed "
+    "discusses extensive extensively factor factors find found general generally given gives great information kind "
+    "kinds lot lots many matter matters more most much number numerous other others overall part particular parts "
+    "question regard relevant several state stated states take thorough thoroughly understand understanding "
+    "understood variety various way ways".split()
+)
+"""With the words above, those of a sentence that fits any answer, such as: this is an important point to consider."""
 _OF_ANY_DOCUMENT_ZH = re.compile(
     "介绍|内容|总结|文章|概括|说明|请问?|一下|这[个篇些]?|什么|哪些|如何|怎样|主要|主题|作者|功能|问题|软件|目的|结果|读者|用途|"
     "本文|简要|简述|描述|文档|的|是|有|了|和|吗|呢"
@@ -134,6 +143,11 @@ class Topic:
             if self.words
             else 1.0
         )
+
+
+def says_nothing(words: Collection[str]) -> bool:
+    """Whether a sentence of these content words fits any answer to any question."""
+    return all(word in _OF_ANY_DOCUMENT or word in _OF_ANY_MATTER or word in _ORDERS for word in words)
 
 
 @lru_cache(maxsize=2_000)

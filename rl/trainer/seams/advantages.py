@@ -55,13 +55,19 @@ class PerDimension:
     def shaped(self, experiences: list[Any], unpenalised: Any, rewards: Any, groups: Groups, kept: Any) -> Any:
         """What each answer is worth, and the spread of each dimension's part in it for OpenRLHF's log.
 
-        A total of 0 is that of an answer below a gate: it has 0 in each dimension. A length penalty is one in each.
+        An answer whose total is less than the weighted mean, for its copied words or a gate, has as much less in each
+        dimension. A length penalty is one in each.
         """
         import torch
 
-        worth = {}
+        logged, worth = {name: _logged(experiences, name) for name in self.weights}, {}
+        means = torch.stack([weight * logged[name] for name, weight in self.weights.items()]).sum(0)
+        means = means / sum(self.weights.values())
+        kept_share = torch.where(means > 0, unpenalised / means, 1.0)
+        # What is left of a share of 1 is rounding, which must not tell answers apart.
+        kept_share = torch.where((kept_share - 1).abs() < NO_SPREAD, 1.0, kept_share)
         for name, weight in self.weights.items():
-            scores = _logged(experiences, name) * (unpenalised != 0) + (rewards - unpenalised)
+            scores = logged[name] * kept_share + (rewards - unpenalised)
             least = _logged(experiences, MIN_SPREAD + name) if self.min_spread is None else self.min_spread
             worth[name] = weight * _normalised(scores, groups, least)
         total = torch.stack(list(worth.values())).sum(0)

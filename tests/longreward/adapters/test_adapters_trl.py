@@ -61,7 +61,10 @@ def test_the_value_is_the_total_of_the_library(rows):
 
 def test_columns_and_weights_add_up_to_the_total(rows):
     weights = {"helpfulness": 1, "faithfulness": 2, "completeness": 1}
-    rewards = longreward_rewards({"weights": weights}, per_dimension=True)
+    # The last one is copied as a whole, and one contradicts what the gate asks for.
+    rows = [*rows, rows[0] | {"answer": rows[0]["context"]}, rows[0] | {"answer": "Otto ate 12 apples in Rome."}]
+    settings = {"weights": weights, "gates": {"faithfulness": 2}}
+    rewards = longreward_rewards(settings, per_dimension=True)
     assert rewards.reward_weights == [0.25, 0.5, 0.25]
     columns = call(rewards, rows)
     assert list(columns) == [f"longreward_{name}" for name in DIMENSIONS if name in weights]
@@ -69,7 +72,9 @@ def test_columns_and_weights_add_up_to_the_total(rows):
         sum(weight * value for weight, value in zip(rewards.reward_weights, values, strict=True))
         for values in zip(*columns.values(), strict=True)
     ]
-    assert totals == pytest.approx([s["total"] for s in of_the_library(rows, {"weights": weights})])
+    assert totals == pytest.approx([s["total"] for s in of_the_library(rows, settings)])
+    free = [s["total"] for s in of_the_library(rows, {"weights": weights, "own_words": 0})]
+    assert 0 < totals[-2] < free[-2] and totals[-1] == 0 < free[-1]
 
 
 def test_a_dimension_that_is_only_a_gate_needs_no_weight(rows):
@@ -188,8 +193,5 @@ def test_the_launchers_processes_divide_the_judges_limits(judge_server, monkeypa
 def test_a_wrong_configuration_is_told_before_training():
     with pytest.raises(ConfigError, match="unknown key 'weight'"):
         longreward_rewards({"weight": {}})
-    for of_the_total in ({"gates": {"logicality": 3}}, {"own_words": 0.5}):
-        with pytest.raises(ConfigError, match="leave it out, or set per_dimension=False"):
-            longreward_rewards(of_the_total, per_dimension=True)
     with pytest.raises(ConfigError, match="other_weights has 1 weights for 2"):
         longreward_rewards(RewardConfig(), others=[length, length_later], other_weights=[1])

@@ -256,10 +256,11 @@ def test_too_many_voids_are_told_with_their_reason_wherever_it_comes_from(run: R
 
 def test_no_part_of_a_reward_can_be_called_as_what_is_logged_beside_it() -> None:
     client = RewardClient.__new__(RewardClient)
-    client._settings = SimpleNamespace(dimensions=["style"])  # type: ignore[assignment]
+    client._settings = SimpleNamespace(dimensions=["style"], min_spread=None, compared=["style"])  # type: ignore[assignment]
     scores = {"total": 5.0, "style": 5.0}
     group = Group(None, deviations=dict.fromkeys(scores, 0.5))
     logs = client._logs(AnswerFigures(scores), Settled(scores, 5.0, False, group))
     beside = {name.removeprefix("longreward/") for name in logs} - {"style"}
-    assert {name for name in beside if not name.endswith("_spread")} <= RESERVED
+    figures = {name for name in beside if name.endswith("_spread") or name.startswith("min_spread_")}
+    assert "min_spread_style" in figures and beside - figures <= RESERVED
     assert scores_of(logs) == scores

@@ -265,10 +265,3 @@ def test_pairs_by_dimension_need_weights():
         load("pair.by=per_dimension", "reward.name=reference")
     assert load("pair.by=per_dimension").pair.by == "per_dimension"
     assert load("pair.by=per_dimension", "reward.name=reference", "pair.weights={faithfulness: 1}").pair.weights
-
-
-@pytest.mark.parametrize("ranking", ["pair.by=per_dimension", "pair.weights={faithfulness: 1}"])
-def test_what_copies_lose_of_their_total_counts_where_totals_do(ranking):
-    with pytest.raises(ConfigError, match=r"own_words 0\.25 works on totals"):
-        load("reward.own_words=0.25", ranking)
-    assert load("reward.own_words=0.25").reward.own_words == 0.25

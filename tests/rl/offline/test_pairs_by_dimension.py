@@ -90,3 +90,12 @@ def test_with_one_dimension_it_is_the_total(tmp_path_factory, scores):
     folder = tmp_path_factory.mktemp("pairs")
     records = [record(str(place), round(score, 3), 5.0) for place, score in enumerate(scores)]
     assert pairs(folder, records)[1] == pairs(folder, records, by="total")[1]
+
+
+def test_what_copied_words_cost_the_total_they_cost_each_dimension(tmp_path):
+    records = [record(name, *scores) for name, scores in WIDE.items()]
+    records[3] |= {"total": records[3]["total"] / 2, "kept": 0.5}
+    assert pairs(tmp_path, records)[1] != [("3", "4")]
+    assert pairs(tmp_path, records)[1] == pairs(tmp_path, [*records[:3], record("3", 4.0, 2.75), records[4]])[1]
+    weighed = pairs(tmp_path, records, by="total", **{"weights": WEIGHTS})[2]
+    assert {row["rejected_score"] for row in weighed} == {3.375}

@@ -356,15 +356,19 @@ def test_only_the_keys_that_are_needed_leave_the_driver(monkeypatch: pytest.Monk
     judge = {"kind": "openai", "model": "j", "base_url": "http://localhost:1/v1"}
     remote = {"url": "http://localhost:1", "token_env": "REWARD_TOKEN"}
 
-    def keys(**settings: Any) -> set[str]:
+    def keys(watch: Any = None, **settings: Any) -> set[str]:
+        watch = watch or {}
         given = {"judge": judge, "remote": remote, "openrlhf": {"model_name_or_path": "x/y"}, **settings}
-        return set(judge_workers.secrets(config.RewardSection.model_validate(given)))
+        run = {"run": {"name": "keys"}, "data": {"train": "train.jsonl"}, "reward": given, "watch": watch}
+        return set(judge_workers.secrets(config.RunConfig.model_validate(run)))
 
     assert keys() == {"OPENAI_API_KEY"}
     assert keys(judge=judge | {"api_key_env": "JUDGE_KEY"}) == {"JUDGE_KEY"}
     assert keys(judge={"kind": "offline"}) == set()
     assert keys(name="openrlhf") == set()
     assert keys(name="remote") == {"REWARD_TOKEN"}
+    shadow = {"shadow": {"judge": judge | {"api_key_env": "JUDGE_KEY"}}}
+    assert keys(shadow, name="remote") == {"REWARD_TOKEN", "JUDGE_KEY"}
     assert keys(name="composite", composite={"parts": {"longreward": {}, "remote": {}}}) == {
         "OPENAI_API_KEY",
         "REWARD_TOKEN",

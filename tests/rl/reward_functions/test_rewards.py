@@ -74,8 +74,6 @@ def test_a_reward_without_weights_has_nothing_to_compare_one_by_one(name: str) -
         section(name, advantage="per_dimension")
     with pytest.raises(ConfigError, match="shuffle exchanges totals alone"):
         section("longreward", advantage="per_dimension", shuffle=True)
-    with pytest.raises(ConfigError, match=r"own_words 0\.5 works on the total"):
-        section("longreward", advantage="per_dimension", own_words=0.5)
 
 
 # --- longreward

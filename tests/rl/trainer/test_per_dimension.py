@@ -131,6 +131,18 @@ def test_an_answer_below_a_gate_has_nothing_in_any_dimension(batch_of_answers, b
     exactly(first_tokens(gated.advantages("group_norm", 4)), first_tokens(zero.advantages("group_norm", 4)))
 
 
+def test_what_copied_words_cost_the_total_they_cost_each_dimension(batch_of_answers, by_dimension):
+    by_dimension()
+    scores = {"faithfulness": [9, 8, 7, 6], "completeness": [9, 6, 8, 7]}
+    means = [sum(WEIGHTS[n] * scores[n][row] for n in WEIGHTS) / sum(WEIGHTS.values()) for row in range(4)]
+    copied = answers(batch_of_answers, scores, totals=[means[0] / 2, *means[1:]])
+    halved = answers(batch_of_answers, {name: [column[0] / 2, *column[1:]] for name, column in scores.items()})
+    close = {"atol": 1e-5, "rtol": 1e-5}
+    torch.testing.assert_close(
+        first_tokens(copied.advantages("group_norm", 4)), first_tokens(halved.advantages("group_norm", 4)), **close
+    )
+
+
 def test_a_length_penalty_is_one_in_each_dimension(batch_of_answers, by_dimension):
     by_dimension()
     scores = {"faithfulness": [9, 8, 7, 6], "completeness": [9, 6, 8, 7]}
@@ -146,7 +158,8 @@ def test_a_dimension_within_the_judges_noise_counts_nothing(batch_of_answers, by
     by_dimension(min_spread=0.3)
     ours = first_tokens(batch.advantages("group_norm", GROUP))
     by_dimension({"faithfulness": 1.0})
-    exactly(ours, first_tokens(batch.advantages("group_norm", GROUP)))
+    alone = answers(batch_of_answers, scores, {"faithfulness": 1.0})
+    exactly(ours, first_tokens(alone.advantages("group_norm", GROUP)))
 
 
 def test_the_noise_that_was_measured_is_the_limit_of_each_dimension(batch_of_answers, by_dimension):
@@ -155,7 +168,8 @@ def test_the_noise_that_was_measured_is_the_limit_of_each_dimension(batch_of_ans
     by_dimension(min_spread=None)
     ours = first_tokens(answers(batch_of_answers, scores | logged).advantages("group_norm", GROUP))
     by_dimension({"faithfulness": 1.0})
-    exactly(ours, first_tokens(answers(batch_of_answers, scores).advantages("group_norm", GROUP)))
+    alone = answers(batch_of_answers, scores, {"faithfulness": 1.0})
+    exactly(ours, first_tokens(alone.advantages("group_norm", GROUP)))
 
 
 def test_a_batch_without_any_spread_is_all_zero(batch_of_answers, by_dimension):

@@ -1,0 +1,36 @@
+"""A finished run's held-out answers from before and from after training, out of its store."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from longreward import store
+from longreward.schema import ScoredAnswer
+from rl.rollout.heldout_scores import HeldoutScores
+
+
+def before_and_after(run: Path) -> dict[str, list[ScoredAnswer]]:
+    every = [answer for file in store.files(run / "store") for _, _, answer in store.read(file, None, ScoredAnswer)]
+    began = min(answer.time for answer in every if answer.split == "train")
+    asked = [answer for answer in every if answer.split == "heldout"]
+    return {
+        name: [a for a in asked if (a.time > began) is later] for name, later in (("before", False), ("after", True))
+    }
+
+
+def means(answers: Iterable[ScoredAnswer], figures: Callable[[ScoredAnswer], dict[str, float]]) -> HeldoutScores:
+    """The figures of each prompt's answers, their means."""
+    by_prompt = defaultdict[str, list[dict[str, float]]](list)
+    for answer in answers:
+        by_prompt[answer.id].append(figures(answer))
+    found = {prompt: {n: statistics.fmean(e[n] for e in each) for n in each[0]} for prompt, each in by_prompt.items()}
+    return HeldoutScores(found, sum(map(len, by_prompt.values())))
+
+
+def scores(answer: ScoredAnswer) -> dict[str, float]:
+    if answer.scores is None:
+        raise SystemExit(f"{answer.id} is void ({answer.why_void}); every answer needs a score here")
+    return answer.scores
