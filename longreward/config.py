@@ -233,10 +233,10 @@ class RewardConfig(Section):
     """The lowest allowed score per dimension. An answer below it gets a total of 0: `logicality: 3` against answers
     that contradict themselves, `faithfulness: 5` against answers that contradict the document."""
 
-    own_words: float = Field(0.5, ge=0, le=1)
+    own_words: float = Field(0.0, ge=0, le=1)
     """What a copied answer loses of its total: the share of its words that stand in the document in rows of six, times
-    this. To copy is the surest way to be supported, so a policy learns it. 0: nothing, as in the paper, and right where
-    a good answer is a quotation."""
+    this. To copy is the surest way to be supported, so a policy learns it; 0.5 takes the gain away. 0: nothing, as in
+    the paper, and right where a good answer is a quotation."""
 
     @field_validator("gates")
     @classmethod

@@ -4,8 +4,8 @@
 
 Honest answers are those of models and people about real documents (answers_leval.jsonl, not shipped), and the toy
 policy's on its task, with the settings of configs/grpo_cpu.yaml. The offline judge, the default configuration; further
-words change it, such as `own_words=0 faithfulness.without_statements=5`, which is the paper's. Printed is the share of
-each kind that gets more than a tenth of the honest answers do. Exit code 1 where one does in a hundred.
+words change it, such as `own_words=0.5`, or `faithfulness.without_statements=5`, which is the paper's. Printed is the
+share of each kind that gets more than a tenth of the honest answers do. Exit code 1 where one does in a hundred.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EMPTY = (
     "There is much to say about this. Some things are more important than others. It is a complex matter.",
 )
 COPIED = (4, 40)  # sentences
-TOY = {"chunking": {"evidence_tokens": 24, "extraction_tokens": 128}, "own_words": 0}
+TOY = {"chunking": {"evidence_tokens": 24, "extraction_tokens": 128}}
 MOST = 0.01
 
 Asked = tuple[str, str]

@@ -283,7 +283,7 @@ COPY, OWN = "On day 7 Mara sold copper to Otto in Lisbon.", "Otto bought copper 
 def test_a_copied_answer_loses_what_is_asked_for():
     settings = {"judge": {"kind": "offline"}}
     samples = [SAMPLE.model_copy(update={"answer": answer}) for answer in (COPY, OWN)]
-    free, halved = score(settings | {"own_words": 0}, *samples), score(settings, *samples)
+    free, halved = score(settings, *samples), score(settings | {"own_words": 0.5}, *samples)
     assert [reward.copied for reward in free] == [0, 0]
     assert [reward.copied for reward in halved] == [1, 0]
     assert [reward.kept for reward in free + halved] == [1, 1, 0.5, 1]
@@ -293,3 +293,4 @@ def test_a_copied_answer_loses_what_is_asked_for():
 
 def test_scores_with_own_words_do_not_mix_with_others():
     assert len({fingerprint(RewardConfig(own_words=share)) for share in (0, 0.25, 0.5)}) == 3
+    assert fingerprint(RewardConfig()) == fingerprint(RewardConfig(own_words=0))

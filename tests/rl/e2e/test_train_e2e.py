@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from longreward.evaluation import second_scores
 from longreward.report import heldout
 from longreward.report.reading.gather import OpenFiles, gather
 from longreward.report.reading.sources import opened
@@ -44,6 +45,9 @@ def submitted(cluster, tiny, module_judge):
         f"reward.judge.base_url={module_judge.url}",
         "reward.judge.model=judge",
         "reward.judge.max_attempts=1",
+        "watch.noise_share=0.25",
+        "watch.shadow.share=0.5",
+        f"watch.shadow.judge={{kind: openai, base_url: '{module_judge.url}', model: another}}",
         *tiny,
     ]
     ray = str(Path(sys.executable).with_name("ray"))
@@ -102,14 +106,30 @@ def test_the_judge_saw_the_documents_and_the_questions(submitted, module_judge):
     assert all("<|user|>" not in prompt and "<|assistant|>" not in prompt for _, prompt in module_judge.prompts)
 
 
-@pytest.fixture(scope="module")
-def events(submitted):
+def test_a_share_of_the_groups_is_scored_twice_by_the_judge_and_by_its_shadow(submitted, module_judge):
+    _, _, run = submitted
+    twice = list(second_scores.read(run))
+    rewards = {record["rollout"]: record.get("total") for record in records(run) if record["split"] == "train"}
+    assert all(one.first["total"] == rewards[one.rollout] for one in twice)
+    groups = {kind: {one.group for one in twice if one.kind == kind} for kind in ("repeat", "shadow")}
+    assert {kind: len(names) for kind, names in groups.items()} == {"repeat": 2, "shadow": 4}  # of eight
+    assert any(body["model"] == "another" for body in module_judge.bodies)
+    curves = scalars_of(run / "tensorboard" / f"{run.name}-watch").Tags()["scalars"]
+    assert {"watch/shadow_total", "watch/shadowed_total", "watch/shadow_void"} <= set(curves)
+
+
+def scalars_of(folder: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return found
+
+
+@pytest.fixture(scope="module")
+def events(submitted):
     _, _, run = submitted
-    events = EventAccumulator(str(run / "tensorboard" / run.name))
-    events.Reload()
-    return events
+    return scalars_of(run / "tensorboard" / run.name)
 
 
 def test_void_answers_leave_no_nan_and_the_critic_and_the_evaluations_have_curves(events):
@@ -155,7 +175,7 @@ def wandb_records(path: Path):
 
 def test_wandb_offline_has_the_same_metrics(submitted):
     _, _, run = submitted
-    (path,) = run.glob("wandb/offline-run-*/*.wandb")
+    (path,) = (path for path in run.glob("wandb/offline-run-*/*.wandb") if not path.parent.name.endswith("-watch"))
     seen: dict[str, list] = {}
     for record in wandb_records(path):
         for item in record.history.item:

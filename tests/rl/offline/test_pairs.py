@@ -461,7 +461,7 @@ def test_an_online_runs_record_is_used_as_it_is(tmp_path, rows):
     """Scored by the library and stored as a judge worker does."""
 
     async def score() -> list[dict]:
-        reward = LongReward.from_config({"judge": {"kind": "offline"}, "own_words": 0})
+        reward = LongReward.from_config({"judge": {"kind": "offline"}})
         found = []
         for number, one in enumerate(rows):
             sample = Sample(id="a", context=one["context"], query=QUERY, answer=one["answer"])
