@@ -199,9 +199,9 @@ class ChunkingConfig(Section):
 
 
 class FaithfulnessConfig(Section):
-    without_statements: float = Field(0.0, ge=0, le=10)
-    """Faithfulness of an answer without any statement, such as a refusal: it says nothing false, and nothing true. More
-    than 0 pays for saying nothing."""
+    without_statements: float = Field(5.0, ge=0, le=10)
+    """Faithfulness of an answer without any statement, such as a refusal or a mere yes: it says nothing false, and
+    nothing true. 0 where a policy learns to refuse."""
     statements_per_call: int = Field(1, ge=1, le=20)
     """Statements verified in one judge call. The paper asks about one at a time; 3 to 5 need far fewer calls."""
     skip_verbatim: bool = False

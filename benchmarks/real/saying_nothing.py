@@ -4,8 +4,8 @@
 
 Honest answers are those of models and people about real documents (answers_leval.jsonl, not shipped), and the toy
 policy's on its task, with the settings of configs/grpo_cpu.yaml. The offline judge, the default configuration; further
-words change it, such as `own_words=0.5`, or `faithfulness.without_statements=5`, which is the paper's. Printed is the
-share of each kind that gets more than a tenth of the honest answers do. Exit code 1 where one does in a hundred.
+words change it, such as `own_words=0.5`. Printed is the share of each kind that gets more than a tenth of the honest
+answers do. Exit code 1 where one does in a hundred.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def test_an_answer_without_words_gets_the_floor_without_a_call(judge_server, ans
     assert judge_server.calls.total() == 0
 
 
-@pytest.mark.parametrize(("faithfulness", "given"), [({}, 0), ({"without_statements": 5}, 5)])
+@pytest.mark.parametrize(("faithfulness", "given"), [({}, 5), ({"without_statements": 0}, 0)])
 def test_an_answer_without_statements_has_the_documented_faithfulness(judge_server, faithfulness, given):
     judge_server.script = {"statements": "No statements"}
     (reward,) = score(config(judge_server) | {"faithfulness": faithfulness}, SAMPLE)
