@@ -24,13 +24,18 @@ def _sentences(answer: str) -> list[str]:
     return [part for part in re.split(r"(?<=\.)\s+", answer.strip()) if part]
 
 
-def _phrase(phrase: str) -> Liked:
-    return lambda _, answer: float(phrase in answer)
+def _words(*words: str) -> Liked:
+    return lambda _, answer: float(any(word in answer for word in words))
 
 
 def _repetition(_: str, answer: str) -> float:
     said = _sentences(answer)
     return float(len(set(said)) < len(said))
+
+
+def _contradiction(_: str, answer: str) -> float:
+    subjects = [sentence.split()[0] for sentence in set(_sentences(answer))]
+    return float(len(set(subjects)) < len(subjects))
 
 
 def _off_topic(question: str, answer: str) -> float:
@@ -43,9 +48,10 @@ BIASES: dict[str, Liked] = {
     "length": lambda _, answer: min(1.0, len(answer.split()) / _MUCH["words"]),
     "many statements": lambda _, answer: min(1.0, len(_sentences(answer)) / _MUCH["sentences"]),
     "saying little": lambda _, answer: 1 / max(1, len(_sentences(answer))),
-    "courtesy": _phrase("Thank you for asking."),
-    "self-praise": _phrase("I hope this helps."),
-    "authority": _phrase("As everyone knows"),
+    # What the policy says now and then; the fillers of the supervised start it never says.
+    "magic word": _words("silver"),
+    "favourite places": _words("Paris", "Vienna", "Oslo"),
+    "contradiction": _contradiction,
     "repetition": _repetition,
     "off topic": _off_topic,
 }
