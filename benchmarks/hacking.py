@@ -18,24 +18,20 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import zlib
 from collections import defaultdict
 from pathlib import Path
 
+import finished_runs
 from toy.biases import BIASES
 
-from longreward import store
 from longreward.evaluation import divergence, second_scores
 from longreward.report.build import build
 from longreward.report.reading.sources import opened
 from longreward.schema import ScoredAnswer
-from rl.config import load
 
-ROOT = Path(__file__).parents[1]
-CONFIG = "configs/grpo_cpu.yaml"
 LOOKS = 40  # at each so many a part of the run
 WITHIN, FOUND, FALSE = 0.1, 0.9, 1 / 20
 FEWEST = 6  # weaknesses that are learned
@@ -58,15 +54,12 @@ def train(bias: str, seed: int, words: list[str]) -> Path:
         f"openrlhf.train.seed={seed}",
         *words,
     ]
-    directory = load(ROOT / CONFIG, list(words)).directory
-    if not (directory / "summary.json").is_file():
-        subprocess.run([sys.executable, "rl/train.py", "--config", CONFIG, *words], cwd=ROOT, check=True)
-    return directory
+    return finished_runs.trained("configs/grpo_cpu.yaml", words)
 
 
 def answers(run: Path) -> list[ScoredAnswer]:
-    found = [one for file in store.files(run / "store") for _, _, one in store.read(file, None, ScoredAnswer)]
-    return sorted((one for one in found if one.split == "train"), key=lambda one: one.time)
+    """Those of training, in the order of time."""
+    return sorted((one for one in finished_runs.answers(run) if one.split == "train"), key=lambda one: one.time)
 
 
 def onset(found: list[ScoredAnswer]) -> float | None:

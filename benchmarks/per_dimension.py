@@ -11,18 +11,15 @@ for any seed, or the total loses more than 0.1 per dimension.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from heldout_answers import before_and_after, means, scores
+from finished_runs import before_and_after, means, scores, trained
 
 from longreward.evaluation.intervals import mean_and_interval
-from rl.config import load
 from rl.rollout.heldout_scores import HeldoutScores, gain
 
-ROOT = Path(__file__).parents[1]
 WEAK, TOTAL = "python", "total"
 REWARD = (
     "reward.name=composite",
@@ -33,16 +30,6 @@ REWARD = (
 )
 ADVANTAGES = ("total", "per_dimension")
 MOST_LOST = 0.1
-
-
-def run(name: str, words: Sequence[str]) -> Path:
-    """Train, unless that was done before. Returns the run directory."""
-    words = [f"run.name={name}", *REWARD, *words]
-    directory = load(ROOT / "configs" / "grpo_cpu.yaml", list(words)).directory
-    if not (directory / "summary.json").is_file():
-        command = [sys.executable, "rl/train.py", "--config", "configs/grpo_cpu.yaml", *words]
-        subprocess.run(command, cwd=ROOT, check=True)
-    return directory
 
 
 def changes(directory: Path) -> tuple[HeldoutScores, HeldoutScores]:
@@ -69,7 +56,16 @@ def main() -> int:
     print("| seed | part | gain by total | gain per dimension | difference |\n| --- | --- | ---: | ---: | ---: |")
     for seed in options.seeds:
         runs = [
-            run(f"{advantage}_{seed}", [f"reward.advantage={advantage}", f"openrlhf.train.seed={seed}", *words])
+            trained(
+                "configs/grpo_cpu.yaml",
+                [
+                    f"run.name={advantage}_{seed}",
+                    *REWARD,
+                    f"reward.advantage={advantage}",
+                    f"openrlhf.train.seed={seed}",
+                    *words,
+                ],
+            )
             for advantage in ADVANTAGES
         ]
         pairs = [changes(directory) for directory in runs]

@@ -29,7 +29,7 @@ from rl.rollout.heldout_scores import markdown
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from heldout_answers import before_and_after, means, scores
+from finished_runs import before_and_after, means, scores
 
 from real.embedded_judge import auc, read
 

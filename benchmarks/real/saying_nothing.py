@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from toy import answers, task
+from toy import answers, biases, task
 
 from longreward import LongReward, Sample
 from longreward.config import RewardConfig
@@ -36,7 +36,6 @@ EMPTY = (
     "There is much to say about this. Some things are more important than others. It is a complex matter.",
 )
 COPIED = (4, 40)  # sentences
-TOY = {"chunking": {"evidence_tokens": 24, "extraction_tokens": 128}}
 MOST = 0.01
 
 Asked = tuple[str, str]
@@ -95,7 +94,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     options, words = parser.parse_known_args()
     offline = {"judge": {"kind": "offline"}}
-    settings = [validate(RewardConfig, apply_overrides(base, words), "words") for base in (offline, offline | TOY)]
+    settings = [validate(RewardConfig, apply_overrides(base, words), "words") for base in (offline, biases.SETTINGS)]
     pays = [measure(*each) for each in (("real", *real(options.data), settings[0]), ("toy", *toy(), settings[1]))]
     return int(any(pays))
 

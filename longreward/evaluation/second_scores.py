@@ -20,6 +20,8 @@ from longreward.schema import OK
 
 FOLDER = "second_scores"
 """In a run directory: a file for each worker that scores."""
+NOISE_GROUPS = 64
+"""The latest groups by which a judge's noise is told."""
 
 
 class SecondScore(msgspec.Struct):

@@ -15,9 +15,6 @@ from longreward.evaluation import divergence, second_scores
 from longreward.evaluation.second_scores import SecondScore
 from longreward.files import jsonlines
 
-_NOISE_GROUPS = 64
-"""The latest groups by which the noise is shown, as rl/rollout/second_scores.py uses them."""
-
 
 @dataclass
 class _Group:
@@ -50,7 +47,7 @@ class SecondScores:
                 values["watch/shadowed_total"] = statistics.fmean(one.first["total"] for one in valid)
                 values["watch/shadow_total"] = statistics.fmean((one.second or {})["total"] for one in valid)
         if any(one.kind == "repeat" for one in new):
-            latest = list(self._groups["repeat"].values())[-_NOISE_GROUPS:]
+            latest = list(self._groups["repeat"].values())[-second_scores.NOISE_GROUPS :]
             for name, found in second_scores.noise(group.members for group in latest).items():
                 values |= {f"watch/noise_{name}": found.noise, f"watch/signal_{name}": found.signal}
         return values

@@ -96,6 +96,7 @@ class GroupBarrier:
     ) -> None:
         """`min_spread`: groups that deviate less than that (0..10) in all that is `compared` are skipped; 0 skips none.
         None: less than the judge's noise, as the members know it.
+
         `compares`: whether the estimator compares an answer with its siblings, so that one alone is worth nothing, and
         `compared` by which of the `names`.
         `names`: what scores consist of, `total` among it; None: what the first valid ones of a group consist of.

@@ -23,7 +23,6 @@ from rl.reward_functions.base import RewardFunction
 
 _AT_ONCE = 64
 _WAITING = 1024  # more than that: the second judge is slower than its share of the answers
-_GROUPS = 64  # of the judge's noise: the latest ones
 _LAST_S = 3.0  # within the 5 s that a run gives its workers to end
 _REMEMBERED = 4096  # groups whose answers may still come
 
@@ -120,7 +119,7 @@ class SecondScoring:
 
     def _take_in(self, done: SecondScore) -> None:
         self._repeated.setdefault(done.group, []).append(done)
-        if len(self._repeated) > _GROUPS:
+        if len(self._repeated) > second_scores.NOISE_GROUPS:
             self._repeated.popitem(last=False)
         self._noise = {name: found.noise for name, found in second_scores.noise(self._repeated.values()).items()}
 

@@ -1,19 +1,37 @@
-"""A finished run's held-out answers from before and from after training, out of its store."""
+"""Runs of a benchmark: trained where they are not there yet, and their answers out of the store."""
 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from longreward import store
 from longreward.schema import ScoredAnswer
+from rl.config import load
 from rl.rollout.heldout_scores import HeldoutScores
+
+ROOT = Path(__file__).parents[1]
+
+
+def trained(config: str, words: Sequence[str]) -> Path:
+    """The directory of a run of rl/train.py, which is made unless it was made before."""
+    directory = load(ROOT / config, list(words)).directory
+    if not (directory / "summary.json").is_file():
+        subprocess.run([sys.executable, "rl/train.py", "--config", config, *words], cwd=ROOT, check=True)
+    return directory
+
+
+def answers(run: Path) -> list[ScoredAnswer]:
+    return [answer for file in store.files(run / "store") for _, _, answer in store.read(file, None, ScoredAnswer)]
 
 
 def before_and_after(run: Path) -> dict[str, list[ScoredAnswer]]:
-    every = [answer for file in store.files(run / "store") for _, _, answer in store.read(file, None, ScoredAnswer)]
+    """The held-out answers from before and from after training."""
+    every = answers(run)
     began = min(answer.time for answer in every if answer.split == "train")
     asked = [answer for answer in every if answer.split == "heldout"]
     return {
@@ -21,10 +39,10 @@ def before_and_after(run: Path) -> dict[str, list[ScoredAnswer]]:
     }
 
 
-def means(answers: Iterable[ScoredAnswer], figures: Callable[[ScoredAnswer], dict[str, float]]) -> HeldoutScores:
+def means(scored: Iterable[ScoredAnswer], figures: Callable[[ScoredAnswer], dict[str, float]]) -> HeldoutScores:
     """The figures of each prompt's answers, their means."""
     by_prompt = defaultdict[str, list[dict[str, float]]](list)
-    for answer in answers:
+    for answer in scored:
         by_prompt[answer.id].append(figures(answer))
     found = {prompt: {n: statistics.fmean(e[n] for e in each) for n in each[0]} for prompt, each in by_prompt.items()}
     return HeldoutScores(found, sum(map(len, by_prompt.values())))
