@@ -208,6 +208,20 @@ class FaithfulnessConfig(Section):
     """Take a statement that is word for word a sentence of the document as supported, without asking the judge."""
 
 
+class CopyingConfig(Section):
+    loss: float = Field(0.8, ge=0, le=1)
+    """What an answer loses of its total that is copied as a whole and does not answer the question; one that is copied
+    in part loses its share of that. To copy is the surest way to be supported, so a policy learns it. 0: nothing, as in
+    the paper."""
+    answered: float | None = Field(8.0, gt=0, le=10)
+    """A copy with this helpfulness and completeness answers the question, and loses nothing; less of either makes it
+    lose more. Null: every copy loses, for a judge that finds each passage helpful."""
+    row: int = Field(16, ge=4)
+    """So many words in a row that stand in the document are copied (in Chinese and Japanese five pairs of characters
+    for three words). Fewer are a name, a phrase or a short exact answer. Lower it where answers are short: a policy of
+    answers of one sentence learns to copy that sentence."""
+
+
 class RewardConfig(Section):
     judge: JudgeConfig = JudgeConfig()
     """The judge and its limits."""
@@ -219,6 +233,8 @@ class RewardConfig(Section):
     """How the document is cut into chunks."""
     faithfulness: FaithfulnessConfig = FaithfulnessConfig()
     """How statements are verified."""
+    copying: CopyingConfig = CopyingConfig()
+    """What answers lose that are copied from the document."""
     prompts: Path | None = None
     """A folder with your own texts of the reward's prompts: en/NAME.txt and zh/NAME.txt (docs/how-to/your-prompts.md).
     Null: ours."""
@@ -232,11 +248,6 @@ class RewardConfig(Section):
     gates: dict[Dimension, float] = Field(default_factory=dict)
     """The lowest allowed score per dimension. An answer below it gets a total of 0: `logicality: 3` against answers
     that contradict themselves, `faithfulness: 5` against answers that contradict the document."""
-
-    own_words: float = Field(0.0, ge=0, le=1)
-    """What a copied answer loses of its total: the share of its words that stand in the document in rows of six, times
-    this. To copy is the surest way to be supported, so a policy learns it; 0.5 takes the gain away. 0: nothing, as in
-    the paper, and right where a good answer is a quotation."""
 
     @field_validator("gates")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.requests import RateHelpfulness
 from longreward.prompts import CLOSING, NAMES, Prompts
-from longreward.schema import DimensionScore, JudgeCall, Reward, Sample
+from longreward.schema import Dimension, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
@@ -78,13 +79,13 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            if self.config.own_words:
+            if self.config.copying.loss:
                 copied = document.copying.share(answer)
             scores = await together(SCORE[name](answer, document) for name in self.config.needed)
             dimensions = dict(zip(self.config.needed, scores, strict=True))
         gates = self.config.gates.items()
         shut = any((dimensions[name].score or 0.0) < gate for name, gate in gates)
-        kept = 0.0 if shut else 1 - self.config.own_words * copied
+        kept = 0.0 if shut else 1 - self._loss(copied, dimensions)
         return Reward(
             id=sample.id,
             total=self._total(dimensions, kept),
@@ -140,6 +141,15 @@ class LongReward:
             weighted += weights.get(name, 0.0) * dimension.score
         return kept * weighted / sum(weights.get(name, 0.0) for name in dimensions)
 
+    def _loss(self, copied: float, dimensions: Mapping[Dimension, DimensionScore]) -> float:
+        """0..1: the share of the total that a copy loses."""
+        rule = self.config.copying
+        scores = [dimensions[name].score or 0.0 for name in ("helpfulness", "completeness") if name in dimensions]
+        answers = 0.0
+        if rule.answered is not None and scores:
+            answers = min(1.0, math.prod(score / rule.answered for score in scores))
+        return rule.loss * copied * (1 - answers)
+
 
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
@@ -147,8 +157,9 @@ def fingerprint(config: RewardConfig) -> str:
     prompts: tuple[str, ...] = NAMES
     if config.judge.verdict != "written":  # no key otherwise, as for gates
         judge["verdict"], prompts = config.judge.verdict, (*NAMES, CLOSING)
-    # No key for what is not used: files of scores from before there were gates and `own_words` can be continued.
-    without = {"judge", "cache"} | {name for name in ("gates", "own_words") if not getattr(config, name)}
+    # No key for what is not used: files of scores from before there were gates and `copying` can be continued.
+    without = {"judge", "cache"}
+    without |= {name for name, used in (("gates", config.gates), ("copying", config.copying.loss)) if not used}
     scoring = config.model_dump(mode="json", exclude=without)
     embedder = config.retrieval.embedder
     scoring["retrieval"].pop("embeddings")

@@ -156,7 +156,7 @@ class Reward(Record):
     """Characters of the answer that were left out as thoughts."""
     copied: float = 0.0
     """0..1: the share of the answer's words that stand in the document in a row (`longreward.text.copying`). Only
-    looked at where `own_words` is above 0."""
+    looked at where `copying.loss` is above 0."""
     kept: float = 1.0
     """0..1: the share of the dimensions' weighted mean that is the total: less where words are copied, 0 below a
     gate."""

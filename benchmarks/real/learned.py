@@ -77,7 +77,7 @@ MEASURES = {"likelihood, nats a token": given_document, "what the document adds"
 
 
 def figures(answer: ScoredAnswer, document: str, judge: SecondJudge) -> dict[str, float]:
-    copies = Copying(document).share(answer.answer) > COPIES
+    copies = Copying(document, row=6).share(answer.answer) > COPIES
     repeats = repeated(answer.answer) > REPEATS
     return {
         **scores(answer),

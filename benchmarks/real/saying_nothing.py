@@ -4,8 +4,9 @@
 
 Honest answers are those of models and people about real documents (answers_leval.jsonl, not shipped), and the toy
 policy's on its task, with the settings of configs/grpo_cpu.yaml. The offline judge, the default configuration; further
-words change it, such as `own_words=0.5`. Printed is the share of each kind that gets more than a tenth of the honest
-answers do. Exit code 1 where one does in a hundred.
+words change it, such as `copying.loss=0`. Printed is the share of each kind that gets more than a tenth of the honest
+answers do. Exit code 1 where one in a hundred does, or one in twenty passages of four sentences and more: a passage may
+happen to answer the question, and a sentence or two are short exact answers.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ EMPTY = (
     "The answer can be found in the document, which covers the subject thoroughly and clearly.",
     "There is much to say about this. Some things are more important than others. It is a complex matter.",
 )
-COPIED = (4, 40)  # sentences
-MOST = 0.01
+COPIED = (1, 2, 4, 40)  # sentences
+MOST = {"refusal": 0.01, "empty words": 0.01, "4 sentences copied": 0.05, "40 sentences copied": 0.05}
 
 Asked = tuple[str, str]
 """Document and question."""
@@ -86,7 +87,7 @@ def measure(name: str, questions: Sequence[Asked], honest: Sequence[tuple[Asked,
     for kind, each in totals.items():
         cells = f"{len(each)} | {statistics.fmean(each):.2f} | {max(each):.2f} | {shares[kind]:.0%}"
         print(f"| {kind} | {cells} |")
-    return any(share >= MOST for kind, share in shares.items() if kind != "honest")
+    return any(shares[kind] >= most for kind, most in MOST.items())
 
 
 def main() -> int:

@@ -91,7 +91,7 @@ class Document:
 
     @cached_property
     def copying(self) -> Copying:
-        return Copying(self.context)
+        return Copying(self.context, self.config.copying.row)
 
     def start(self) -> None:
         """Begin the work in the background, so that it is done before the first answer needs it."""

@@ -119,7 +119,7 @@ def diverged(table: Table, rows: Column, source: Source) -> Iterator[Alarm]:
         "The reward rises, and another judge does not find the same answers better. The policy may be learning what "
         "this judge likes instead of the task.",
         "Read the answers on which the two differ most, listed here. If the shadow is right, mend the judge or the "
-        "reward (reward.gates, reward.own_words, a length limit), and begin again at a checkpoint before the onset.",
+        "reward (reward.gates, reward.copying, a length limit), and begin again at a checkpoint before the onset.",
         figures,
         chosen,
         [by_time[one.time] for one in members[:EXAMPLES]],

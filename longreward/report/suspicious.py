@@ -35,8 +35,8 @@ SIGNS = {
     "copied": (
         "are mostly copied from the document",
         "Sentences of the document are always supported, so copying is an easy way to high faithfulness.",
-        "Compare their faithfulness with their helpfulness. If the total pays for copying, raise the weight of "
-        "helpfulness (reward.weights).",
+        "Compare their totals with those of others. If copying pays, raise reward.copying.loss, or lower "
+        "reward.copying.row where answers are short.",
     ),
     "repeated": (
         "repeat the same text",

@@ -139,8 +139,10 @@ class RewardSection(RewardConfig):
             found[f"reward.{name}"] = dumped
         # An empty field where there is none, not None: what was prepared without references lacks them.
         found["reward.reference.field"] = self.reference_field or ""
-        for name in ("weights", "gates", "own_words", "strip_thoughts"):
+        for name in ("weights", "gates", "strip_thoughts"):
             found[f"reward.{name}"] = getattr(self, name) if "longreward" in used else None
+        copying = self.copying.model_dump(mode="json") if self.copying.loss else None
+        found["reward.copying"] = copying if "longreward" in used else None
         of_a_package = self.name not in ("longreward", *_CHANGES_NO_SCORE)
         found["reward.options"] = self.options if of_a_package else None
         return found

@@ -355,7 +355,9 @@ def attacked_samples(attacks: list[Attack]) -> list[Sample]:
 def test_an_obedient_judge_is_never_moved(judge_server, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = ("helpfulness", "logicality", "statements", "verify", "extract", "completeness")
     judge_server.script = {kind: obedient(kind) for kind in kinds}
-    config = {"judge": {"kind": "openai", "base_url": judge_server.url, "model": "judge", "retry_base_s": 0}}
+    judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge", "retry_base_s": 0}
+    # Document and answer share the attack: what a copy loses is not the judge's doing.
+    config = {"judge": judge, "copying": {"loss": 0}}
     unmoved = (4 + 4 + 0 + 4) / 4
     without_words = 0.0  # an answer of punctuation gets the floor without a call
     assert set(totals(config, attacked_samples(ATTACKS))) <= {unmoved, without_words}

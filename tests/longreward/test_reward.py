@@ -278,12 +278,16 @@ def test_an_answer_that_is_all_thought_is_empty(judge_server, answer, thinking):
 
 
 COPY, OWN = "On day 7 Mara sold copper to Otto in Lisbon.", "Otto bought copper from Mara."
+LONG_COPY = f"{COPY} Mara sold the copper in nine bags with a seal, and Otto took all of them."
+ASIDE = "In May the harbour was shut for nine days because of a strike of the pilots and of the men at the cranes."
 
 
 def test_a_copied_answer_loses_what_is_asked_for():
     settings = {"judge": {"kind": "offline"}}
     samples = [SAMPLE.model_copy(update={"answer": answer}) for answer in (COPY, OWN)]
-    free, halved = score(settings, *samples), score(settings | {"own_words": 0.5}, *samples)
+    free, halved = (
+        score(settings | {"copying": {"loss": loss, "row": 6, "answered": None}}, *samples) for loss in (0, 0.5)
+    )
     assert [reward.copied for reward in free] == [0, 0]
     assert [reward.copied for reward in halved] == [1, 0]
     assert [reward.kept for reward in free + halved] == [1, 1, 0.5, 1]
@@ -291,6 +295,17 @@ def test_a_copied_answer_loses_what_is_asked_for():
     assert [reward.dimensions for reward in halved] == [reward.dimensions for reward in free]
 
 
-def test_scores_with_own_words_do_not_mix_with_others():
-    assert len({fingerprint(RewardConfig(own_words=share)) for share in (0, 0.25, 0.5)}) == 3
-    assert fingerprint(RewardConfig()) == fingerprint(RewardConfig(own_words=0))
+def test_by_default_a_passage_is_a_copy_and_an_exact_answer_is_none():
+    document = SAMPLE.model_copy(update={"context": f"{LONG_COPY} {ASIDE}"})
+    samples = [document.model_copy(update={"answer": answer}) for answer in (COPY, LONG_COPY, ASIDE)]
+    exact, answering, passage = score({"judge": {"kind": "offline"}}, *samples)
+    assert (exact.copied, exact.kept) == (0, 1)
+    assert (answering.copied, passage.copied) == (1, 1)
+    assert passage.kept < 0.25 < 0.75 < answering.kept
+
+
+def test_scores_with_another_loss_for_copies_do_not_mix():
+    settings = [{"loss": 0, "row": 6}, {"loss": 0}, {"loss": 0.25}, {"loss": 0.8}, {"loss": 0.8, "row": 6}]
+    prints = [fingerprint(RewardConfig(copying=one)) for one in settings]
+    assert prints[0] == prints[1] and len(set(prints)) == 4
+    assert fingerprint(RewardConfig()) == prints[3]

@@ -63,7 +63,7 @@ def test_columns_and_weights_add_up_to_the_total(rows):
     weights = {"helpfulness": 1, "faithfulness": 2, "completeness": 1}
     # The last one is copied as a whole, and one contradicts what the gate asks for.
     rows = [*rows, rows[0] | {"answer": rows[0]["context"]}, rows[0] | {"answer": "Otto ate 12 apples in Rome."}]
-    settings = {"weights": weights, "gates": {"faithfulness": 2}, "own_words": 0.5}
+    settings = {"weights": weights, "gates": {"faithfulness": 2}, "copying": {"loss": 0.5, "row": 6}}
     rewards = longreward_rewards(settings, per_dimension=True)
     assert rewards.reward_weights == [0.25, 0.5, 0.25]
     columns = call(rewards, rows)
@@ -73,7 +73,7 @@ def test_columns_and_weights_add_up_to_the_total(rows):
         for values in zip(*columns.values(), strict=True)
     ]
     assert totals == pytest.approx([s["total"] for s in of_the_library(rows, settings)])
-    free = [s["total"] for s in of_the_library(rows, {"weights": weights})]
+    free = [s["total"] for s in of_the_library(rows, {"weights": weights, "copying": {"loss": 0}})]
     assert 0 < totals[-2] < free[-2] and totals[-1] == 0 < free[-1]
 
 

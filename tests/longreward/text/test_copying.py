@@ -28,4 +28,10 @@ CHINESE = "市议会周一开会讨论旧电车线路。市长说该线路在二
     ],
 )
 def test_rows_of_words_from_the_document_are_copied(document: str, answer: str, share: float) -> None:
-    assert Copying(document).share(answer) == pytest.approx(share, abs=0.06)
+    assert Copying(document, row=6).share(answer) == pytest.approx(share, abs=0.06)
+
+
+def test_longer_rows_leave_phrases_alone() -> None:
+    answer = "The mayor said that the line had carried 12,000 passengers a week before it was closed in 2009."
+    assert Copying(ENGLISH, row=16).share(answer) == pytest.approx(17 / 18, abs=0.06)
+    assert Copying(ENGLISH, row=18).share(answer) == 0
