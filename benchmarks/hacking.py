@@ -49,7 +49,7 @@ def train(bias: str, seed: int, words: list[str]) -> Path:
         "reward.python.allow=true",
         f"reward.python.options={{bias: {bias}}}",
         "reward.chunking={evidence_tokens: 32, extraction_tokens: 96}",
-        "watch.shadow.share=0.5",
+        "watch.shadow.share=1",
         "watch.shadow.judge={kind: offline}",
         f"openrlhf.train.seed={seed}",
         *words,

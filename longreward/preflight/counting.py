@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TypeVar
 
-from longreward.config import RetrievalConfig, RewardConfig, VerdictForm
+from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig, VerdictForm
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
 from longreward.prompts import OURS, Prompts
@@ -54,7 +54,8 @@ async def usage_by_kind(
     found: defaultdict[str, Usage] = defaultdict(Usage)
     judge = CountingJudge(config.judge.max_tokens, Prompts.of(config), config.judge.verdict)
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
-    config = config.model_copy(update={"retrieval": by_words})
+    free = CopyingConfig(loss=0)  # what is copied asks nothing
+    config = config.model_copy(update={"retrieval": by_words, "copying": free})
     for context, query, answers in prompts:
         # One reward each, so that no more than one document is prepared at a time.
         reward = LongReward(config, judge)
