@@ -35,7 +35,6 @@ def resumed(tmp_path_factory, new_launcher, tiny):
     launcher.wait_for(saved.is_file, process)
     process.kill()
     process.wait()
-    launcher.wait_until_gone()
     code, output = launcher.train(*words, config="configs/grpo_lora_cpu.yaml")
     return code, output, run
 
