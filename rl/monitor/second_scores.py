@@ -34,6 +34,7 @@ class SecondScores:
         self._tails: dict[Path, jsonlines.Tail] = {}
         self._groups: dict[str, dict[str, _Group]] = {"repeat": {}, "shadow": {}}
         self._found: dict[str, Any] = {}
+        self._known = 0  # groups of the shadow's among which there is no divergence
         self._read(first_step)
 
     def scalars(self, step: int) -> dict[str, float]:
@@ -55,7 +56,11 @@ class SecondScores:
     def alarm(self) -> str | None:
         """A sentence where the reward has parted from the shadow; once."""
         groups = list(self._groups["shadow"].values())
-        found = None if self._found else divergence.find(*([g.mean(w) for g in groups] for w in ("first", "second")))
+        if self._found or len(groups) == self._known:
+            return None
+        means = ([group.mean(which) for group in groups] for which in ("first", "second"))
+        found = divergence.find(*means, known=self._known)
+        self._known = len(groups)
         if found is None:
             return None
         since = groups[found.onset].step

@@ -77,6 +77,12 @@ def test_a_reward_that_goes_on_without_its_shadow_is_noticed_and_its_onset_found
     assert found.reward_rise > 0.3 and found.shadow_rise <= found.reward_rise / 2
 
 
+def test_looking_after_each_group_finds_what_one_look_finds():
+    reward, shadow = curves(150, 0.4)
+    looks = (divergence.find(reward[:n], shadow[:n], known=n - 1) for n in range(1, 151))
+    assert next(found for found in looks if found is not None) == divergence.find(reward, shadow)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_shadow_that_follows_on_a_scale_of_its_own_is_no_divergence(seed):
     assert divergence.find(*curves(100, 0.3, follows=0.7, slope=3.0, seed=seed)) is None
