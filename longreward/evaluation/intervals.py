@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ _SEED = 0
 METHOD = f"95% percentile bootstrap over the items of each dataset, {_RESAMPLES:,} resamples, fixed seed"
 
 
+_Item = TypeVar("_Item")
 Interval = tuple[float, float | None, float | None, int]
 """A mean, the ends of its 95% interval (None for a single value), and how many values it is of."""
 
@@ -32,6 +33,11 @@ def mean_and_interval(values: Sequence[float]) -> Interval | None:
         return mean, None, None, n
     half = _Z95 * statistics.stdev(values) / math.sqrt(n)
     return mean, mean - half, mean + half, n
+
+
+def paired_change(before: Mapping[_Item, float], after: Mapping[_Item, float]) -> Interval | None:
+    """After minus before of the items that both have, its mean and interval. None where they share none."""
+    return mean_and_interval([after[item] - value for item, value in before.items() if item in after])
 
 
 @dataclass(frozen=True, slots=True)

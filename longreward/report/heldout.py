@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from longreward.evaluation.intervals import Interval, mean_and_interval
+from longreward.evaluation.intervals import Interval, mean_and_interval, paired_change
 from longreward.report.reading.sources import Source
 from longreward.report.reading.table import AFTER, BEFORE, HELDOUT, Column, Table
 
@@ -34,13 +34,8 @@ def by_prompt(table: Table, rows: Column) -> ByPrompt:
 def changes(before: ByPrompt, after: ByPrompt) -> dict[str, Interval]:
     """The mean of after minus before over the prompts that both have, with its interval, by dimension. A dimension
     without such prompts is missing."""
-    found = {}
-    for name, first in before.items():
-        last = after.get(name, {})
-        change = mean_and_interval([last[prompt] - first[prompt] for prompt in sorted(first.keys() & last.keys())])
-        if change is not None:
-            found[name] = change
-    return found
+    found = {name: paired_change(first, after.get(name, {})) for name, first in before.items()}
+    return {name: change for name, change in found.items() if change is not None}
 
 
 def last_scores(table: Table, run: int) -> ByPrompt:

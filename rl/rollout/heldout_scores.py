@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from longreward.evaluation.intervals import mean_and_interval
+from longreward.evaluation.intervals import paired_change
 from longreward.files import jsonlines
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
@@ -54,9 +54,8 @@ class HeldoutScores:
 
 def gain(before: HeldoutScores, after: HeldoutScores, dimension: str = "total") -> dict[str, Any]:
     """After - before over the prompts scored in both: mean and 95% interval (normal approximation)."""
-    ids = before.prompts.keys() & after.prompts.keys()
-    differences = [after.prompts[i][dimension] - before.prompts[i][dimension] for i in sorted(ids)]
-    mean, low, high, n = mean_and_interval(differences) or (None, None, None, 0)
+    old, new = ({i: scores[dimension] for i, scores in one.prompts.items()} for one in (before, after))
+    mean, low, high, n = paired_change(old, new) or (None, None, None, 0)
     if mean is None or low is None or high is None:
         return {"n": n, "total": None, "interval": None}
     return {"n": n, "total": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
