@@ -214,8 +214,9 @@ class CopyingConfig(Section):
     in part loses its share of that. To copy is the surest way to be supported, so a policy learns it. 0: nothing, as in
     the paper."""
     answered: float | None = Field(8.0, gt=0, le=10)
-    """A copy with this helpfulness and completeness answers the question, and loses nothing; less of either makes it
-    lose more. Null: every copy loses, for a judge that finds each passage helpful."""
+    """A copy with this helpfulness and completeness answers the question, and loses nothing. Their product counts: one
+    can make up for the other, and the smaller it is, the more a copy loses. Null: every copy loses, for a judge that
+    finds each passage helpful."""
     row: int = Field(16, ge=4)
     """So many words in a row that stand in the document are copied (in Chinese and Japanese five pairs of characters
     for three words). Fewer are a name, a phrase or a short exact answer. Lower it where answers are short: a policy of
