@@ -3,7 +3,7 @@
     PYTHONPATH=.:benchmarks python benchmarks/hacking.py [--bias length ...] [--clean 20] [section.key=value ...]
 
 Each run trains on a reward that is half LongReward and half what a weak judge likes (toy/biases.py), with a shadow
-judge on half of the groups; the clean ones on LongReward alone, with seeds of their own. Some five minutes a run on two
+judge on all groups; the clean ones on LongReward alone, with seeds of their own. Some five minutes a run on two
 cores. A run that was made before is read again. The onset is where the reward parts from what the answers are really
 worth, by all answers. For each run are printed the onset, and the alarms of `longreward report` with the time at which
 each was raised, in shares of the run. Exit code 1 where fewer than six weaknesses are learned, fewer than 90% of those
