@@ -29,10 +29,7 @@ def train(folder: Path, name: str, latency_s: float, settings: list[str]) -> dic
         judge_server.running(latency=latency_s, rules=True) as url,
         chaos.run(folder, name, url, *settings, config="grpo_async_cpu") as run,
     ):
-        run.start()
-        code = run.wait(1200)
-        if code:
-            raise RuntimeError(f"{name}: exit {code}\n{run.screen.read_text()[-3000:]}")
+        run.finish(1200)
         curves = run.curves()
     timing = {tag.removeprefix("train/timing/"): values for tag, values in curves.items() if "timing/" in tag}
     means = {part: statistics.fmean(values[_WARM_UP:]) for part, values in timing.items()}

@@ -70,6 +70,12 @@ class Run:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def finish(self, seconds: float) -> None:
+        """Start it and wait for its good end. RuntimeError with the end of its screen otherwise."""
+        self.start()
+        if code := self.wait(seconds):
+            raise RuntimeError(f"{self.directory.name}: exit {code}\n{self.screen.read_text()[-3000:]}")
+
     def wait(self, seconds: float) -> int:
         assert self.process is not None
         return self.process.wait(seconds)

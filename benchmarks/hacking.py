@@ -17,11 +17,9 @@ import base64
 import json
 import re
 import shutil
-import statistics
 import sys
 import tempfile
 import zlib
-from collections import defaultdict
 from pathlib import Path
 
 import finished_runs
@@ -64,12 +62,8 @@ def answers(run: Path) -> list[ScoredAnswer]:
 
 def onset(found: list[ScoredAnswer]) -> float | None:
     """The share of the run after which the reward parts from what the answers are worth; None where it does not."""
-    groups = defaultdict[str, list[ScoredAnswer]](list)
-    for one in found:
-        groups[one.id].append(one)
-    totals = [statistics.fmean(one.total or 0.0 for one in group) for group in groups.values()]
-    honest = [statistics.fmean(one.dimensions["honest"].score or 0.0 for one in group) for group in groups.values()]
-    parted = divergence.find(totals, honest)
+    groups = finished_runs.means(found, finished_runs.scores).prompts.values()
+    parted = divergence.find([group["total"] for group in groups], [group["honest"] for group in groups])
     return None if parted is None else parted.onset / len(groups)
 
 

@@ -36,10 +36,7 @@ def seconds_per_step(folder: Path, name: str, settings: list[str], *, watched: b
                 f"watch.shadow.judge={{kind: openai, base_url: '{url}', model: shadow}}",
             ]
         with chaos.run(folder, name, url, *settings, config="grpo_cpu") as run:
-            run.start()
-            code = run.wait(1200)
-            if code:
-                raise RuntimeError(f"{name}: exit {code}\n{run.screen.read_text()[-3000:]}")
+            run.finish(1200)
             return run.curves()["train/timing/step_total"][_WARM_UP:]
 
 

@@ -79,10 +79,10 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            if self.config.copying.loss:
-                copied = document.copying.share(answer)
             scores = await together(SCORE[name](answer, document) for name in self.config.needed)
             dimensions = dict(zip(self.config.needed, scores, strict=True))
+            if self.config.copying.loss:  # only now: no call waits for it
+                copied = document.copying.share(answer)
         gates = self.config.gates.items()
         shut = any((dimensions[name].score or 0.0) < gate for name, gate in gates)
         kept = 0.0 if shut else 1 - self._loss(copied, dimensions)

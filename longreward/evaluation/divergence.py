@@ -67,10 +67,9 @@ def _at_end(ours: Values, theirs: Values) -> tuple[int, float, float] | None:
     hinges = np.maximum(0.0, np.arange(n)[None, :] - onsets[:, None])
     hinges = hinges - hinges.mean(1, keepdims=True)
     gap = ours - theirs
-    gap = gap - gap.mean()
     squares = (hinges**2).sum(1)
     slopes = hinges @ gap / squares
-    best = int(np.argmin((gap**2).sum() - slopes**2 * squares))
+    best = int(np.argmax(slopes**2 * squares))  # it leaves the least of the gap
     hinge, onset = hinges[best], int(onsets[best])
     ours_rise, theirs_rise = (float(hinge @ values / squares[best]) * (n - 1 - onset) for values in (ours, theirs))
     parts = _in_errors(hinge, gap) >= _SIGMAS and _in_errors(hinge, _FOLLOWS * ours - theirs) >= _SURE

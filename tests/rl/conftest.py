@@ -32,10 +32,6 @@ TINY = (
     "evaluation.n_samples_per_prompt=2",
 )
 
-# A shell ignores Ctrl-C for what it starts in the background, and so would all runs that the tests start.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # Nothing here takes so long: it ends what hangs. A busy host can make any run several times slower.
 HANGS_S = 1500.0
 

@@ -51,7 +51,6 @@ def test_ctrl_c_stays_ctrl_c():
         """
         import os, signal, threading, time
         from rl.run.interrupt import interruptible
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts with &
         try:
             with interruptible():
                 threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
