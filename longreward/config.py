@@ -222,6 +222,11 @@ class CopyingConfig(Section):
     for three words). Fewer are a name, a phrase or a short exact answer. Lower it where answers are short: a policy of
     answers of one sentence learns to copy that sentence."""
 
+    @property
+    def used(self) -> dict[str, Any]:
+        """What can change a score; empty where copies lose nothing."""
+        return self.model_dump(mode="json") if self.loss else {}
+
 
 class RewardConfig(Section):
     judge: JudgeConfig = JudgeConfig()

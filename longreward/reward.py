@@ -159,7 +159,7 @@ def fingerprint(config: RewardConfig) -> str:
         judge["verdict"], prompts = config.judge.verdict, (*NAMES, CLOSING)
     # No key for what is not used: files of scores from before there were gates and `copying` can be continued.
     without = {"judge", "cache"}
-    without |= {name for name, used in (("gates", config.gates), ("copying", config.copying.loss)) if not used}
+    without |= {name for name, used in (("gates", config.gates), ("copying", config.copying.used)) if not used}
     scoring = config.model_dump(mode="json", exclude=without)
     embedder = config.retrieval.embedder
     scoring["retrieval"].pop("embeddings")

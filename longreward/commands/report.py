@@ -62,10 +62,10 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _told(built: Built, out: Path, seconds: float) -> list[str]:
-    gathered = built.gathered
+    gathered, alarms = built.gathered, len(built.alarms)
     lines = [
         f"{len(gathered.table):,} answers to {len(gathered.questions):,} prompts in {duration(seconds)}, "
-        f"{file_size(out.stat().st_size)}; {built.alarms or 'no'} alarm{'s' * (built.alarms != 1)}"
+        f"{file_size(out.stat().st_size)}; {alarms or 'no'} alarm{'s' * (alarms != 1)}"
     ]
     if broken := sum(source.broken_lines for source in gathered.sources):
         lines.append(f"skipped: {broken:,} lines that hold no scored answer (half-written, or not JSON)")

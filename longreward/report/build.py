@@ -14,6 +14,7 @@ import numpy as np
 
 from longreward.files import jsonlines
 from longreward.report import alarms, answer_curves, curves, heldout, html, pack, steps, trainer_curves
+from longreward.report.alarm import Alarm
 from longreward.report.reading.gather import Gathered, OpenFiles, gather
 from longreward.report.reading.sources import Source
 from longreward.report.reading.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
@@ -30,7 +31,8 @@ class Built:
     """What a report contains, to be told to the user."""
 
     gathered: Gathered
-    alarms: int
+    alarms: list[Alarm]
+    """Of all runs, without the notes."""
     limits: pack.ReplyLimits
 
 
@@ -84,8 +86,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
             shelves.seek(0)
             copyfileobj(shelves, file, 2**20)
             file.write(html.END)
-    alarms_only = [alarm for run in runs for alarm in run["alarms"] if alarm.level == "alarm"]
-    return Built(gathered, len(alarms_only), limits)
+    return Built(gathered, [alarm for run in runs for alarm in run["alarms"] if alarm.level == "alarm"], limits)
 
 
 def _run(gathered: Gathered, number: int, events: curves.Charts) -> dict[str, Any]:

@@ -141,8 +141,7 @@ class RewardSection(RewardConfig):
         found["reward.reference.field"] = self.reference_field or ""
         for name in ("weights", "gates", "strip_thoughts"):
             found[f"reward.{name}"] = getattr(self, name) if "longreward" in used else None
-        copying = self.copying.model_dump(mode="json") if self.copying.loss else None
-        found["reward.copying"] = copying if "longreward" in used else None
+        found["reward.copying"] = self.copying.used if "longreward" in used else None
         of_a_package = self.name not in ("longreward", *_CHANGES_NO_SCORE)
         found["reward.options"] = self.options if of_a_package else None
         return found
