@@ -10,8 +10,6 @@ if [[ ${1:-} == smollm2 ]]; then
   shift
 fi
 for shuffle in false true; do
-  # Shuffled are rewards: OpenRLHF's penalty for answers that are cut would be a reward that is not.
-  [[ $shuffle == true ]] && set -- openrlhf.reward.stop_properly_penalty_coef=null "$@"
   ./launch/quickstart.sh "${word[@]}" "run.name=control_shuffle_$shuffle" "reward.shuffle=$shuffle" "$@"
 done
 "${VENV:-.venv}/bin/python" - <<'PY'

@@ -241,6 +241,10 @@ class RewardConfig(Section):
     """How statements are verified."""
     copying: CopyingConfig = CopyingConfig()
     """What answers lose that are copied from the document."""
+    truncated_loss: float = Field(0.0, ge=0, le=1)
+    """What an answer loses of its total that was cut at `openrlhf.rollout.max_new_tokens`; training knows that, the
+    commands do not. OpenRLHF's own reward.stop_properly_penalty_coef trains alike, but the held-out rewards do not show
+    it. 0: nothing, as in the paper."""
     prompts: Path | None = None
     """A folder with your own texts of the reward's prompts: en/NAME.txt and zh/NAME.txt (docs/how-to/your-prompts.md).
     Null: ours."""

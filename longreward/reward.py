@@ -86,6 +86,7 @@ class LongReward:
         gates = self.config.gates.items()
         shut = any((dimensions[name].score or 0.0) < gate for name, gate in gates)
         kept = 0.0 if shut else 1 - self._loss(copied, dimensions)
+        kept *= 1 - self.config.truncated_loss * sample.truncated
         return Reward(
             id=sample.id,
             total=self._total(dimensions, kept),
@@ -157,9 +158,10 @@ def fingerprint(config: RewardConfig) -> str:
     prompts: tuple[str, ...] = NAMES
     if config.judge.verdict != "written":  # no key otherwise, as for gates
         judge["verdict"], prompts = config.judge.verdict, (*NAMES, CLOSING)
-    # No key for what is not used: files of scores from before there were gates and `copying` can be continued.
+    # No key for what is not used: files of scores from before there were these settings can be continued.
     without = {"judge", "cache"}
-    without |= {name for name, used in (("gates", config.gates), ("copying", config.copying.used)) if not used}
+    optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
+    without |= {name for name, used in optional.items() if not used}
     scoring = config.model_dump(mode="json", exclude=without)
     embedder = config.retrieval.embedder
     scoring["retrieval"].pop("embeddings")

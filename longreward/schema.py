@@ -33,6 +33,8 @@ class Sample(Record):
     """The policy's answer, without the prompt."""
     thinking: bool = Field(False, exclude=True)
     """Whether the prompt ends in the beginning of a thought, which the answer has to close."""
+    truncated: bool = Field(False, exclude=True)
+    """Whether the answer was cut at the most tokens that the policy may write."""
 
     @field_validator("id", mode="before")
     @classmethod

@@ -139,7 +139,7 @@ class RewardSection(RewardConfig):
             found[f"reward.{name}"] = dumped
         # An empty field where there is none, not None: what was prepared without references lacks them.
         found["reward.reference.field"] = self.reference_field or ""
-        for name in ("weights", "gates", "strip_thoughts"):
+        for name in ("weights", "gates", "truncated_loss", "strip_thoughts"):
             found[f"reward.{name}"] = getattr(self, name) if "longreward" in used else None
         found["reward.copying"] = self.copying.used if "longreward" in used else None
         of_a_package = self.name not in ("longreward", *_CHANGES_NO_SCORE)

@@ -304,6 +304,15 @@ def test_by_default_a_passage_is_a_copy_and_an_exact_answer_is_none():
     assert passage.kept < 0.25 < 0.75 < answering.kept
 
 
+def test_an_answer_that_was_cut_loses_what_is_asked_for():
+    settings = {"judge": {"kind": "offline"}}
+    samples = [SAMPLE.model_copy(update={"truncated": truncated}) for truncated in (True, False)]
+    free, fifth = (score(settings | {"truncated_loss": loss}, *samples) for loss in (0, 0.2))
+    assert [reward.kept for reward in free + fifth] == [1, 1, 0.8, 1]
+    assert fifth[0].total == pytest.approx(0.8 * free[0].total) and fifth[1].total == free[1].total
+    assert len({fingerprint(RewardConfig(truncated_loss=loss)) for loss in (0, 0.2)}) == 2
+
+
 def test_scores_with_another_loss_for_copies_do_not_mix():
     settings = [{"loss": 0, "row": 6}, {"loss": 0}, {"loss": 0.25}, {"loss": 0.8}, {"loss": 0.8, "row": 6}]
     prints = [fingerprint(RewardConfig(copying=one)) for one in settings]
