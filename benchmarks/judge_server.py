@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -42,6 +44,7 @@ class Judge:
         self.faults: Counter[str] = Counter()
         self.answered: Counter[int] = Counter()
         self.random = random.Random(options.seed)
+        self.since = -math.inf
 
     def arrive(self, connection: Connection) -> None:
         self.requests += 1
@@ -55,8 +58,20 @@ class Judge:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         loop = asyncio.get_running_loop()
-        due = (loop.time() if begun is None else begun) + self.options.latency
+        began = loop.time() if begun is None else begun
+        due = self.due(began)
         loop.call_at(due, self.leave, connection, due)
+
+    def due(self, began: float) -> float:
+        """When a call that begins now is done."""
+        options, seconds, since = self.options, self.options.latency, began - self.since
+        if options.sigma:
+            seconds *= self.random.lognormvariate(0, options.sigma)
+        if self.random.random() < options.slow:
+            seconds *= options.times
+        if options.slow_from <= since < options.slow_until:
+            seconds *= options.times
+        return began + max(seconds, options.hang - since)
 
     def leave(self, connection: Connection, due: float) -> None:
         self.in_flight -= 1
@@ -71,6 +86,12 @@ class Judge:
         name = self.random.choice(FAULTS)
         self.faults[name] += 1
         return name
+
+    def change(self, options: dict[str, list[str]]) -> None:
+        """Set options from now on; those in seconds count from here."""
+        self.since = asyncio.get_running_loop().time()
+        for name, (value,) in options.items():
+            setattr(self.options, name, float(value))
 
     def stats(self) -> dict[str, object]:
         repeated = sum(self.answered.values()) - len(self.answered)
@@ -102,6 +123,8 @@ class Connection(asyncio.Protocol):
             return
         if head.startswith(b"GET"):
             self.buffer.clear()
+            if options := urllib.parse.parse_qs(head.split()[1].decode().partition("?")[2]):
+                self.judge.change(options)
             self.send(json.dumps(self.judge.stats()).encode())
             return
         length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
@@ -189,7 +212,7 @@ class Connection(asyncio.Protocol):
 def running(port: int = 0, **options: float) -> Iterator[str]:
     """Start a judge in a process of its own, on a free port where none is given; its base URL."""
     port = port or free_port()
-    words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in options.items()]
+    words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in options.items()]
     process = subprocess.Popen([sys.executable, Path(__file__), f"--port={port}", *words])
     try:
         deadline = time.monotonic() + 20
@@ -210,9 +233,10 @@ def free_port() -> int:
         return port
 
 
-def stats(url: str) -> dict:
-    """What the judge at `url` has seen: requests, most_in_flight, most_open (with those that wait), faults by name."""
-    with urllib.request.urlopen(url) as response:
+def stats(url: str, **options: float) -> dict:
+    """What the judge at `url` has seen: requests, most_in_flight, most_open (with those that wait), faults by name.
+    From now on it has these options too."""
+    with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(options)}") as response:
         found: dict = json.load(response)
         return found
 
@@ -224,6 +248,12 @@ def main() -> None:
     parser.add_argument("--capacity", type=int, default=100_000, help="calls worked on at once; others wait")
     parser.add_argument("--statements", type=int, default=10, help="statements found in each answer")
     parser.add_argument("--faults", type=float, default=0, help="share of replies that are faults")
+    parser.add_argument("--slow", type=float, default=0, help="share of calls that take --times as long")
+    parser.add_argument("--times", type=float, default=1)
+    parser.add_argument("--sigma", type=float, default=0, help="of log-normal latencies, whose median is --latency")
+    parser.add_argument("--slow-from", type=float, default=math.inf, help="then all calls take --times as long")
+    parser.add_argument("--slow-until", type=float, default=math.inf)
+    parser.add_argument("--hang", type=float, default=0, help="no call is done before")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rules", action="store_true", help="judge as the offline judge does")
     parser.add_argument("--repeats", action="store_true", help="count the prompts answered well more than once")

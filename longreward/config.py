@@ -19,6 +19,16 @@ _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middle
 """Flags of vLLM's server that other settings give."""
 
 
+class HedgeConfig(Section):
+    quantile: float = Field(0.9, gt=0, lt=1)
+    """A call that is out longer than this share of the calls of its kind and size take is asked a second time: at
+    another endpoint, or by a fresh connection where there is none. The first valid reply is the verdict, and the other
+    request is cancelled."""
+    budget: float = Field(0.0, ge=0, le=1)
+    """At most this share of the calls is asked a second time; both requests count towards `spend`. None is while an
+    endpoint refuses (429), has no place left, or is slow with all calls. 0: never; 0.1 is enough for most judges."""
+
+
 class JudgeConfig(Section):
     kind: Literal["openai", "vllm", "offline"] = "offline"
     """`openai`: a model behind OpenAI-compatible endpoints. `vllm`: a model that vLLM serves for as long as the run or
@@ -75,6 +85,8 @@ class JudgeConfig(Section):
     """The most attempts to get a valid verdict. Each costs tokens."""
     retry_base_s: float = Field(0.5, ge=0)
     """Wait before the second attempt, in seconds. It doubles with each attempt, up to 20 s, and varies at random."""
+    hedge: HedgeConfig = HedgeConfig()
+    """Second requests for calls that are slow, so that a step does not wait for a few of them."""
     max_in_flight: int = Field(256, ge=1)
     """The most requests at once, per endpoint. Fewer are sent while the endpoint refuses or times out; the number grows
     back when it works."""

@@ -47,6 +47,15 @@ class JudgeStatus:
     """Seconds since the calls' clocks last stood still (a pause, an outage); 0 while they do, infinity if never."""
 
 
+@dataclass(frozen=True, slots=True)
+class SlowCall:
+    """The slowest call of its kind at an endpoint."""
+
+    kind: str
+    endpoint: str
+    seconds: float
+
+
 class Judge(Protocol):
     """A subclass that only answers has no more to say than `ask`."""
 

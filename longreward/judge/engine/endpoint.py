@@ -7,10 +7,12 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from longreward.config import EndpointConfig
+from longreward.judge.engine.hedging import Hedging, Sort
 from longreward.judge.engine.limits import AdaptiveConcurrency, Health, RateBucket
 from longreward.judge.engine.spend_cap import Amount
 from longreward.judge.protocol.client import EndpointClient
@@ -18,6 +20,11 @@ from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.protocol.silent_cut import SilentCuts
 
 _log = logging.getLogger("longreward.judge")
+
+_FLOW_KEPT = 1024
+_BESIDE = 16  # requests before one and after it
+_LATE_BY_LOAD = 0.25
+"""Share of late requests that means load. By chance a twentieth is late, or less."""
 
 
 class Urgency(IntEnum):
@@ -54,6 +61,58 @@ class Permit:
     serial: int
     tokens: float
     reserved: Amount
+    fresh: bool = False
+    """By a connection of its own: the endpoint's others may lead to a server that hangs."""
+    sent: dict[str, Any] = field(default_factory=dict)
+    """The fields of the request, beside model and messages."""
+    scope: asyncio.Timeout | None = None
+    """Ends the request while it is out."""
+    sort: Sort = ("", 0)
+    at: float = 0.0
+    """When the request left, by the event loop's clock."""
+    served: bool = False
+    broken_off: bool = False
+    """Whether we ended the request, for another one that is better."""
+    answered_at: Endpoint | None = None
+    """The endpoint whose answer to another request for the same came first."""
+
+    def break_off(self, answered_at: Endpoint | None = None) -> None:
+        """End the request, if it is out. `answered_at` has answered another request for the same."""
+        if self.scope is not None and not self.broken_off:
+            self.broken_off, self.answered_at = True, answered_at
+            self.scope.reschedule(asyncio.get_running_loop().time())
+
+
+class Flow:
+    """An endpoint's latest requests: which have been served, and which are late."""
+
+    def __init__(self) -> None:
+        self._sent: dict[int, Permit] = {}
+        self._last = 0
+
+    def began(self, permit: Permit) -> None:
+        """Its request leaves now. The serial numbers rise by one."""
+        self._sent[permit.serial] = permit
+        self._last = permit.serial
+        self._sent.pop(permit.serial - _FLOW_KEPT, None)
+
+    def ended(self, permit: Permit, *, served: bool) -> None:
+        """It was served, or it has failed. One that was broken off has not ended: it was late, and still is."""
+        permit.served = served
+        if not served:
+            self._sent.pop(permit.serial, None)
+
+    def is_in_time(self, hedging: Hedging, now: float, serial: int | None = None) -> bool:
+        """Whether most of the requests beside this one, or of the latest where none is given, were served by now, or
+        are not late."""
+        middle = self._last if serial is None else serial
+        beside = (self._sent.get(n) for n in range(middle - _BESIDE, middle + _BESIDE + 1) if n != serial)
+        known = [sent for sent in beside if sent is not None and (sent.served or self._is_late(sent, hedging, now))]
+        return sum(not sent.served for sent in known) <= _LATE_BY_LOAD * len(known)
+
+    @staticmethod
+    def _is_late(sent: Permit, hedging: Hedging, now: float) -> bool:
+        return not sent.served and now - sent.at > hedging.patience(sent.sort, now)
 
 
 class Endpoint:
@@ -66,11 +125,14 @@ class Endpoint:
         self.tokens = RateBucket(config.tokens_per_minute)
         self.health = Health()
         self.cuts = SilentCuts()
+        self.flow = Flow()
         self.queues: tuple[deque[Waiter], ...] = tuple(deque() for _ in Urgency)
         self.waiting = 0  # requests in the queues, without the cancelled ones
         self.timer: asyncio.TimerHandle | None = None
         self.last_served = 0.0
         """When it last gave a good reply, by the event loop's clock."""
+        self.last_refused = -math.inf
+        """When it last asked for fewer requests."""
         self._announced = False
 
     @property

@@ -6,35 +6,36 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
 
+from longreward.config import HedgeConfig
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import JudgeStatus
 from longreward.judge.engine.clocks import Standstill
 from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency, Waiter
+from longreward.judge.engine.hedging import Hedging
 from longreward.judge.engine.outage import Outage
+from longreward.judge.engine.routing import for_another, for_document
 from longreward.judge.engine.spend_cap import Amount, Spend
 
 _log = logging.getLogger("longreward.judge")
-
-_MOST_LOADED = 1.25
-"""An endpoint takes at most this many times its fair share of the load (consistent hashing with bounded loads)."""
-_NOT_WORTH_MOVING = 0.25
-"""Below this share of its places an endpoint keeps all its documents: nothing waits, and its prefix cache has them."""
 
 
 class Endpoints:
     """Routes requests by document, within the limits and the health of every endpoint and within the spend.
 
-    All calls about one document prefer the same endpoint (rendezvous hashing), because its prefix cache then has the
-    document. An endpoint that is unwell, or has more than its fair share of the load, is passed over. An idle endpoint
-    takes requests that wait for another one. While no endpoint is well, requests wait as `Outage` says.
+    Which endpoint serves a document `routing` says. An idle endpoint takes requests that wait for another one. While no
+    endpoint is well, requests wait as `Outage` says.
     """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], spend: Spend, patience_s: float, max_outage_s: float | None = None
+        self,
+        endpoints: Sequence[Endpoint],
+        spend: Spend,
+        patience_s: float,
+        max_outage_s: float | None = None,
+        hedging: Hedging | None = None,
     ) -> None:
-        self._endpoints = list(endpoints)
+        self._endpoints, self._hedging = list(endpoints), hedging or Hedging(HedgeConfig(budget=0))
         self.spend = spend
         spend.listeners.append(self._spend_changed)
         self.standstill = Standstill()
@@ -73,7 +74,7 @@ class Endpoints:
         if self.spend.refuses:
             raise self._spent()
         waiter = Waiter(document, tokens, most, avoid, urgency, asyncio.get_running_loop().create_future())
-        self._enqueue(waiter, self._choose(waiter))
+        self._enqueue(waiter, self._chosen(waiter))
         try:
             return await waiter.permit
         except asyncio.CancelledError:
@@ -84,6 +85,21 @@ class Endpoints:
                 self.spend.wanted = None  # it may have been this one's wish
                 self._pump(waiter.endpoint)
             raise
+
+    def beside(self, permit: Permit, document: str, most: Callable[[], Amount]) -> Permit | None:
+        """The right to send the request of `permit`, which is late, once more, now: at another endpoint, or at the same
+        where there is none. None where that would be of no use, or past the budget or the spend, and where its endpoint
+        has been left: then the request is broken off, to be asked elsewhere."""
+        now, hedging, failure = asyncio.get_running_loop().time(), self._hedging, permit.endpoint.health.failure
+        if failure is not None and failure.reason is Reason.TIMEOUT and self.has_other(permit.endpoint):
+            permit.break_off()
+            return None
+        if not hedging.affordable:
+            return None
+        endpoint = for_another(self._endpoints, permit, document, hedging, now)
+        if endpoint is None or not self.spend.spare(reserved := most()):
+            return None
+        return self._permit(endpoint, permit.tokens, reserved, fresh=endpoint is permit.endpoint)
 
     def leave(
         self,
@@ -101,7 +117,13 @@ class Endpoints:
         asked.
         """
         endpoint, now = permit.endpoint, asyncio.get_running_loop().time()
+        if permit.answered_at not in (None, endpoint) and endpoint.last_served < permit.at:
+            heard, failure = True, JudgeError(Reason.TIMEOUT, detail="it answers nothing, and other endpoints do")
         reason = failure.reason if failure else None
+        if reason is Reason.RATE_LIMITED:
+            endpoint.last_refused = now
+        if not permit.broken_off:
+            endpoint.flow.ended(permit, served=heard and failure is None)
         endpoint.concurrency.end(permit.serial, reason)
         if reported:
             endpoint.tokens.settle(permit.tokens, used.tokens)
@@ -147,28 +169,11 @@ class Endpoints:
             if endpoint.timer is not None:
                 endpoint.timer.cancel()
 
-    def _choose(self, waiter: Waiter) -> Endpoint:
-        """The endpoint for a request, chosen by its document among those that are well and not overloaded."""
-        if len(self._endpoints) == 1:
-            ranked = self._endpoints
-        else:
-            ranked = sorted(self._endpoints, key=lambda e: _rank(e.name, waiter.document), reverse=True)
-        now = asyncio.get_running_loop().time()
-        open_to_us = [e for e in ranked if not e.health.refuses_us or e.health.wait(now) == 0]
-        if not open_to_us:
+    def _chosen(self, waiter: Waiter) -> Endpoint:
+        endpoint = for_document(self._endpoints, waiter, asyncio.get_running_loop().time())
+        if endpoint is None:
             raise self._refusal()
-        well = [e for e in open_to_us if e.health.wait(now) == 0]
-        if not well:
-            return min(open_to_us, key=lambda e: e.health.wait(now))
-        well = [e for e in well if e is not waiter.avoid] or well
-        total = sum(e.load for e in well) + 1
-        places = sum(max(1, e.concurrency.limit) for e in well)
-        for endpoint in well:
-            places_here = max(1, endpoint.concurrency.limit)
-            fair = total * places_here / places
-            if endpoint.load < max(math.ceil(_MOST_LOADED * fair), _NOT_WORTH_MOVING * places_here):
-                return endpoint
-        return min(well, key=lambda e: e.load)
+        return endpoint
 
     def _enqueue(self, waiter: Waiter, endpoint: Endpoint) -> None:
         waiter.endpoint = endpoint
@@ -226,12 +231,15 @@ class Endpoints:
         assert source is not None
         source.waiting -= 1
         source.queues[waiter.urgency].popleft()
+        waiter.endpoint = None
+        waiter.permit.set_result(self._permit(endpoint, waiter.tokens, reserved))
+
+    def _permit(self, endpoint: Endpoint, tokens: float, reserved: Amount, *, fresh: bool = False) -> Permit:
         endpoint.requests.take(1)
-        endpoint.tokens.take(waiter.tokens)
+        endpoint.tokens.take(tokens)
         serial = endpoint.concurrency.begin()
         endpoint.health.began(serial)
-        waiter.endpoint = None
-        waiter.permit.set_result(Permit(endpoint, serial, waiter.tokens, reserved))
+        return Permit(endpoint, serial, tokens, reserved, fresh)
 
     def _steal(self, endpoint: Endpoint) -> Waiter | None:
         """Another endpoint's next request, while this one has nothing to do."""
@@ -251,7 +259,7 @@ class Endpoints:
             return
         for waiter in endpoint.take_all():
             try:
-                target = self._choose(waiter)
+                target = self._chosen(waiter)
             except JudgeError as refusal:
                 waiter.permit.set_exception(refusal)
             else:
@@ -291,7 +299,3 @@ class Endpoints:
             detail=f"judge.spend is used up ({used.cost:.4g} in money, {used.tokens:.0f} tokens): the next call could "
             "go past it; raise judge.spend.max_cost or judge.spend.max_tokens and run again",
         )
-
-
-def _rank(endpoint: str, document: str) -> bytes:
-    return blake2b(f"{endpoint}\0{document}".encode("utf-8", "surrogatepass"), digest_size=8).digest()

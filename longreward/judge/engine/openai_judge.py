@@ -12,7 +12,7 @@ from longreward.concurrency.pacing import Priority, pacer
 from longreward.concurrency.tasks import Shared
 from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import VerdictError
-from longreward.judge.base import Judge, JudgeStatus, Role, Verdict
+from longreward.judge.base import Judge, JudgeStatus, Role, SlowCall, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
 from longreward.judge.engine.caller import Caller, messages
 from longreward.judge.engine.embedder import Embedder
@@ -119,6 +119,13 @@ class OpenAIJudge(Judge):
         shared = {"judge/shared": float(self._shared)} if self._shared else {}
         embeddings = self._embedder.stats() if self._embedder else {}
         return self._caller.stats() | shared | embeddings | (self._cache.stats() if self._cache else {})
+
+    def slowest_calls(self) -> list[SlowCall]:
+        """Of each kind at each endpoint the slowest since this was asked last."""
+        slowest = self._caller.slowest
+        found = [SlowCall(kind, endpoint, seconds) for (kind, endpoint), seconds in slowest.items()]
+        slowest.clear()
+        return found
 
     async def aclose(self) -> None:
         tasks = [flight.verdict.task for flight in self._flights.values()]

@@ -93,14 +93,19 @@ class Spend:
 
     def reserve(self, most: Amount) -> bool:
         """Set `most` aside; False, and nothing is, where it would go past the allowance."""
-        after = self.used.plus(self.reserved).plus(most)
-        if after.fits(self.allowance):
+        if self.spare(most):
             self.wanted = None
-            self.reserved = self.reserved.plus(most)
             return True
         self.wanted = most
-        if after.fits(self.cap):
+        if self.used.plus(self.reserved).plus(most).fits(self.cap):
             self.asked.set()
+        return False
+
+    def spare(self, most: Amount) -> bool:
+        """Set `most` aside for a request that need not be made: nothing waits for it, and no allowance is asked for."""
+        if self.used.plus(self.reserved).plus(most).fits(self.allowance):
+            self.reserved = self.reserved.plus(most)
+            return True
         return False
 
     def pays_for(self, most: Amount) -> bool:

@@ -56,10 +56,12 @@ class EndpointClient:
         self._address = Address.of(config, api.url)
         self._timeout = aiohttp.ClientTimeout(total=attempt_timeout_s)
         self._proxy: Proxy | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """The one that keeps connections open, and the one that opens a connection for each request."""
 
-    async def complete(self, body: dict[str, Any], kind: str) -> Reply:
-        """Ask one question of this kind (`verify`, ...). Cancellation ends the request.
+    async def complete(self, body: dict[str, Any], kind: str, *, fresh: bool = False) -> Reply:
+        """Ask one question of this kind (`verify`, ...), `fresh`: by a connection of its own. Cancellation ends the
+        request.
 
         JudgeError with the reason for everything that an endpoint can do wrong; its `usage` holds the tokens that the
         endpoint counted for a reply that cannot be used.
@@ -67,19 +69,19 @@ class EndpointClient:
         await pacer().turn(Priority.NETWORK)
         headers = {**self._address.headers, KIND_HEADER: kind}
         try:
-            status, told, raw = await self._post(json.dumps(body).encode(), headers)
+            status, told, raw = await self._post(json.dumps(body).encode(), headers, fresh)
         except Exception as error:
             # Without its cause, which would stand in tracebacks: it may repeat what the endpoint said, a key too.
             raise failure(error, self._proxy) or _as_judge_error(error) from None
         return self._api.read(status, told, raw)
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
-    async def _post(self, data: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    async def _post(self, data: bytes, headers: Mapping[str, str], fresh: bool) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the response, after redirects: a 301 would make a GET of it elsewhere."""
-        session, url = self._open(), self._address.url
+        session, url = self._open(fresh), self._address.url
         for _ in range(_MOST_REDIRECTS + 1):
             async with session.post(url, data=data, headers=headers, allow_redirects=False) as response:
                 target = redirected(url, response.status, response.headers)
@@ -88,16 +90,19 @@ class EndpointClient:
             url = target
         raise JudgeError(Reason.MISCONFIGURED, detail=f"it redirects again and again, at last to {url}")
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:  # not before there is an event loop
+    def _open(self, fresh: bool) -> aiohttp.ClientSession:
+        if fresh not in self._sessions:  # not before there is an event loop
             # Asked once, because aiohttp would start a thread a call for it.
             self._proxy = proxy_for(self._address.url)
-            connector = aiohttp.TCPConnector(limit=self._most + 8, keepalive_timeout=_IDLE_CONNECTION_S)
+            kept = {"force_close": True} if fresh else {"keepalive_timeout": _IDLE_CONNECTION_S}
             proxy = self._proxy.url if self._proxy else None
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=self._timeout, proxy=proxy, auto_decompress=False
+            self._sessions[fresh] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._most + 8, **kept),
+                timeout=self._timeout,
+                proxy=proxy,
+                auto_decompress=False,
             )
-        return self._session
+        return self._sessions[fresh]
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The whole body, in its turn; JudgeError when it grows too long."""
