@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """The server failed (5xx). It is asked again; see its log where that lasts."""
     SPEND_CAP = "spend_cap"
     """The next call could go past judge.spend, so it was not made. Raise judge.spend to go on."""
+    LATE = "late"
+    """All other answers of the step were scored long before (reward.late)."""
     INTERNAL = "internal"
     """A bug in this library or in a reward function. Report it with the traceback in the log."""
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import ray
@@ -19,6 +19,7 @@ from rl.monitor.live_view import Figure, Screen, View, window
 from rl.plan import RunPlan
 from rl.reward_functions import registry
 from rl.rollout.heldout_scores import HeldoutScores, gain
+from rl.rollout.judge_wait import JudgeWait
 from rl.rollout.judge_workers import Workers
 
 SHORT = {"total": "reward", "helpfulness": "helpful", "logicality": "logical"}
@@ -57,6 +58,7 @@ class TrainingProgress:
         self._step_s: float | None = None  # seconds a step, where known
         self._first_reached: tuple[float, int] | None = None
         self._before, self._now = Counter[str](), Counter[str]()
+        self._waited = JudgeWait()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
@@ -68,9 +70,16 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(timeout=5)
+        with suppress(ray.exceptions.RayError):  # gone, or busy
+            self._waited = self._workers.judge_wait()
         self._shown.close()
         if self._screen.is_live and self._courses:
             self._console.print(self.view())  # as it was at the end
+
+    @property
+    def waited(self) -> JudgeWait:
+        """How long all steps waited for the judge, once training is over."""
+        return self._waited
 
     def view(self) -> View:
         """For a terminal."""
@@ -85,7 +94,8 @@ class TrainingProgress:
             if now["cost"]:
                 notes.append(f"cost {money(now['cost'])}")
         if seconds:
-            notes.append(f"{seconds:.1f} s a step")
+            judge = f" (judge {now['wait_s'] / now['steps_s']:.0%})" if now["steps_s"] else ""
+            notes.append(f"{seconds:.1f} s a step{judge}")
         figures = [Figure(SHORT.get(name, name), values) for name, values in list(self._courses.items())]
         over = ""
         if figures and (steps := len(figures[0].values)) > 1:
@@ -145,6 +155,8 @@ class TrainingProgress:
         now = self._now
         void = 1 - scored / max(1.0, now["train"] - self._before["train"])
         notes = [f"void {max(0.0, void):.0%}"]
+        if steps_s := now["steps_s"] - self._before["steps_s"]:
+            notes.append(f"judge wait {(now['wait_s'] - self._before['wait_s']) / steps_s:.0%}")
         if now["cost"]:
             notes.append(f"cost {money(now['cost'])}")
         figures = [Figure(SHORT.get(name, name), [value]) for name, value in scores.items()]
@@ -191,12 +203,14 @@ def show_heldout(
 
 
 def totals(workers: Workers) -> Counter[str]:
-    """Over all judge workers: `answers`, `train` (answers of that split), `void` and the judge's `cost`; and, each
-    after `SUM`, the train split's sums of scores (`total`, each dimension) over its `n` valid answers."""
+    """Over all judge workers: `answers`, `train` (answers of that split), `void`, the judge's `cost`, seconds that
+    steps took (`steps_s`) and waited for the judge (`wait_s`); and, each after `SUM`, the train split's sums of scores
+    (`total`, each dimension) over its `n` valid answers."""
     total: Counter[str] = Counter()
     for stats in workers.stats():
         counts = Counter(stats["counts"])
         total.update({"train": counts["train"], "answers": counts["train"] + counts["heldout"]})
         total.update({"void": counts["void"], "cost": stats["usage"]["cost"]})
+        total.update({"wait_s": stats["wait"].wait_s, "steps_s": stats["wait"].steps_s})
         total.update({SUM + name: value for name, value in stats["sums"].items()})
     return total

@@ -1,5 +1,5 @@
-"""What a person looks at while a run goes on, beyond OpenRLHF's own curves: answers with their verdicts, canaries, the
-judge's noise and the shadow judge.
+"""What a person looks at while a run goes on, beyond OpenRLHF's own curves: answers with their verdicts, how long steps
+wait for the judge, canaries, the judge's noise and the shadow judge.
 
 All of it goes to TensorBoard, as a run of its own beside OpenRLHF's, and to W&B likewise: OpenRLHF's W&B run lives in
 the trainer's process.
@@ -11,9 +11,12 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import ray
+
+from longreward.openrlhf_logs import PREFIX
 from longreward.schema import ScoredAnswer
 from rl.config import RunConfig
 from rl.errors import JudgeDriftError
@@ -21,6 +24,7 @@ from rl.monitor import answer_samples, canaries, second_scores
 from rl.monitor.live_view import Screen
 from rl.plan import RunPlan
 from rl.reward_functions import registry
+from rl.rollout.judge_wait import JudgeWait
 from rl.rollout.judge_workers import Workers
 
 _LEAVE_S = 5.0
@@ -48,6 +52,7 @@ class StepWatch:
         self._canaries: canaries.Canaries | None = None
         self._second: second_scores.SecondScores | None = None
         self._boards: list[TensorBoard | Wandb] = []
+        self._waited = JudgeWait()
         self._told: set[tuple[str, type]] = set()
         self._step = first_step
         self._shown = self._scored = self._step
@@ -66,20 +71,18 @@ class StepWatch:
         if watch.noise_share or watch.shadow is not None:
             with self._noted("second scores"):
                 self._second = second_scores.SecondScores(config.directory, self._first_step)
-        if self._samples is not None or self._canaries is not None or self._second is not None:
-            # In the main thread: two threads that import torch at once can see half of it.
-            for kind in (TensorBoard, Wandb) if config.wandb.mode != "disabled" else (TensorBoard,):
-                with self._noted(kind.name):
-                    self._boards.append(kind(config, self._first_step))
-            self._thread.start()
+        # In the main thread: two threads that import torch at once can see half of it.
+        for kind in (TensorBoard, Wandb) if config.wandb.mode != "disabled" else (TensorBoard,):
+            with self._noted(kind.name):
+                self._boards.append(kind(config, self._first_step))
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._leaving:
             self._ended.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(_LEAVE_S)
+        self._thread.join(_LEAVE_S)
 
     def on_step(self, step: int) -> None:
         """The run has reached `step`, counted from the run's first one. From any thread; returns at once."""
@@ -97,6 +100,7 @@ class StepWatch:
             self._wake.wait()
             self._wake.clear()
             if not self._ended.is_set():
+                self._show_judge_wait()
                 self._show_samples()
             self._show_second_scores()
             if self._is_due(self._scored, self._config.watch.canaries_every):
@@ -108,6 +112,16 @@ class StepWatch:
     def _is_due(self, last: int, every: int) -> bool:
         """Steps may be passed over, so it need not be a multiple."""
         return not self._ended.is_set() and self._step // every > last // every
+
+    def _show_judge_wait(self) -> None:
+        with self._noted("judge wait"), suppress(ray.exceptions.RayError):  # busy: told with a later step
+            waited = self._workers.judge_wait()
+            since, self._waited = waited - self._waited, waited
+            if since.steps:
+                values = {f"{PREFIX}judge_wait_s": since.mean_s, f"{PREFIX}judge_wait_share": since.share}
+                for board in self._boards:
+                    with self._noted(board.name):
+                        board.log(self._step, values)
 
     def _show_samples(self) -> None:
         if self._samples is None:
@@ -252,5 +266,6 @@ class Wandb:
             ),
         )
         run.define_metric("watch/step")
-        run.define_metric("watch/*", step_metric="watch/step")
+        for name in ("watch/*", f"{PREFIX}*"):
+            run.define_metric(name, step_metric="watch/step")
         return run

@@ -24,6 +24,14 @@ _CHANGES_NO_SCORE: dict[str, set[str]] = {
 """The reward functions that have a section of their own, and what in it may differ when a run is continued."""
 
 
+class LateSection(Section):
+    share: float = Field(0.0, ge=0, lt=0.5)
+    """When only this share of a step's answers, or less, has no scores yet, they are late once they have taken
+    `patience` times as long as the slowest of the others. 0: a step waits for all. Only in synchronous training."""
+    patience: float = Field(3.0, ge=1)
+    """How many times as long."""
+
+
 class RewardSection(RewardConfig):
     name: str = "longreward"
     """The reward function: longreward, reference, remote, python, openrlhf, composite, or the name that an installed
@@ -56,6 +64,9 @@ class RewardSection(RewardConfig):
     """Groups whose rewards have a smaller standard deviation than this (0..10) are masked: below the judge's own noise
     there is nothing to learn. `auto` is that noise as `watch.noise_share` has measured it so far. 0 masks none. With
     `algo.dynamic_filtering_enable` such groups are replaced by others."""
+    late: LateSection = LateSection()
+    """A step does not wait for the last few answers: they are void, for the reason `late`, unless their group would
+    then have no spread. Their scores go into the store and the cache all the same."""
     on_spend_cap: Literal["stop", "pause"] = "stop"
     """When `judge.spend` is used up, `stop` saves a checkpoint and ends the run; `pause` makes answers wait until
     rl/spend.py raises the cap."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from longreward.errors import Reason
 from longreward.voids import Scores, VoidWindow, mean
 from rl.errors import RunStoppedError
 from rl.trainer.seams.advantages import NO_SPREAD
@@ -124,16 +125,16 @@ class GroupBarrier:
         group.size += 1
         return group
 
-    async def exchange(self, prompt: object, group: Group, member: Member) -> Settled:
-        """Deliver one member's outcome and wait for its siblings'.
+    def deliver(self, prompt: object, group: Group, member: Member) -> int:
+        """Take in one member's outcome; its place in the group.
 
-        TooManyVoidsError when too many of the last answers are void; RunStoppedError where a sibling's scores lack a
-        name. Whatever the error, no sibling is left waiting: all of them raise it.
+        Whatever the error, `settled` raises it for all siblings, so that none is left waiting.
         """
         place = len(group.members)
         group.members.append(member)
         try:
-            self._voids.add(member.scores is None, member.reason)
+            if member.reason != Reason.LATE:  # not the reward's failure
+                self._voids.add(member.scores is None, member.reason)
             if len(group.members) == group.size and group.error is None:
                 self._settle(group)
         except Exception as error:
@@ -143,15 +144,38 @@ class GroupBarrier:
                 if self._groups.get(id(prompt)) is group:
                     del self._groups[id(prompt)]
                 group.complete.set()
+        return place
+
+    async def settled(self, group: Group, place: int) -> Settled:
+        """Wait for the siblings of a member that was delivered: its part in the group.
+
+        TooManyVoidsError when too many of the last answers are void; RunStoppedError where a sibling's scores lack a
+        name.
+        """
         await group.complete.wait()
         if group.error is not None:
             raise group.error
         return Settled(
             scores=group.final[place],
             reward=group.final[group.permutation[place]]["total"],
-            masked=group.skipped or member.scores is None,
+            masked=group.skipped or group.members[place].scores is None,
             group=group,
         )
+
+    def can_spare(self, group: Group) -> bool:
+        """Whether the members so far are worth training on without the others."""
+        valid = [member.scores for member in group.members if member.scores is not None]
+        return len(valid) > 1 and any(
+            statistics.stdev(scores.get(name, 0.0) for scores in valid) >= max(NO_SPREAD, self._least(group, name))
+            for name in self._compared
+        )
+
+    def _least(self, group: Group, name: str) -> float:
+        """The deviation below which there is nothing but the judge's noise."""
+        if self._min_spread is not None:
+            return self._min_spread
+        noise = next((member.noise for member in reversed(group.members) if member.noise), Scores())
+        return noise.get(name, 0.0)
 
     def _settle(self, group: Group) -> None:
         valid = [member.scores for member in group.members if member.scores is not None]
@@ -175,9 +199,7 @@ class GroupBarrier:
         with suppress(statistics.StatisticsError):  # fewer than two answers, or one of the two does not vary
             group.length_correlation = statistics.correlation([scores["total"] for scores in valid], lengths)
         # One answer alone has no siblings to differ from: then the estimator does not compare within groups.
-        noise = next((member.noise for member in reversed(group.members) if member.noise), Scores())
-        for name in self._compared:
-            group.min_spread[name] = noise.get(name, 0.0) if self._min_spread is None else self._min_spread
+        group.min_spread = {name: self._least(group, name) for name in self._compared}
         deviations = group.deviations
         small = group.size > 1 and valid and all(deviations[name] < least for name, least in group.min_spread.items())
         group.alone = self._compares and group.size > 1 and len(valid) == 1

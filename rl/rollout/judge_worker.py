@@ -30,6 +30,8 @@ from rl.errors import JudgeDownError, SpendCapReachedError
 from rl.reward_functions import registry
 from rl.reward_functions.base import RewardFunction
 from rl.reward_functions.config import RewardSection
+from rl.rollout.judge_wait import JudgeWaits
+from rl.rollout.rounds import Round
 from rl.rollout.second_scores import SecondJudge, SecondScoring
 from rl.rollout.spend_ledger import SpendLedger
 from rl.trainer.seams import remote_code
@@ -69,6 +71,7 @@ class JudgeWorker:
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
         self._usage = Usage()
+        self._waits = JudgeWaits()
         if config.asks_judge:
             rare_collections()
 
@@ -118,6 +121,11 @@ class JudgeWorker:
             self._end_the_run(reward)
         return AnswerFigures.of(reward, self._reward.stats(), self._second.noise())
 
+    async def round_ended(self, ended: Round) -> None:
+        """An engine has its last reward of a step."""
+        self._begin()
+        self._waits.add(ended, [] if self._judge is None else self._judge.slowest_calls())
+
     async def score_afresh(
         self, samples: Sequence[TrainingSample], deadline_s: float
     ) -> list[dict[str, float] | None] | None:
@@ -139,13 +147,15 @@ class JudgeWorker:
             await reward.aclose()
 
     async def stats(self) -> dict[str, Any]:
-        """Counts so far: answers by split, void ones, usage, sums of the train split's scores, the judge's own."""
+        """Counts so far: answers by split, void ones, usage, sums of the train split's scores, the judge's own, how
+        long steps waited for it."""
         return {
             "worker": self._name,
             "counts": dict(self._counts),
             "sums": dict(self._sums),
             "usage": self._usage.model_dump(),
             "judge": self._reward.stats(),
+            "wait": self._waits.so_far,
         }
 
     async def aclose(self) -> None:

@@ -16,6 +16,7 @@ from longreward.judge.own_server.settings import KEY, without_proxy
 from longreward.judge.protocol.address import DEFAULT_KEY, secret_from_environment
 from rl.config import RunConfig
 from rl.errors import last_line
+from rl.rollout.judge_wait import JudgeWait
 from rl.rollout.judge_worker import JudgeWorker
 
 _LAST_WORDS_S = 5
@@ -47,6 +48,10 @@ class Workers:
                 stats = ray.get(answer, timeout=_BUSY_S)
                 self.last_stats[stats["worker"]] = stats
         return list(self.last_stats.values())
+
+    def judge_wait(self) -> JudgeWait:
+        """How long steps have waited for the judge. RayError where a worker is busy."""
+        return sum((stats["wait"] for stats in self.stats()), JudgeWait())
 
     def spend(self) -> dict[str, Any] | None:
         """What the run has spent on its judge, as in `spend.json`; None where there is none. RayError where the worker

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,8 +21,10 @@ from longreward.openrlhf_logs import PREFIX, AnswerFigures
 from rl.config import RunConfig
 from rl.data.prompts import Label, rollout_id
 from rl.reward_functions import registry
+from rl.reward_functions.config import LateSection
 from rl.rollout import judge_workers
 from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
+from rl.rollout.rounds import Round, Rounds, UnderWay
 from rl.trainer.seams.advantages import COMPARE_WITHIN_GROUPS, MIN_SPREAD
 from rl.trainer.seams.masking import LEFT_OUT
 
@@ -51,9 +54,13 @@ class Settings:
     """By what: the total, or dimensions."""
     filtering: bool
     """Whether OpenRLHF replaces groups whose mean score is out of `algo.dynamic_filtering_range`."""
+    synchronous: bool
+    """Whether learners wait for a step's last reward."""
+    late: dict[str, float]
+    """`reward.late`."""
 
     @classmethod
-    def of(cls, config: RunConfig, run_id: str, *, estimator: str, filtering: bool) -> Settings:
+    def of(cls, config: RunConfig, run_id: str, *, estimator: str, filtering: bool, synchronous: bool) -> Settings:
         reward = config.reward
         return cls(
             workers=judge_workers.names(config, run_id),
@@ -66,6 +73,8 @@ class Settings:
             compares=estimator in COMPARE_WITHIN_GROUPS,
             compared=list(reward.compared),
             filtering=filtering,
+            synchronous=synchronous,
+            late=reward.late.model_dump(),
         )
 
     def environment(self) -> dict[str, str]:
@@ -88,16 +97,18 @@ class Rollout:
     id: str
     group: Group | None
     """None: it is not scored."""
+    under_way: UnderWay | None = None
+    """None: no step waits for it."""
     seed: int | None = None
 
     @classmethod
-    def of(cls, label: Label, place: int, group: Group | None) -> Rollout:
+    def of(cls, label: Label, place: int, group: Group, under_way: UnderWay | None) -> Rollout:
         """The `place`-th of those that are generated for `label` now."""
         if label.rollouts is None:
-            return cls(uuid.uuid4().hex, group)
+            return cls(uuid.uuid4().hex, group, under_way)
         identity = rollout_id(label.id, label.rollouts[place])
         digest = hashlib.blake2b(f"{label.seed}\0{label.split}\0{identity}".encode(), digest_size=8).digest()
-        return cls(identity, group, int.from_bytes(digest) >> 1)  # vLLM takes 63 bits
+        return cls(identity, group, under_way, int.from_bytes(digest) >> 1)  # vLLM takes 63 bits
 
     def seeded(self, sampling: Any) -> Any:
         """vLLM's sampling parameters for this answer: the same tokens whatever else the engine is at work on."""
@@ -123,6 +134,8 @@ class RewardClient:
             compared=settings.compared,
             names=["total", *settings.dimensions],
         )
+        self._rounds = Rounds(self._tell, LateSection.model_validate(settings.late), self._barrier.can_spare)
+        self._late = set[asyncio.Future[AnswerFigures]]()
 
     @classmethod
     def from_environment(cls) -> RewardClient:
@@ -138,29 +151,51 @@ class RewardClient:
         if not label.scored:
             return Rollout(label.id, None)
         group = self._barrier.register(prompt, lambda: self._document(prompt, label))
-        return Rollout.of(label, group.size - 1, group)
+        # In asynchronous training no step waits for its last answers.
+        waits = label.split == "train" and self._settings.synchronous
+        return Rollout.of(label, group.size - 1, group, self._rounds.begin(group) if waits else None)
 
     async def reward(self, prompt: str, rollout: Rollout, answer: str, about: dict[str, Any]) -> dict[str, Any]:
         """Score an answer and wait for its siblings: the fields of OpenRLHF's rollout that are about the reward.
 
         `about["tokens"]` is the answer's length. RunStoppedError where the run has to end.
         """
-        group = rollout.group
-        if group is None:
+        if rollout.group is None:
             return {"answer": answer}
-        scored = await self._score(group.document, answer, {"rollout": rollout.id, **about})
-        return await self._settled(prompt, group, scored, about["tokens"])
+        with self._rewarded(rollout.under_way):
+            document, about = rollout.group.document, {"rollout": rollout.id, **about}
+            scored = await self._score(document, answer, about, rollout.under_way)
+            return await self._settled(prompt, rollout, scored, about["tokens"])
 
     async def unanswered(self, prompt: str, rollout: Rollout) -> dict[str, Any]:
         """As `reward`, where the policy gave no answer that could be scored: void."""
         if rollout.group is None:
             return {"answer": ""}
-        return await self._settled(prompt, rollout.group, AnswerFigures(None, (Reason.FILTERED,)), 0)
+        with self._rewarded(rollout.under_way):
+            return await self._settled(prompt, rollout, AnswerFigures(None, (Reason.FILTERED,)), 0)
 
-    async def _settled(self, prompt: str, group: Group, scored: AnswerFigures, tokens: int) -> dict[str, Any]:
-        settled = await self._barrier.exchange(
-            prompt, group, Member(scored.scores, tokens, scored.reason, scored.noise)
-        )
+    @contextmanager
+    def _rewarded(self, under_way: UnderWay | None) -> Iterator[None]:
+        """Around what happens to an answer from its last token to its reward."""
+        if under_way is None:
+            yield
+            return
+        self._rounds.generated(under_way)
+        try:
+            yield
+        finally:
+            self._rounds.rewarded(under_way)
+
+    def _tell(self, ended: Round) -> None:
+        self._workers[self._settings.workers[0]].round_ended.remote(ended)
+
+    async def _settled(self, prompt: str, rollout: Rollout, scored: AnswerFigures, tokens: int) -> dict[str, Any]:
+        assert rollout.group is not None
+        member = Member(scored.scores, tokens, scored.reason, scored.noise)
+        place = self._barrier.deliver(prompt, rollout.group, member)
+        if rollout.under_way is not None:
+            self._rounds.scored(rollout.under_way)
+        settled = await self._barrier.settled(rollout.group, place)
         filtered_out = self._settings.filtering and settled.group.skipped
         return {
             "reward": float(settled.reward),
@@ -185,18 +220,25 @@ class RewardClient:
         logs |= {PREFIX + name: float(value) for name, value in figures.items()}
         return logs | {LEFT_OUT: float(settled.masked)}
 
-    async def _score(self, document: GroupDocument, answer: str, about: dict[str, Any]) -> AnswerFigures:
-        """Void where the worker died too often or did not answer in time, as for any failure of the judge."""
+    async def _score(
+        self, document: GroupDocument, answer: str, about: dict[str, Any], under_way: UnderWay | None
+    ) -> AnswerFigures:
+        """Void where the worker died too often or did not answer in time, as for any failure of the judge, and where
+        the answer is late."""
         identity = document.label.id
         call = document.worker.score.remote(document.prompt, document.label, answer, about)
         scoring = asyncio.ensure_future(_awaitable(call))
+        late = None if under_way is None else under_way.late
         limit_s = self._settings.answer_timeout_s
         try:
             while True:
-                done, _ = await asyncio.wait({scoring}, timeout=limit_s)
-                if done:
+                awaited = {scoring, late} if late else {scoring}
+                await asyncio.wait(awaited, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+                if scoring.done():
                     scored: AnswerFigures = scoring.result()
                     return scored
+                if late is not None and late.done():
+                    return AnswerFigures(None, (Reason.LATE,))
                 # The time of a pause or of an outage does not count, nor does the queue that it leaves behind.
                 if not await _awaitable(document.worker.stood_still.remote(limit_s)):
                     print(f"longreward: no reward for {identity} in {limit_s} s", flush=True)
@@ -205,7 +247,10 @@ class RewardClient:
             print(f"longreward: the judge worker for {identity} died: {error}", flush=True)
             return AnswerFigures(None, (Reason.INTERNAL,))
         finally:
-            if not scoring.done():
+            if late is not None and late.done():  # its scores go into the store
+                self._late.add(scoring)
+                scoring.add_done_callback(self._late.discard)
+            elif not scoring.done():
                 ray.cancel(call)  # nobody waits for it: its judge calls need not be paid for
 
     def _document(self, prompt: str, label: Label) -> GroupDocument:

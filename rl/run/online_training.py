@@ -63,7 +63,9 @@ def fit(run: Session) -> dict[str, Any]:
         with (
             watched(run) as interrupt,
             StepWatch(run.plan, run.screen, run.workers, interrupt.raise_in_main, first_step=run.first_step) as watch,
-            TrainingProgress(run.plan, run.screen, run.workers, watch.on_step, steps=steps, first_step=run.first_step),
+            TrainingProgress(
+                run.plan, run.screen, run.workers, watch.on_step, steps=steps, first_step=run.first_step
+            ) as progress,
         ):
             openrlhf_run.run(run.plan.argv)
     except BaseException as error:
@@ -80,11 +82,15 @@ def fit(run: Session) -> dict[str, Any]:
     if flags.ds_lora_rank:
         run.say("merging the adapter into the model")
         adapter.merge(config.directory, flags.policy, flags.ds_param_dtype, config.log, config.run.stall_s)
+    waited = progress.waited
+    if sentence := waited.sentence():
+        run.say(sentence)
     estimator = flags.algo_advantage_estimator
     return {
         "kind": {"gae": "ppo", "group_norm": "grpo"}.get(estimator, estimator),
         "steps": run_directory.steps_done(config),
         "train_s": round(train_s, 1),
+        **waited.summary(),
         **watch.summary(),
     }
 

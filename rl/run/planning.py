@@ -22,7 +22,7 @@ from rl.plan import Kind, Resources, RunPlan
 from rl.reward_functions import registry, reward_model
 from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
-from rl.run.checks import advantage, batches, disk, files, lora, placement, policy_tokenizer, services
+from rl.run.checks import advantage, batches, disk, files, late, lora, placement, policy_tokenizer, services
 from rl.run.openrlhf_command import command_line
 from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run
 from rl.trainer.openrlhf_flags import Flags
@@ -156,6 +156,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
         found += placement.findings(flags)
         found += lora.findings(flags)
         found += advantage.findings(config.reward, flags)
+        found += late.findings(config.reward, flags)
         found += batches.findings(flags, prompts or (count() if batches.last_step_decides(flags) else None))
         found += disk.findings(config, flags, prompts, count)
     return found, prompts
@@ -178,5 +179,7 @@ def _environment(config: RunConfig, flags: Flags, kind: Kind, device: str, run_i
         least = config.reward.min_group_spread
         variables |= PerDimension(config.reward.compared, None if least == "auto" else least).environment()
     estimator, filtering = flags.algo_advantage_estimator, flags.algo_dynamic_filtering_enable
-    settings = reward_client.Settings.of(config, run_id, estimator=estimator, filtering=filtering)
+    settings = reward_client.Settings.of(
+        config, run_id, estimator=estimator, filtering=filtering, synchronous=not flags.train_async_enable
+    )
     return variables | settings.environment()

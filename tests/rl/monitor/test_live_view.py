@@ -18,6 +18,7 @@ from rich.console import Console
 from rl.monitor import progress
 from rl.monitor.live_view import Figure, Screen, View, spark
 from rl.monitor.progress import TrainingProgress
+from rl.rollout.judge_wait import JudgeWait
 
 SCRIPT = """
 import os, sys, time
@@ -135,6 +136,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.answers, self.sum, self.void = 0, 0.0, 0
+        self.waited = JudgeWait()
 
     def score(self, reward: float) -> None:
         self.answers, self.sum = self.answers + 1, self.sum + reward
@@ -146,7 +148,12 @@ class Workers:
         valid = self.answers - self.void
         sums = {"n": valid, "total": self.sum, "helpfulness": self.sum / 2} if valid else {}
         usage = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0.02 * self.answers}
-        return [{"counts": {"train": self.answers, "void": self.void}, "sums": sums, "usage": usage}]
+        return [
+            {"counts": {"train": self.answers, "void": self.void}, "sums": sums, "usage": usage, "wait": self.waited}
+        ]
+
+    def judge_wait(self) -> JudgeWait:
+        return self.waited
 
 
 @pytest.fixture
@@ -183,8 +190,10 @@ def test_training_on_a_terminal_is_one_view_and_no_line_per_step(training):
         assert "step 0/10" in shown(told.view())
         steps(training, told, 3)
         training.workers.score(7.0)
+        training.workers.waited = JudgeWait(3, 15.0, 60.0)
         time.sleep(0.1)
         text = shown(told.view())
+    assert "s a step (judge 25%)" in text and told.waited == training.workers.waited
     assert "step 3/10" in text and "step 4: 1 of 4 answers scored" in text and "cost 0.26" in text
     assert next(line for line in text.splitlines() if "reward" in line).split()[:3] == ["reward", "6.00", "+2.00"]
     assert next(line for line in text.splitlines() if "helpful" in line).split()[:3] == ["helpful", "3.00", "+1.00"]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import time
 import uuid
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +20,8 @@ from rl.errors import JudgeDriftError
 from rl.monitor.live_view import Screen
 from rl.monitor.step_watch import StepWatch
 from rl.rollout import judge_workers
+from rl.rollout.judge_wait import JudgeWaits
+from rl.rollout.rounds import Round
 from rl.run.interrupt import Interrupt, interruptible
 from rl.run.session import Session
 
@@ -290,11 +290,14 @@ def test_a_continued_run_knows_what_was_scored_twice_before(session):
     assert watched.summary()["divergence"]["onset"] == 30  # at the latest: when it was, the report tells
 
 
-def test_nothing_to_watch_starts_nothing(session):
-    run = session({"samples": 0})
-    before = threading.enumerate()  # an earlier test's may still have an answer to wait for
+def test_how_long_steps_wait_for_the_judge_has_a_curve(session):
+    run, waits = session({"samples": 0}), JudgeWaits()
+    run.workers.judge_wait = lambda: waits.so_far
     with watch(run, Interrupt()) as watched:
-        watched.on_step(10)
-        assert "watch" not in [thread.name for thread in threading.enumerate() if thread not in before]
-    assert watched.summary() == {}
-    assert not Path(run.config.directory / "tensorboard").exists()
+        for step in (1, 2, 3):
+            waits.add(Round(10 * step, 10 * step + 6, 10 * step + 8))
+            watched.on_step(step)
+            wait_for(lambda step=step: step in dict(scalars(run).get("longreward/judge_wait_s", [])))
+    found = scalars(run)
+    assert found["longreward/judge_wait_s"] == [(1, 2.0), (2, 2.0), (3, 2.0)]
+    assert found["longreward/judge_wait_share"] == [(1, 0.25), (2, 0.2), (3, 0.2)]

@@ -9,11 +9,15 @@ import pytest
 from longreward.errors import TooManyVoidsError
 from longreward.voids import SCALE_MIDDLE, VoidWindow
 from rl.errors import RunStoppedError
-from rl.rollout.group_barrier import GroupBarrier, Member, Settled
+from rl.rollout.group_barrier import Group, GroupBarrier, Member, Settled
 
 
 def scores(total: float) -> dict[str, float]:
     return {"total": total, "helpfulness": total, "faithfulness": total / 2}
+
+
+async def delivered(barrier: GroupBarrier, prompt: object, group: Group, member: Member) -> Settled:
+    return await barrier.settled(group, barrier.deliver(prompt, group, member))
 
 
 def exchange(
@@ -25,7 +29,7 @@ def exchange(
         await asyncio.sleep(delay)
         scored = None if value is None else scores(value)
         known = {} if value is None or noise is None else noise
-        return await barrier.exchange(prompt, group, Member(scored, tokens(value), noise=known))
+        return await delivered(barrier, prompt, group, Member(scored, tokens(value), noise=known))
 
     async def run():
         prompts = [f"prompt {i}" for i in range(len(groups))]
@@ -146,7 +150,7 @@ def outcomes(barrier: GroupBarrier, members: list[Member]) -> list[Settled | Bas
 
     async def run():
         joined = [barrier.register("prompt", lambda: None) for _ in members]
-        all_of_them = (barrier.exchange("prompt", *one) for one in zip(joined, members, strict=True))
+        all_of_them = (delivered(barrier, "prompt", *one) for one in zip(joined, members, strict=True))
         return await asyncio.wait_for(asyncio.gather(*all_of_them, return_exceptions=True), 5)
 
     return asyncio.run(run())
@@ -191,7 +195,7 @@ def test_a_group_of_equal_totals_may_differ_in_its_dimensions():
         async def run(barrier=barrier) -> list[Settled]:
             _, group = (barrier.register("p", lambda: "p") for _ in range(2))
             members = [Member({"total": 5, "helpfulness": a, "logicality": 10 - a}) for a in (9, 1)]
-            return await asyncio.gather(*(barrier.exchange("p", group, member) for member in members))
+            return await asyncio.gather(*(delivered(barrier, "p", group, member) for member in members))
 
         first, _ = asyncio.run(run())
         assert first.masked is first.group.without_spread is skipped
