@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longreward.errors import JudgeError, Reason, VerdictError
 from longreward.judge.base import Verdict
+from longreward.judge.engine.caller import Caller
 from longreward.judge.engine.clocks import Clock
 from longreward.judge.engine.endpoint import Endpoint, Permit, Urgency
 from longreward.judge.engine.hedging import sort_of
@@ -19,9 +20,6 @@ from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.requests import JudgeRequest
 from longreward.schema import JudgeCall
 
-if TYPE_CHECKING:
-    from longreward.judge.engine.caller import Caller
-
 _UNCLEAR = (400, 422)
 """With these, some servers refuse a prompt that is too long without saying so."""
 _LONG = 8000  # bytes of a prompt that may be too long: the smallest contexts in use are of 2,048 tokens
@@ -31,6 +29,7 @@ class Call:
     """One call from its first attempt to its last."""
 
     def __init__(self, caller: Caller, request: JudgeRequest[Any], prompt: str, document: str) -> None:
+        """`prompt` is the request's text, `document` the name of what it is about."""
         self._caller, self._document = caller, document
         self._set(request, prompt)
         self._call = JudgeCall(kind=request.kind)

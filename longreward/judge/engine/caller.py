@@ -1,15 +1,13 @@
-"""Asks one model at its endpoints, and counts how that goes."""
+"""One model at its endpoints: what all calls to it share."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from typing import Any, TypeVar
+from typing import Any
 
 from longreward.config import JudgeConfig
 from longreward.errors import ConfigError
-from longreward.judge.base import Verdict
-from longreward.judge.engine.call import Call
 from longreward.judge.engine.endpoint import Endpoint
 from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.hedging import Hedging
@@ -19,13 +17,11 @@ from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.requests import JudgeRequest
 from longreward.prompts import OURS, Prompts
 
-T = TypeVar("T")
-
 _LATENCIES_KEPT = 1000
 
 
 class Caller:
-    """Asks `config.model` at its endpoints, and counts how that goes."""
+    """`config.model` at its endpoints, and how the calls to it go: `Call` is one of them."""
 
     api = CHAT
 
@@ -53,10 +49,6 @@ class Caller:
         self.latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self.slowest: dict[tuple[str, str], float] = {}
         """Of the answered calls, seconds by kind and endpoint. Whoever takes note of them clears them."""
-
-    async def call(self, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:
-        """The verdict on `request`, whose text is `prompt`, about the document of that name."""
-        return await Call(self, request, prompt, document).verdict()
 
     def material(self, request: JudgeRequest[Any], prompt: str) -> dict[str, Any]:
         """The fields of the body that hold the question, and the form of its reply where the server is to keep it."""

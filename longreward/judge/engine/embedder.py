@@ -14,6 +14,7 @@ from longreward.errors import JudgeError, Reason
 from longreward.judge.base import Role, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
 from longreward.judge.constrained import Shape
+from longreward.judge.engine.call import Call
 from longreward.judge.engine.caller import Caller
 from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.protocol.address import DEFAULT_KEY
@@ -121,7 +122,7 @@ class Embedder:
         A batch that is refused as too long is halved, until the long text is alone; of that, half is embedded.
         """
         request = Embed("en", texts)
-        verdict = await self._caller.call(request, request.text(), document)
+        verdict = await Call(self._caller, request, request.text(), document).verdict()
         verdict.call.text = ""  # no vectors in rows and logs
         if verdict.value is None:
             if verdict.call.status != Reason.CONTEXT_LENGTH or len(texts) == 1:

@@ -14,6 +14,7 @@ from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import VerdictError
 from longreward.judge.base import Judge, JudgeStatus, Role, SlowCall, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
+from longreward.judge.engine.call import Call
 from longreward.judge.engine.caller import Caller, messages
 from longreward.judge.engine.embedder import Embedder
 from longreward.judge.engine.spend_cap import Spend, cap_of
@@ -155,7 +156,7 @@ class OpenAIJudge(Judge):
                         kind=request.kind, text=kept["text"], source="cache", shrunk=bool(kept.get("shrunk"))
                     )
                     return Verdict(value, call)
-        verdict = await self._caller.call(request, prompt, document)
+        verdict = await Call(self._caller, request, prompt, document).verdict()
         if verdict.ok and self._cache is not None:
             self._cache.put(key, {"kind": request.kind, "text": verdict.call.text, "shrunk": verdict.call.shrunk})
         return verdict
