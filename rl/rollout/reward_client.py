@@ -102,7 +102,7 @@ class Rollout:
     seed: int | None = None
 
     @classmethod
-    def of(cls, label: Label, place: int, group: Group, under_way: UnderWay | None) -> Rollout:
+    def of(cls, label: Label, place: int, group: Group | None, under_way: UnderWay | None = None) -> Rollout:
         """The `place`-th of those that are generated for `label` now."""
         if label.rollouts is None:
             return cls(uuid.uuid4().hex, group, under_way)
