@@ -1,6 +1,6 @@
 """What a few slow calls of the judge cost a step, with second requests (`judge.hedge`) and without.
 
-    PYTHONPATH=. python benchmarks/tail.py [ROW ...]      # all, some ten minutes on two cores
+    PYTHONPATH=. python benchmarks/tail.py [ROW ...]      # all, some quarter of an hour on two cores
 
 A step is 64 answers about 8 documents, all scored at once; the judge takes 0.3 s for a call. Printed are the times of a
 step as multiples of one without slow calls, medians of several, and the calls beyond those that had to be made. Exit
@@ -100,11 +100,8 @@ def several(row: Row, hedge: dict[str, Any], tail: dict[str, Any], repeats: int 
 
 
 def measured(name: str, row: Row) -> bool:
-    calm, without, hedged = (
-        several(row, OFF, {}),
-        several(row, OFF, row.judge, row.unhedged),
-        several(row, ON, row.judge),
-    )
+    calm, without = several(row, OFF, {}), several(row, OFF, row.judge, row.unhedged)
+    hedged = several(row, ON, row.judge)
     base, off, on = (statistics.median(step.seconds for step in found) for found in (calm, without, hedged))
     calls = sum(step.hedged for step in hedged) / sum(step.calls - step.hedged for step in hedged)
     void = sum(step.void for step in hedged)

@@ -43,9 +43,7 @@ class UnderWay:
 class Rounds:
     """An engine's rounds, one after the other. Keeps to its event loop."""
 
-    def __init__(
-        self, ended: Callable[[Round], None], late: LateSection, can_spare: Callable[[Group], bool] = lambda _: False
-    ) -> None:
+    def __init__(self, ended: Callable[[Round], None], late: LateSection, can_spare: Callable[[Group], bool]) -> None:
         """`ended` is called with each round that is over. `can_spare`: whether a group is worth training on without
         those of its answers that are not scored yet."""
         self._ended, self._late, self._can_spare = ended, late, can_spare

@@ -24,7 +24,7 @@ _log = logging.getLogger("longreward.judge")
 _FLOW_KEPT = 1024
 _BESIDE = 16  # requests before one and after it
 _LATE_BY_LOAD = 0.25
-"""Share of late requests that means load. By chance a twentieth is late, or less."""
+"""Share of late requests that means load. By chance a tenth is late, or less (`judge.hedge.quantile`)."""
 
 
 class Urgency(IntEnum):

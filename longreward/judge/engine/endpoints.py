@@ -35,7 +35,7 @@ class Endpoints:
         max_outage_s: float | None = None,
         hedging: Hedging | None = None,
     ) -> None:
-        self._endpoints, self._hedging = list(endpoints), hedging or Hedging(HedgeConfig(budget=0))
+        self._endpoints, self._hedging = list(endpoints), hedging or Hedging(HedgeConfig())
         self.spend = spend
         spend.listeners.append(self._spend_changed)
         self.standstill = Standstill()
