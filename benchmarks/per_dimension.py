@@ -2,9 +2,10 @@
 
     PYTHONPATH=. python benchmarks/per_dimension.py [--seeds 1 2 3] [section.key=value ...]
 
-The reward has two parts of equal weight: LongReward without completeness, and how many of the names asked about an
-answer speaks of, on a tenth of the scale. Six minutes a run on two cores, two runs for each seed. Printed are each
-part's held-out gains and the paired differences with 95% intervals. Exit code 1 where the weak part gains more by total
+The reward has two parts of equal weight: helpfulness and logicality, and how much of what an answer says stands in the
+document, on a tenth of the scale. Within a group they go together little (correlation 0.3 and 0.1), so the weak part
+does not come along with the strong one. Six minutes a run on two cores, two runs for each seed. Printed are each part's
+held-out gains and the paired differences with 95% intervals. Exit code 1 where the weak part gains more by total
 for any seed, or the total loses more than 0.1 per dimension.
 """
 
@@ -24,8 +25,8 @@ WEAK, TOTAL = "python", "total"
 REWARD = (
     "reward.name=composite",
     "reward.composite.parts={longreward: {weight: 1}, python: {weight: 1}}",
-    "reward.weights={helpfulness: 1, logicality: 1, faithfulness: 1}",
-    "reward.python.function=benchmarks/toy/coverage.py:coverage",
+    "reward.weights={helpfulness: 1, logicality: 1}",
+    "reward.python.function=benchmarks/toy/truth.py:truth",
     "reward.python.allow=true",
 )
 ADVANTAGES = ("total", "per_dimension")
@@ -59,7 +60,7 @@ def main() -> int:
             trained(
                 "configs/grpo_cpu.yaml",
                 [
-                    f"run.name={advantage}_{seed}",
+                    f"run.name=weak_{advantage}_{seed}",
                     *REWARD,
                     f"reward.advantage={advantage}",
                     f"openrlhf.train.seed={seed}",
