@@ -13,7 +13,8 @@ from longreward.judge.base import SlowCall
 from rl.rollout.rounds import Round
 
 _SHOWN = 3  # slow calls
-_WORTH_TELLING = 0.1  # share of a step
+WORTH_TELLING = 0.1
+"""Share of a step."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class JudgeWait:
 
     def sentence(self) -> str | None:
         """Where the judge holds the GPUs for long: for how long, why, and what helps."""
-        if self.share < _WORTH_TELLING:
+        if self.share < WORTH_TELLING:
             return None
         slow = [f"{call.kind} at {call.endpoint} ({call.seconds:.1f} s)" for call in self.slowest]
         return (

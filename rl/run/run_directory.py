@@ -123,5 +123,10 @@ def steps_done(config: RunConfig) -> int:
     )
 
 
+def read_summary(config: RunConfig) -> dict[str, Any]:
+    """Of the run that is there; empty where it has not ended, or where there is none."""
+    return jsonlines.read_json(config.directory / "summary.json") or {}
+
+
 def write_summary(config: RunConfig, summary: dict[str, Any]) -> None:
     jsonlines.write_json(config.directory / "summary.json", summary)

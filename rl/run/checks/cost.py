@@ -9,7 +9,8 @@ from longreward.preflight.estimate import Estimate, throughput
 from longreward.preflight.finding import Finding
 from longreward.text.amounts import duration, in_words
 from rl.config import RunConfig
-from rl.run import judge_estimate
+from rl.rollout.judge_wait import WORTH_TELLING
+from rl.run import judge_estimate, run_directory
 from rl.trainer.openrlhf_flags import Flags
 
 
@@ -47,6 +48,12 @@ def _pace(
         f"are generated, so the judge holds nothing up where generating a step takes longer than {seconds}; the last "
         f"ones add {duration(2 * latency_s)}",
     )
+    summary = run_directory.read_summary(config)
+    if summary.get("judge_wait_share", 0) >= WORTH_TELLING:
+        waited = f"{summary['judge_wait_share']:.0%} of its time, {summary['judge_wait_s']:.1f} s a step"
+        sentence = f"in the run that is in {config.directory} the judge held the GPUs for {waited}"
+        what = f"raise {found.binding}" if found.seconds > 2 * latency_s else "use a faster judge"
+        yield Finding.note("pace", sentence, f"{what}, or ask less (docs/how-to/pay-less.md)")
     if found.seconds > config.reward.answer_timeout_s:
         sentence = f"answers that wait longer than reward.answer_timeout_s={config.reward.answer_timeout_s:g} are void"
         action = f"raise it over {seconds}, or the limit that decides"

@@ -80,6 +80,22 @@ def test_cost_and_pace_follow_from_the_data_and_the_measured_latency(examine, ju
     assert total > 8 * int(calls[1].replace(",", ""))
 
 
+def test_how_long_the_last_run_waited_for_its_judge_is_said_with_what_shortens_it(examine, judge, tmp_path):
+    directory = tmp_path / "runs" / "slow"
+    directory.mkdir(parents=True)
+    words = [*judged_by(judge, "requests_per_minute=600"), f"run.dir={tmp_path}/runs", "run.name=slow"]
+    for share, notes in ((0.31, 1), (0.04, 0)):
+        (directory / "summary.json").write_text(json.dumps({"judge_wait_s": 4.2, "judge_wait_share": share}))
+        _, lines = examine(*words, "openrlhf.data.max_samples=32", "evaluation.max_prompts=4")
+        found = told(lines, "note", "pace")
+        assert len(found) == notes
+        for line in found:
+            assert (
+                f"in the run that is in {directory} the judge held the GPUs for 31% of its time, 4.2 s a step" in line
+            )
+            assert "raise reward.judge.requests_per_minute" in line
+
+
 def test_settings_are_named_as_they_stand_in_a_runs_configuration(examine, judge):
     judge.script = {"verify": "who knows"}
     code, lines = examine(*judged_by(judge))
