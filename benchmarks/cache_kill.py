@@ -1,9 +1,10 @@
-"""Is the verdict cache safe against SIGKILL? Processes share one file and are killed at random; then every row is read.
+"""Is the verdict cache safe against SIGKILL? Processes share one and are killed at random; then every verdict is read.
 
-    python benchmarks/cache_kill.py [--kills 50] [--pause 1.5] [--processes 8] [--keys 100000] [--folder DIR]
+    python benchmarks/cache_kill.py [--cache path|run|url] [--kills 50] [--pause 1.5] [--processes 8] [--keys 100000]
 
-Each value follows from its key, so that a wrong one shows. Exit code 1 on a wrong or unreadable row, a process that
-ends by itself, or a failed integrity check.
+`path` is a SQLite file, `run` the files of a run, `url` a redis-server, which is killed as well. Each value follows
+from its key, so that a wrong one shows. Exit code 1 on a wrong verdict, one that cannot be read, a process that ends by
+itself, or a failed integrity check.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ import sqlite3
 import sys
 import tempfile
 import time
+from contextlib import ExitStack, closing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from longreward.config import CacheConfig
 from longreward.judge.cache import VerdictCache, cache_key
 
 TASKS = 16  # lookups under way in each process
+RIGHT = 1000  # lookups that found a verdict, before the end
+
+
+MODULES = {"path": "sqlite_file", "run": "run_files", "url": "redis_server"}
 
 
 def key_of(number: int) -> bytes:
@@ -36,9 +43,19 @@ def value_of(number: int) -> dict[str, Any]:
     return {"number": number, "text": text[: 700 + number % 324], "value": number % 21 / 2}
 
 
-async def hammer(folder: Path, seed: int, keys: int) -> None:
+def opened(kind: str, folder: Path) -> VerdictCache:
+    if kind == "run":
+        found = VerdictCache.of(CacheConfig(), folder)
+    else:
+        setting = {"path": folder / "cache.db", "url": (folder / "url").read_text() if kind == "url" else ""}[kind]
+        found = VerdictCache.of(CacheConfig.model_validate({kind: setting}))
+    assert found is not None
+    return found
+
+
+async def hammer(kind: str, folder: Path, seed: int, keys: int) -> None:
     """Look up and put without end. Now and then a line tells how many lookups were right, and the cache's errors."""
-    cache = VerdictCache(folder / "cache.db")
+    cache = opened(kind, folder)
     rng = random.Random(seed)
     right = 0
 
@@ -55,7 +72,7 @@ async def hammer(folder: Path, seed: int, keys: int) -> None:
             await asyncio.sleep(0)
 
     async def report() -> None:
-        with (folder / f"{seed}.log").open("w") as log:
+        with (folder / f"{seed}.counts").open("w") as log:
             while True:
                 print(right, int(cache.stats()["cache/errors"]), file=log, flush=True)
                 await asyncio.sleep(0.1)
@@ -63,18 +80,18 @@ async def hammer(folder: Path, seed: int, keys: int) -> None:
     await asyncio.gather(report(), *(task() for _ in range(TASKS)))
 
 
-def begin(folder: Path, seed: int, keys: int) -> None:
-    asyncio.run(hammer(folder, seed, keys))
+def begin(kind: str, folder: Path, seed: int, keys: int) -> None:
+    asyncio.run(hammer(kind, folder, seed, keys))
 
 
 class Fleet:
     """So many processes at any time."""
 
-    def __init__(self, folder: Path, size: int, keys: int) -> None:
+    def __init__(self, kind: str, folder: Path, size: int, keys: int) -> None:
         # Forked from a process that has only imported: starting one costs milliseconds, not the import.
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["longreward.judge.cache"])
-        self._folder, self._keys = folder, keys
+        self._context.set_forkserver_preload([f"longreward.judge.cache.{MODULES[kind]}"])
+        self._kind, self._folder, self._keys = kind, folder, keys
         self._started = self.ended_early = 0
         self._running = [self._start() for _ in range(size)]
 
@@ -91,7 +108,7 @@ class Fleet:
     def counts(self) -> tuple[int, int]:
         """Lookups found right, and cache errors, as last told by every process."""
         right = errors = 0
-        for log in self._folder.glob("*.log"):
+        for log in self._folder.glob("*.counts"):
             lines = [line.split() for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
             if lines:
                 right, errors = right + int(lines[-1][0]), errors + int(lines[-1][1])
@@ -99,7 +116,9 @@ class Fleet:
 
     def _start(self) -> BaseProcess:
         self._started += 1
-        process = self._context.Process(target=begin, args=(self._folder, self._started, self._keys), daemon=True)
+        process = self._context.Process(
+            target=begin, args=(self._kind, self._folder, self._started, self._keys), daemon=True
+        )
         process.start()
         return process
 
@@ -109,35 +128,48 @@ class Fleet:
         process.join()
 
 
-async def verify(path: Path, keys: int) -> tuple[int, int, int]:
-    """Rows in the file, those with a wrong value, those the cache cannot give."""
-    connection = sqlite3.connect(path)
-    stored = [key for (key,) in connection.execute("SELECT key FROM verdicts")]
-    connection.close()
-    numbers = {key_of(number): number for number in range(keys)}
-    cache = VerdictCache(path)
-    found = await asyncio.gather(*(cache.get(key) for key in stored))
+async def verify(kind: str, folder: Path, keys: int) -> tuple[int, int, int]:
+    """Verdicts that are kept, those with a wrong value, those that cannot be read."""
+    cache = opened(kind, folder)
+    found = await asyncio.gather(*(cache.get(key_of(number)) for number in range(keys)))
     await cache.aclose()
-    pairs = zip(stored, found, strict=True)
-    wrong = sum(value is not None and value != value_of(numbers.get(key, -1)) for key, value in pairs)
-    return len(stored), wrong, found.count(None)
+    wrong = sum(value is not None and value != value_of(number) for number, value in enumerate(found))
+    return keys - found.count(None), wrong, int(cache.stats()["cache/errors"])
 
 
-def run(folder: Path, kills: int, pause: float, processes: int, keys: int) -> int:
-    path = folder / "cache.db"
+def integrity_of(kind: str, folder: Path) -> str:
+    """What SQLite says of its file; of the others nothing can be said but what their verdicts say."""
+    if kind != "path":
+        return "ok"
+    with closing(sqlite3.connect(folder / "cache.db")) as connection:
+        (found,) = connection.execute("PRAGMA integrity_check").fetchone()
+    return str(found)
+
+
+def run(kind: str, folder: Path, kills: int, pause: float, processes: int, keys: int) -> int:
     rng = random.Random()
     started = time.monotonic()
-    fleet = Fleet(folder, processes, keys)
-    for _ in range(kills):
-        # The shortest pauses hit a process that is making or opening the file.
-        time.sleep(rng.uniform(0, pause))
-        fleet.kill_one(rng)
-    time.sleep(pause)
-    fleet.kill_all()
-    rows, wrong, unreadable = asyncio.run(verify(path, keys))
-    connection = sqlite3.connect(path)
-    (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
-    connection.close()
+    with ExitStack() as stack:
+        server = None
+        if kind == "url":
+            from redis_process import RedisProcess  # not in the processes: they would be slower to start
+
+            server = stack.enter_context(RedisProcess(folder))
+            (folder / "url").write_text(server.url)
+        fleet = Fleet(kind, folder, processes, keys)
+        for number in range(kills):
+            # The shortest pauses hit a process that is making or opening the file.
+            time.sleep(rng.uniform(0, pause))
+            fleet.kill_one(rng)
+            if server is not None and number % 10 == 9:
+                server.kill()
+                time.sleep(rng.uniform(0, pause))
+                server.start()
+        while fleet.counts()[0] < RIGHT:
+            time.sleep(0.1)
+        fleet.kill_all()
+        rows, wrong, unreadable = asyncio.run(verify(kind, folder, keys))
+    integrity = integrity_of(kind, folder)
     right, errors = fleet.counts()
     table = {
         "kills": f"{kills} + {processes} at the end",
@@ -157,6 +189,7 @@ def run(folder: Path, kills: int, pause: float, processes: int, keys: int) -> in
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", choices=("path", "run", "url"), default="path")
     parser.add_argument("--kills", type=int, default=50, help="processes killed and replaced while the others go on")
     parser.add_argument("--pause", type=float, default=1.5, help="longest pause between kills in seconds")
     parser.add_argument("--processes", type=int, default=8)
@@ -166,7 +199,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        return run(folder, args.kills, args.pause, args.processes, args.keys)
+        return run(args.cache, folder, args.kills, args.pause, args.processes, args.keys)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ from rich.table import Table
 
 from longreward import LongReward, Sample
 from longreward.concurrency.pacing import rare_collections
-from longreward.config import JudgeConfig
+from longreward.config import CacheConfig, JudgeConfig
 from longreward.judge import make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
 from longreward.text.chunking import chunks_between, word_cut_points
 from longreward.text.retrieval import BM25Index
@@ -219,7 +220,7 @@ def overhead(_: argparse.Namespace) -> list[Row]:
                 price={"prompt_per_million": 1},
                 spend={"max_cost": 1e6},
             ),
-            path,
+            VerdictCache.of(CacheConfig(path=path)),
         )
         await ask_all(judge, [small(-i, 4096) for i in range(1, 400)], 200)
         requests = [small(i, 4096) for i in range(4000)]
@@ -284,9 +285,10 @@ BY_THE_TABLE = {"truncated": 2, "parse_error": 3}
 
 
 def faults(options: argparse.Namespace) -> list[Row]:
-    """Every call one outcome, and the right one, though every tenth reply is a fault drawn from the table."""
+    """Every call one outcome, and the right one, though every tenth reply is a fault drawn from the table, and slow
+    calls are asked a second time."""
 
-    async def run(urls: list[str], path: Path) -> tuple[Counter[str], int, list[Any], float]:
+    async def run(urls: list[str], path: Path) -> tuple[Counter[str], int, list[Any], float, int]:
         judge = make_judge(
             JudgeConfig(
                 kind="openai",
@@ -296,8 +298,9 @@ def faults(options: argparse.Namespace) -> list[Row]:
                 call_timeout_s=60,
                 retry_base_s=0.1,
                 spend={"max_tokens": 10**12},
+                hedge={"budget": 0.1},
             ),
-            path,
+            VerdictCache.of(CacheConfig(path=path)),
         )
         outcomes: Counter[str] = Counter()
         wrong, voids = 0, []
@@ -309,24 +312,24 @@ def faults(options: argparse.Namespace) -> list[Row]:
             wrong += verdict.ok and verdict.value != judge_replies.rating(request.text())
             if not verdict.ok:
                 voids.append(verdict.call)
-        left = judge.stats()["judge/in_flight"] + judge.stats()["judge/waiting"]
-        assert left == 0, left
+        stats = judge.stats()
+        assert stats["judge/in_flight"] + stats["judge/waiting"] == 0, stats
         await judge.aclose()
-        return outcomes, wrong, voids, time.perf_counter() - started
+        return outcomes, wrong, voids, time.perf_counter() - started, int(stats.get("judge/hedged", 0))
 
     with (
         tempfile.TemporaryDirectory() as folder,
         judge_server.running(latency=0.2, faults=0.1, seed=1) as one,
         judge_server.running(latency=0.2, faults=0.1, seed=2) as two,
     ):
-        outcomes, wrong, voids, seconds = asyncio.run(run([one, two], Path(folder) / "cache.db"))
+        outcomes, wrong, voids, seconds, hedged = asyncio.run(run([one, two], Path(folder) / "cache.db"))
         served = sum((Counter(judge_server.stats(url)["faults"]) for url in (one, two)), Counter())
     needless = [call for call in voids if call.attempts < BY_THE_TABLE.get(call.status, math.inf)]
     total, lost = sum(outcomes.values()), options.calls - sum(outcomes.values())
     by_table = ", ".join(f"{status} {count}" for status, count in sorted(outcomes.items()) if status != "ok") or "none"
     return [
         (
-            f"{total:,} calls, {sum(served.values()):,} faults ({seconds:.0f} s): lost, wrong",
+            f"{total:,} calls, {sum(served.values()):,} faults, {hedged:,} asked twice ({seconds:.0f} s): lost, wrong",
             f"{lost}, {wrong}",
             "0, 0",
             not lost and not wrong,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from string import whitespace
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pydantic import AfterValidator
 
@@ -35,13 +35,8 @@ def tidy(value: str) -> str:
     """
     url = value.strip(AROUND)
     shown = repr(url_without_password(url))
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    # urlsplit drops line breaks and tabs without a word.
-    if not usable or re.search(r"[\s\x00-\x1f\x7f]", url):
+    parts = _split(url, "http", "https")
+    if parts is None:
         raise ValueError(f"{shown} is not a URL; write it as http://host:port/v1, an IPv6 address in brackets")
     if "@" in parts.netloc:
         raise ValueError(
@@ -52,6 +47,35 @@ def tidy(value: str) -> str:
         raise ValueError(f"{shown} ends in #{parts.fragment}, which is never sent; remove it, or write # as %23")
     path = parts.path.rstrip("/").removesuffix(_CHAT).removesuffix(_EMBEDDINGS).rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def redis_url(value: str) -> str:
+    """The URL of a Redis server, without white space around it. ValueError where it is none; no password is in its
+    message."""
+    url = value.strip(AROUND)
+    shown = repr(url_without_password(url.partition("?")[0]))
+    parts = _split(url, "redis", "rediss")
+    if parts is None:
+        raise ValueError(
+            f"{shown} is not the URL of a Redis server; write it as redis://host:6379/0, or rediss:// for TLS"
+        )
+    if parts.password is not None or "password=" in parts.query:
+        raise ValueError(
+            f"{shown} holds a password, which logs would show; write it without, and export the password as "
+            "REDIS_PASSWORD, or as the variable that password_env names"
+        )
+    return url
+
+
+def _split(url: str, *schemes: str) -> SplitResult | None:
+    """Its parts; None where nothing can be reached there."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    # urlsplit drops line breaks and tabs without a word.
+    return parts if usable and not re.search(r"[\s\x00-\x1f\x7f]", url) else None
 
 
 def chat_url(base_url: str) -> str:

@@ -18,6 +18,7 @@ from longreward.config_file import validate
 from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
 from longreward.prompts import CLOSING, NAMES, Prompts
 from longreward.schema import Dimension, DimensionScore, JudgeCall, Reward, Sample
@@ -41,7 +42,9 @@ class LongReward:
         tokens, in which chunk sizes are counted."""
         self.config = config
         if judge is None:
-            judge = make_judge(config.judge, config.cache.path, Prompts.of(config), config.retrieval.embedder)
+            judge = make_judge(
+                config.judge, VerdictCache.of(config.cache), Prompts.of(config), config.retrieval.embedder
+            )
         self._judge = judge
         self._token_spans = token_spans
         if "faithfulness" in config.needed:

@@ -175,7 +175,7 @@ class RunConfig(Section):
         shadow, reward = self.watch.shadow, self.reward
         if shadow is None:
             return None
-        other = {"judge": shadow.judge, "prompts": shadow.prompts, "cache": CacheConfig(path=None)}
+        other = {"judge": shadow.judge, "prompts": shadow.prompts, "cache": CacheConfig()}
         return reward.model_copy(update=other if "longreward" in reward.parts else other | {"name": "longreward"})
 
     @model_validator(mode="after")

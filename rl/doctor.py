@@ -68,7 +68,7 @@ def check_run(config: RunConfig, out: Console) -> int:
         findings += show(out, [Finding.note("judge", sentence, action)])
     elif config.needs_judge:
         found, latency_s = check_judge(out, config.reward, "reward.")
-        findings += found
+        findings += [*found, *show(out, services.cache(config))]
     else:
         findings += show(out, [Finding.ok("judge", "no judge is asked")])
     if config.shadow_reward is not None and config.shadow_reward.asks_judge:

@@ -15,7 +15,7 @@ from longreward.commands.options import SETTINGS, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.judge.own_server.local import served
-from longreward.preflight import judge_checks, settings_checks
+from longreward.preflight import cache_check, judge_checks, settings_checks
 from longreward.preflight.estimate import Estimate, estimate, throughput
 from longreward.preflight.finding import Finding, Severity
 from longreward.text.amounts import duration, in_words
@@ -49,6 +49,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
             expected = estimate(rows.to_estimate(), config)
     with served(config) as asked:
         findings, latency_s = check_judge(out, asked)
+        findings += show(out, list(cache_check.findings(config)))
     if rows is not None:
         findings += show(out, [*_about_input(rows), *_about_scoring(expected, config.judge, latency_s)])
     return verdict(out, findings)

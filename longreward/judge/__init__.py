@@ -1,17 +1,19 @@
 """The judge: `openai` asks an endpoint, `offline` applies rules. Both answer the same typed requests."""
 
-from pathlib import Path
-
 from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import ConfigError
 from longreward.judge.base import Judge, JudgeStatus, Verdict
+from longreward.judge.cache import VerdictCache
 from longreward.prompts import OURS, Prompts
 
 
 def make_judge(
-    config: JudgeConfig, cache: Path | None = None, prompts: Prompts = OURS, embeddings: EmbeddingsConfig | None = None
+    config: JudgeConfig,
+    cache: VerdictCache | None = None,
+    prompts: Prompts = OURS,
+    embeddings: EmbeddingsConfig | None = None,
 ) -> Judge:
-    """The judge that `config.kind` names. `cache` is the file of its verdict cache; the offline judge needs none.
+    """The judge that `config.kind` names. `cache` is its to close; the offline judge needs none.
     `embeddings`: the model that `Judge.embed` asks, where it is used.
 
     What talks to endpoints is imported only when it is used. ConfigError for `vllm`, whose server nobody has started.

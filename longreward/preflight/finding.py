@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-_JUDGE_SETTING = re.compile(r"(?<![\w./])judge\.(?=[a-z])")
+_SETTING = re.compile(r"(?<![\w./])(judge\.(?=[a-z])|cache\.(?=path|url|password_env))")
 
 
 class Severity(StrEnum):
@@ -50,9 +50,9 @@ class Finding:
         return f"{self.sentence}; {self.action}" if self.action else self.sentence
 
     def within(self, section: str) -> Finding:
-        """The same finding, with the judge's settings named as in a configuration that holds them in `section`
-        ("reward." in a training run's, "" where the judge's section is at the top)."""
-        sentence, action = (_JUDGE_SETTING.sub(f"{section}judge.", text) for text in (self.sentence, self.action))
+        """The same finding, with the settings of judge and cache named as in a configuration that holds them in
+        `section` ("reward." in a training run's, "" where the judge's section is at the top)."""
+        sentence, action = (_SETTING.sub(rf"{section}\1", text) for text in (self.sentence, self.action))
         return replace(self, sentence=sentence, action=action)
 
 

@@ -9,18 +9,18 @@ from dataclasses import replace
 
 from longreward.evaluation import EvaluationItem
 from longreward.judge import Judge, make_judge
+from longreward.judge.cache import VerdictCache
 from rl.config import RunConfig
 from rl.data.prompt_files import PromptReport, renderer
 from rl.data.prompts import Label
 from rl.rollout.engines import Engines
-from rl.rollout.judge_worker import own_cache
 
 
 @asynccontextmanager
 async def opened_judge(config: RunConfig) -> AsyncIterator[Judge]:
     """The run's judge in this process, with the run's cache. For evaluations: it knows nothing of the judge workers'
     spending."""
-    judge = make_judge(config.reward.judge, config.reward.cache.path or own_cache(config.directory))
+    judge = make_judge(config.reward.judge, VerdictCache.of(config.reward.cache, config.directory))
     try:
         yield judge
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 import uuid
 from collections import Counter
@@ -16,6 +15,7 @@ from longreward.concurrency.pacing import rare_collections
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError, Reason
 from longreward.evaluation import second_scores
+from longreward.judge.cache import VerdictCache
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.openrlhf_logs import AnswerFigures
 from longreward.prompts import Prompts
@@ -60,7 +60,7 @@ class JudgeWorker:
         if config.asks_judge or (shadow and shadow.asks_judge):
             self._ledger = SpendLedger(config.judge, directory, pauses=config.on_spend_cap == "pause")
         if config.asks_judge:
-            self._judge = self._asked(config, config.cache.path or own_cache(directory))
+            self._judge = self._asked(config, VerdictCache.of(config.cache, directory))
         self._config = config
         self._reward = registry.make(config, self._token_spans, self._judge)
         file = self._name.removeprefix("judge-")
@@ -78,6 +78,8 @@ class JudgeWorker:
     async def ready(self) -> None:
         """Answers once the worker is up."""
         self._begin()
+        if self._judge is not None:
+            await self._judge.load()
 
     async def stood_still(self, within_s: float) -> bool:
         """Whether answers wait for more money or for the judge to come back, or did within the last seconds."""
@@ -166,7 +168,7 @@ class JudgeWorker:
         if self._ledger is not None:
             await self._ledger.end()
 
-    def _asked(self, config: RewardSection, cache: Path | None = None) -> OpenAIJudge:
+    def _asked(self, config: RewardSection, cache: VerdictCache | None = None) -> OpenAIJudge:
         """The judge of a reward, under the run's spend cap."""
         spend = None if self._ledger is None else self._ledger.spend
         return OpenAIJudge.of(config.judge, cache, spend, Prompts.of(config), config.retrieval.embedder)
@@ -174,9 +176,7 @@ class JudgeWorker:
     def _afresh(self) -> RewardFunction:
         """The run's reward, with nothing remembered that was judged before."""
         judge = None if self._judge is None else self._judge.afresh()
-        return registry.make(
-            self._config.model_copy(update={"cache": CacheConfig(path=None)}), self._token_spans, judge
-        )
+        return registry.make(self._config.model_copy(update={"cache": CacheConfig()}), self._token_spans, judge)
 
     def _second_judges(self, watch: WatchSection, shadow: RewardSection | None) -> Iterator[SecondJudge]:
         if watch.noise_share:
@@ -214,12 +214,6 @@ async def _scores(reward: RewardFunction, sample: TrainingSample, places: asynci
     if scored.total is None:
         print(f"longreward: {sample.id} has no reward: {scored.void_reasons}", flush=True)
     return scored.scores
-
-
-def own_cache(directory: Path) -> Path:
-    """The run's own cache on this machine: verdicts paid for once are not paid for again when the run continues.
-    There is a file for each machine, because SQLite files cannot be shared over a network."""
-    return directory / "cache" / f"{socket.gethostname()}.db"
 
 
 def token_spans(tokenizer: str | None) -> TokenSpans:

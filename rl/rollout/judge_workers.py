@@ -106,6 +106,8 @@ def secrets(config: RunConfig) -> dict[str, str]:
     for asked in [reward, *([shadow] if shadow else [])]:
         if asked.asks_judge:
             names |= key_variables(asked) or {DEFAULT_KEY}
+    if (password := reward.cache.password_variable) is not None:
+        names.add(password)
     if "remote" in reward.parts and reward.remote.token_env:
         names.add(reward.remote.token_env)
     found = {name: value for name in names if (value := secret_from_environment(name))}

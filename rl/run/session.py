@@ -98,6 +98,8 @@ def open_session(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session
                 _prepare(session)
                 _mend_position(session)
                 with _judge(session):
+                    for finding in services.cache(session.config):
+                        session.say(finding.text)
                     session.workers = judge_workers.start(session.config, plan.tokenizer, plan.run_id)
                     try:
                         yield session

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
+from longreward.config import CacheConfig
 from rl import config
 from rl.plan import Resources
 from rl.trainer import openrlhf_flags
@@ -573,6 +574,7 @@ def test_the_head_makes_the_token_once_for_its_owner_alone(ray_cluster, tmp_path
 
 RAYJOB = LAUNCH / "kuberay_rayjob.yaml"
 JUDGE = LAUNCH / "kubernetes_judge.yaml"
+CACHE = LAUNCH / "kubernetes_cache.yaml"
 # The fields of KubeRay's API (ray.io/v1) that exist since the version which the file asks for.
 JOB_FIELDS = set(
     """entrypoint backoffLimit shutdownAfterJobFinishes ttlSecondsAfterFinished rayClusterSpec metadata
@@ -610,12 +612,13 @@ def containers(rayjob: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def all_templates() -> dict[str, dict[str, Any]]:
-    """Every pod that the two files make."""
+    """Every pod that the files make."""
     job = documents(RAYJOB)["RayJob"]
     head, *workers = templates(job)
     named = {"submitter": job["spec"]["submitterPodTemplate"], "head": head}
     named |= {f"worker {index}": template for index, template in enumerate(workers)}
-    return named | {"judge": documents(JUDGE)["Deployment"]["spec"]["template"]}
+    served = {"judge": JUDGE, "cache": CACHE}
+    return named | {name: documents(path)["Deployment"]["spec"]["template"] for name, path in served.items()}
 
 
 def gigabytes(quantity: str) -> int:
@@ -678,18 +681,21 @@ def test_only_the_pods_that_need_a_key_have_one(rayjob):
     assert "envFrom" not in judge
     secrets = {e["name"]: e["valueFrom"]["secretKeyRef"]["key"] for e in judge["env"] if "valueFrom" in e}
     assert secrets == {"VLLM_API_KEY": "OPENAI_API_KEY", "HF_TOKEN": "HF_TOKEN"}
+    cache = all_templates()["cache"]["spec"]["containers"][0]
+    secrets = {e["name"]: e["valueFrom"]["secretKeyRef"]["key"] for e in cache["env"] if "valueFrom" in e}
+    assert "envFrom" not in cache and secrets == {"REDIS_PASSWORD": "REDIS_PASSWORD"}
 
 
 def test_ray_asks_for_a_token_and_strangers_reach_nothing(rayjob):
     assert rayjob["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
-    run, judge = documents(RAYJOB)["NetworkPolicy"]["spec"], documents(JUDGE)["NetworkPolicy"]["spec"]
-    for policy, names in ((run, ("submitter", "head", "worker 0")), (judge, ("judge",))):
+    run, judge, cache = (documents(path)["NetworkPolicy"]["spec"] for path in (RAYJOB, JUDGE, CACHE))
+    for policy, names in ((run, ("submitter", "head", "worker 0")), (judge, ("judge",)), (cache, ("cache",))):
         assert policy["policyTypes"] == ["Ingress", "Egress"]
         selected = policy["podSelector"]["matchLabels"].items()
         assert all(selected <= all_templates()[name]["metadata"]["labels"].items() for name in names)
         assert all("from" in rule for rule in policy["ingress"]), "a rule without `from` lets everyone in"
     own = {"podSelector": run["podSelector"]}
-    assert [rule["from"] for rule in judge["ingress"]] == [[own]]
+    assert [rule["from"] for rule in judge["ingress"]] == [rule["from"] for rule in cache["ingress"]] == [[own]]
     assert [rule["from"][0] for rule in run["ingress"] if "ports" not in rule] == [own]
 
 
@@ -708,6 +714,22 @@ def test_the_judge_on_kubernetes_is_the_one_of_the_configuration():
     assert told.returncode == 0 and f"--tensor-parallel-size {container['resources']['limits']['nvidia.com/gpu']}" in (
         told.stdout
     )
+
+
+def test_the_cache_on_kubernetes_is_where_its_file_says_and_the_run_may_reach_it():
+    parts = documents(CACHE)
+    (port,) = parts["Service"]["spec"]["ports"]
+    url = f"redis://{parts['Service']['metadata']['name']}:{port['port']}/0"
+    assert url in CACHE.read_text() and url in RAYJOB.read_text() and CacheConfig(url=url).url == url
+    assert parts["Service"]["spec"]["selector"] == parts["Deployment"]["spec"]["selector"]["matchLabels"]
+    allowed = [rule for rule in documents(RAYJOB)["NetworkPolicy"]["spec"]["egress"] if "to" in rule]
+    assert {
+        "to": [{"podSelector": parts["NetworkPolicy"]["spec"]["podSelector"]}],
+        "ports": [{"port": port["port"], "protocol": "TCP"}],
+    } in allowed
+    container = all_templates()["cache"]["spec"]["containers"][0]
+    (kept,) = re.findall(r"--maxmemory (\d+)gb", container["args"][0])
+    assert int(kept) < gigabytes(container["resources"]["limits"]["memory"])
 
 
 def test_the_claim_in_the_head_of_the_file_is_the_one_that_is_mounted(rayjob):

@@ -1,7 +1,7 @@
-"""The thread that works on the file of kept verdicts, so that the event loop never waits for a disk.
+"""The thread that reads and writes kept verdicts, so that the event loop never waits for a disk or a server.
 
-The file never stands in the way of scoring: whatever is wrong with it becomes misses, one warning that says what to do,
-and another try later.
+Neither stands in the way of scoring: whatever is wrong becomes misses, one warning that says what to do, and another
+try later.
 """
 
 from __future__ import annotations
@@ -9,29 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from longreward.judge.cache import file as cache_file
-from longreward.judge.cache.file import FileError
+from longreward.judge.cache.backend import Backend, CacheError, Row
+from longreward.judge.cache.sqlite_table import BATCH
 
 logger = logging.getLogger("longreward.cache")
 
 GATHER_S = 0.03  # a verdict waits this long for others to share its transaction
-BATCH = 256  # rows per statement
-PENDING_BYTES = 32 << 20  # verdicts kept in memory while the file cannot be written; then the oldest go
-BUSY_S = 1.0  # patience with a locked file, which lookups share with a write before them
-LOOKUP_S = 10.0  # the longest that a lookup waits, whatever the disk does
+PENDING_BYTES = 32 << 20  # verdicts kept in memory while none can be written; then the oldest go
+LOOKUP_S = 10.0  # the longest that a lookup waits for a disk or a server that does nothing
 CLOSE_S = 30.0
-RETRY_S = (1.0, 10.0)  # first and longest pause after trouble with the file
+RETRY_S = (1.0, 10.0)  # first and longest pause after trouble
 
 Answers: TypeAlias = "asyncio.Future[dict[bytes, bytes]]"
-R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -50,33 +46,32 @@ class _Pause:
         self._seconds = 0.0
 
 
-class FileThread:
-    """Answers all lookups that have come up since its last round in one statement, and writes verdicts in batches.
+class CacheThread:
+    """Answers all lookups that have come up since its last round at once, and writes verdicts in batches.
 
-    Verdicts stay in memory until they are in the file. The connection is opened when needed and closed after trouble.
+    Verdicts stay in memory until they are written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._wake = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._connection: sqlite3.Connection | None = None
-        self._file: cache_file.Identity | None = None
         self._lookups: dict[asyncio.AbstractEventLoop, tuple[list[bytes], Answers]] = {}
         self.pending: dict[bytes, bytes] = {}
-        """Verdicts that are not in the file yet."""
+        """Verdicts that are not written yet."""
         self.pending_bytes = 0
         self._write_at = 0.0
-        self._reading, self._writing = _Pause(), _Pause()
+        self._reading, self._writing, self._refreshing = _Pause(), _Pause(), _Pause()
+        self._refreshed_at = 0.0
         self._advised: set[str] = set()
         self.written = self.errors = 0
 
-    def ask(self, key: bytes) -> Answers | None:
-        """A future with what the file has of this key and of others. Shield it: all who ask at this moment share it.
-        None while the file is given a pause after trouble."""
+    def ask(self, *keys: bytes) -> Answers | None:
+        """A future with what is kept of these keys and of others. Shield it: all who ask at this moment share it.
+        None while there is a pause after trouble."""
         if time.monotonic() < self._reading.until:
-            self.errors += 1
+            self.errors += len(keys)
             return None
         loop = asyncio.get_running_loop()
         with self._wake:
@@ -88,16 +83,21 @@ class FileThread:
                 late = loop.call_later(LOOKUP_S, self._give_up, answers)
                 answers.add_done_callback(lambda _: late.cancel())
                 self._start()
-            keys, answers = self._lookups[loop]
-            keys.append(key)
+            asked, answers = self._lookups[loop]
+            asked.extend(keys)
         return answers
 
     def _give_up(self, answers: Answers) -> None:
-        """Let those who wait go on without the file."""
+        """Let those who wait go on without an answer, unless what was kept before is still being read."""
+        if answers.done():
+            return
+        left = self._refreshed_at + LOOKUP_S - time.monotonic()
+        if left > 0:
+            answers.get_loop().call_later(left, self._give_up, answers)
+            return
         self.errors += 1
         self._reading.failed()
-        what = f"it has not answered for {LOOKUP_S:g} s"
-        self._warn(FileError(what, "Check the disk, or give cache.path another file"))
+        self._warn(CacheError(f"it has not answered for {LOOKUP_S:g} s", "Check the disk or the server behind it"))
         _deliver(answers, {})
 
     def keep(self, key: bytes, data: bytes) -> None:
@@ -126,7 +126,7 @@ class FileThread:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
             if self._thread.is_alive():
-                logger.warning("verdict cache %s: the disk has not answered for %g s; left behind", self._path, CLOSE_S)
+                logger.warning("verdict cache %s: no answer for %g s; left behind", self._backend.name, CLOSE_S)
 
     def _start(self) -> None:
         """Wake the thread for new work, or begin it."""
@@ -140,7 +140,7 @@ class FileThread:
             while self._turn():
                 pass
         finally:
-            self._disconnect()
+            self._close()
 
     def _turn(self) -> bool:
         """Wait for work and do it. False when there will be no more."""
@@ -155,6 +155,8 @@ class FileThread:
             due = last or time.monotonic() >= self._write_at
             # One batch a turn, so that no lookup waits for more.
             batch = list(islice(self.pending.items(), BATCH)) if due else []
+        if lookups:
+            self._refresh()
         for loop, (keys, answers) in lookups.items():
             found = self._read(keys)
             with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -164,14 +166,25 @@ class FileThread:
             return True
         if self.pending:
             self.errors += len(self.pending)
-            logger.warning("verdict cache %s: closed with verdicts not written: %d", self._path, len(self.pending))
+            logger.warning(
+                "verdict cache %s: closed with verdicts not written: %d", self._backend.name, len(self.pending)
+            )
         return False
 
+    def _refresh(self) -> None:
+        """Take in what others have written."""
+        while time.monotonic() >= self._refreshing.until and not self._closing:
+            more = self._attempt(self._refreshing, self._backend.refresh)
+            self._refreshed_at = time.monotonic()
+            if not more:
+                break
+
     def _read(self, keys: list[bytes]) -> dict[bytes, bytes]:
-        """What the file has of these keys; lookups that it could not answer are counted as errors."""
+        """What is kept of these keys; lookups that could not be answered are counted as errors."""
         sound: dict[bytes, bytes] = {}
         for start in range(0, len(keys), BATCH):
-            result = self._attempt(self._reading, cache_file.select, keys[start : start + BATCH])
+            part = keys[start : start + BATCH]
+            result = self._attempt(self._reading, partial(self._backend.read, part))
             if result is None:
                 self.errors += len(keys) - start
                 break
@@ -179,11 +192,15 @@ class FileThread:
             sound |= found
             if damaged:
                 self.errors += damaged
-                self._warn(FileError("a row is damaged", "It is replaced; check the disk"))
+                self._warn(CacheError("a verdict is damaged", "It is replaced; check the disk"))
         return sound
 
-    def _write(self, batch: list[tuple[bytes, bytes]]) -> bool:
-        if self._attempt(self._writing, cache_file.insert, batch) is None:
+    def _write(self, batch: list[Row]) -> bool:
+        def work() -> bool:
+            self._backend.write(batch)
+            return True
+
+        if not self._attempt(self._writing, work):
             self._write_at = self._writing.until
             return False
         self.written += len(batch)
@@ -197,43 +214,34 @@ class FileThread:
     def _forget(self, key: bytes) -> None:
         self.pending_bytes -= len(self.pending.pop(key, b""))
 
-    def _attempt(self, pause: _Pause, work: Callable[[sqlite3.Connection, list[R]], T], rows: list[R]) -> T | None:
+    def _attempt(self, pause: _Pause, work: Callable[[], T]) -> T | None:
         """What `work` returns, or None after any trouble, which is reported and puts off the next attempt."""
         try:
-            result = work(self._connect(), rows)
+            result = work()
         except Exception as error:  # of whatever kind: the thread must go on, and a cache is never worth a run
-            self._warn(error)
-            if not cache_file.is_locked(error):
-                self._disconnect()
+            if not self._warn(error):
+                self._close()
             pause.failed()
             return None
         pause.succeeded()
         return result
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is not None and cache_file.identity(self._path) != self._file:
-            self._disconnect()  # deleted or replaced under us: what is written to it now would be lost
-        if self._connection is None:
-            self._connection, self._file = cache_file.connect(self._path, BUSY_S)
-        return self._connection
+    def _close(self) -> None:
+        with contextlib.suppress(Exception):  # what is in trouble may fail at this too
+            self._backend.close()
 
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
-    def _warn(self, error: Exception) -> None:
-        """Say what is wrong with the file and what to do, once for each thing to do."""
-        what, advice = cache_file.explain(error)
+    def _warn(self, error: Exception) -> bool:
+        """Say what is wrong and what to do, once for each thing to do. Returns whether what is open is still good."""
+        what, advice, usable = self._backend.explain(error)
         if advice not in self._advised:
             self._advised.add(advice)
             logger.warning(
                 "verdict cache %s: %s; scoring continues, and the judge is asked instead. %s",
-                self._path,
+                self._backend.name,
                 what,
                 advice,
             )
+        return usable
 
 
 def _deliver(answers: Answers, found: dict[bytes, bytes]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from longreward.concurrency.pacing import Priority, pacer
@@ -47,26 +46,30 @@ class OpenAIJudge(Judge):
     def of(
         cls,
         config: JudgeConfig,
-        cache: Path | None = None,
+        cache: VerdictCache | None = None,
         spend: Spend | None = None,
         prompts: Prompts = OURS,
         embeddings: EmbeddingsConfig | None = None,
     ) -> OpenAIJudge:
-        """`cache` is the file of kept verdicts; `spend` counts the cost, from 0 up to `judge.spend` where it is None;
+        """`cache` is the judge's to close; `spend` counts the cost, from 0 up to `judge.spend` where it is None;
         `embeddings` is the model that `embed` asks.
 
         ConfigError when `api_key_env` names a variable that is not set, when the process may not open enough sockets
         for all endpoints, or when there is a cap on spending and none on the length of a reply.
         """
         spend = spend or Spend(cap_of(config))
-        kept = VerdictCache(cache) if cache is not None else None
-        embedder = Embedder(embeddings, config, spend, kept) if embeddings is not None else None
-        return cls(Caller(config, spend, prompts), kept, embedder)
+        embedder = Embedder(embeddings, config, spend, cache) if embeddings is not None else None
+        return cls(Caller(config, spend, prompts), cache, embedder)
 
     def afresh(self) -> OpenAIJudge:
         """A judge with the same endpoints, limits, spend and embedding model that remembers no verdicts. Close it
         before this one."""
         return OpenAIJudge(self._caller, embedder=self._embedder, owns_caller=False)
+
+    async def load(self) -> None:
+        """Begin now with what the first question would wait for, see `VerdictCache.load`."""
+        if self._cache is not None:
+            await self._cache.load()
 
     def status(self) -> JudgeStatus:
         own = self._caller.endpoints.status()

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from longreward.preflight import judge_checks
+from longreward.preflight import cache_check, judge_checks
 from longreward.preflight.finding import Finding, Severity
 from rl.config import RunConfig
 from rl.reward_functions import remote
@@ -27,6 +27,12 @@ def findings(config: RunConfig) -> list[Finding]:
     if (shadow := config.shadow_reward) is not None and shadow.asks_judge:
         found += judge(shadow, REPLY_S, SHADOW)
     return [*found, *(f for f in reward_server(config) if f.severity is Severity.PROBLEM)]
+
+
+def cache(config: RunConfig) -> list[Finding]:
+    """Where the verdicts of the run's judge are kept, and what is there already."""
+    found = cache_check.findings(config.reward, config.directory) if config.reward.asks_judge else ()
+    return [finding.within("reward.") for finding in found]
 
 
 def judge(reward: RewardSection, reply_s: float, section: str = "reward.") -> list[Finding]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from longreward.config import JudgeConfig
+from longreward.config import CacheConfig, JudgeConfig
 from longreward.evaluation import EvaluationItem, compare, load, score
 from longreward.judge import make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.offline import OfflineJudge
 
 DATA = Path(__file__).parents[2] / "data" / "evaluation"
@@ -28,7 +29,7 @@ def run(work, server=None, cache=None, **settings):
         config = JudgeConfig(kind="openai", base_url=server.url, model="judge", retry_base_s=0, **settings)
 
     async def judged():
-        judge = make_judge(config, cache)
+        judge = make_judge(config, VerdictCache.of(CacheConfig(path=cache)))
         try:
             return await work(judge)
         finally:

@@ -1,4 +1,4 @@
-"""The cache of verdicts: shared by processes, never wrong, never in the way, whatever happens to its file."""
+"""The cache of verdicts in a file: shared by processes, never wrong, never in the way, whatever happens to the file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from longreward.judge.cache import VerdictCache, cache_key
-from longreward.judge.cache import file as cache_file
+from longreward.judge.cache import VerdictCache, cache_key, sqlite_file, sqlite_table
 from longreward.judge.cache import thread as module
+from longreward.judge.cache.sqlite_file import SQLiteFile
 
 KILLS = Path(__file__).parents[3] / "benchmarks" / "cache_kill.py"
 
@@ -24,7 +24,7 @@ KILLS = Path(__file__).parents[3] / "benchmarks" / "cache_kill.py"
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(module, "RETRY_S", (0.05, 0.1))
-    monkeypatch.setattr(module, "BUSY_S", 0.3)
+    monkeypatch.setattr(sqlite_file, "BUSY_S", 0.3)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def value(number: int) -> dict:
 
 def fill(path: Path, *numbers: int) -> None:
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         for number in numbers:
             cache.put(key(number), value(number))
         await cache.aclose()
@@ -53,7 +53,7 @@ def fill(path: Path, *numbers: int) -> None:
 
 def look_up(path: Path, *numbers: int) -> list:
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         found = await asyncio.gather(*(cache.get(key(number)) for number in numbers))
         await cache.aclose()
         return found
@@ -89,7 +89,7 @@ def test_what_was_put_is_there_for_the_next_cache(path):
 
 def test_a_put_is_found_at_once_here_and_soon_elsewhere_as_it_was(path):
     async def run():
-        here, elsewhere = VerdictCache(path), VerdictCache(path)
+        here, elsewhere = VerdictCache(SQLiteFile(path)), VerdictCache(SQLiteFile(path))
         verdict = value(1)
         here.put(key(1), verdict)
         verdict["number"] = 2
@@ -110,7 +110,7 @@ def test_a_put_is_found_at_once_here_and_soon_elsewhere_as_it_was(path):
 
 def test_the_last_write_of_a_key_wins(path):
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         cache.put(key(1), {"n": 1})
         cache.put(key(1), {"n": 2})
         await until(lambda: cache.stats()["cache/written"])
@@ -123,11 +123,11 @@ def test_the_last_write_of_a_key_wins(path):
 
 def test_lone_surrogates_have_a_key_and_a_value(path):
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         odd = cache_key("m", [{"role": "user", "content": "cut \ud83d"}], {})
         cache.put(odd, {"text": "cut \ud83d, 中"})
         await cache.aclose()
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         assert await cache.get(odd) == {"text": "cut \ud83d, 中"}
         await cache.aclose()
 
@@ -150,9 +150,9 @@ def test_the_key_depends_on_everything_but_the_order_of_parameters():
 
 def test_closing_ends_the_thread_and_may_be_repeated(path, caplog, threads):
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         await cache.aclose()  # never used
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         cache.put(key(1), value(1))
         assert await cache.get(key(2)) is None
         assert threads() == ["VerdictCache"]
@@ -169,7 +169,7 @@ def test_closing_ends_the_thread_and_may_be_repeated(path, caplog, threads):
 
 def test_a_cache_dropped_without_closing_lets_its_thread_end(path, threads):
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         cache.put(key(1), value(1))
         await cache.get(key(2))
 
@@ -184,10 +184,11 @@ def test_a_process_that_never_closes_its_cache_ends(path):
         import asyncio, sys
         from pathlib import Path
         from longreward.judge.cache import VerdictCache
+        from longreward.judge.cache.sqlite_file import SQLiteFile
         async def run():
             cache.put(b"k", {})
             await cache.get(b"other")
-        cache = VerdictCache(Path(sys.argv[1]))
+        cache = VerdictCache(SQLiteFile(Path(sys.argv[1])))
         asyncio.run(run())
     """
     done = subprocess.run([sys.executable, "-c", code, path], timeout=60, capture_output=True, text=True)
@@ -196,7 +197,7 @@ def test_a_process_that_never_closes_its_cache_ends(path):
 
 def test_waiters_that_leave_and_loops_that_close_disturb_nobody(path):
     fill(path, *range(100))
-    cache = VerdictCache(path)
+    cache = VerdictCache(SQLiteFile(path))
 
     async def leave():
         waiters = [asyncio.create_task(cache.get(key(number))) for number in range(100)]
@@ -263,7 +264,7 @@ def test_a_damaged_row_is_a_miss_until_it_is_put_again(path, caplog, statement, 
     change(path, statement, *parameters)
 
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         numbers = [2, 1, 3]
         assert await asyncio.gather(*(cache.get(key(n)) for n in numbers)) == [value(2), None, value(3)]
         assert await cache.get(key(1)) is None
@@ -283,7 +284,7 @@ def garbage(path: Path) -> None:
 
 def other_schema(path: Path) -> None:
     fill(path, 1)
-    change(path, f"PRAGMA user_version = {cache_file.SCHEMA + 1}")
+    change(path, f"PRAGMA user_version = {sqlite_file.SCHEMA + 1}")
 
 
 def other_program(path: Path) -> None:
@@ -349,7 +350,7 @@ def trigger(path: Path) -> None:
         (endless_view, "more than our table", "Delete it"),
         (trigger, "more than our table", "Delete it"),
         (garbage, "no SQLite database", "Delete it"),
-        (other_schema, f"schema {cache_file.SCHEMA + 1}, here {cache_file.SCHEMA}", "another file"),
+        (other_schema, f"schema {sqlite_file.SCHEMA + 1}, here {sqlite_file.SCHEMA}", "another file"),
         (other_program, "another program", "another file"),
         (lost_table, "damaged", "Delete it"),
         (Path.mkdir, "directory", "Check cache.path"),
@@ -361,7 +362,7 @@ def test_a_file_that_is_no_cache_of_ours_is_left_alone_with_one_warning(path, ca
     before = path.read_bytes() if path.is_file() else None
 
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         for number in range(20):
             assert await cache.get(key(number)) is None
             cache.put(key(number), value(number))
@@ -401,7 +402,7 @@ def test_a_file_ruined_while_open_serves_nothing_wrong_and_can_be_replaced(path,
     size = path.stat().st_size
 
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         await cache.get(key(0))
         cache.put(key(3000), value(3000))
         await until(lambda: cache.stats()["cache/written"] == 1)
@@ -447,14 +448,14 @@ def test_a_file_ruined_while_open_serves_nothing_wrong_and_can_be_replaced(path,
 
 def test_a_file_deleted_while_it_is_opened_takes_no_verdict_with_it(path, monkeypatch):
     fill(path, 1)
-    prepare = cache_file._prepare
+    prepare = sqlite_file._prepare
 
     def prepare_and_delete(connection):
         prepare(connection)
-        monkeypatch.setattr(cache_file, "_prepare", prepare)
+        monkeypatch.setattr(sqlite_file, "_prepare", prepare)
         path.unlink()
 
-    monkeypatch.setattr(cache_file, "_prepare", prepare_and_delete)
+    monkeypatch.setattr(sqlite_file, "_prepare", prepare_and_delete)
     fill(path, 2)
     assert look_up(path, 1, 2) == [None, value(2)]
 
@@ -480,7 +481,7 @@ def test_a_locked_file_stops_neither_the_loop_nor_later_writes(path, caplog, who
         assert holder.stdout is not None and holder.stdout.readline() == "locked\n"
 
         async def run():
-            cache = VerdictCache(path)
+            cache = VerdictCache(SQLiteFile(path))
             ticks = 0
 
             async def tick():
@@ -512,7 +513,7 @@ def test_closing_while_the_file_is_locked_gives_up_with_a_warning(path, caplog, 
     holder.execute("BEGIN IMMEDIATE")
 
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         cache.put(key(2), value(2))
         await cache.aclose()
 
@@ -526,10 +527,11 @@ FULL_DISK = """if True:
     from pathlib import Path
     from longreward.judge.cache import thread as module
     from longreward.judge.cache import VerdictCache
+    from longreward.judge.cache.sqlite_file import SQLiteFile
     module.RETRY_S = (0.05, 0.1)
 
     async def run():
-        cache = VerdictCache(Path(sys.argv[1]))
+        cache = VerdictCache(SQLiteFile(Path(sys.argv[1])))
         written = lambda: cache.stats()["cache/written"]
         number = 0
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
@@ -558,7 +560,7 @@ def test_a_full_disk_is_one_warning_and_later_writes_succeed(path):
     count = int(done.stdout)
 
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         found = await asyncio.gather(*(cache.get(n.to_bytes(32, "big")) for n in range(count)))
         await cache.aclose()
         assert [f and f["n"] for f in found] == list(range(count))
@@ -571,7 +573,7 @@ def test_memory_stays_bounded_while_nothing_can_be_written(path, monkeypatch):
     monkeypatch.setattr(module, "PENDING_BYTES", 100_000)
 
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         for number in range(1000):
             cache.put(key(number), value(number))
         assert await cache.get(key(0)) is None
@@ -584,7 +586,7 @@ def test_memory_stays_bounded_while_nothing_can_be_written(path, monkeypatch):
 
 
 def test_a_value_that_is_not_json_is_refused_at_once(path):
-    cache = VerdictCache(path)
+    cache = VerdictCache(SQLiteFile(path))
     with pytest.raises(TypeError):
         cache.put(key(1), {"path": path})
 
@@ -611,12 +613,12 @@ def test_nothing_is_made_at_the_end_of_a_link_of_somebody_else(path, caplog):
 def test_a_file_that_does_not_answer_holds_up_no_lookup(path, caplog, monkeypatch):
     fill(path, 1)
     released = threading.Event()
-    read = cache_file.select
-    monkeypatch.setattr(cache_file, "select", lambda *given: released.wait() and read(*given))
+    read = sqlite_table.select
+    monkeypatch.setattr(sqlite_table, "select", lambda *given: released.wait() and read(*given))
     monkeypatch.setattr(module, "LOOKUP_S", 0.2)
 
     async def run():
-        cache = VerdictCache(path)
+        cache = VerdictCache(SQLiteFile(path))
         assert await cache.get(key(1)) is None
         released.set()
         await asyncio.sleep(0.2)  # longer than the pause after trouble

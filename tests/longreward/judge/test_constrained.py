@@ -8,10 +8,11 @@ import json
 import pytest
 from aiohttp import web
 
-from longreward.config import JudgeConfig, RewardConfig
+from longreward.config import CacheConfig, JudgeConfig, RewardConfig
 from longreward.config_file import validate
 from longreward.errors import ConfigError, VerdictError
 from longreward.judge import constrained, make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions
@@ -43,7 +44,7 @@ def settings(server, **more):
 
 def ask(server, request, cache=None, **more):
     async def run():
-        judge = make_judge(JudgeConfig(**settings(server, **more)), cache)
+        judge = make_judge(JudgeConfig(**settings(server, **more)), VerdictCache.of(CacheConfig(path=cache)))
         try:
             return await judge.ask(request)
         finally:

@@ -8,9 +8,10 @@ import time
 import pytest
 from aiohttp import web
 
-from longreward.config import JudgeConfig
+from longreward.config import CacheConfig, JudgeConfig
 from longreward.errors import ConfigError
 from longreward.judge import make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
 
 
@@ -24,7 +25,7 @@ def ask(server, *requests, cache=None, **settings):
     config = JudgeConfig(kind="openai", **settings)
 
     async def run():
-        judge = make_judge(config, cache)
+        judge = make_judge(config, VerdictCache.of(CacheConfig(path=cache)))
         try:
             return await asyncio.gather(*(judge.ask(request) for request in requests)), judge.stats()
         finally:

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from longreward.config import JudgeConfig
+from longreward.config import CacheConfig, JudgeConfig
+from longreward.judge.cache import VerdictCache
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.judge.engine.spend_cap import Amount, Spend, cap_of
 from longreward.judge.requests import RateHelpfulness
@@ -123,7 +124,7 @@ def test_a_judge_that_is_asked_afresh_remembers_no_verdict_and_shares_the_spend(
     spend = Spend(cap_of(settings))
 
     async def run():
-        judge = OpenAIJudge.of(settings, tmp_path / "cache.db", spend)
+        judge = OpenAIJudge.of(settings, VerdictCache.of(CacheConfig(path=tmp_path / "cache.db")), spend)
         for asked in (judge, judge, judge.afresh()):
             assert (await asked.ask(question())).ok
         afresh = judge.afresh()

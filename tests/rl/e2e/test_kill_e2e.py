@@ -6,10 +6,13 @@ import json
 import os
 import runpy
 import signal
+import socket
 import time
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
+from redis_process import RedisProcess
 
 pytestmark = pytest.mark.e2e
 
@@ -41,8 +44,23 @@ def records(run):
     return [json.loads(line) for path in (run / "store").glob("*.jsonl") for line in path.read_text().splitlines()]
 
 
-def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_nothing_twice(launcher, judge_server):
+def under_another_host_name(*words: str) -> list[str]:
+    """As a pod or a requeued job comes back. Only root can give a process a name of its own."""
+    if os.geteuid():
+        return list(words)
+    return ["unshare", "--uts", "sh", "-c", 'hostname came-back-elsewhere && exec "$@"', "sh", *words]
+
+
+@pytest.mark.parametrize("cache", ["the run's own", pytest.param("redis", marks=pytest.mark.soak)])
+def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_nothing_twice(
+    launcher, judge_server, tmp_path, cache
+):
     """The demonstration in short; benchmarks/ has the full figures and the shuffled control."""
+    with RedisProcess(tmp_path) if cache == "redis" else nullcontext() as server:
+        improves_and_pays_for_nothing_twice(launcher, judge_server, server)
+
+
+def improves_and_pays_for_nothing_twice(launcher, judge_server, server):
     ruled = runpy.run_path("benchmarks/judge_replies.py")["ruled"]  # the offline judge's rules behind HTTP
     kinds = ("helpfulness", "logicality", "completeness", "statements", "verify", "verify_many", "extract")
     judge_server.script = {kind: lambda prompt, _, kind=kind: ruled(kind, prompt) for kind in kinds}
@@ -54,6 +72,7 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
         "openrlhf.data.max_samples=64",  # sixteen steps
         "evaluation.max_prompts=64",
         "evaluation.n_samples_per_prompt=2",
+        *([f"reward.cache.url={server.url}"] if server else []),
     ]
     process = launcher.start(*launcher.train_words(*words))
     launcher.wait_for(lambda: saved(run, 4), process)
@@ -61,7 +80,7 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
     process.kill()
     process.wait()
     outlived = launcher.descendants().keys()
-    code, output = launcher.train(*words)
+    code, output = launcher.run(*under_another_host_name(*launcher.train_words(*words)))
     assert code == 0, output
     # Nothing outlives its driver, though Ray's own agents take a minute.
     assert not outlived & launcher.descendants().keys()
@@ -77,6 +96,10 @@ def test_grpo_improves_the_toy_policy_though_its_driver_is_killed_and_pays_for_n
     # The preflights ask the same questions each time: six kinds and an extraction of full size, two starts.
     repeated = sum(count - 1 for count in asked.values() if count > 1)
     assert repeated <= in_flight + 7
+    hosts = {file.name.rpartition("-")[0] for file in (run / "cache").glob("*.verdicts")}
+    elsewhere = socket.gethostname() if os.geteuid() else "came-back-elsewhere"
+    assert hosts == (set() if server else {socket.gethostname(), elsewhere})
+    assert "verdicts are kept in" in output
     launcher.wait_until_gone()
     code, output = launcher.train(*words)
     assert code == 0 and "is finished" in output

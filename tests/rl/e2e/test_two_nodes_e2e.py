@@ -11,12 +11,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from redis_process import RedisProcess
 
 pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(1500)]
 
@@ -35,6 +39,31 @@ def namespaces_work() -> bool:
     return made
 
 
+GATEWAY = 254
+RELAY = """if True:
+    import asyncio, sys
+
+    async def pipe(reader, writer):
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def met(reader, writer):
+        there, back = await asyncio.open_connection("127.0.0.1", int(sys.argv[2]))
+        await asyncio.gather(pipe(reader, back), pipe(there, writer))
+
+    async def main():
+        server = await asyncio.start_server(met, sys.argv[1], 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
+
+    asyncio.run(main())
+"""
 needs_namespaces = pytest.mark.skipif(not namespaces_work(), reason="needs root and network namespaces")
 
 
@@ -46,17 +75,31 @@ class Machines:
     name: str = field(default_factory=lambda: uuid.uuid4().hex[:5])
     folder: Path = Path()
 
-    def inside(self, number: int, *words: str) -> list[str]:
-        return ["ip", "netns", "exec", f"lr{self.name}{number}", *words]
+    def inside(self, number: int, *words: str, host: str = "") -> list[str]:
+        """In that machine's network, under a host name of its own where one is given."""
+        named = ["unshare", "--uts", "sh", "-c", f'hostname {host} && exec "$@"', "sh"] if host else []
+        return ["ip", "netns", "exec", f"lr{self.name}{number}", *named, *words]
 
     def address(self, number: int) -> str:
         return f"10.77.3.{number}"
+
+    @contextmanager
+    def reached(self, port: int) -> Iterator[str]:
+        """An address that leads both machines to a port of this one."""
+        relay = [sys.executable, "-c", RELAY, self.address(GATEWAY), str(port)]
+        with subprocess.Popen(relay, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                yield f"{self.address(GATEWAY)}:{process.stdout.readline().strip()}"
+            finally:
+                process.kill()
 
     def set_up(self) -> None:
         self.folder = Path("/tmp") / f"lr-{self.name}"  # Ray's socket paths may have 107 characters
         bridge = f"lr{self.name}b"
         ip("link", "add", bridge, "type", "bridge")
         ip("link", "set", bridge, "up")
+        ip("addr", "add", f"{self.address(GATEWAY)}/24", "dev", bridge)
         for number in (1, 2):
             space, inner, outer = f"lr{self.name}{number}", f"lr{self.name}i{number}", f"lr{self.name}o{number}"
             ip("netns", "add", space)
@@ -76,7 +119,7 @@ class Machines:
         subprocess.run(["ip", "link", "del", f"lr{self.name}b"], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start_ray(self, number: int) -> None:
+    def start_ray(self, number: int, host: str = "") -> None:
         words = ["--num-gpus=1", "--num-cpus=4", f"--node-ip-address={self.address(number)}"]
         words += ["--object-store-memory=300000000", "--disable-usage-stats"]
         if number == 1:
@@ -85,7 +128,7 @@ class Machines:
             words += [f"--address={self.address(1)}:6399"]
         ray = str(Path(sys.executable).with_name("ray"))
         code, output = self.launcher.run(
-            *self.inside(number, ray, "start", *words),
+            *self.inside(number, ray, "start", *words, host=host),
             timeout=600,
             LONGREWARD_TEST_MACHINE=str(number),
             GLOO_SOCKET_IFNAME="eth0",
@@ -163,3 +206,47 @@ def test_a_run_across_two_machines_survives_the_loss_of_one(launcher, machines, 
     assert "continuing" in output and "at the checkpoint of step" in output
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["steps"], summary["void_rate"]) == (20, 0)
+
+
+@needs_namespaces
+@pytest.mark.parametrize("cache", ["the run's own", "redis"])
+def test_a_run_that_comes_back_on_machines_of_other_names_pays_for_nothing_twice(
+    launcher, machines, judge_server, tmp_path, cache
+):
+    run = launcher.directory / "runs" / "two"
+    environment = {"RAY_ADDRESS": f"{machines.address(1)}:6399", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "eth0"}
+    with (
+        RedisProcess(tmp_path) if cache == "redis" else nullcontext() as server,
+        machines.reached(judge_server.port) as judge,
+        machines.reached(server.port) if server else nullcontext() as kept,
+    ):
+        words = settings(launcher, 2, "openrlhf.data.max_samples=32", "reward.workers=1", "reward.judge.kind=openai")
+        words += [f"reward.judge.base_url=http://{judge}/v1", "reward.judge.model=judge"]
+        words += [f"reward.cache.url=redis://{kept}/0"] if kept else []
+        for number in (1, 2):
+            machines.start_ray(number, host=f"first-{number}")
+        begun = machines.inside(1, *words, host="first-1")
+        process = launcher.start(*begun, LONGREWARD_TEST_MACHINE="driver", **environment)
+        launcher.wait_for((run / "checkpoints" / "_actor" / "global_step2" / "metric.json").is_file, process)
+        judge_server.latency = 3600  # no more verdicts, and those that are there are written down
+        launcher.wait_for(lambda: judge_server.in_flight, process)
+        time.sleep(2)
+        in_flight = judge_server.in_flight
+        for number in (2, 1):
+            machines.lose(number)
+        process.kill()
+        process.communicate()
+        judge_server.latency = 0
+        for number in (1, 2):
+            machines.start_ray(number, host=f"second-{number}")
+        continued = machines.inside(1, *words, host="second-1")
+        code, output = launcher.run(*continued, LONGREWARD_TEST_MACHINE="driver", **environment)
+    assert code == 0, output
+    assert "at the checkpoint of step 2" in output
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["steps"], summary["void_rate"]) == (8, 0)
+    hosts = {file.name.partition("-")[0] for file in (run / "cache").glob("*.verdicts")}
+    assert hosts == (set() if server else {"first", "second"})
+    # The preflights ask the same questions each time: six kinds and an extraction of full size, two starts.
+    repeated = sum(count - 1 for count in Counter(prompt for _, prompt in judge_server.prompts).values())
+    assert repeated <= in_flight + 7

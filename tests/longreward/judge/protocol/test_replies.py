@@ -10,9 +10,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longreward.config import JudgeConfig
+from longreward.config import CacheConfig, JudgeConfig
 from longreward.errors import JudgeError
 from longreward.judge import make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.protocol.replies import read
 from longreward.judge.requests import ExtractRelevant, RateHelpfulness
 
@@ -33,7 +34,7 @@ def ask(server, request, *bodies, cache=None, **settings):
     config = JudgeConfig(kind="openai", model="judge", base_url=server.url, **settings)
 
     async def run():
-        judge = make_judge(config, cache)
+        judge = make_judge(config, VerdictCache.of(CacheConfig(path=cache)))
         try:
             return await judge.ask(request)
         finally:

@@ -8,9 +8,10 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from longreward.config import JudgeConfig
+from longreward.config import CacheConfig, JudgeConfig
 from longreward.errors import ConfigError
 from longreward.judge import make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
 
 
@@ -47,7 +48,7 @@ def ask(server, *numbers, cache=None, **settings):
     config = JudgeConfig(kind="openai", model="judge", base_url=server.url, retry_base_s=0.001, **settings)
 
     async def run():
-        judge = make_judge(config, cache)
+        judge = make_judge(config, VerdictCache.of(CacheConfig(path=cache)))
         try:
             return [await judge.ask(question(number)) for number in numbers or (0,)], judge.status().adapted
         finally:

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from longreward.config import JudgeConfig
+from longreward.config import CacheConfig, JudgeConfig
 from longreward.judge import make_judge
+from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import ExtractRelevant, RateHelpfulness
 from longreward.text.tokens import fewest_tokens_in
 
@@ -120,7 +121,7 @@ def test_a_cut_prompts_verdict_is_not_kept(judge_server, tmp_path):
     config = JudgeConfig(kind="openai", model="judge", base_url=judge_server.url)
 
     async def run():
-        judge = make_judge(config, tmp_path / "cache.sqlite")
+        judge = make_judge(config, VerdictCache.of(CacheConfig(path=tmp_path / "cache.sqlite")))
         verdict = await judge.ask(extraction(ENGLISH, 300))
         await judge.aclose()
         return verdict

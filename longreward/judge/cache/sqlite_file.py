@@ -1,7 +1,4 @@
-"""The SQLite file of kept verdicts: opened, read and written in batches, and what can be wrong with it in words.
-
-One table in WAL mode. A row is key, digest, value (JSON text). The digest covers key and value, so a damaged row is
-found. The last write of a key wins: all its verdicts are equally good, and writing again is what repairs a damaged row.
+"""`cache.path`: one SQLite file in WAL mode, shared by all processes of a machine.
 
 Whoever can write to the file can make up verdicts, so it must be the user's own and have our table alone: a view or a
 trigger of that name would be a program.
@@ -10,40 +7,82 @@ trigger of that name would be a program.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import sqlite3
 import stat
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeAlias
+
+from longreward.judge.cache import sqlite_table
+from longreward.judge.cache.backend import Backend, CacheError, Row, Trouble
+from longreward.judge.cache.sqlite_table import CREATE
 
 Identity: TypeAlias = tuple[int, int]
 """Tells one file from another of the same name: its device and inode."""
 
 APPLICATION_ID = 0x4C525643  # "LRVC"; tells our file from any other SQLite database
 SCHEMA = 1
-LONGEST = 4 << 20
-"""Bytes of a value that is read: no judge's reply is longer."""
+BUSY_S = 1.0  # patience with a locked file, which lookups share with a write before them
 
-# One statement and one result row per batch. Each step of a statement gives up the GIL and waits up to 5 ms to get it
-# back from a busy event loop: row by row, 100 inserts hold the file's lock for 0.9 s, in one step for 0.01 s.
-# WITHOUT ROWID would make the file three times as large and slower: values of 1 KB leave inner nodes no fan-out.
-_CREATE = "CREATE TABLE verdicts (key BLOB PRIMARY KEY, digest BLOB NOT NULL, value TEXT NOT NULL)"
-_OURS = [(b"table", b"verdicts", _CREATE.encode()), (b"index", b"sqlite_autoindex_verdicts_1", None)]
-_SELECT = (
-    "SELECT group_concat(hex(key) || ':' || hex(digest) || ':' || length(CAST(value AS BLOB)), ' '), "  # noqa: S608 - the number is ours, keys are parameters
-    "group_concat(value, '') FROM verdicts WHERE key IN ({})"
-    f" AND length(CAST(value AS BLOB)) <= {LONGEST}"
-)
-_INSERT = "INSERT OR REPLACE INTO verdicts VALUES {}"
-
+_OURS = [(b"table", b"verdicts", CREATE.encode()), (b"index", b"sqlite_autoindex_verdicts_1", None)]
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)  # the last: a table is missing
 _DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-_MOST_AT_ONCE = 64 << 20  # bytes of a statement's result
 _BESIDE = ("", "-wal", "-shm", "-journal")
 _ANOTHER = "give cache.path another file"
+
+
+class SQLiteFile(Backend):
+    """The connection is opened when it is needed. A file that does not exist is made."""
+
+    def __init__(self, path: Path) -> None:
+        """Touches nothing yet."""
+        self._path = path
+        self.name = str(path)
+        self._connection: sqlite3.Connection | None = None
+        self._file: Identity | None = None
+
+    def read(self, keys: list[bytes]) -> tuple[dict[bytes, bytes], int]:
+        return sqlite_table.select(self._connect(), keys)
+
+    def write(self, batch: list[Row]) -> None:
+        sqlite_table.insert(self._connect(), batch)
+
+    def _explain(self, error: Exception) -> Trouble:
+        if is_locked(error):
+            advice = "Find what holds it, such as a sqlite3 shell; it is tried again"
+            return Trouble("it is locked by another process", advice, usable=True)
+        code = getattr(error, "sqlite_errorcode", 0)
+        kind = code & 0xFF
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        if kind in _DAMAGED or code == sqlite3.SQLITE_IOERR_SHORT_READ:
+            advice = "Delete it and its -wal and -shm files, or give cache.path another file"
+            return Trouble(f"it is damaged or no SQLite database ({reason})", advice)
+        if kind in _DISK or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            return Trouble(f"the disk is full or failing ({reason})", "Make room or check the disk; it is tried again")
+        return Trouble(f"it cannot be opened or written ({reason})", "Check cache.path and its permissions")
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def holds(self) -> str:
+        if not self._path.exists():
+            return "it is made when it is needed"
+        _check_owner(self._path)
+        with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as opened:
+            (count,) = opened.execute("SELECT count(*) FROM verdicts").fetchone()
+        return f"{count:,} verdicts, {self._path.stat().st_size / 1e6:,.1f} MB"
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is not None and identity(self._path) != self._file:
+            self.close()  # deleted or replaced under us: what is written to it now would be lost
+        if self._connection is None:
+            self._connection, self._file = connect(self._path, BUSY_S)
+        return self._connection
 
 
 def connect(path: Path, busy_s: float) -> tuple[sqlite3.Connection, Identity]:
@@ -66,7 +105,7 @@ def connect(path: Path, busy_s: float) -> tuple[sqlite3.Connection, Identity]:
 
 
 def _check_owner(path: Path) -> None:
-    """FileError where others may have written to the file, or to those that SQLite has beside it."""
+    """CacheError where others may have written to the file, or to those that SQLite has beside it."""
     real = path.resolve()
     for each in (path, *(real.with_name(real.name + suffix) for suffix in _BESIDE)):
         try:
@@ -75,21 +114,20 @@ def _check_owner(path: Path) -> None:
             continue
         if found.st_uid not in (os.geteuid(), 0):
             what = f"{each} belongs to another user (uid {found.st_uid}), who could make up verdicts"
-            raise FileError(what, f"Delete it, or {_ANOTHER}")
+            raise CacheError(what, f"Delete it, or {_ANOTHER}")
         if stat.S_ISLNK(found.st_mode):
             continue  # of our own; what it leads to is looked at
         if not stat.S_ISREG(found.st_mode):
-            raise FileError(f"{each} is no regular file", _ANOTHER.capitalize())
+            raise CacheError(f"{each} is no regular file", _ANOTHER.capitalize())
         if found.st_mode & stat.S_IWOTH:
             what = f"anyone may write to {each} (mode {stat.S_IMODE(found.st_mode):04o}) and could make up verdicts"
-            raise FileError(what, f"`chmod o-w` it if nobody did, or {_ANOTHER}")
+            raise CacheError(what, f"`chmod o-w` it if nobody did, or {_ANOTHER}")
 
 
 def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
     try:
-        connection.text_factory = bytes
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_AT_ONCE)
+        sqlite_table.prepare(connection)
         patience = time.monotonic() + busy_s
         while True:
             try:
@@ -112,48 +150,26 @@ def _prepare(connection: sqlite3.Connection) -> None:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             if _is_new(connection):
-                connection.execute(_CREATE)
+                connection.execute(CREATE)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
-    """Whether nothing is in the file yet. FileError where it is not ours to write to."""
+    """Whether nothing is in the file yet. CacheError where it is not ours to write to."""
     # The tables first: where another process makes the file at this moment, its marks are there when its table is.
     tables = connection.execute("SELECT type, name, sql FROM sqlite_master LIMIT 3").fetchall()
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
     if (owner, schema) == (APPLICATION_ID, SCHEMA):
         if tables and tables != _OURS:
-            raise FileError("it holds more than our table, or another one", f"Delete it, or {_ANOTHER}")
+            raise CacheError("it holds more than our table, or another one", f"Delete it, or {_ANOTHER}")
         return False
     if owner == APPLICATION_ID:
         what = f"it was written by another version of longreward (schema {schema}, here {SCHEMA})"
-        raise FileError(what, "Give cache.path another file, or delete this one")
+        raise CacheError(what, "Give cache.path another file, or delete this one")
     if tables or owner or schema:
-        raise FileError("it is the database of another program", "Give cache.path another file")
-    return True
-
-
-def select(connection: sqlite3.Connection, keys: list[bytes]) -> tuple[dict[bytes, bytes], int]:
-    """The sound values among `keys`, and the number of damaged rows."""
-    heads, body = connection.execute(_SELECT.format(",".join("?" * len(keys))), keys).fetchone()
-    found, end, damaged = {}, 0, 0
-    for head in (heads or b"").split():
-        key_hex, digest, length = head.decode().split(":")
-        start, end = end, end + int(length)
-        key, data = bytes.fromhex(key_hex), body[start:end]
-        if _digest(key, data).hex().upper() == digest:
-            found[key] = data
-        else:
-            damaged += 1
-    return found, damaged
-
-
-def insert(connection: sqlite3.Connection, batch: list[tuple[bytes, bytes]]) -> bool:
-    """Write the rows in one transaction."""
-    values = ",".join(["(?, ?, CAST(? AS TEXT))"] * len(batch))
-    connection.execute(_INSERT.format(values), [x for key, data in batch for x in (key, _digest(key, data), data)])
+        raise CacheError("it is the database of another program", "Give cache.path another file")
     return True
 
 
@@ -169,29 +185,3 @@ def identity(path: Path) -> Identity | None:
 def is_locked(error: Exception) -> bool:
     """Whether another process holds the file."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-class FileError(Exception):
-    """Trouble that SQLite does not see: what it is, and what to do about it."""
-
-
-def explain(error: Exception) -> tuple[str, str]:
-    """What the trouble is, and what to do about it."""
-    if isinstance(error, FileError):
-        what, advice = error.args
-        return what, advice
-    if is_locked(error):
-        return "it is locked by another process", "Find what holds it, such as a sqlite3 shell; it is tried again"
-    code = getattr(error, "sqlite_errorcode", 0)
-    kind = code & 0xFF
-    reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    if kind in _DAMAGED or code == sqlite3.SQLITE_IOERR_SHORT_READ:
-        advice = "Delete it and its -wal and -shm files, or give cache.path another file"
-        return f"it is damaged or no SQLite database ({reason})", advice
-    if kind in _DISK or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-        return f"the disk is full or failing ({reason})", "Make room or check the disk; it is tried again"
-    return f"it cannot be opened or written ({reason})", "Check cache.path and its permissions"
-
-
-def _digest(key: bytes, data: bytes) -> bytes:
-    return hashlib.blake2b(key + data, digest_size=16).digest()
