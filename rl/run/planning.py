@@ -142,6 +142,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
         found += model_folder.missing_model("reward.judge.model", config.reward.judge.model or "")
     if "openrlhf" in config.reward.parts:
         found += reward_model.problems(config.reward.openrlhf, flags)
+    found += late.findings(config.reward, flags, kind)
     if problem := canaries.check(config):
         found.append(problem)
 
@@ -156,7 +157,6 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
         found += placement.findings(flags)
         found += lora.findings(flags)
         found += advantage.findings(config.reward, flags)
-        found += late.findings(config.reward, flags)
         found += batches.findings(flags, prompts or (count() if batches.last_step_decides(flags) else None))
         found += disk.findings(config, flags, prompts, count)
     return found, prompts

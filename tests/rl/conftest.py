@@ -126,6 +126,19 @@ class Launcher:
 
 
 @pytest.fixture(scope="session")
+def curves() -> Callable[[Path], dict[str, dict[int, float]]]:
+    """TensorBoard's curves in a folder: tag -> step -> value."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def read(folder: Path) -> dict[str, dict[int, float]]:
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        return {tag: {point.step: point.value for point in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides for a run of two steps."""
     return TINY

@@ -40,14 +40,6 @@ ALGORITHMS = {
 }
 
 
-def curves(run: Path) -> dict[str, list[float]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(run / "tensorboard" / run.name))
-    events.Reload()
-    return {tag: [point.value for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
 SOAK = ("dr_grpo", "rloo, dynamic filtering", "reinforce_baseline")
 """Their advantages are tested in test_masking.py; that they train takes a minute each."""
 
@@ -55,7 +47,7 @@ SOAK = ("dr_grpo", "rloo, dynamic filtering", "reinforce_baseline")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.soak if name in SOAK else ()) for name in ALGORITHMS]
 )
-def test_it_trains_and_void_answers_leave_no_nan(launcher, tiny, judge_server, name):
+def test_it_trains_and_void_answers_leave_no_nan(launcher, tiny, judge_server, curves, name):
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -79,7 +71,7 @@ def test_it_trains_and_void_answers_leave_no_nan(launcher, tiny, judge_server, n
     run = launcher.directory / "runs" / "run"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps"] >= 2 and set(summary["void_reasons"]) == {"parse_error"}
-    seen = curves(run)
+    seen = {tag: list(by_step.values()) for tag, by_step in curves(run / "tensorboard" / run.name).items()}
     assert not [tag for tag, values in seen.items() if not all(map(math.isfinite, values))]
     assert max(seen["train/longreward/void"]) > 0
     assert max(seen["train/longreward/void_parse_error"]) > 0

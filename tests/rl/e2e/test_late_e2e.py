@@ -12,15 +12,7 @@ pytestmark = pytest.mark.e2e
 ANSWERS, STEPS = 16, 6
 
 
-def curves(folder) -> dict[str, list[float]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    return {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-def test_a_step_leaves_its_slowest_answer_behind_and_keeps_its_scores(launcher, tiny, judge_server):
+def test_a_step_leaves_its_slowest_answer_behind_and_keeps_its_scores(launcher, tiny, judge_server, curves):
     async def helpfulness(number: int) -> str:
         if number % ANSWERS == ANSWERS // 2:
             # Where the others in its group have the same reward, the step waits for it.
@@ -46,9 +38,9 @@ def test_a_step_leaves_its_slowest_answer_behind_and_keeps_its_scores(launcher, 
     )
     assert code == 0, output
     run = launcher.directory / "runs" / "late"
-    trained = curves(run / "tensorboard" / "late")
-    assert max(trained["train/longreward/void_late"]) <= 1.5 / ANSWERS  # one of a step
-    assert sum(trained["train/longreward/void_late"]) >= 2 / ANSWERS
+    late = curves(run / "tensorboard" / "late")["train/longreward/void_late"].values()
+    assert max(late) <= 1.5 / ANSWERS  # one of a step
+    assert sum(late) >= 2 / ANSWERS
     # Their scores came with the next step. Only the last one's may not have come.
     files = (run / "store").glob("answers-*.jsonl")
     records = [json.loads(line) for file in files for line in file.read_text().splitlines()]
@@ -56,6 +48,6 @@ def test_a_step_leaves_its_slowest_answer_behind_and_keeps_its_scores(launcher, 
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps"] == STEPS and 0 < summary["judge_wait_share"] < 1
     watched = curves(run / "tensorboard" / "late-watch")
-    assert all(0 < share < 1 for share in watched["longreward/judge_wait_share"])
+    assert all(0 < share < 1 for share in watched["longreward/judge_wait_share"].values())
     assert "the judge held the GPUs for" in output or summary["judge_wait_share"] < 0.1
     launcher.wait_until_gone()

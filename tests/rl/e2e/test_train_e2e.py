@@ -106,7 +106,7 @@ def test_the_judge_saw_the_documents_and_the_questions(submitted, module_judge):
     assert all("<|user|>" not in prompt and "<|assistant|>" not in prompt for _, prompt in module_judge.prompts)
 
 
-def test_a_share_of_the_groups_is_scored_twice_by_the_judge_and_by_its_shadow(submitted, module_judge):
+def test_a_share_of_the_groups_is_scored_twice_by_the_judge_and_by_its_shadow(submitted, module_judge, curves):
     _, _, run = submitted
     twice = list(second_scores.read(run))
     rewards = {record["rollout"]: record.get("total") for record in records(run) if record["split"] == "train"}
@@ -114,42 +114,32 @@ def test_a_share_of_the_groups_is_scored_twice_by_the_judge_and_by_its_shadow(su
     groups = {kind: {one.group for one in twice if one.kind == kind} for kind in ("repeat", "shadow")}
     assert {kind: len(names) for kind, names in groups.items()} == {"repeat": 2, "shadow": 4}  # of eight
     assert any(body["model"] == "another" for body in module_judge.bodies)
-    curves = scalars_of(run / "tensorboard" / f"{run.name}-watch").Tags()["scalars"]
-    assert {"watch/shadow_total", "watch/shadowed_total", "watch/shadow_void"} <= set(curves)
-
-
-def scalars_of(folder: Path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return found
+    watched = curves(run / "tensorboard" / f"{run.name}-watch")
+    assert {"watch/shadow_total", "watch/shadowed_total", "watch/shadow_void"} <= watched.keys()
 
 
 @pytest.fixture(scope="module")
-def events(submitted):
+def trained(submitted, curves):
     _, _, run = submitted
-    return scalars_of(run / "tensorboard" / run.name)
+    return curves(run / "tensorboard" / run.name)
 
 
-def test_void_answers_leave_no_nan_and_the_critic_and_the_evaluations_have_curves(events):
-    curves = {tag: [point.value for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    assert not [tag for tag, values in curves.items() if not all(map(math.isfinite, values))]
-    assert max(curves["train/longreward/void_parse_error"]) > 0
-    assert curves["train/critic_loss"]
-    assert len(curves["eval/eval_default_pass1"]) == 2 and 0 < curves["eval/eval_default_pass1"][0] <= 10
+def test_void_answers_leave_no_nan_and_the_critic_and_the_evaluations_have_curves(trained):
+    assert not [tag for tag, by_step in trained.items() if not all(map(math.isfinite, by_step.values()))]
+    assert max(trained["train/longreward/void_parse_error"].values()) > 0
+    assert trained["train/critic_loss"]
+    evaluated = list(trained["eval/eval_default_pass1"].values())
+    assert len(evaluated) == 2 and 0 < evaluated[0] <= 10
 
 
-def test_tensorboard_has_each_dimension_void_rate_and_judge_latency(submitted, events):
+def test_tensorboard_has_each_dimension_void_rate_and_judge_latency(submitted, trained):
     _, _, run = submitted
     for name in ["total", *DIMENSIONS, "void", "judge_seconds", "statements"]:
-        values = events.Scalars(f"train/longreward/{name}")
-        assert [value.step for value in values] == [1, 2], name
-    by_step = [value.value for value in events.Scalars("train/longreward/void")]
+        assert list(trained[f"train/longreward/{name}"]) == [1, 2], name
     stored = [record for record in records(run) if record["split"] == "train"]
     voids = sum(record.get("total") is None for record in stored)
-    assert sum(by_step) * 16 == pytest.approx(voids, abs=0.1)
-    assert {value.value for value in events.Scalars("train/longreward/faithfulness")} == {10}
+    assert sum(trained["train/longreward/void"].values()) * 16 == pytest.approx(voids, abs=0.1)
+    assert set(trained["train/longreward/faithfulness"].values()) == {10}
 
 
 def wandb_records(path: Path):

@@ -82,9 +82,13 @@ def events(run):
     return found
 
 
-def scalars(run):
-    found = events(run)
-    return {tag: [(e.step, round(e.value, 3)) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+@pytest.fixture
+def scalars(curves):
+    def read(run):
+        folder = run.config.directory / "tensorboard" / "watched-watch"
+        return {tag: [(n, round(v, 3)) for n, v in by_step.items()] for tag, by_step in curves(folder).items()}
+
+    return read
 
 
 def texts(run):
@@ -110,7 +114,7 @@ def wait_for(condition, seconds=120.0):
     return found
 
 
-def test_samples_and_canaries_go_to_tensorboard_and_wandb(small_ray, session, canaries_file, monkeypatch):
+def test_samples_and_canaries_go_to_tensorboard_and_wandb(small_ray, session, canaries_file, scalars, monkeypatch):
     # OpenRLHF's W&B run, whose id the environment holds, is not to be written to.
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
     monkeypatch.setenv("WANDB_RESUME", "allow")
@@ -148,7 +152,7 @@ def test_samples_and_canaries_go_to_tensorboard_and_wandb(small_ray, session, ca
     assert summary["last"] == summary["reference"] > 0
 
 
-def test_a_drift_ends_the_run_with_a_sentence(small_ray, session, canaries_file, judge_server):
+def test_a_drift_ends_the_run_with_a_sentence(small_ray, session, canaries_file, judge_server, scalars):
     judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge"}
     run = session(
         {"canaries": str(canaries_file), "canaries_every": 1, "on_drift": "stop", "samples": 0},
@@ -255,7 +259,7 @@ def score_twice(run, step, kind, first, second):
             file.append(SecondScore(kind, f"p{step}", f"p{step}", f"p{step}/{place}", step, {"total": one}, scores))
 
 
-def test_the_judges_noise_and_its_shadow_have_curves_and_where_they_part_there_is_one_alarm(session):
+def test_the_judges_noise_and_its_shadow_have_curves_and_where_they_part_there_is_one_alarm(session, scalars):
     shadow = {"share": 1.0, "judge": {"kind": "offline"}}
     judge = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "judge"}
     run = session({"samples": 0, "noise_share": 1.0, "shadow": shadow}, reward={"tokenizer": "words", "judge": judge})
@@ -277,7 +281,7 @@ def test_the_judges_noise_and_its_shadow_have_curves_and_where_they_part_there_i
     assert f"'p{said['step']}' (rollout p{said['step']}/0)" in screen(run)
 
 
-def test_a_continued_run_knows_what_was_scored_twice_before(session):
+def test_a_continued_run_knows_what_was_scored_twice_before(session, scalars):
     run = session({"samples": 0, "shadow": {"share": 1.0, "judge": {"kind": "offline"}}})
     for step in range(1, 31):
         score_twice(run, step, "shadow", [4 + step / 8], [4 + min(step, 10) / 8])
@@ -290,7 +294,7 @@ def test_a_continued_run_knows_what_was_scored_twice_before(session):
     assert watched.summary()["divergence"]["onset"] == 30  # at the latest: when it was, the report tells
 
 
-def test_how_long_steps_wait_for_the_judge_has_a_curve(session):
+def test_how_long_steps_wait_for_the_judge_has_a_curve(session, scalars):
     run, waits = session({"samples": 0}), JudgeWaits()
     run.workers.judge_wait = lambda: waits.so_far
     with watch(run, Interrupt()) as watched:

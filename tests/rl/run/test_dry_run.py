@@ -55,6 +55,17 @@ def test_data_that_are_not_there(refused, kind):
     assert "data.train none.jsonl does not exist" in refused(kind, "data.train=none.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "said"),
+    [
+        ("grpo", ["openrlhf.train.async_enable=true"], "train.async_enable is true"),
+        ("dpo", [], "rl/dpo.py has no steps"),
+    ],
+)
+def test_late_answers_where_no_step_waits_for_them(refused, kind, words, said):
+    assert said in refused(kind, "reward.late.share=0.05", *words)
+
+
 @pytest.mark.parametrize("kind", MAIN)
 def test_data_without_a_row_that_can_be_used(refused, write, kind):
     data = write({"idx": 1, "context": 3})
