@@ -66,7 +66,7 @@ class RedisServer(Backend):
         used = f"{about['used_memory'] / 1e6:,.0f} MB used"
         if most:
             used += f" of {most / 1e6:,.0f} MB, {about.get('maxmemory_policy')} when it is full"
-        return f"{about.get('server_name', 'redis')} {about['redis_version']}: {size:,} keys of all its users, {used}"
+        return f"{about.get('server_name', 'redis')} {about['redis_version']}: {size:,} keys, {used}"
 
     def _name(self, key: bytes) -> bytes:
         return self._prefix + key.hex().encode()

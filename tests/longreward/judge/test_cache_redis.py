@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis_process import RedisProcess
 
+from longreward import LongReward, Reward, Sample
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError
 from longreward.judge.cache import VerdictCache, redis_server
@@ -222,7 +223,7 @@ def test_path_and_url_together_are_refused(tmp_path):
 def test_it_says_what_it_holds(server):
     asyncio.run(fill(server, *range(10)))
     words, advice = opened(server).holds()
-    assert words.startswith("redis 6.2.5: 10 keys") and "MB used" in words and not advice
+    assert words.startswith("redis 6.2.5: 10 keys, ") and "MB used" in words and not advice
     server.kill()
     words, advice = opened(server).holds()
     assert "cannot be reached" in words and "Start it" in advice
@@ -234,3 +235,36 @@ def test_eight_processes_share_a_server_and_all_of_them_are_killed_now_and_then(
     assert done.returncode == 0, done.stdout + done.stderr
     table = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert (table["wrong"], table["unreadable"]) == ("0", "0")
+
+
+@pytest.mark.parametrize("fault", ["killed", "paused", "full", "another password"])
+def test_no_answer_is_void_or_scored_otherwise_whatever_becomes_of_the_server(tmp_path, judge_server, fault):
+    samples = [
+        Sample(id=f"{number}", context="Mara sold copper to Otto.", query="What did Mara sell?", answer=f"No. {number}")
+        for number in range(40)
+    ]
+
+    async def run(server: RedisProcess) -> list[Reward]:
+        judge = {"kind": "openai", "model": "judge", "base_url": judge_server.url}
+        reward = LongReward.from_config({"judge": judge, "cache": {"url": server.url}})
+        first = await reward.score_many(samples[:20])
+        match fault:
+            case "killed":
+                server.kill()
+            case "paused":
+                server.pause()
+            case "full":
+                server.client().config_set("maxmemory", 1)
+            case "another password":
+                client = server.client()
+                client.config_set("requirepass", PASSWORD)
+                client.client_kill_filter(_type="normal", skipme=True)
+        second = await reward.score_many(samples[10:])
+        if fault == "paused":
+            server.go_on()
+        await reward.aclose()
+        return [*first, *second]
+
+    with RedisProcess(tmp_path) as server:
+        rewards = asyncio.run(run(server))
+    assert [reward.total for reward in rewards] == [rewards[0].total] * 50 and rewards[0].total is not None
