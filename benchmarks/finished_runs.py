@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,19 @@ def trained(config: str, words: Sequence[str]) -> Path:
     if not (directory / "summary.json").is_file():
         subprocess.run([sys.executable, "rl/train.py", "--config", config, *words], cwd=ROOT, check=True)
     return directory
+
+
+def side_by_side(config: str, models: Sequence[Path], words: Sequence[str]) -> tuple[list[ScoredAnswer], ...]:
+    """The held-out answers of two policies by rl/evaluate.py, which is run unless it was before."""
+    directory = load(ROOT / config, list(words)).directory
+    directory = directory.with_name(f"{directory.name}-evaluation")
+    if not (directory / "summary.json").is_file():
+        old, new = map(str, models)
+        command = [sys.executable, "rl/evaluate.py", "--config", config, "--model", new, "--against", old, *words]
+        subprocess.run(command, cwd=ROOT, check=True)
+    began = json.loads((directory / "policies.json").read_text())["policies"][1]["begun"]
+    every = answers(directory)
+    return [one for one in every if one.time < began], [one for one in every if one.time >= began]
 
 
 def answers(run: Path) -> list[ScoredAnswer]:
