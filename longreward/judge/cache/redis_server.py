@@ -86,6 +86,8 @@ class RedisServer(Backend):
             case exceptions.TimeoutError():
                 advice = f"See what keeps it busy, and whether {address.hostname}:{address.port or 6379} can be reached"
                 return Trouble(f"it has not answered within {ANSWER_S:g} s", advice)
+            case exceptions.ConnectionError() if "CERTIFICATE_VERIFY_FAILED" in said:
+                return Trouble(f"its certificate is not trusted ({said})", "Add ?ssl_ca_certs=FILE to cache.url")
             case exceptions.ConnectionError():
                 return Trouble(f"it cannot be reached ({said})", "Start it, or correct cache.url; it is tried again")
             case _:

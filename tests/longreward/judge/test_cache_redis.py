@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import shutil
+import ssl
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -196,6 +201,48 @@ def test_the_password_comes_from_the_environment_and_is_shown_nowhere(tmp_path, 
 async def tried_and_closed(cache: VerdictCache) -> None:
     await tried(cache, range(5))
     await cache.aclose()
+
+
+@pytest.fixture
+def behind_tls(server, tmp_path) -> Iterator[tuple[int, Path]]:
+    """The server behind TLS: a port, and the file with the certificate of localhost."""
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl to make a certificate with")
+    cert, secret = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", secret, "-out", cert]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *made], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, secret)
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+        with contextlib.suppress(OSError):
+            await asyncio.gather(pipe(reader, back), pipe(there, writer))
+
+    loop = asyncio.new_event_loop()
+    listening = loop.run_until_complete(asyncio.start_server(relay, "127.0.0.1", 0, ssl=context))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield listening.sockets[0].getsockname()[1], cert
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_with_tls_the_certificate_is_checked(server, behind_tls, caplog):
+    port, cert = behind_tls
+    server.url = f"rediss://localhost:{port}/0"
+    words, advice = opened(server).holds()
+    assert "certificate is not trusted" in words and "ssl_ca_certs=FILE" in advice
+    server.url += f"?ssl_ca_certs={cert}"
+    asyncio.run(fill(server, 1))
+    assert asyncio.run(look_up(server, 1)) == [value(1)]
 
 
 @pytest.mark.parametrize(
