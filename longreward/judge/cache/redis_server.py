@@ -16,6 +16,7 @@ from longreward.config import CacheConfig
 from longreward.errors import ConfigError
 from longreward.judge.cache.backend import Backend, Row, Trouble, sealed, unsealed
 from longreward.redaction import keep_secret
+from longreward.text.amounts import file_size
 
 ANSWER_S = 1.0
 """Seconds that the server has for an answer: lookups wait for it."""
@@ -63,9 +64,9 @@ class RedisServer(Backend):
         about: Any = self._client.info()
         size: Any = self._client.dbsize()
         most = about.get("maxmemory", 0)
-        used = f"{about['used_memory'] / 1e6:,.0f} MB used"
+        used = f"{file_size(about['used_memory'])} used"
         if most:
-            used += f" of {most / 1e6:,.0f} MB, {about.get('maxmemory_policy')} when it is full"
+            used += f" of {file_size(most)}, {about.get('maxmemory_policy')} when it is full"
         return f"{about.get('server_name', 'redis')} {about['redis_version']}: {size:,} keys, {used}"
 
     def _name(self, key: bytes) -> bytes:

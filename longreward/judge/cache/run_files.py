@@ -19,6 +19,7 @@ from pathlib import Path
 
 from longreward.judge.cache import sqlite_table
 from longreward.judge.cache.backend import Backend, CacheError, Row, Trouble, sealed, unsealed
+from longreward.text.amounts import file_size
 
 SUFFIX = ".verdicts"
 LOOK_S = 2.0
@@ -90,7 +91,7 @@ class RunFiles(Backend):
             return "the run's own, nothing yet"
         hosts = {file.name.removesuffix(SUFFIX).rpartition("-")[0] for file in files}
         size = sum(file.stat().st_size for file in files)
-        return f"the run's own, {size / 1e6:,.1f} MB of verdicts written on {', '.join(sorted(hosts))}"
+        return f"the run's own, {file_size(size)} of verdicts written on {', '.join(sorted(hosts))}"
 
     def _look(self) -> None:
         sizes = {}

@@ -18,6 +18,7 @@ from typing import TypeAlias
 from longreward.judge.cache import sqlite_table
 from longreward.judge.cache.backend import Backend, CacheError, Row, Trouble
 from longreward.judge.cache.sqlite_table import CREATE
+from longreward.text.amounts import file_size
 
 Identity: TypeAlias = tuple[int, int]
 """Tells one file from another of the same name: its device and inode."""
@@ -75,7 +76,7 @@ class SQLiteFile(Backend):
         _check_owner(self._path)
         with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as opened:
             (count,) = opened.execute("SELECT count(*) FROM verdicts").fetchone()
-        return f"{count:,} verdicts, {self._path.stat().st_size / 1e6:,.1f} MB"
+        return f"{count:,} verdicts, {file_size(self._path.stat().st_size)}"
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is not None and identity(self._path) != self._file:

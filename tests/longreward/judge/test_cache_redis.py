@@ -270,7 +270,7 @@ def test_path_and_url_together_are_refused(tmp_path):
 def test_it_says_what_it_holds(server):
     asyncio.run(fill(server, *range(10)))
     words, advice = opened(server).holds()
-    assert words.startswith("redis 6.2.5: 10 keys, ") and "MB used" in words and not advice
+    assert words.startswith("redis 6.2.5: 10 keys, ") and " used" in words and not advice
     server.kill()
     words, advice = opened(server).holds()
     assert "cannot be reached" in words and "Start it" in advice
