@@ -2,7 +2,7 @@
 
     PYTHONPATH=.:benchmarks python benchmarks/hacking.py [--bias length ...] [--clean 20] [section.key=value ...]
 
-Each run trains on a reward that is half LongReward and half what a weak judge likes (toy/biases.py), with a shadow
+Each run trains on a reward that is half LongReward and half what a weak judge likes (toy/rewards.py), with a shadow
 judge on all groups; the clean ones on LongReward alone, with seeds of their own. Some five minutes a run on two
 cores. A run that was made before is read again. The onset is as in CHERRL (arXiv 2606.04923, its code's definition of a
 reference onset): the reward less what the answers are really worth, averaged over five steps, has risen by a tenth of
@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 
 import finished_runs
-from toy.biases import BIASES
+from toy.rewards import BIASES
 
 from longreward.evaluation import second_scores
 from longreward.report.build import build
@@ -43,7 +43,7 @@ def train(bias: str, seed: int, words: list[str]) -> Path:
         f"run.name=hack-{bias.replace(' ', '-')}-{seed}",
         "data.heldout=null",
         "reward.name=python",
-        "reward.python.function=benchmarks/toy/biases.py:biased",
+        "reward.python.function=benchmarks/toy/rewards.py:biased",
         "reward.python.allow=true",
         f"reward.python.options={{bias: {bias}}}",
         "reward.chunking={evidence_tokens: 32, extraction_tokens: 96}",

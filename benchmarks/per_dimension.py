@@ -29,7 +29,7 @@ REWARD = (
     "reward.name=composite",
     "reward.composite.parts={longreward: {weight: 1}, python: {weight: 1}}",
     "reward.weights={helpfulness: 1, logicality: 1}",
-    "reward.python.function=benchmarks/toy/truth.py:truth",
+    "reward.python.function=benchmarks/toy/rewards.py:truth",
     "reward.python.allow=true",
 )
 ADVANTAGES = ("total", "per_dimension")

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from toy import answers, biases, task
+from toy import answers, task
+from toy import rewards as toy_rewards
 
 from longreward import LongReward, Sample
 from longreward.config import RewardConfig
@@ -95,7 +96,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     options, words = parser.parse_known_args()
     offline = {"judge": {"kind": "offline"}}
-    settings = [validate(RewardConfig, apply_overrides(base, words), "words") for base in (offline, biases.SETTINGS)]
+    settings = [
+        validate(RewardConfig, apply_overrides(base, words), "words") for base in (offline, toy_rewards.SETTINGS)
+    ]
     pays = [measure(*each) for each in (("real", *real(options.data), settings[0]), ("toy", *toy(), settings[1]))]
     return int(any(pays))
 
