@@ -27,7 +27,7 @@ from longreward.config import CacheConfig
 from longreward.judge.cache import VerdictCache, cache_key
 
 TASKS = 16  # lookups under way in each process
-RIGHT = 1000  # lookups that found a verdict, before the end
+RIGHT = 1000  # lookups that find a verdict between the last kill and the end
 
 
 MODULES = {"path": "sqlite_file", "run": "run_files", "url": "redis_server"}
@@ -165,7 +165,8 @@ def run(kind: str, folder: Path, kills: int, pause: float, processes: int, keys:
                 server.kill()
                 time.sleep(rng.uniform(0, pause))
                 server.start()
-        while fleet.counts()[0] < RIGHT:
+        enough = fleet.counts()[0] + RIGHT  # a server that was killed has begun anew, empty
+        while fleet.counts()[0] < enough:
             time.sleep(0.1)
         fleet.kill_all()
         rows, wrong, unreadable = asyncio.run(verify(kind, folder, keys))
