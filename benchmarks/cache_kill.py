@@ -27,7 +27,7 @@ from longreward.config import CacheConfig
 from longreward.judge.cache import VerdictCache, cache_key
 
 TASKS = 16  # lookups under way in each process
-RIGHT = 1000  # lookups that find a verdict between the last kill and the end
+RIGHT = 1000  # lookups that found a verdict, before the end
 
 
 MODULES = {"path": "sqlite_file", "run": "run_files", "url": "redis_server"}
@@ -165,8 +165,10 @@ def run(kind: str, folder: Path, kills: int, pause: float, processes: int, keys:
                 server.kill()
                 time.sleep(rng.uniform(0, pause))
                 server.start()
-        enough = fleet.counts()[0] + RIGHT  # a server that was killed has begun anew, empty
-        while fleet.counts()[0] < enough:
+        while fleet.counts()[0] < RIGHT:
+            time.sleep(0.1)
+        # It has begun anew, empty, and what a process finds may be what it has not written yet.
+        while server is not None and server.client().dbsize() < RIGHT:
             time.sleep(0.1)
         fleet.kill_all()
         rows, wrong, unreadable = asyncio.run(verify(kind, folder, keys))
