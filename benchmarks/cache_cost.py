@@ -15,14 +15,12 @@ import resource
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import judge_server
-from cache_kill import opened
-from redis_process import RedisProcess
+from cache_kill import opened, served
 
 from longreward.config import JudgeConfig
 from longreward.judge.engine.openai_judge import OpenAIJudge
@@ -70,12 +68,11 @@ def cpu_seconds(pid: int) -> float:
 
 def measure(kind: str, processes: int, rate: float, seconds: float) -> tuple[float, float]:
     """CPU seconds of all processes, and of the server."""
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        server = stack.enter_context(RedisProcess(folder)) if kind == "url" else None
-        if server is not None:
-            (folder / "url").write_text(server.url)
-        url = stack.enter_context(judge_server.running(latency=LATENCY_S))
+    with (
+        tempfile.TemporaryDirectory() as name,
+        served(kind, folder := Path(name)) as server,
+        judge_server.running(latency=LATENCY_S) as url,
+    ):
         context = multiprocessing.get_context("spawn")
         count = round(rate * seconds / processes)
         started = []

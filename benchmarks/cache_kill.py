@@ -18,13 +18,17 @@ import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longreward.config import CacheConfig
 from longreward.judge.cache import VerdictCache, cache_key
+
+if TYPE_CHECKING:
+    from redis_process import RedisProcess
 
 TASKS = 16  # lookups under way in each process
 RIGHT = 1000  # lookups that found a verdict, before the end
@@ -41,6 +45,19 @@ def value_of(number: int) -> dict[str, Any]:
     """About 1 KB, of a length of its own."""
     text = hashlib.sha512(str(number).encode()).hexdigest() * 8
     return {"number": number, "text": text[: 700 + number % 324], "value": number % 21 / 2}
+
+
+@contextmanager
+def served(kind: str, folder: Path) -> Iterator[RedisProcess | None]:
+    """The redis-server that all caches of the kind `url` ask; None for the others."""
+    if kind != "url":
+        yield None
+        return
+    from redis_process import RedisProcess  # not in the processes: they would be slower to start
+
+    with RedisProcess(folder) as server:
+        (folder / "url").write_text(server.url)
+        yield server
 
 
 def opened(kind: str, folder: Path) -> VerdictCache:
@@ -149,13 +166,7 @@ def integrity_of(kind: str, folder: Path) -> str:
 def run(kind: str, folder: Path, kills: int, pause: float, processes: int, keys: int) -> int:
     rng = random.Random()
     started = time.monotonic()
-    with ExitStack() as stack:
-        server = None
-        if kind == "url":
-            from redis_process import RedisProcess  # not in the processes: they would be slower to start
-
-            server = stack.enter_context(RedisProcess(folder))
-            (folder / "url").write_text(server.url)
+    with served(kind, folder) as server:
         fleet = Fleet(kind, folder, processes, keys)
         for number in range(kills):
             # The shortest pauses hit a process that is making or opening the file.

@@ -63,6 +63,11 @@ class Backend(ABC):
         """What is kept there now, in words. Changes nothing. Raises as the others do."""
 
 
+def reason(error: Exception) -> str:
+    """What an error says of itself, in a few words."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
 def digest(key: bytes, data: bytes) -> bytes:
     """Covers key and value, so that a damaged verdict is found."""
     return hashlib.blake2b(key + data, digest_size=16).digest()

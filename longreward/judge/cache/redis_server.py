@@ -14,7 +14,7 @@ from redis.retry import Retry
 from longreward.base_url import AROUND
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError
-from longreward.judge.cache.backend import Backend, Row, Trouble, sealed, unsealed
+from longreward.judge.cache.backend import Backend, Row, Trouble, reason, sealed, unsealed
 from longreward.redaction import keep_secret
 from longreward.text.amounts import file_size
 
@@ -73,7 +73,7 @@ class RedisServer(Backend):
         return self._prefix + key.hex().encode()
 
     def _explain(self, error: Exception) -> Trouble:
-        said = str(error).rstrip(".") or type(error).__name__
+        said = reason(error).rstrip(".")
         address = urlsplit(self.name)
         match error:
             case exceptions.AuthenticationError() | exceptions.NoPermissionError():

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from longreward.judge.cache import sqlite_table
-from longreward.judge.cache.backend import Backend, CacheError, Row, Trouble, sealed, unsealed
+from longreward.judge.cache.backend import Backend, CacheError, Row, Trouble, reason, sealed, unsealed
 from longreward.text.amounts import file_size
 
 SUFFIX = ".verdicts"
@@ -162,13 +162,12 @@ class RunFiles(Backend):
             os.close(self._file)
 
     def _explain(self, error: Exception) -> Trouble:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         if isinstance(error, sqlite3.Error):
-            full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-            what = f"its copy on the local disk fails ({reason})"
+            full = sqlite_table.error_kind(error) == sqlite3.SQLITE_FULL
+            what = f"its copy on the local disk fails ({reason(error)})"
             return Trouble(what, "Make room there, or export TMPDIR with a larger folder", usable=full)
         advice = "Make room or check the disk and its permissions; it is tried again"
-        return Trouble(f"it cannot be read or written ({reason})", advice, usable=True)
+        return Trouble(f"it cannot be read or written ({reason(error)})", advice, usable=True)
 
 
 def _row(line: bytes) -> Row | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from longreward.judge.cache import sqlite_table
-from longreward.judge.cache.backend import Backend, CacheError, Row, Trouble
+from longreward.judge.cache.backend import Backend, CacheError, Row, Trouble, reason
 from longreward.judge.cache.sqlite_table import CREATE
 from longreward.text.amounts import file_size
 
@@ -54,15 +54,13 @@ class SQLiteFile(Backend):
         if is_locked(error):
             advice = "Find what holds it, such as a sqlite3 shell; it is tried again"
             return Trouble("it is locked by another process", advice, usable=True)
-        code = getattr(error, "sqlite_errorcode", 0)
-        kind = code & 0xFF
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        if kind in _DAMAGED or code == sqlite3.SQLITE_IOERR_SHORT_READ:
+        kind, said = sqlite_table.error_kind(error), reason(error)
+        if kind in _DAMAGED or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ:
             advice = "Delete it and its -wal and -shm files, or give cache.path another file"
-            return Trouble(f"it is damaged or no SQLite database ({reason})", advice)
+            return Trouble(f"it is damaged or no SQLite database ({said})", advice)
         if kind in _DISK or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-            return Trouble(f"the disk is full or failing ({reason})", "Make room or check the disk; it is tried again")
-        return Trouble(f"it cannot be opened or written ({reason})", "Check cache.path and its permissions")
+            return Trouble(f"the disk is full or failing ({said})", "Make room or check the disk; it is tried again")
+        return Trouble(f"it cannot be opened or written ({said})", "Check cache.path and its permissions")
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -185,4 +183,4 @@ def identity(path: Path) -> Identity | None:
 
 def is_locked(error: Exception) -> bool:
     """Whether another process holds the file."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return sqlite_table.error_kind(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

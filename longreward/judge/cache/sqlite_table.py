@@ -31,6 +31,11 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_AT_ONCE)
 
 
+def error_kind(error: Exception) -> int:
+    """SQLite's primary result code, such as SQLITE_FULL; 0 for an error that is not SQLite's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def select(connection: sqlite3.Connection, keys: list[bytes]) -> tuple[dict[bytes, bytes], int]:
     """The sound values among at most `BATCH` keys, and the number of damaged rows."""
     heads, body = connection.execute(_SELECT.format(",".join("?" * len(keys))), keys).fetchone()

@@ -473,7 +473,7 @@ LOCK = """if True:
 
 
 @pytest.mark.parametrize("who", ["writers", "readers too"])
-def test_a_locked_file_stops_neither_the_loop_nor_later_writes(path, caplog, who):
+def test_a_locked_file_stops_neither_the_loop_nor_later_writes(path, turning, caplog, who):
     fill(path, 1)
     with subprocess.Popen(
         [sys.executable, "-c", LOCK, path, who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -482,23 +482,14 @@ def test_a_locked_file_stops_neither_the_loop_nor_later_writes(path, caplog, who
 
         async def run():
             cache = VerdictCache(SQLiteFile(path))
-            ticks = 0
-
-            async def tick():
-                nonlocal ticks
-                while True:
-                    await asyncio.sleep(0.01)
-                    ticks += 1
-
-            ticking = asyncio.create_task(tick())
-            assert await cache.get(key(1)) == (value(1) if who == "writers" else None)
-            cache.put(key(2), value(2))
-            await until(lambda: "locked" in caplog.text and ticks > 20)
-            assert cache.stats()["cache/written"] == 0
-            assert await cache.get(key(2)) == value(2)
-            assert not holder.communicate()[0]  # lets it end, and the lock with it
-            await until(lambda: cache.stats()["cache/written"] == 1)
-            ticking.cancel()
+            async with turning() as loop:
+                assert await cache.get(key(1)) == (value(1) if who == "writers" else None)
+                cache.put(key(2), value(2))
+                await until(lambda: "locked" in caplog.text and loop["ticks"] > 20)
+                assert cache.stats()["cache/written"] == 0
+                assert await cache.get(key(2)) == value(2)
+                assert not holder.communicate()[0]  # lets it end, and the lock with it
+                await until(lambda: cache.stats()["cache/written"] == 1)
             await cache.aclose()
 
         asyncio.run(run())

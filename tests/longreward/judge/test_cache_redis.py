@@ -129,24 +129,15 @@ def test_a_killed_server_is_misses_one_warning_and_used_again_when_it_is_back_em
     assert server.url in record.getMessage() and "cannot be reached" in record.getMessage()
 
 
-def test_a_paused_server_holds_up_neither_the_loop_nor_many_lookups(server, caplog):
+def test_a_paused_server_holds_up_neither_the_loop_nor_many_lookups(server, turning, caplog):
     async def run():
         cache = opened(server)
         await tried(cache, range(3))
         server.pause()
-        ticks = 0
-
-        async def tick():
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0.01)
-                ticks += 1
-
-        ticking = asyncio.create_task(tick())
-        found = await asyncio.gather(*(cache.get(key(number)) for number in range(100, 200)))
-        assert found == [None] * 100 and ticks > 3
-        await tried(cache, range(10, 15))
-        ticking.cancel()
+        async with turning() as loop:
+            found = await asyncio.gather(*(cache.get(key(number)) for number in range(100, 200)))
+            assert found == [None] * 100 and loop["ticks"] > 3
+            await tried(cache, range(10, 15))
         server.go_on()
         written = cache.stats()["cache/written"]
         await until(lambda: cache.stats()["cache/written"] > written)
