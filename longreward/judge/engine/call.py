@@ -52,7 +52,6 @@ class Call:
                 self._clock = Clock(caller.endpoints.standstill, caller.config.call_timeout_s)
             call.attempts += 1
             self._failed_at = permit.endpoint
-            sent = asyncio.get_running_loop().time()
             race = Race(caller.hedging, sort_of(call.kind, self._size), self._ask, self._beside)
             try:
                 call.text, value = await race.answer(permit)
@@ -67,7 +66,7 @@ class Call:
             caller.counts[f"failed/{failure.reason}"] += 1
             if self._moves(permit) or self._adapt(failure, permit) or self._shrink(failure):
                 continue
-            wait = self._wait(failure, permit.endpoint, self._clock, sent)
+            wait = self._wait(failure, permit.endpoint, self._clock)
             if wait is None:
                 self._name(failure, permit.endpoint)
                 break
@@ -195,8 +194,8 @@ class Call:
     def _set(self, request: JudgeRequest[Any], prompt: str) -> None:
         self._request, self._prompt, self._size = request, prompt, len(prompt.encode())
 
-    def _wait(self, failure: JudgeError, endpoint: Endpoint, clock: Clock, sent: float) -> float | None:
-        """Seconds until the next attempt after one at `endpoint` that began at `sent`; None to give up."""
+    def _wait(self, failure: JudgeError, endpoint: Endpoint, clock: Clock) -> float | None:
+        """Seconds until the next attempt after one at `endpoint`; None to give up."""
         endpoints = self._caller.endpoints
         return self._retries.wait(
             failure,
@@ -204,7 +203,7 @@ class Call:
             min(clock.left, endpoints.outage.patience_s - clock.elapsed),
             elsewhere=endpoints.has_other(endpoint),
             hopeless=endpoints.refuse(self._prompt),
-            others_served=endpoint.last_served > sent,
+            others_served=endpoint.last_served > clock.begun,
         )
 
     def _name(self, failure: JudgeError, endpoint: Endpoint) -> None:

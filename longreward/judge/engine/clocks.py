@@ -43,13 +43,13 @@ class Clock:
     def __init__(self, standstill: Standstill, limit_s: float) -> None:
         self._standstill, self._limit_s = standstill, limit_s
         self._loop = asyncio.get_running_loop()
-        self._begun = self._loop.time()
-        self._stood = standstill.seconds(self._begun)
+        self.begun = self._loop.time()
+        self._stood = standstill.seconds(self.begun)
 
     @property
     def wall(self) -> float:
         """Seconds since it began."""
-        return self._loop.time() - self._begun
+        return self._loop.time() - self.begun
 
     @property
     def elapsed(self) -> float:

@@ -41,7 +41,7 @@ class Retries:
 
         `attempts` were made so far, `remaining_s` are left of the call's time. `elsewhere`: another endpoint is free to
         be asked. `hopeless`: all endpoints refuse us, or this request, for good. `others_served`: the endpoint has
-        answered other calls well while it failed this one.
+        answered other calls well since this one began.
         """
         config, reason = self._config, failure.reason
         if remaining_s <= 0 or (config.max_attempts is not None and attempts >= config.max_attempts):
@@ -73,7 +73,8 @@ class Retries:
         if self._was_last:
             return None
         self._moves = 0
-        return self._backoff(failure.retry_after or 0.0, remaining_s)
+        # Who asks for a wait does not ask it for the others.
+        return self._backoff(0.0 if elsewhere else failure.retry_after or 0.0, remaining_s)
 
     def _backoff(self, retry_after_s: float, remaining_s: float) -> float:
         base = min(_LONGEST_BACKOFF_S, self._config.retry_base_s * 2**self._backoffs)

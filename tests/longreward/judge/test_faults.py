@@ -353,6 +353,16 @@ def test_one_long_retry_after_does_not_hold_up_the_others(server):
     assert sorted(server.requests)[49] - server.requests[0] < 1.5
 
 
+def test_a_long_retry_after_of_one_endpoint_is_no_reason_to_leave_another_one_alone(server):
+    faults = [refusal(500), refusal(429, retry_after="300")]
+    with RawServer() as other:
+        server.script = other.script = lambda _: faults.pop(0) if faults else good()
+        # Obeyed for both, it would take three quarters of the time to the deadline.
+        urls = [{"base_url": server.url}, {"base_url": other.url}]
+        (verdict,), _, seconds = ask(None, endpoints=urls, call_timeout_s=5 * HANGS_S, max_outage_s=5 * HANGS_S)
+    assert (verdict.value, verdict.call.attempts) == (9, 3) and seconds < HANGS_S
+
+
 def test_a_burst_of_refusals_cuts_the_concurrency_once(server):
     server.script = lambda number: refusal(429, retry_after="0.3") if number <= 40 else good()
 
@@ -437,6 +447,26 @@ def test_a_bad_reply_is_asked_again_more_than_once_while_others_are_answered_wel
     verdicts, _, _ = ask(server, *map(numbered, range(1200)), max_in_flight=4, retry_base_s=0.06)
     assert all(verdict.ok for verdict in verdicts)
     assert max(verdict.call.attempts for verdict in verdicts) == 4
+
+
+def test_the_last_call_of_a_crowd_is_asked_again_as_often_as_the_others(server):
+    """When its second bad reply comes, nobody else is there to be answered well."""
+    answered = threading.Event()
+    last = numbered(0).text()
+
+    async def bad(writer: Writer) -> None:
+        await asyncio.to_thread(answered.wait, HANGS_S)
+        await response("{")(writer)
+
+    def script(number: int) -> Behaviour:
+        prompts = [body["messages"][0]["content"] for body in server.bodies]
+        if len(set(prompts)) == 10:
+            asyncio.get_running_loop().call_later(0.2, answered.set)
+        return bad if prompts[number - 1] == last and prompts.count(last) <= 3 else good()
+
+    server.script = script
+    verdicts, _, _ = ask(server, *map(numbered, range(10)), call_timeout_s=5 * HANGS_S, attempt_timeout_s=2 * HANGS_S)
+    assert all(verdict.ok for verdict in verdicts) and verdicts[0].call.attempts == 4
 
 
 def test_a_void_keeps_what_the_judge_said_and_cost(server):
