@@ -133,11 +133,11 @@ class Run:
         records = (record for path in files for _, record in jsonlines.read(path, broken=[]))
         return [record["rollout"] for record in records if record["split"] == "train"]
 
-    def curves(self) -> dict[str, list[float]]:
-        """All scalars that TensorBoard has."""
+    def curves(self, part: str = "") -> dict[str, list[float]]:
+        """All scalars that TensorBoard has; with "-watch", those that the run's watch wrote."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-        events = EventAccumulator(str(self.directory / "tensorboard" / self.directory.name), {"scalars": 0})
+        events = EventAccumulator(str(self.directory / "tensorboard" / f"{self.directory.name}{part}"), {"scalars": 0})
         events.Reload()
         return {tag: [point.value for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 

@@ -285,8 +285,8 @@ BY_THE_TABLE = {"truncated": 2, "parse_error": 3}
 
 
 def faults(options: argparse.Namespace) -> list[Row]:
-    """Every call one outcome, and the right one, though every tenth reply is a fault drawn from the table, and slow
-    calls are asked a second time."""
+    """Every call one outcome, and the right one, though every tenth reply is a fault drawn from the table; and slow
+    calls are asked a second time, where no fault says that the judge has too many."""
 
     async def run(urls: list[str], path: Path) -> tuple[Counter[str], int, list[Any], float, int]:
         judge = make_judge(
@@ -317,26 +317,27 @@ def faults(options: argparse.Namespace) -> list[Row]:
         await judge.aclose()
         return outcomes, wrong, voids, time.perf_counter() - started, int(stats.get("judge/hedged", 0))
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        judge_server.running(latency=0.2, faults=0.1, seed=1) as one,
-        judge_server.running(latency=0.2, faults=0.1, seed=2) as two,
-    ):
-        outcomes, wrong, voids, seconds, hedged = asyncio.run(run([one, two], Path(folder) / "cache.db"))
-        served = sum((Counter(judge_server.stats(url)["faults"]) for url in (one, two)), Counter())
-    needless = [call for call in voids if call.attempts < BY_THE_TABLE.get(call.status, math.inf)]
-    total, lost = sum(outcomes.values()), options.calls - sum(outcomes.values())
-    by_table = ", ".join(f"{status} {count}" for status, count in sorted(outcomes.items()) if status != "ok") or "none"
-    return [
-        (
-            f"{total:,} calls, {sum(served.values()):,} faults, {hedged:,} asked twice ({seconds:.0f} s): lost, wrong",
-            f"{lost}, {wrong}",
-            "0, 0",
-            not lost and not wrong,
-        ),
-        ("the same: voids where a retry could have helped", str(len(needless)), "0", not needless),
-        ("the same: voids that the failure table asks for", by_table, "", True),
-    ]
+    rows: list[Row] = []
+    for kind in ({}, {"without": "429", "slow": 0.01, "times": 10}):
+        settings = {"latency": 0.2, "faults": 0.1} | kind
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            judge_server.running(**settings, seed=1) as one,
+            judge_server.running(**settings, seed=2) as two,
+        ):
+            outcomes, wrong, voids, seconds, hedged = asyncio.run(run([one, two], Path(folder) / "cache.db"))
+            served = sum((Counter(judge_server.stats(url)["faults"]) for url in (one, two)), Counter())
+        needless = [call for call in voids if call.attempts < BY_THE_TABLE.get(call.status, math.inf)]
+        lost = options.calls - sum(outcomes.values())
+        by_table = ", ".join(f"{status} {count}" for status, count in sorted(outcomes.items()) if status != "ok")
+        what = f"{options.calls:,} calls, {sum(served.values()):,} faults{', 1% slow, no 429' if kind else ''}"
+        done = not lost and not wrong and (hedged > 0 or not kind)
+        rows += [
+            (f"{what}, {hedged:,} asked twice ({seconds:.0f} s): lost, wrong", f"{lost}, {wrong}", "0, 0", done),
+            ("the same: voids where a retry could have helped", str(len(needless)), "0", not needless),
+            ("the same: voids that the failure table asks for", by_table or "none", "", True),
+        ]
+    return rows
 
 
 def kill(_: argparse.Namespace) -> list[Row]:

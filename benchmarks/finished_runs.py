@@ -12,23 +12,23 @@ from pathlib import Path
 
 from longreward import store
 from longreward.schema import ScoredAnswer
-from rl.config import load
+from rl.offline.config import load_any
 from rl.rollout.heldout_scores import HeldoutScores
 
 ROOT = Path(__file__).parents[1]
 
 
-def trained(config: str, words: Sequence[str]) -> Path:
-    """The directory of a run of rl/train.py, which is made unless it was made before."""
-    directory = load(ROOT / config, list(words)).directory
+def trained(config: str, words: Sequence[str], program: str = "rl/train.py") -> Path:
+    """The directory of a run, which is made unless it was made before."""
+    directory = load_any(ROOT / config, list(words)).directory
     if not (directory / "summary.json").is_file():
-        subprocess.run([sys.executable, "rl/train.py", "--config", config, *words], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, program, "--config", config, *words], cwd=ROOT, check=True)
     return directory
 
 
 def side_by_side(config: str, models: Sequence[Path], words: Sequence[str]) -> tuple[list[ScoredAnswer], ...]:
     """The held-out answers of two policies by rl/evaluate.py, which is run unless it was before."""
-    directory = load(ROOT / config, list(words)).directory
+    directory = load_any(ROOT / config, list(words)).directory
     directory = directory.with_name(f"{directory.name}-evaluation")
     if not (directory / "summary.json").is_file():
         old, new = map(str, models)

@@ -45,6 +45,7 @@ class Judge:
         self.answered: Counter[int] = Counter()
         self.random = random.Random(options.seed)
         self.since = -math.inf
+        self.possible = [name for name in FAULTS if not options.without or not name.startswith(options.without)]
 
     def arrive(self, connection: Connection) -> None:
         self.requests += 1
@@ -83,7 +84,7 @@ class Judge:
     def fault(self) -> str | None:
         if self.random.random() >= self.options.faults:
             return None
-        name = self.random.choice(FAULTS)
+        name = self.random.choice(self.possible)
         self.faults[name] += 1
         return name
 
@@ -209,7 +210,7 @@ class Connection(asyncio.Protocol):
 
 
 @contextmanager
-def running(port: int = 0, **options: float) -> Iterator[str]:
+def running(port: int = 0, **options: float | str) -> Iterator[str]:
     """Start a judge in a process of its own, on a free port where none is given; its base URL."""
     port = port or free_port()
     words = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in options.items()]
@@ -248,6 +249,7 @@ def main() -> None:
     parser.add_argument("--capacity", type=int, default=100_000, help="calls worked on at once; others wait")
     parser.add_argument("--statements", type=int, default=10, help="statements found in each answer")
     parser.add_argument("--faults", type=float, default=0, help="share of replies that are faults")
+    parser.add_argument("--without", default="", help="no faults whose names begin like this")
     parser.add_argument("--slow", type=float, default=0, help="share of calls that take --times as long")
     parser.add_argument("--times", type=float, default=1)
     parser.add_argument("--sigma", type=float, default=0, help="of log-normal latencies, whose median is --latency")

@@ -1,12 +1,13 @@
 """Does an advantage per dimension help a dimension with a small spread? The toy, trained by total and per dimension.
 
-    PYTHONPATH=. python benchmarks/per_dimension.py [--seeds 1 2 3] [section.key=value ...]
+    PYTHONPATH=. python benchmarks/per_dimension.py [--pairs] [--seeds 1 2 3] [section.key=value ...]
 
 The reward has two parts of equal weight: helpfulness and logicality, and how much of what an answer says stands in the
 document, on a tenth of the scale. Within a group they go together little (correlation 0.3 and 0.1), so the weak part
 does not come along with the strong one. Six minutes a run on two cores, two runs and an evaluation for each seed: both
 policies begin alike, so what they differ by on the held-out documents afterwards is what one has gained more. Printed
-are the held-out scores and the paired differences with 95% intervals. Exit code 1 where the weak part is higher by
+are the held-out scores and the paired differences with 95% intervals. With --pairs the policies are trained by DPO on
+pairs by total (`pair.by`) and per dimension, ten minutes a run. Exit code 1 where the weak part is higher by
 total for any seed, or the total lower per dimension by more than 0.1.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from finished_runs import means, scores, side_by_side, trained
@@ -32,18 +34,33 @@ REWARD = (
     "reward.python.function=benchmarks/toy/rewards.py:truth",
     "reward.python.allow=true",
 )
-ADVANTAGES = ("total", "per_dimension")
+WAYS = ("total", "per_dimension")
 MOST_LOST = 0.1
 
 
-def evaluated(seed: int, words: list[str]) -> list[HeldoutScores]:
+@dataclass(frozen=True)
+class Trained:
+    """How a policy is trained by either way."""
+
+    program: str
+    config: str
+    way: str
+    """The setting."""
+    seed: str
+
+
+ONLINE = Trained("rl/train.py", CONFIG, "reward.advantage", "openrlhf.train.seed")
+PAIRS = Trained("rl/dpo.py", "configs/dpo_cpu.yaml", "pair.by", "collect.seed")
+
+
+def evaluated(how: Trained, seed: int, words: list[str]) -> list[HeldoutScores]:
     """Of the policy trained by total, and of the one trained per dimension."""
-    models = []
-    for advantage in ADVANTAGES:
-        names = [f"run.name=weak_{advantage}_{seed}", f"reward.advantage={advantage}", f"openrlhf.train.seed={seed}"]
-        models.append(trained(CONFIG, [*names, *REWARD, *words]) / "model")
-    names = [f"run.name=weak_{seed}", f"evaluation.n_samples_per_prompt={SAMPLES}"]
-    both = side_by_side(CONFIG, models, [*names, *REWARD, *words])
+    models, prefix = [], "pairs" if how is PAIRS else "weak"
+    for way in WAYS:
+        names = [f"run.name={prefix}_{way}_{seed}", f"{how.way}={way}", f"{how.seed}={seed}"]
+        models.append(trained(how.config, [*names, *REWARD, *words], how.program) / "model")
+    names = [f"run.name={prefix}_{seed}", f"evaluation.n_samples_per_prompt={SAMPLES}"]
+    both = side_by_side(CONFIG, models, [*names, *REWARD])
     return [means(answers, scores) for answers in both]
 
 
@@ -56,11 +73,12 @@ def apart(scored: Sequence[HeldoutScores], part: str) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--pairs", action="store_true", help="DPO instead of GRPO")
     options, words = parser.parse_known_args()
     missed, found = False, dict[str, list[dict[str, float]]]()
     print("| seed | part | by total | per dimension | difference |\n| --- | --- | ---: | ---: | ---: |")
     for seed in options.seeds:
-        scored = evaluated(seed, words)
+        scored = evaluated(PAIRS if options.pairs else ONLINE, seed, words)
         for part in (WEAK, "longreward", TOTAL):
             differences = apart(scored, part)
             found.setdefault(part, []).append(differences)
