@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from longreward.config import PriceConfig
 from longreward.judge.requests import VerifyStatements
+from longreward.judge_config import PriceConfig
 from longreward.schema import OK, ScoredAnswer, Usage
 
 

@@ -12,8 +12,9 @@ from longreward import store
 from longreward.commands.accounts import Account, table
 from longreward.commands.options import add_judge, positive, reward_config
 from longreward.commands.rows import Rows
-from longreward.config import JudgeConfig, PriceConfig, RewardConfig
+from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
+from longreward.judge_config import PriceConfig
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
 from longreward.reward import fingerprint
 from longreward.schema import ScoredAnswer

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from longreward.commands.accounts import Account, table
-from longreward.config import PriceConfig, RewardConfig
+from longreward.config import RewardConfig
 from longreward.errors import JudgeError, Reason
+from longreward.judge_config import PriceConfig
 from longreward.preflight.estimate import Estimate
 from longreward.schema import ScoredAnswer
 from longreward.text.amounts import caps, duration, money, rounded

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from longreward.config import VerdictForm
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
+from longreward.judge_config import VerdictForm
 from longreward.prompts import OURS, Language, Prompts
 from longreward.schema import Dimension
 from longreward.text.sentences import language_name, split_sentences

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TypeVar
 
-from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig, VerdictForm
+from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
+from longreward.judge_config import VerdictForm
 from longreward.prompts import OURS, Prompts
 from longreward.reward import LongReward
 from longreward.schema import JudgeCall, Sample, Usage

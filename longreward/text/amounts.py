@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from longreward.config import JudgeConfig, PriceConfig
+from longreward.config import JudgeConfig
+from longreward.judge_config import PriceConfig
 from longreward.schema import Usage
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from longreward.config import PriceConfig
+from longreward.judge_config import PriceConfig
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.text.amounts import in_words
 from rl.config import RunConfig

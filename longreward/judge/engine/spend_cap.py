@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from longreward.config import JudgeConfig, PriceConfig
+from longreward.config import JudgeConfig
+from longreward.judge_config import PriceConfig
 from longreward.schema import Usage
 
 

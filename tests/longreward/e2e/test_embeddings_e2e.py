@@ -16,8 +16,8 @@ from real.models import minilm
 from longreward import LongReward, Sample
 from longreward.config import RewardConfig
 from longreward.config_file import validate
-from longreward.endpoint_config import EndpointConfig
 from longreward.judge.own_server.local import served
+from longreward.judge_config import EndpointConfig
 
 pytestmark = pytest.mark.e2e
 
