@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from longreward.base_url import HeaderName, tidy
 
-VerdictForm = Literal["written", "constrained"]
+VerdictForm = Literal["written", "constrained", "distribution"]
 _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middleware", "tensor-parallel-size"}
 """Flags of vLLM's server that other settings give."""
+_VOTES_DIFFER = 0.3  # below this temperature most votes are alike
+
+
+class ReplyForm(NamedTuple):
+    """How a judge is asked to reply; the defaults are the paper's."""
+
+    verdict: VerdictForm = "written"
+    analysis: bool = True
+    votes: int = 1
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What differs from the paper's: no key otherwise, so that verdicts and scores from before there was such a
+        setting stay good."""
+        return {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
+
+
+PAPER_FORM = ReplyForm()
 
 
 class Section(BaseModel):
@@ -114,8 +132,14 @@ class JudgeConfig(Section):
     reasoning_tokens: int = Field(0, ge=0)
     """Room in tokens for the reasoning before a reply. The endpoint is sent the sum of `max_tokens` and this."""
     verdict: VerdictForm = "written"
-    """`constrained`: the server holds each reply to a JSON object (`response_format`), for a judge that does not follow
-    the reply formats. `written`: the formats of the prompts, read from free text."""
+    """`written`: the formats of the prompts, read from free text. `constrained`: the server holds each reply to a JSON
+    object (`response_format`), for a judge that does not follow the reply formats. `distribution`: the same, and a
+    rating or a support is the mean over the judge's probabilities of all that it could have said (`logprobs`)."""
+    analysis: bool = True
+    """Whether the judge writes an analysis before a rating or a support. Without one a reply has a few tokens."""
+    votes: int = Field(1, ge=1)
+    """A rating or a support is the mean of so many replies, which one request asks for (`n`), for an endpoint that
+    gives no `logprobs`. They must differ: `temperature` of about 0.7."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     """The field that limits the reply's length. Null: `max_tokens`, or the other one where that is refused."""
     attempt_timeout_s: float = Field(60, gt=0)
@@ -167,11 +191,27 @@ class JudgeConfig(Section):
         urls = [endpoint.base_url for endpoint in self.endpoints]
         if len(set(urls)) < len(urls):
             raise ValueError(f"judge.endpoints names the same base_url twice: {', '.join(urls)}")
-        if self.verdict == "constrained" and "response_format" in self.extra_body:
-            raise ValueError("judge.verdict=constrained sends response_format; take it out of judge.extra_body")
+        self._check_form()
         if self.spend.max_cost is not None and not self.price.known:
             raise ValueError("judge.spend.max_cost needs judge.price; without prices no cost is counted")
         return self
+
+    def _check_form(self) -> None:
+        sends = {"verdict": {"response_format"}} if self.verdict != "written" else {}
+        sends |= {"votes": {"n"}} if self.votes > 1 else {}
+        for setting, fields in sends.items():
+            if taken := fields & self.extra_body.keys():
+                given = f"judge.{setting}={getattr(self, setting)}"
+                raise ValueError(f"{given} sends {', '.join(taken)}; take it out of judge.extra_body")
+        if self.votes > 1 and self.verdict == "distribution":
+            raise ValueError(
+                f"judge.votes={self.votes} and judge.verdict=distribution are two ways to a mean; take one of them out"
+            )
+        if self.votes > 1 and self.temperature is not None and self.temperature < _VOTES_DIFFER:
+            raise ValueError(
+                f"judge.votes={self.votes} with judge.temperature={self.temperature:g} would be the same reply each "
+                "time; set judge.temperature to about 0.7"
+            )
 
     def _check_own_server(self) -> None:
         if not self.model:
@@ -183,6 +223,11 @@ class JudgeConfig(Section):
             )
         if taken := sorted({name.lstrip("-").replace("_", "-") for name in self.args} & _OURS):
             raise ValueError(f"judge.args.{taken[0]} is set by the run itself; take it out")
+
+    @property
+    def form(self) -> ReplyForm:
+        """How it is asked to reply."""
+        return ReplyForm(self.verdict, self.analysis, self.votes)
 
     @property
     def resolved_endpoints(self) -> list[EndpointConfig]:

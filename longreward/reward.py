@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import math
 import time
 from collections import OrderedDict
@@ -20,7 +18,7 @@ from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
-from longreward.prompts import CLOSING, NAMES, Prompts
+from longreward.prompts import Prompts
 from longreward.schema import Dimension, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
@@ -82,17 +80,15 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            scores = await together(SCORE[name](answer, document) for name in self.config.needed)
-            dimensions = dict(zip(self.config.needed, scores, strict=True))
+            found = await together(SCORE[name](answer, document) for name in self.config.needed)
+            dimensions = dict(zip(self.config.needed, found, strict=True))
             if self.config.copying.loss:  # only now: no call waits for it
                 copied = document.copying.share(answer)
-        gates = self.config.gates.items()
-        shut = any((dimensions[name].score or 0.0) < gate for name, gate in gates)
-        kept = 0.0 if shut else 1 - self._loss(copied, dimensions)
-        kept *= 1 - self.config.truncated_loss * sample.truncated
+        scores = {name: dimension.score for name, dimension in dimensions.items()}
+        total, kept = total_of(scores, self.config, copied, truncated=sample.truncated)
         return Reward(
             id=sample.id,
-            total=self._total(dimensions, kept),
+            total=total,
             dimensions={str(name): score for name, score in dimensions.items()},
             seconds=time.monotonic() - started,
             thought_chars=thought_chars,
@@ -137,38 +133,29 @@ class LongReward:
             self._documents.popitem(last=False)
         return document
 
-    def _total(self, dimensions: Mapping[Any, DimensionScore], kept: float) -> float | None:
-        weights, weighted = self.config.weights, 0.0
-        for name, dimension in dimensions.items():
-            if dimension.score is None:
-                return None
-            weighted += weights.get(name, 0.0) * dimension.score
-        return kept * weighted / sum(weights.get(name, 0.0) for name in dimensions)
 
-    def _loss(self, copied: float, dimensions: Mapping[Dimension, DimensionScore]) -> float:
-        """0..1: the share of the total that a copy loses."""
-        rule = self.config.copying
-        scores = [dimensions[name].score or 0.0 for name in ("helpfulness", "completeness") if name in dimensions]
-        answers = 0.0
-        if rule.answered is not None and scores:
-            answers = min(1.0, math.prod(score / rule.answered for score in scores))
-        return rule.loss * copied * (1 - answers)
+def total_of(
+    scores: Mapping[Dimension, float | None], config: RewardConfig, copied: float, *, truncated: bool
+) -> tuple[float | None, float]:
+    """The total, 0..10, of scores of all dimensions that `config` needs, None where one of them is void; and which part
+    of their weighted mean is left. `copied` is the share of the answer that is copied; `truncated`: it was cut."""
+    shut = any((scores[name] or 0.0) < gate for name, gate in config.gates.items())
+    kept = 0.0 if shut else 1 - _loss(copied, scores, config)
+    kept *= 1 - config.truncated_loss * truncated
+    weighted = whole = 0.0
+    for name in config.needed:
+        score, weight = scores[name], config.weights.get(name, 0.0)
+        if score is None:
+            return None, kept
+        weighted, whole = weighted + weight * score, whole + weight
+    return kept * weighted / whole, kept
 
 
-def fingerprint(config: RewardConfig) -> str:
-    """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
-    judge = config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"})
-    prompts: tuple[str, ...] = NAMES
-    if config.judge.verdict != "written":  # no key otherwise, as for gates
-        judge["verdict"], prompts = config.judge.verdict, (*NAMES, CLOSING)
-    # No key for what is not used: files of scores from before there were these settings can be continued.
-    without = {"judge", "cache"}
-    optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
-    without |= {name for name, used in optional.items() if not used}
-    scoring = config.model_dump(mode="json", exclude=without)
-    embedder = config.retrieval.embedder
-    scoring["retrieval"].pop("embeddings")
-    if embedder is not None:
-        scoring["retrieval"] |= embedder.model_dump(include={"model", "query_prefix", "document_prefix"})
-    scoring |= {"judge": judge, "prompts": Prompts(config.prompts).version(prompts)}
-    return hashlib.sha256(json.dumps(scoring, sort_keys=True).encode()).hexdigest()[:12]
+def _loss(copied: float, scores: Mapping[Dimension, float | None], config: RewardConfig) -> float:
+    """0..1: the share of the total that a copy loses."""
+    rule = config.copying
+    answering = [scores[name] or 0.0 for name in ("helpfulness", "completeness") if name in scores]
+    answers = 0.0
+    if rule.answered is not None and answering:
+        answers = min(1.0, math.prod(score / rule.answered for score in answering))
+    return rule.loss * copied * (1 - answers)

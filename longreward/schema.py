@@ -97,6 +97,9 @@ class JudgeCall(Record):
     seconds: float = 0.0
     """From the first attempt's begin to the verdict, waits between attempts included; 0 where none was made."""
     usage: Usage = Field(default_factory=Usage)
+    deviations: tuple[float, ...] = ()
+    """How unsure the judge is: the standard deviation of each verdict in the reply, in its own units, where
+    `judge.verdict` is `distribution` or there are `judge.votes`."""
 
     def without_cost(self, source: VerdictSource) -> JudgeCall:
         """The same verdict for another answer, which did not pay for it."""
@@ -111,6 +114,8 @@ class Statement(Record):
     original: str = ""
     """The answer's own words, where the statement restates them in the document's language; otherwise empty."""
     support: float | None
+    deviation: float | None = None
+    """Standard deviation of `support` by the judge's distribution or votes; None where it was asked for neither."""
     evidence: list[Evidence] = Field(default_factory=list)
     call: JudgeCall
 
@@ -119,6 +124,9 @@ class DimensionScore(Record):
     """A dimension's score in 0..10, or None and the reason in `status` (a failure is never a number)."""
 
     score: float | None
+    deviation: float | None = None
+    """Standard deviation of `score` by the judge's distribution or votes; None where it was asked for neither. That of
+    statements is as if the judge erred at each on its own."""
     status: str = OK
     detail: str = ""
     calls: list[JudgeCall] = Field(default_factory=list)
@@ -133,7 +141,9 @@ class DimensionScore(Record):
     @classmethod
     def rated(cls, rating: float | None, call: JudgeCall, shared: list[JudgeCall] | None = None) -> DimensionScore:
         """The dimension's score is the rating that `call` ended in, if it did; `shared` calls came before it."""
-        return cls(score=rating, status=call.status, detail=call.detail, calls=[*(shared or []), call])
+        deviation = call.deviations[0] if call.deviations else None
+        calls = [*(shared or []), call]
+        return cls(score=rating, deviation=deviation, status=call.status, detail=call.detail, calls=calls)
 
     @property
     def all_calls(self) -> list[JudgeCall]:

@@ -70,7 +70,7 @@ async def outcomes(responses: Iterable[Response]) -> list[tuple[str, Response]]:
 async def _outcome(client: EndpointClient, number: int, response: Response) -> str:
     try:
         reply = await client.complete({"messages": [{"role": "user", "content": str(number)}]}, "helpfulness")
-        value = response.parse(reply.text)
+        value = response.parse(reply.texts[0])
     except (JudgeError, VerdictError) as error:
         shown = str(error)
         wait = error.retry_after if isinstance(error, JudgeError) else None

@@ -18,8 +18,8 @@ from longreward.commands.score import Run, print_run, score_samples
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Proportion, agreement, preference
 from longreward.files import jsonlines
+from longreward.fingerprint import fingerprint
 from longreward.judge.own_server.local import served
-from longreward.reward import fingerprint
 from longreward.schema import Sample
 from longreward.text.amounts import duration, in_words
 

@@ -14,9 +14,9 @@ from longreward.commands.options import add_judge, positive, reward_config
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
+from longreward.fingerprint import fingerprint
 from longreward.judge_config import PriceConfig
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
-from longreward.reward import fingerprint
 from longreward.schema import ScoredAnswer
 from longreward.text.amounts import caps, duration, money, rounded
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, OTHER_BYTES_PER_TOKEN

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
+from typing import Any
 
 from longreward import config_file
 from longreward.config import RewardConfig
@@ -31,9 +33,12 @@ def reward_config(options: argparse.Namespace, overrides: list[str]) -> RewardCo
     return server_config(options, overrides).reward
 
 
-def server_config(options: argparse.Namespace, overrides: list[str]) -> ServerConfig:
-    """As `reward_config`, with the section `serve:`. All commands read the same file and check all of it."""
-    data = config_file.load_yaml(options.config) if options.config else {}
+def server_config(
+    options: argparse.Namespace, overrides: list[str], base: dict[str, Any] | None = None
+) -> ServerConfig:
+    """As `reward_config`, with the section `serve:`. All commands read the same file and check all of it. `base` are
+    the sections that hold where there is no --config."""
+    data = config_file.load_yaml(options.config) if options.config else copy.deepcopy(base or {})
     judge = data.setdefault("judge", {})
     if not isinstance(judge, dict):
         raise ConfigError(f"{options.config}: judge holds {judge!r}, not a section")

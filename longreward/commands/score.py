@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -21,12 +21,14 @@ from longreward.concurrency.pacing import at_most, rare_collections
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
+from longreward.fingerprint import fingerprint
 from longreward.judge import offline
 from longreward.judge.own_server.local import served
 from longreward.preflight.estimate import Estimate, estimate
-from longreward.reward import LongReward, fingerprint
+from longreward.reward import LongReward
 from longreward.schema import Sample, ScoredAnswer, Usage
 from longreward.text.amounts import caps, in_words
+from longreward.text.chunking import TokenSpans, word_spans
 
 _HOPELESS_AFTER = 8  # answers, all void: the judge is what is wrong, not the answers
 _LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are long
@@ -137,15 +139,32 @@ class Run:
         self.stopped |= Reason.SPEND_CAP in row.void_reasons.values()
 
 
+@dataclass(frozen=True)
+class Way:
+    """How answers are scored that were scored before."""
+
+    asked: RewardConfig
+    """What is asked of the judge now."""
+    record: Callable[..., ScoredAnswer]
+    """As `ScoredAnswer.of`."""
+    token_spans: TokenSpans = word_spans
+
+
 async def score_samples(
-    samples: dict[str, Sample], out: Path | None, config: RewardConfig, concurrency: int, console: Console
+    samples: dict[str, Sample],
+    out: Path | None,
+    config: RewardConfig,
+    concurrency: int,
+    console: Console,
+    way: Way | None = None,
 ) -> Run:
     """Score answers, given by their keys. With `out` each is kept there as it is done, and what it holds already is
-    not asked again unless it is void.
+    not asked again unless it is void. `way`: None scores all that `config` says.
 
     InputError where `out` cannot be used, was scored with another configuration or has used up `judge.spend`;
     JudgeError where the judge answers nothing at all.
     """
+    way = way or Way(config, ScoredAnswer.of)
     judge, run = config.judge, Run(config, samples, out, Account(config.judge.price))
     run.read()
     todo = run.todo()
@@ -155,19 +174,21 @@ async def score_samples(
         done = len(samples) - len(todo)
         console.print(f"{done} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
     if todo:
-        config = config.model_copy(update={"judge": _what_is_left(judge, run.earlier, out)})
+        left = way.asked.model_copy(update={"judge": _what_is_left(judge, run.earlier, out)})
+        way = replace(way, asked=left)
     if todo and judge.kind == "openai":
         with console.status("estimating"):
             some = [sample for _, sample in todo]
-            run.expected = await asyncio.to_thread(estimate, some, config, sample=_LOOKED_INTO)
-        console.print(f"expected: about {in_words(run.expected, judge.price)}{warning_of_cap(run.expected, config)}")
+            run.expected = await asyncio.to_thread(estimate, some, way.asked, sample=_LOOKED_INTO)
+        warning = warning_of_cap(run.expected, way.asked)
+        console.print(f"expected: about {in_words(run.expected, judge.price)}{warning}")
 
     with nullcontext() if out is None else _opened(out) as file:
-        reward = LongReward.from_config(config)
+        reward = LongReward.from_config(way.asked, way.token_spans)
         rare_collections()
         started = time.monotonic()  # what a judge's client needs is imported by now
         try:
-            await _score_all(reward, todo, concurrency, run, file, console)
+            await _score_all(reward, todo, concurrency, run, file, console, way.record)
         finally:
             await reward.aclose()
     run.seconds = time.monotonic() - started
@@ -181,6 +202,7 @@ async def _score_all(
     run: Run,
     file: store.Store | None,
     console: Console,
+    record: Callable[..., ScoredAnswer],
 ) -> None:
     """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
     ours = fingerprint(run.config)
@@ -190,7 +212,7 @@ async def _score_all(
             return
         key, sample = keyed
         about = {"time": time.time(), "earlier_usage": run.used_before.get(key, Usage())}
-        row = ScoredAnswer.of(sample, await reward.score(sample), key=key, config=ours, **about)
+        row = record(sample, await reward.score(sample), key=key, config=ours, **about)
         if file is not None:
             file.append(row)
         run.add(row)

@@ -1,5 +1,7 @@
 """Faithfulness: is each fact of the answer in the document? Break down, retrieve, verify (paper, section 3.3)."""
 
+import math
+
 from longreward.dimensions.document import Document
 from longreward.judge.requests import ListStatements
 from longreward.judge.verdicts import parse_original_wording
@@ -31,4 +33,6 @@ async def score(answer: str, document: Document) -> DimensionScore:
     support = [s.support for s in statements if s.support is not None]
     strange = sum([not await document.knows(s.text) for s in statements])
     detail = f"{strange} of {len(statements)} statements share no word with the document" if strange else ""
-    return DimensionScore(score=10 * sum(support) / len(support), detail=detail, calls=calls, statements=statements)
+    score, deviations = 10 * sum(support) / len(support), [s.deviation for s in statements if s.deviation is not None]
+    deviation = 10 * math.hypot(*deviations) / len(support) if deviations else None
+    return DimensionScore(score=score, deviation=deviation, detail=detail, calls=calls, statements=statements)

@@ -157,7 +157,7 @@ class Verification:
             calls += verified.calls
         found = verified.statements[position]
         call = found.call if first or found.call.source == "document" else found.call.without_cost("shared")
-        return Statement(text=text, support=found.support, evidence=found.evidence, call=call)
+        return found.model_copy(update={"text": text, "call": call})
 
     def _given_up(self, text: str, work: _Work, position: int, calls: list[JudgeCall], failed: Statement) -> Statement:
         """A statement that was not waited for; with its verdict, where that has just come."""
@@ -180,8 +180,8 @@ class Verification:
             return _Verified([Statement(text=text, support=None, call=found.failed)], found.calls)
         shown = passages(found.chunks)
         verdict = await self._document.ask(VerifyStatement(self._document.language, text, shown))
-        statement = Statement(text=text, support=verdict.value, evidence=found.chunks, call=verdict.call)
-        return _Verified([statement], found.calls)
+        deviations = verdict.call.deviations or [None]
+        return _Verified([_statement(text, verdict.value, deviations[0], found, verdict.call)], found.calls)
 
     async def _ask_many(self, texts: list[str]) -> _Verified:
         evidence = await together(self._document.evidence(text) for text in texts)
@@ -193,12 +193,14 @@ class Verification:
         shown = passages([union[index] for index in sorted(union)])
         verdict = await self._document.ask(VerifyStatements(self._document.language, texts, shown))
         support = verdict.value if verdict.ok and verdict.value is not None else [None] * len(texts)
+        deviations = verdict.call.deviations or [None] * len(texts)
         call = verdict.call.without_cost("shared")
-        statements = [
-            Statement(text=text, support=value, evidence=found.chunks, call=call)
-            for text, value, found in zip(texts, support, evidence, strict=True)
-        ]
+        statements = list(map(_statement, texts, support, deviations, evidence, [call] * len(texts)))
         return _Verified(statements, [*made, verdict.call])
+
+
+def _statement(text: str, support: float | None, deviation: float | None, found: Evident, call: JudgeCall) -> Statement:
+    return Statement(text=text, support=support, deviation=deviation, evidence=found.chunks, call=call)
 
 
 async def _first_failure(waiting: list[asyncio.Task[Statement]]) -> Statement | None:

@@ -1,4 +1,5 @@
-"""Constrained verdicts: the judge's server holds the reply to a JSON object with an analysis and a verdict.
+"""Constrained verdicts: the judge's server holds the reply to a JSON object with an analysis, if one is wanted, and a
+verdict.
 
 The request has the object's schema in `response_format`, which vLLM, SGLang, llama.cpp, Ollama, TGI and OpenAI take. It
 keeps to what all of them know. A server that takes the field and ignores it is found out here: what is no object of the
@@ -8,13 +9,15 @@ schema is VerdictError.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from longreward.errors import VerdictError
 from longreward.judge import verdicts
+from longreward.judge.distribution import mean_and_deviation
 from longreward.judge.last_verdict import after_thoughts
+from longreward.judge.said import Odds, Reading
 
 T = TypeVar("T")
 Schema = dict[str, Any]
@@ -29,12 +32,13 @@ _SUPPORT = {"Fully supported": 1.0, "Partially supported": 0.5, "No support": 0.
 _PREFERENCE: dict[str, verdicts.Preference] = {"A": "A", "B": "B", "C": "tie"}
 
 
-def _analysed(verdict: Schema) -> Schema:
+def _object(verdict: Schema, analysis: bool) -> Schema:
     """The analysis comes first: what is written first cannot rest on what comes later."""
+    properties = {"analysis": _TEXT, "verdict": verdict} if analysis else {"verdict": verdict}
     return {
         "type": "object",
-        "properties": {"analysis": _TEXT, "verdict": verdict},
-        "required": ["analysis", "verdict"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
 
@@ -46,11 +50,25 @@ class Shape(Generic[T]):
     verdict: Schema
     value: Callable[[Any], T]
     """Of a verdict that has the schema; VerdictError where it still is none."""
+    labels: Mapping[str, float] = field(default_factory=dict)
+    """What a verdict may be, and its value. Empty for what has no mean."""
+    analysis: bool = True
+    """Whether it stands before the verdict."""
 
     @property
     def schema(self) -> Schema:
         """Of the whole reply."""
-        return _analysed(self.verdict)
+        return _object(self.verdict, self.analysis)
+
+    @property
+    def shown(self) -> str:
+        """The object in few words: what each of its values may be."""
+        return _alternatives(self.schema)
+
+    @property
+    def is_digit(self) -> bool:
+        """Whether the verdict is one of the digits that stand for 0..10."""
+        return "9" in self.labels
 
     @property
     def response_format(self) -> dict[str, Any]:
@@ -79,21 +97,36 @@ class Shape(Generic[T]):
         except VerdictError as error:
             raise VerdictError(str(error), text) from None
 
+    def mean(self, odds: Sequence[Odds]) -> Reading[T]:
+        """The expected value by the judge's distribution, of each verdict where there are several. VerdictError for
+        odds of other verdicts."""
+        found = [mean_and_deviation(each, self.labels) for each in odds]
+        means = [mean for mean, _ in found]
+        value: Any = means if self.verdict["type"] == "array" else means[0]
+        return Reading(value, tuple(deviation for _, deviation in found))
 
-def number(lowest: int, highest: int) -> Shape[float]:
+
+def number(lowest: int, highest: int, analysis: bool = True) -> Shape[float]:
     """A whole number."""
-    return Shape({"type": "integer", "enum": list(range(lowest, highest + 1))}, float)
+    return Shape({"type": "integer", "enum": list(range(lowest, highest + 1))}, float, analysis=analysis)
 
 
-def support() -> Shape[float]:
+def digit(analysis: bool = True) -> Shape[float]:
+    """0..10 in ten steps, each of which is one token for every judge: 9 stands for 10."""
+    values = {str(found): found * 10 / 9 for found in range(10)}
+    schema = {"type": "integer", "enum": list(range(10))}
+    return Shape(schema, lambda found: values[str(found)], values, analysis)
+
+
+def support(analysis: bool = True) -> Shape[float]:
     """1, 0.5 or 0."""
-    return Shape(_one_of(_SUPPORT), _SUPPORT.__getitem__)
+    return Shape(_one_of(_SUPPORT), _SUPPORT.__getitem__, _SUPPORT, analysis)
 
 
-def supports(count: int) -> Shape[list[float]]:
+def supports(count: int, analysis: bool = True) -> Shape[list[float]]:
     """One for each of `count` statements, in their order, each with its analysis."""
-    schema = {"type": "array", "items": _analysed(_one_of(_SUPPORT)), "minItems": count, "maxItems": count}
-    return Shape(schema, lambda found: [_SUPPORT[one["verdict"]] for one in found])
+    schema = {"type": "array", "items": _object(_one_of(_SUPPORT), analysis), "minItems": count, "maxItems": count}
+    return Shape(schema, lambda found: [_SUPPORT[one["verdict"]] for one in found], _SUPPORT, analysis)
 
 
 def preference() -> Shape[verdicts.Preference]:
@@ -116,6 +149,16 @@ def passages() -> Shape[str | None]:
 
 def _one_of(values: dict[str, Any]) -> Schema:
     return {"type": "string", "enum": list(values)}
+
+
+def _alternatives(schema: Schema) -> str:
+    if "enum" in schema:
+        return "|".join(json.dumps(value) for value in schema["enum"])
+    if schema["type"] == "string":
+        return '"..."'
+    if schema["type"] == "array":
+        return f"[{_alternatives(schema['items'])}, ...]"
+    return "{" + ", ".join(f'"{name}": {_alternatives(inner)}' for name, inner in schema["properties"].items()) + "}"
 
 
 def _different(found: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests import JudgeRequest
 from longreward.judge.verdicts import Preference
+from longreward.judge_config import ReplyForm
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ class GradeRequest(EvaluationRequest[float]):
     def parse(self, text: str) -> float:
         return verdicts.parse_grade(text, self.highest)
 
-    def shape(self) -> Shape[float]:
+    def shape(self, form: ReplyForm) -> Shape[float]:
         return constrained.number(1, self.highest)
 
 
@@ -102,5 +103,5 @@ class CompareAnswers(EvaluationRequest[Preference]):
     def parse(self, text: str) -> Preference:
         return verdicts.parse_preference(text)
 
-    def shape(self) -> Shape[Preference]:
+    def shape(self, form: ReplyForm) -> Shape[Preference]:
         return constrained.preference()

@@ -6,14 +6,17 @@ people, and what an estimate expects of it.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from longreward.judge import constrained, verdicts
+from longreward.judge import constrained, verdicts, votes
 from longreward.judge.constrained import Shape
-from longreward.judge_config import VerdictForm
+from longreward.judge.distribution import Token, odds_of
+from longreward.judge.said import Reading, Said
+from longreward.judge_config import PAPER_FORM, ReplyForm
 from longreward.prompts import OURS, Language, Prompts
 from longreward.schema import Dimension
 from longreward.text.sentences import language_name, split_sentences
@@ -23,6 +26,7 @@ from longreward.text.tokens import text_of, tokens_in
 T = TypeVar("T")
 
 _SHOWN = 200  # characters of a document in a language without a name
+_BARE = 8  # tokens of a verdict without an analysis
 
 Measure = Literal["answers", "answer_text", "document_text"]
 """What the number of calls grows with: the number of answers, their length, or the documents' length."""
@@ -48,17 +52,40 @@ class JudgeRequest(ABC, Generic[T]):
         """Read the judge's reply; VerdictError where it holds no valid verdict."""
 
     @abstractmethod
-    def shape(self) -> Shape[T]:
+    def shape(self, form: ReplyForm) -> Shape[T]:
         """What the reply's verdict looks like where it is constrained."""
 
-    def text(self, prompts: Prompts = OURS, form: VerdictForm = "written") -> str:
-        """The whole user message."""
-        written = prompts.render(self.kind, self.language, **self.fields())
-        return written if form == "written" else f"{written}\n\n{prompts.closing(self.language, self.shape().schema)}"
+    def form(self, wanted: ReplyForm) -> ReplyForm:
+        """What of a judge's form goes for this question. Its value may have no mean, and it may ask for no analysis."""
+        return ReplyForm("written" if wanted.verdict == "written" else "constrained")
 
-    def read(self, text: str, form: VerdictForm) -> T:
-        """The value in a reply of this form; VerdictError where it holds none."""
-        return self.parse(text) if form == "written" else self.shape().read(text)
+    def text(self, prompts: Prompts = OURS, form: ReplyForm = PAPER_FORM) -> str:
+        """The whole user message."""
+        form = self.form(form)
+        written = prompts.render(self.kind, self.language, **self.fields())
+        if form == PAPER_FORM:
+            return written
+        shape = self.shape(form)
+        wanted = json.dumps(shape.schema) if form == ReplyForm("constrained") else shape.shown
+        digit = form.verdict == "distribution" and shape.is_digit
+        return "\n\n".join([written, *prompts.closings(self.language, form, wanted, digit)])
+
+    def said(self, texts: Sequence[str], tokens: Sequence[Token], form: ReplyForm) -> Said:
+        """What of a reply counts: its texts, and where the judge's distribution is wanted, what its tokens tell."""
+        form = self.form(form)
+        if form.verdict != "distribution":
+            return Said(texts[0], tuple(texts[1:]))
+        shape = self.shape(form)
+        value = shape.read(texts[0])
+        return Said(texts[0], odds=odds_of(tokens, shape.labels, len(value) if isinstance(value, list) else 1))
+
+    def read(self, said: Said, form: ReplyForm) -> Reading[T]:
+        """The value of what was said in this form; VerdictError where there is none."""
+        form = self.form(form)
+        if form.verdict == "distribution":
+            return self.shape(form).mean(said.odds)
+        read = self.parse if form.verdict == "written" else self.shape(form).read
+        return Reading(read(said.text)) if form.votes == 1 else votes.mean(read, said, form.votes)
 
     def shrunk(self) -> Self | None:
         """The same question with about half its material, for a judge whose context is too short. None where nothing
@@ -81,9 +108,25 @@ class RewardRequest(JudgeRequest[T]):
         """A value that judges often give, and the length of such a reply in tokens. An estimate goes on with the value
         to the next questions."""
 
+    def typical_in(self, wanted: ReplyForm) -> tuple[T, float]:
+        """The same for a form of the reply; the tokens are those of all votes."""
+        value, tokens = self.typical()
+        form = self.form(wanted)
+        if not form.analysis:
+            tokens = _BARE * (len(value) if isinstance(value, list) else 1)
+        return value, form.votes * tokens
+
 
 @dataclass(frozen=True, slots=True)
-class RateAnswer(RewardRequest[float]):
+class AnalysedRequest(RewardRequest[T]):
+    """A question whose verdict stands on a scale, behind an analysis."""
+
+    def form(self, wanted: ReplyForm) -> ReplyForm:
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class RateAnswer(AnalysedRequest[float]):
     """A rating of an answer, 0..10."""
 
     reply_tokens: ClassVar[float]
@@ -93,8 +136,12 @@ class RateAnswer(RewardRequest[float]):
     def parse(self, text: str) -> float:
         return verdicts.parse_rating(text)
 
-    def shape(self) -> Shape[float]:
-        return constrained.number(0, 10)
+    def shape(self, form: ReplyForm) -> Shape[float]:
+        return (
+            constrained.digit(form.analysis)
+            if form.verdict == "distribution"
+            else constrained.number(0, 10, form.analysis)
+        )
 
     def typical(self) -> tuple[float, float]:
         return 7.0, self.reply_tokens
@@ -145,7 +192,7 @@ class ListStatements(RewardRequest[list[str]]):
     def parse(self, text: str) -> list[str]:
         return verdicts.parse_statements(text)
 
-    def shape(self) -> Shape[list[str]]:
+    def shape(self, form: ReplyForm) -> Shape[list[str]]:
         return constrained.statements()
 
     def typical(self) -> tuple[list[str], float]:
@@ -157,7 +204,7 @@ class ListStatements(RewardRequest[list[str]]):
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyStatement(RewardRequest[float]):
+class VerifyStatement(AnalysedRequest[float]):
     """Does the evidence support the statement? 1, 0.5 or 0."""
 
     kind: ClassVar[str] = "verify"
@@ -170,8 +217,8 @@ class VerifyStatement(RewardRequest[float]):
     def parse(self, text: str) -> float:
         return verdicts.parse_support(text)
 
-    def shape(self) -> Shape[float]:
-        return constrained.support()
+    def shape(self, form: ReplyForm) -> Shape[float]:
+        return constrained.support(form.analysis)
 
     def typical(self) -> tuple[float, float]:
         return 1.0, 60  # one to three sentences and a verdict
@@ -182,7 +229,7 @@ class VerifyStatement(RewardRequest[float]):
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyStatements(RewardRequest[list[float]]):
+class VerifyStatements(AnalysedRequest[list[float]]):
     """Does the evidence support each of the statements? 1, 0.5 or 0 for each, in their order."""
 
     kind: ClassVar[str] = "verify_many"
@@ -200,8 +247,8 @@ class VerifyStatements(RewardRequest[list[float]]):
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_supports(text, len(self.statements))
 
-    def shape(self) -> Shape[list[float]]:
-        return constrained.supports(len(self.statements))
+    def shape(self, form: ReplyForm) -> Shape[list[float]]:
+        return constrained.supports(len(self.statements), form.analysis)
 
     def typical(self) -> tuple[list[float], float]:
         return [1.0] * len(self.statements), 35 * len(self.statements)  # a line for each
@@ -226,7 +273,7 @@ class ExtractRelevant(RewardRequest[str | None]):
     def parse(self, text: str) -> str | None:
         return verdicts.parse_extraction(text)
 
-    def shape(self) -> Shape[str | None]:
+    def shape(self, form: ReplyForm) -> Shape[str | None]:
         return constrained.passages()
 
     def typical(self) -> tuple[str | None, float]:

@@ -15,6 +15,11 @@ _PATHS = (
     "/v1 with most servers, /v1beta/openai with Gemini, /api/v1 with OpenRouter and Bedrock's gateway, /api/paas/v4 "
     "with Zhipu, /compatible-mode/v1 with DashScope, /openai/deployments/NAME?api-version=... with Azure"
 )
+_NO_DISTRIBUTION = (
+    "where the endpoint gives no probabilities, set judge.verdict=written with judge.votes=5 and "
+    "judge.temperature=0.7, or use another, such as vLLM, SGLang, llama.cpp or OpenAI"
+)
+_NO_VOTES = "set judge.votes=1, or use an endpoint that takes `n`, such as vLLM, SGLang or OpenAI"
 _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
     Reason.UNAUTHORIZED: (
         (
@@ -70,6 +75,11 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
         ),
         ("template", "serve a model with a chat template (its instruct version), or give the server a template"),
         ("location is not supported|region", "use an endpoint that serves the region of this machine"),
+        ("logprobs", _NO_DISTRIBUTION),
+        (
+            r"\bn\b.{0,20}(?:>|must be|greater|support)|multiple (?:choices|completions|candidates)",
+            _NO_VOTES,
+        ),
         (
             "response_format|json_schema|structured.output|grammar",
             "where the server takes no response_format, set judge.verdict=written or use another server",
@@ -154,6 +164,8 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
         ),
     ),
     Reason.PARSE_ERROR: (
+        ("logprobs", _NO_DISTRIBUTION),
+        ("judge.votes asks for", _NO_VOTES),
         ("JSON object", "set judge.verdict=written, or use a server that holds replies to response_format"),
         (
             "",

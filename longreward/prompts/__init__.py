@@ -7,17 +7,17 @@ so that a judge server's prefix cache serves all calls on one document.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from longreward.config import RewardConfig
 from longreward.errors import ConfigError
 from longreward.files.nesting import from_json
+from longreward.judge_config import ReplyForm
 from longreward.prompts.injection_defence import added_tokens_in, neutralise
 
 Language = Literal["en", "zh"]
@@ -27,8 +27,8 @@ NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "ex
 """The reward's prompts."""
 EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")
 """The prompts of `longreward.evaluation`, which no reward depends on."""
-CLOSING = "constrained"
-"""What stands behind a prompt where the verdict is constrained (`judge.verdict`)."""
+CLOSINGS = ("constrained", "object", "alone", "digit")
+"""What stands behind a prompt where the reply's form is not the paper's."""
 _MAY_LACK = frozenset({"document_language"})
 """Placeholders that a user's text may leave out: prompts from elsewhere do not have them."""
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
@@ -45,7 +45,7 @@ class Prompts:
         ConfigError for a file that cannot be read, names no prompt, or lacks or adds a placeholder.
         """
         self._added = None if judge_tokenizer is None else added_tokens_in(_added_tokens(judge_tokenizer))
-        known = {f"{language}/{name}.txt" for name in (*NAMES, *EVALUATION_NAMES, CLOSING) for language in LANGUAGES}
+        known = {f"{language}/{name}.txt" for name in (*NAMES, *EVALUATION_NAMES, *CLOSINGS) for language in LANGUAGES}
         package = resources.files(__name__)
         self._texts = {file: package.joinpath(file).read_text(encoding="utf-8").strip() for file in sorted(known)}
         if folder is not None:
@@ -83,14 +83,27 @@ class Prompts:
         _check(f"prompt {name!r}", wanted=_placeholders(text) | (_MAY_LACK & fields.keys()), found=fields.keys())
         return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]], self._added), text)
 
-    def closing(self, language: Language, schema: dict[str, Any]) -> str:
-        """The end of a prompt whose reply is a JSON object of this schema."""
-        return self.render(CLOSING, language, schema=json.dumps(schema))
+    def closings(self, language: Language, form: ReplyForm, wanted: str, digit: bool) -> Iterator[str]:
+        """What stands behind a prompt for a reply of this form. `wanted` is the JSON that is asked for, or its schema;
+        `digit` says whether its verdict is a digit that stands for 0..10."""
+        for name in closings(form):
+            if name != "digit" or digit:
+                material = {"constrained": {"schema": wanted}, "object": {"object": wanted}}.get(name, {})
+                yield self.render(name, language, **material)
 
     def version(self, names: Sequence[str] = NAMES) -> str:
         """Changes with any text of these prompts; part of what a score was made with."""
         texts = (f"{name}.{lang}\0{self._texts[f'{lang}/{name}.txt']}\0" for name in names for lang in LANGUAGES)
         return hashlib.sha256("".join(texts).encode()).hexdigest()[:12]
+
+
+def closings(form: ReplyForm) -> tuple[str, ...]:
+    """The names of the closings that a form of the reply takes."""
+    if form.verdict == "written":
+        return () if form.analysis else ("alone",)
+    if form.verdict == "constrained":
+        return ("constrained",) if form.analysis else ("object",)
+    return ("object", "digit")
 
 
 def _added_tokens(folder: Path) -> list[str]:

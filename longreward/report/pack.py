@@ -142,11 +142,17 @@ class Packer:
             place = texts.add(text) if at < 0 or unit is None else [unit(at), unit(at + len(text))]
             numbers = [evidence.setdefault(each, len(evidence)) for each in statement.evidence]
             limit = supported if statement.support == 1 else other
-            statements.append([place, statement.support, numbers, _call(texts, statement.call, limit)])
+            packed: list[Any] = [place, statement.support, numbers, _call(texts, statement.call, limit)]
+            statements.append(packed + _rounded(statement.deviation))
         score = None if dimension.score is None else round(dimension.score, 4)
         detail = texts.add(shortened(dimension.detail, other))
         calls = [_call(texts, call, other) for call in dimension.calls]
-        return [name, score, dimension.status, detail, calls, statements]
+        return [name, score, dimension.status, detail, calls, statements, *_rounded(dimension.deviation)]
+
+
+def _rounded(deviation: float | None) -> list[float]:
+    """Nothing where there is none, as for most judges."""
+    return [] if deviation is None else [round(deviation, 4)]
 
 
 def _about(

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from longreward.base_url import tidy
 from longreward.config import RewardConfig, Section
 from longreward.config_file import load_yaml
-from longreward.reward import fingerprint
+from longreward.fingerprint import fingerprint
 from rl.config import RunConfig, load_as
 from rl.offline.pairs import PairSection
 

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from longreward import LongReward, Reward, RewardConfig, Sample
+from longreward.fingerprint import fingerprint
 from longreward.judge.offline import OfflineJudge
-from longreward.reward import fingerprint
 
 DOCUMENT = "".join(f"On day {i} Mara sold copper to Otto in Lisbon. " for i in range(300))
 SAMPLE = Sample(id="1", context=DOCUMENT, query="What did Mara do?", answer="Mara sold copper.")

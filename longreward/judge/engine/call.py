@@ -18,6 +18,7 @@ from longreward.judge.engine.spend_cap import Amount, amount, priced
 from longreward.judge.protocol.replies import Reply
 from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.requests import JudgeRequest
+from longreward.judge.said import Reading, Said
 from longreward.schema import JudgeCall
 
 _UNCLEAR = (400, 422)
@@ -36,6 +37,8 @@ class Call:
         self._retries = Retries(caller.config)
         self._clock: Clock | None = None
         self._failed_at: Endpoint | None = None
+        self.said: Said | None = None
+        """What the verdict was read from, once there is one."""
 
     async def verdict(self) -> Verdict[Any]:
         call, value, caller = self._call, None, self._caller
@@ -54,7 +57,8 @@ class Call:
             self._failed_at = permit.endpoint
             race = Race(caller.hedging, sort_of(call.kind, self._size), self._ask, self._beside)
             try:
-                call.text, value = await race.answer(permit)
+                self.said, reading = await race.answer(permit)
+                call.text, value, call.deviations = self.said.shown, reading.value, reading.deviations
                 call.status, call.detail = "ok", ""
                 slowest, here = caller.slowest, (call.kind, race.answered_at.name)
                 slowest[here] = max(self._clock.wall, slowest.get(here, 0.0))
@@ -99,17 +103,20 @@ class Call:
         """The most that a request can cost, as far as is known now."""
         config = self._caller.config
         longest = max([self._retries.max_tokens, *RequestForm.limits(config.extra_body)])
+        longest *= self._request.form(config.form).votes
         return amount(config.price, self._caller.tokens.most_for_prompt(self._size), longest)
 
-    async def _ask(self, permit: Permit) -> tuple[str, Any]:
+    async def _ask(self, permit: Permit) -> tuple[Said, Reading[Any]]:
         """One request: the reply, and the verdict in it. JudgeError where there is none, or it was broken off."""
         permit.sort, permit.at = sort_of(self._call.kind, self._size), asyncio.get_running_loop().time()
         permit.endpoint.flow.began(permit)
-        text = ""
+        text, form = "", self._caller.config.form
         try:
             async with asyncio.timeout(None) as permit.scope:
-                text = (await self._attempt(permit)).text
-                return text, self._request.read(text, self._caller.config.verdict)
+                reply = await self._attempt(permit)
+                text = reply.texts[0]
+                said = self._request.said(reply.texts, reply.tokens, form)
+                return said, self._request.read(said, form)
         except TimeoutError:
             raise JudgeError(Reason.TIMEOUT, detail="broken off: it answers nothing, and others do") from None
         except VerdictError as error:
@@ -139,12 +146,12 @@ class Call:
             async with asyncio.timeout(min(config.attempt_timeout_s, clock.left)):
                 reply = await permit.endpoint.client.complete(body, call.kind, fresh=permit.fresh)
             usage, heard = reply.usage, True
-            permit.endpoint.cuts.check(self._prompt, usage, reply.text)
+            permit.endpoint.cuts.check(self._prompt, usage, reply.texts[0])
             caller.latencies.append(asyncio.get_running_loop().time() - now)
-            if reply.usage.completion_tokens in form.limits(permit.sent):
+            if len(reply.texts) == 1 and reply.usage.completion_tokens in form.limits(permit.sent):
                 # Some servers cut a reply and say that the judge has ended it, or nothing.
                 detail = f"the reply has just the {reply.usage.completion_tokens} tokens that it may have: it was cut"
-                raise JudgeError(Reason.TRUNCATED, detail=detail, usage=reply.usage, text=reply.text)
+                raise JudgeError(Reason.TRUNCATED, detail=detail, usage=reply.usage, text=reply.texts[0])
             return reply
         except TimeoutError:
             heard, failure = True, JudgeError(Reason.TIMEOUT, detail="no complete reply within the deadline")
@@ -186,7 +193,7 @@ class Call:
         smaller = self._request.shrunk() if too_long and not self._call.shrunk else None
         if smaller is None:
             return False
-        prompt = smaller.text(self._caller.prompts, self._caller.config.verdict)
+        prompt = smaller.text(self._caller.prompts, self._caller.config.form)
         self._set(smaller, prompt)
         self._call.shrunk = True
         return True

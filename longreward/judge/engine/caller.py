@@ -8,6 +8,7 @@ from typing import Any
 
 from longreward.config import JudgeConfig
 from longreward.errors import ConfigError
+from longreward.judge.distribution import MOST_ALTERNATIVES
 from longreward.judge.engine.endpoint import Endpoint
 from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.hedging import Hedging
@@ -53,8 +54,13 @@ class Caller:
     def material(self, request: JudgeRequest[Any], prompt: str) -> dict[str, Any]:
         """The fields of the body that hold the question, and the form of its reply where the server is to keep it."""
         asked: dict[str, Any] = {"messages": messages(prompt)}
-        if self.config.verdict == "constrained":
-            asked["response_format"] = request.shape().response_format
+        form = request.form(self.config.form)
+        if form.verdict != "written":
+            asked["response_format"] = request.shape(form).response_format
+        if form.verdict == "distribution":
+            asked |= {"logprobs": True, "top_logprobs": MOST_ALTERNATIVES}
+        if form.votes > 1:
+            asked["n"] = form.votes
         return asked
 
     def stats(self) -> dict[str, float]:

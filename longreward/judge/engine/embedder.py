@@ -20,7 +20,7 @@ from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.protocol.address import DEFAULT_KEY
 from longreward.judge.protocol.client import EMBEDDINGS
 from longreward.judge.requests import JudgeRequest
-from longreward.judge_config import PriceConfig, VerdictForm
+from longreward.judge_config import PAPER_FORM, PriceConfig, ReplyForm
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall, Usage
 from longreward.text.shorten import without_middle
@@ -33,10 +33,10 @@ class Embed(JudgeRequest[list[str]]):
     kind: ClassVar[str] = "embed"
     texts: Sequence[str]
 
-    def text(self, prompts: Prompts = OURS, form: VerdictForm = "written") -> str:
+    def text(self, prompts: Prompts = OURS, form: ReplyForm = PAPER_FORM) -> str:
         return "\n".join(self.texts)
 
-    def shape(self) -> Shape[list[str]]:
+    def shape(self, form: ReplyForm) -> Shape[list[str]]:
         raise TypeError("vectors are no verdict: nothing can be constrained")
 
     def parse(self, text: str) -> list[str]:

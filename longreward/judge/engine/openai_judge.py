@@ -18,6 +18,7 @@ from longreward.judge.engine.caller import Caller, messages
 from longreward.judge.engine.embedder import Embedder
 from longreward.judge.engine.spend_cap import Spend, cap_of
 from longreward.judge.requests import JudgeRequest
+from longreward.judge.said import Said
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 
@@ -92,12 +93,11 @@ class OpenAIJudge(Judge):
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         await pacer().turn(Priority.ARRIVAL)
         config = self._caller.config
-        prompt = request.text(self._caller.prompts, config.verdict)
+        prompt = request.text(self._caller.prompts, config.form)
         parameters = {name: getattr(config, name) for name in ("temperature", "max_tokens", "extra_body")}
         if config.reasoning_tokens:  # no key without them: verdicts from before there was this setting stay good
             parameters["reasoning_tokens"] = config.reasoning_tokens
-        if config.verdict != "written":
-            parameters["verdict"] = config.verdict
+        parameters |= request.form(config.form).parameters
         key = cache_key(config.model or "", messages(prompt), parameters)
         flight = self._flights.get(key)
         joined = flight is not None
@@ -149,19 +149,27 @@ class OpenAIJudge(Judge):
         """The verdict from the cache, or else from the judge."""
         if self._cache is not None:
             kept = await self._cache.get(key)
-            if kept is not None and isinstance(kept.get("text"), str):
+            said = Said.of(kept) if kept is not None else None
+            if kept is not None and said is not None:
                 try:
-                    value = request.read(kept["text"], self._caller.config.verdict)
+                    reading = request.read(said, self._caller.config.form)
                 except VerdictError:
                     pass  # the parser has become stricter since: ask again
                 else:
-                    call = JudgeCall(
-                        kind=request.kind, text=kept["text"], source="cache", shrunk=bool(kept.get("shrunk"))
+                    return Verdict(
+                        reading.value,
+                        JudgeCall(
+                            kind=request.kind,
+                            text=said.shown,
+                            source="cache",
+                            shrunk=bool(kept.get("shrunk")),
+                            deviations=reading.deviations,
+                        ),
                     )
-                    return Verdict(value, call)
-        verdict = await Call(self._caller, request, prompt, document).verdict()
-        if verdict.ok and self._cache is not None:
-            self._cache.put(key, {"kind": request.kind, "text": verdict.call.text, "shrunk": verdict.call.shrunk})
+        call = Call(self._caller, request, prompt, document)
+        verdict = await call.verdict()
+        if call.said is not None and self._cache is not None:
+            self._cache.put(key, {"kind": request.kind, "shrunk": verdict.call.shrunk} | call.said.kept())
         return verdict
 
 

@@ -32,15 +32,16 @@ KIND_HEADER = "X-LongReward-Request"
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What is asked of an endpoint: where, how the response is read, and how many bytes it may have."""
+    """What is asked of an endpoint: where, how the response is read (by the number of replies that were asked for), and
+    how many bytes it may have."""
 
     url: Callable[[str], str]
-    read: Callable[[int, Mapping[str, str], bytes], Reply]
+    read: Callable[[int, Mapping[str, str], bytes, int], Reply]
     max_body: int
 
 
 CHAT = Api(chat_url, read, 4 * 2**20)  # a judge's reply is a few kilobytes
-EMBEDDINGS = Api(embeddings_url, read_embeddings, 64 * 2**20)
+EMBEDDINGS = Api(embeddings_url, lambda status, told, raw, _: read_embeddings(status, told, raw), 64 * 2**20)
 
 
 class EndpointClient:
@@ -73,7 +74,7 @@ class EndpointClient:
         except Exception as error:
             # Without its cause, which would stand in tracebacks: it may repeat what the endpoint said, a key too.
             raise failure(error, self._proxy) or _as_judge_error(error) from None
-        return self._api.read(status, told, raw)
+        return self._api.read(status, told, raw, body.get("n", 1))
 
     async def aclose(self) -> None:
         for session in self._sessions.values():

@@ -27,7 +27,7 @@ def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
     if sorted(map(str, places)) != sorted(map(str, range(len(data)))):
         raise _bad(f"the embeddings' `index` is {short(places)}, not 0 to {len(data) - 1}", usage)
     rows = [each.get("embedding") for _, each in sorted(zip(map(int, places), data, strict=True), key=lambda e: e[0])]
-    return Reply("\n".join(_encoded(rows, usage)), usage)
+    return Reply(["\n".join(_encoded(rows, usage))], usage)
 
 
 def _encoded(rows: list[Any], usage: Usage) -> list[str]:

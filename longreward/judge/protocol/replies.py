@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from longreward.errors import JudgeError, Reason
 from longreward.files.nesting import from_json
+from longreward.judge.distribution import Token, tokens_in
 from longreward.judge.protocol.refusals import error_in, refusal, short
 from longreward.redaction import redacted
 from longreward.schema import Usage
@@ -49,8 +50,11 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 class Reply:
     """What the endpoint said, without known secrets, and its token counts."""
 
-    text: str
+    texts: list[str]
+    """One, or as many as were asked for by `n`; those that are not whole are left out."""
     usage: Usage
+    tokens: list[Token] = field(default_factory=list)
+    """Of the first text, where the endpoint tells their probabilities."""
 
 
 def body_of(status: int, headers: Mapping[str, str], raw: bytes) -> Any:
@@ -67,25 +71,41 @@ def body_of(status: int, headers: Mapping[str, str], raw: bytes) -> Any:
     return body
 
 
-def read(status: int, headers: Mapping[str, str], raw: bytes) -> Reply:
-    """The reply of a response. JudgeError where it is not a whole chat completion with text."""
+def read(status: int, headers: Mapping[str, str], raw: bytes, wanted: int = 1) -> Reply:
+    """The reply of a response, of its choices the first `wanted`. JudgeError where it is not a chat completion with at
+    least one whole text among them."""
     body = body_of(status, headers, raw)
     choices = body.get("choices") if isinstance(body, dict) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {short(raw)}")
-    usage = usage_in(body.get("usage"))
-    if error := choice.get("error"):
-        raise refusal(status, headers, {"error": error}, raw, usual=Reason.SERVER_ERROR, usage=usage)
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise JudgeError(Reason.BAD_RESPONSE, detail=f"the reply is not a chat completion: {short(raw)}", usage=usage)
-    text, thoughts = redacted(_text(message.get("content"))), _thoughts(message, body.get("usage"))
+    usage, texts, tokens, failure = usage_in(body.get("usage")), list[str](), list[Token](), None
+    for choice in choices[:wanted]:
+        try:
+            if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+                detail = f"the reply is not a chat completion: {short(raw)}"
+                raise JudgeError(Reason.BAD_RESPONSE, detail=detail, usage=usage)
+            if error := choice.get("error"):
+                raise refusal(status, headers, {"error": error}, raw, usual=Reason.SERVER_ERROR, usage=usage)
+            text = _whole_text(choice, body.get("usage"), usage)
+        except JudgeError as error:
+            failure = failure or error
+        else:
+            tokens = tokens if texts else tokens_in(choice)
+            texts.append(text)
+    if not texts and failure is not None:
+        raise failure
+    return Reply(texts, usage, tokens)
+
+
+def _whole_text(choice: dict[str, Any], reported: Any, usage: Usage) -> str:
+    """The text of one choice. JudgeError where there is none, or it may not be whole."""
+    message = choice["message"]
+    text, thoughts = redacted(_text(message.get("content"))), _thoughts(message, reported)
     if refused := _refusal(message):
         raise JudgeError(Reason.FILTERED, detail=f"the judge refuses: {short(refused)}", usage=usage, text=text)
     _check_whole(choice, text, thoughts, usage)
     if text.strip():
-        return Reply(text, usage)
+        return text
     if thoughts:
         detail = f"the reply is only reasoning (`{thoughts}`), with no text after it"
         raise JudgeError(Reason.ONLY_REASONING, detail=detail, usage=usage)

@@ -12,8 +12,14 @@ const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
 const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
 
-/** Of the three kinds the nearest: the offline judge uses all numbers from 0 to 1. */
-const support = (fact) => (fact.support === null ? null : SUPPORT[Math.floor(2 * fact.support + 0.5) / 2]) ?? ["unknown", "?", `void: ${fact.call.status}`];
+/** A number, and how unsure the judge is of it where that is known. */
+const unsure = (value, deviation) => value.toFixed(2) + (deviation === null ? "" : ` ± ${deviation.toFixed(2)}`);
+
+/** Of the three kinds the nearest: a support can be any number from 0 to 1. */
+function support(fact) {
+  const [kind, sign, told] = (fact.support === null ? null : SUPPORT[Math.floor(2 * fact.support + 0.5) / 2]) ?? ["unknown", "?", `void: ${fact.call.status}`];
+  return [kind, sign, fact.deviation === null ? told : `${told}, ${unsure(fact.support, fact.deviation)}`];
+}
 
 /** The page of an answer; `fact` is the number of the statement whose evidence is shown. */
 export async function answerPage(answers, row, neighbours) {
@@ -66,7 +72,7 @@ function usageTags(answers, row) {
 
 function scores(answers, row, detail) {
   const cells = detail.dimensions.map((dimension) => {
-    const value = dimension.score === null ? line(`void: ${dimension.status}`, 60) : dimension.score.toFixed(2);
+    const value = dimension.score === null ? line(`void: ${dimension.status}`, 60) : unsure(dimension.score, dimension.deviation);
     const bar = h("span", { class: "bar", "aria-hidden": "true" });
     bar.style.setProperty("--part", Math.min(1, Math.max(0, (dimension.score ?? 0) / 10)));
     return h("div", {}, h("dt", {}, nodes(dimension.name)), h("dd", {}, h("b", {}, value), dimension.score === null ? null : bar));
@@ -182,7 +188,7 @@ function verdicts(answers, detail) {
   const [supported, other] = answers.overview.limits;
   const cut = other === null ? "" : `, others to ${other}`;
   const each = detail.dimensions.map((dimension) => {
-    const score = dimension.score === null ? `void: ${dimension.status}` : dimension.score.toFixed(2);
+    const score = dimension.score === null ? `void: ${dimension.status}` : unsure(dimension.score, dimension.deviation);
     const count = dimension.calls.length + dimension.facts.length;
     const fill = () => [
       dimension.detail ? block(dimension.detail) : null,

@@ -79,11 +79,16 @@ class Gathered:
 
     def document(self, place: Place) -> str | None:
         """The document that answers to a question were judged by; None where it cannot be read."""
-        try:
-            row = from_json(self.files.line(place))
-            return row["context"] if "context" in row else _span(row, from_json(row["label"]), "context")
-        except (ValueError, KeyError, TypeError):
-            return None
+        return document_at(self.files, place)
+
+
+def document_at(files: OpenFiles, place: Place) -> str | None:
+    """The document in a row of samples or of rendered prompts; None where it cannot be read."""
+    try:
+        row = from_json(files.line(place))
+        return row["context"] if "context" in row else _span(row, from_json(row["label"]), "context")
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def gather(
@@ -91,12 +96,12 @@ def gather(
 ) -> Gathered:
     """Read the sources. `samples` are the rows, each with its key, that scored files are about: they have the
     documents. They are kept in a temporary file in `folder`. What is read later stays open in `files`."""
-    places = _kept(samples, files, folder)
+    places = keep(samples, files, folder)
     builder, questions = TableBuilder(), list[Question]()
     numbers: dict[tuple[str, str], int] = {}
     best: dict[AnswerName, tuple[tuple[bool, float], int]] = {}
     for run, source in enumerate(sources):
-        documents = dict(_documents(source, files))
+        documents = dict(documents_of(source, files))
         for path in source.files():
             file = -1
             for offset, answer in source.answers(path):
@@ -127,7 +132,7 @@ def _completed(answer: StoredAnswer, files: OpenFiles, samples: dict[str, Place]
     return answer
 
 
-def _kept(samples: Iterable[tuple[str, Sample]], files: OpenFiles, folder: Path) -> dict[str, Place]:
+def keep(samples: Iterable[tuple[str, Sample]], files: OpenFiles, folder: Path) -> dict[str, Place]:
     """Write the samples to a temporary file. Returns the place of each by its key."""
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     number, places = files.add(file), dict[str, Place]()
@@ -137,7 +142,7 @@ def _kept(samples: Iterable[tuple[str, Sample]], files: OpenFiles, folder: Path)
     return places
 
 
-def _documents(source: Source, files: OpenFiles) -> Iterator[tuple[tuple[str, str], Place]]:
+def documents_of(source: Source, files: OpenFiles) -> Iterator[tuple[tuple[str, str], Place]]:
     """(id, question) of each rendered prompt, and where it is."""
     for path in source.prompt_files():
         try:

@@ -49,12 +49,14 @@ class StoredStatement(msgspec.Struct, gc=False):
 
     text: str
     support: _Number | None = None
+    deviation: _Number | None = None
     evidence: list[StoredEvidence] = []
     call: StoredCall = StoredCall()
 
 
 class StoredDimension(msgspec.Struct, gc=False):
     score: _Number | None = None
+    deviation: _Number | None = None
     status: str = OK
     detail: str = ""
     calls: list[StoredCall] = []

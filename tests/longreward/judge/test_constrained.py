@@ -11,12 +11,13 @@ from aiohttp import web
 from longreward.config import CacheConfig, JudgeConfig, RewardConfig
 from longreward.config_file import validate
 from longreward.errors import ConfigError, VerdictError
+from longreward.fingerprint import fingerprint
 from longreward.judge import constrained, make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference
+from longreward.judge_config import ReplyForm
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions
-from longreward.reward import fingerprint
 
 EVERY_KIND = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
 VERDICTS = {
@@ -31,6 +32,7 @@ VERDICTS = {
     ),
     "extract": (["Tin melts.", "At 232 degrees."], "Tin melts.\nAt 232 degrees."),
 }
+CONSTRAINED = ReplyForm("constrained")
 
 
 def said(verdict, analysis="Sound."):
@@ -60,15 +62,15 @@ def test_each_kind_asks_for_its_schema_and_reads_the_object(judge_server, reques
     assert ask(judge_server, request_).value == value
     form = judge_server.bodies[0]["response_format"]
     assert form["type"] == "json_schema" and form["json_schema"]["strict"] is True
-    assert form["json_schema"]["schema"] == request_.shape().schema
+    assert form["json_schema"]["schema"] == request_.shape(CONSTRAINED).schema
     assert list(form["json_schema"]["schema"]["properties"]) == ["analysis", "verdict"]
-    assert json.dumps(request_.shape().schema) in judge_server.prompts[0][1]
+    assert json.dumps(request_.shape(CONSTRAINED).schema) in judge_server.prompts[0][1]
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_written_prompt_is_not_changed_but_for_its_end(language):
     for request in questions(RewardConfig(), language):
-        assert request.text(form="constrained").startswith(request.text())
+        assert request.text(form=CONSTRAINED).startswith(request.text())
 
 
 def test_an_empty_list_is_no_statements_and_nothing_relevant():
@@ -90,8 +92,8 @@ def test_a_list_that_goes_round_in_circles_is_read_and_a_full_one_is_not(shape):
 
 
 def test_an_evaluation_is_constrained_too():
-    assert RateAgainstReference("en", "Tin.", "Tin.", "Name a metal.").shape().read(said(3)) == 3
-    assert CompareAnswers("en", "Name a metal.", "Tin.", "Salt.").shape().read(said("C")) == "tie"
+    assert RateAgainstReference("en", "Tin.", "Tin.", "Name a metal.").shape(CONSTRAINED).read(said(3)) == 3
+    assert CompareAnswers("en", "Name a metal.", "Tin.", "Salt.").shape(CONSTRAINED).read(said("C")) == "tie"
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from longreward import ConfigError, LongReward, Sample
 from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.errors import JudgeError
+from longreward.fingerprint import fingerprint
 from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.judge.protocol.embeddings import read
 from longreward.preflight import judge_checks
 from longreward.preflight.embedding_check import check_embeddings
 from longreward.preflight.finding import Severity
-from longreward.reward import fingerprint
 
 TOPICS = ("lion", "boat", "iron", "rain", "song")
 DOCUMENT = " ".join(f"{topic} " * 128 for topic in TOPICS)
@@ -255,7 +255,7 @@ def test_vectors_of_another_length_are_named(settings, embedding_server):
 def test_vectors_are_taken_by_their_index():
     body = {"data": [{"index": 1, "embedding": [0, 1]}, {"index": 0, "embedding": [1, 0]}]}
     straight = {"data": [{"embedding": [1, 0]}, {"embedding": [0, 1]}]}
-    assert read(200, {}, json.dumps(body).encode()).text == read(200, {}, json.dumps(straight).encode()).text
+    assert read(200, {}, json.dumps(body).encode()).texts == read(200, {}, json.dumps(straight).encode()).texts
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, Sample, cli
-from longreward.schema import ScoredAnswer
+from longreward.schema import DimensionScore, JudgeCall, Reward, ScoredAnswer, Statement
 from longreward.store import Store
 
 api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (pip install .[dev])")
@@ -292,6 +292,28 @@ def test_chinese_statements_are_found_in_the_answer_and_in_the_evidence(read, ma
     assert "慧明在1452年重建了大殿。" in page.locator(".reading .text .fact").first.inner_text()
     marked = "".join(page.locator(".passage mark").all_inner_texts())
     assert "慧明" in marked and "1452" in marked and "周德海" not in marked
+
+
+def test_how_unsure_the_judge_is_stands_beside_its_scores(read, make_run, tmp_path):
+    run, document = make_run(**GRPO), "Mara sold copper in Oslo. Otto bought it."
+    run.prompt("p0", document, query="What did Mara do?")
+    call, rating = JudgeCall(kind="verify"), DimensionScore(score=7.25, deviation=0.8)
+    facts = [Statement(text="Mara sold copper.", support=0.93, deviation=0.21, call=call)]
+    facts.append(Statement(text="Otto sold it.", support=0.02, deviation=0.11, call=call))
+    faithful = DimensionScore(score=4.75, deviation=1.2, statements=facts)
+    scored = Reward(id="p0", total=6, dimensions={"helpfulness": rating, "faithfulness": faithful})
+    sample = Sample(id="p0", context=document, query="What did Mara do?", answer="Mara sold copper. Otto sold it.")
+    with Store(run.path / "store" / "answers-0-a.jsonl") as store:
+        store.append(ScoredAnswer.of(sample, scored, split="train", rollout="0/0/0", time=1.0))
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(run.path), "--out", str(out)]) == 0
+    page = read(out).at("answer/0/1")
+    assert (
+        "7.25 ± 0.80" in page.locator(".scores").inner_text() and "4.75 ± 1.20" in page.locator(".scores").inner_text()
+    )
+    listed = page.locator(".statements").inner_text()
+    assert "supported, 0.93 ± 0.21" in listed and "not supported, 0.02 ± 0.11" in listed
+    assert "not supported, 0.02 ± 0.11" in page.locator("#evidence h2").inner_text()
 
 
 # --- (d) runs in every state ---

@@ -1,0 +1,335 @@
+"""`longreward rejudge`: the answers of a run or of a file of scores, scored with another judge, other prompts, weights
+or rules. Only what changed is asked."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from longreward import store
+from longreward.commands.accounts import table
+from longreward.commands.options import SETTINGS, add_concurrency, add_judge, server_config
+from longreward.commands.rows import Rows
+from longreward.commands.score import Way, print_run, score_samples
+from longreward.config import RewardConfig
+from longreward.config_file import load_yaml, validate
+from longreward.errors import ConfigError, InputError
+from longreward.evaluation.changes import Changes
+from longreward.files import jsonlines
+from longreward.fingerprint import fingerprint, of_dimensions
+from longreward.judge.own_server.local import served
+from longreward.report.reading import sources
+from longreward.report.reading.gather import OpenFiles, Place, document_at, documents_of, keep
+from longreward.report.reading.sources import Source
+from longreward.reward import total_of
+from longreward.schema import OK, VERSION, Dimension, Reward, Sample, ScoredAnswer, Usage
+from longreward.text.chunking import TokenSpans, word_spans
+from longreward.text.copying import Copying
+from longreward.text.thoughts import without_thoughts
+from longreward.tokenizer import token_spans
+
+_MOVED = 5  # answers that are named
+_FREE = {"source": "cache"}
+"""What is left of a call whose verdict stands: it costs nothing now."""
+
+
+class _Light(store.Fields):
+    """What tells which record of an answer counts."""
+
+    id: str = ""
+    idx: str = ""
+    split: str = ""
+    rollout: str = ""
+    key: str = ""
+    query: str = ""
+    time: float = 0.0
+    total: float | None = None
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Score the answers of a run, or of a file of scores, with other settings: those of the run, changed by "
+        "section.key=value, or those of --config. A dimension whose judge, prompts and settings are the same keeps its "
+        "scores and is not asked about; other weights, gates and losses cost no call. A run that is started again "
+        "continues where it stopped."
+    )
+    command.epilog = SETTINGS
+    command.add_argument("path", type=Path, metavar="RUN", help="a run directory, or a file of scores")
+    command.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="where the scores go")
+    was = "what a file of scores was scored with; a run has its own"
+    command.add_argument("--was", type=Path, metavar="YAML", help=was)
+    rows = "the rows that were scored: a file of scores does not hold their documents"
+    command.add_argument("--input", type=Path, metavar="IN.jsonl", help=rows)
+    add_judge(command)
+    add_concurrency(command)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> int:
+    """Score answers again. Returns 0, or 1 where lines held no scored answer, or the spend cap ended the run.
+
+    InputError where there is nothing to score, nothing changes, or a document is needed that is not at hand;
+    ConfigError for settings that are wrong; and as `score_samples` raises.
+    """
+    source, console = sources.opened(options.path), Console(stderr=True, soft_wrap=True)
+    if options.out.resolve() == source.path.resolve():
+        raise InputError(f"--out {options.out} is the file to read; choose another --out")
+    was, base = _was(source, options.was)
+    now = server_config(options, overrides, base).reward
+    if fingerprint(was) == fingerprint(now):
+        raise InputError(f"nothing changes: {source.path} was scored with these settings; give others")
+    old, new = of_dimensions(was), of_dimensions(now)
+    asked: list[Dimension] = [name for name in now.needed if old.get(name) != new[name]]
+    with OpenFiles() as files:
+        answers = Answers(source, files, options.input, options.out.parent)
+        again = Again(answers, now, asked, copies=bool(now.copying.loss) and was.copying != now.copying)
+        if not asked:
+            changes, whole = again.by_rules(options.out), True
+        else:
+            changes, whole = _ask(again, options, console, _spans(source, console))
+    _print(Console(soft_wrap=True), changes, again, options.out)
+    for problem in answers.broken[:_MOVED]:
+        console.print(f"skipped {problem}", style="red", markup=False, highlight=False)
+    return int(bool(answers.broken) or not whole)
+
+
+@dataclass
+class Answers:
+    """The answers of a source, each by the record that counts."""
+
+    source: Source
+    files: OpenFiles
+    input: Path | None
+    folder: Path
+    broken: list[str] = field(default_factory=list)
+
+    @cached_property
+    def places(self) -> dict[str, Place]:
+        """By the answer's key, in the order of their first records. InputError where there is none."""
+        best: dict[str, tuple[tuple[bool, float], Place]] = {}
+        for path in self.source.files():
+            number = self.files.add(path.open("rb"))
+            for line, offset, light in store.read(path, self.broken, _Light):
+                name = (light.id or light.idx, light.query, light.split, light.rollout or light.key or str(line))
+                # In a file of scores the key that its rows have, so that the same command can go on with it.
+                key = light.key or hashlib.sha256("\0".join(name).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+                rank = store.rank(light.total, light.time)
+                if key not in best or rank >= best[key][0]:
+                    best[key] = (rank, (number, offset))
+        if not best:
+            first = f"; first problem: {self.broken[0]}" if self.broken else ""
+            raise InputError(f"{self.source.path} holds no scored answer{first}")
+        return {key: place for key, (_, place) in best.items()}
+
+    def row(self, key: str) -> dict[str, Any]:
+        """The record as in a run's store."""
+        line = self.files.line(self.places[key])
+        try:
+            row: dict[str, Any] = msgspec.json.decode(line)
+        except ValueError:  # half a surrogate pair
+            row = {}
+        if not row.get("version"):
+            row = store.parse(line, ScoredAnswer).model_dump(mode="json", exclude_defaults=True)
+        row["id"] = str(row.pop("idx", row.get("id", "")))
+        row["dimensions"] = row.pop("detail", row.get("dimensions"))
+        for name in ("scores", "status", "usage"):
+            row.pop(name, None)
+        return row
+
+    @cached_property
+    def _documents(self) -> dict[Any, Place]:
+        if self.input is not None:
+            rows = Rows(self.input)
+            found: dict[Any, Place] = dict(keep(((k, s) for k, s, _ in rows.samples()), self.files, self.folder))
+            return found
+        return dict(documents_of(self.source, self.files))
+
+    def document(self, row: dict[str, Any]) -> str:
+        """The document of an answer. InputError where it is not at hand."""
+        place = self._documents.get(row.get("key") if self.input is not None else (row["id"], row.get("query", "")))
+        text = None if place is None else document_at(self.files, place)
+        if text is None:
+            where = f"in {self.input}" if self.input is not None else "in the run" if self.source.is_run else "known"
+            hint = "the rows that were scored" if self.input is None else "the file whose rows were scored"
+            raise InputError(f"the document of the answer {row['id']!r} is not {where}; give {hint} as --input")
+        return text
+
+
+@dataclass
+class Again:
+    """How an answer is scored again."""
+
+    answers: Answers
+    now: RewardConfig
+    asked: list[Dimension]
+    """Dimensions that the judge is asked about; the others keep their scores."""
+    copies: bool
+    """Whether what is copied has to be found out anew."""
+    changes: Changes = field(default_factory=Changes)
+
+    @cached_property
+    def config(self) -> RewardConfig:
+        """What the judge is asked."""
+        rules = {"weights": dict.fromkeys(self.asked, 1.0), "gates": {}, "truncated_loss": 0.0}
+        return self.now.model_copy(update=rules | {"copying": self.now.copying.model_copy(update={"loss": 0.0})})
+
+    def by_rules(self, out: Path) -> Changes:
+        """Write all answers to `out` without a judge."""
+        ours = fingerprint(self.now)
+        with jsonlines.replacing(out) as file:
+            for key in self.answers.places:
+                row = self.answers.row(key)
+                self._finish(row, key, ours, row["dimensions"])
+                file.write(jsonlines.encoded(_for_people(row)) + b"\n")
+        return self.changes
+
+    def samples(self) -> Iterator[tuple[str, Sample]]:
+        """The answers as they are asked about. Siblings share the text of their document."""
+        texts: dict[str, str] = {}
+        for key in self.answers.places:
+            row = self.answers.row(key)
+            text = self.answers.document(row)
+            yield (
+                key,
+                Sample(
+                    id=row["id"],
+                    context=texts.setdefault(text, text),
+                    query=row.get("query", ""),
+                    answer=row.get("answer", ""),
+                    truncated=bool(row.get("truncated")),
+                ),
+            )
+
+    def record(self, sample: Sample, reward: Reward, **about: Any) -> ScoredAnswer:
+        """As `ScoredAnswer.of`: with the dimensions that were not asked about."""
+        row = self.answers.row(about["key"])
+        asked = {name: score.model_dump(mode="json") for name, score in reward.dimensions.items()}
+        self._finish(row, about["key"], about["config"], row["dimensions"] | asked, set(asked), sample)
+        return ScoredAnswer.model_validate(row | about)
+
+    def _finish(
+        self,
+        row: dict[str, Any],
+        key: str,
+        ours: str,
+        dimensions: dict[Any, Any],
+        asked: set[str] | None = None,
+        sample: Sample | None = None,
+    ) -> None:
+        """Make of a record the one by the new rules."""
+        before = {name: found.get("score") for name, found in row["dimensions"].items()} | {"total": row.get("total")}
+        dimensions = {name: dimensions.get(name, {"score": None, "status": "unknown"}) for name in self.now.needed}
+        for name, dimension in dimensions.items():
+            if name not in (asked or ()):
+                _make_free(dimension)
+        scores: dict[Dimension, float | None] = {name: dimensions[name].get("score") for name in self.now.needed}
+        if self.copies:
+            text = sample.context if sample else self.answers.document(row)
+            answer = row.get("answer", "")
+            answer = without_thoughts(answer) if self.now.strip_thoughts else answer
+            row["copied"] = Copying(text, self.now.copying.row).share(answer)
+        copied = row.get("copied", 0.0) if self.now.copying.loss else 0.0
+        total, kept = total_of(scores, self.now, copied, truncated=bool(row.get("truncated")))
+        row |= {"version": VERSION, "key": key, "config": ours, "total": total, "kept": kept, "copied": copied}
+        row["dimensions"] = dimensions
+        row.pop("earlier_usage", None)
+        group = row.get("split", ""), row["id"], row.get("query", "")
+        self.changes.add(group, f"{row['id']} ({row.get('rollout') or key})", before, scores | {"total": total})
+
+
+def _ask(again: Again, options: argparse.Namespace, console: Console, spans: TokenSpans) -> tuple[Changes, bool]:
+    with served(again.config) as asked:
+        way = Way(asked, again.record, spans)
+        now = again.now.model_copy(update={"judge": asked.judge})
+        samples = dict(again.samples())
+        scoring = asyncio.run(score_samples(samples, options.out, now, options.concurrency, console, way))
+    store.rewrite(options.out, scoring.rows)
+    print_run(console, scoring)
+    # What earlier runs of the same command have scored counts too.
+    changes = Changes()
+    for row in scoring.rows:
+        old = again.answers.row(row.key)
+        before = {name: found.get("score") for name, found in old["dimensions"].items()} | {"total": old.get("total")}
+        after = {name: found.score for name, found in row.dimensions.items()} | {"total": row.total}
+        changes.add((row.split, row.id, row.query), f"{row.id} ({row.rollout or row.key})", before, after)
+    return changes, not scoring.stopped
+
+
+def _was(source: Source, given: Path | None) -> tuple[RewardConfig, dict[str, Any]]:
+    """What the answers were scored with, and its sections."""
+    if given is not None:
+        data = load_yaml(given)
+        return validate(
+            RewardConfig, {k: v for k, v in data.items() if k in RewardConfig.model_fields}, str(given)
+        ), data
+    if not source.is_run:
+        raise ConfigError(
+            f"{source.path} does not say what it was scored with; give the configuration as --was YAML (docs/score.md)"
+        )
+    section = source.setting("reward")
+    section = section if isinstance(section, dict) else {}
+    if (name := section.get("name", "longreward")) != "longreward":
+        raise InputError(f"the reward of {source.path} is {name}; rejudge knows longreward's dimensions alone")
+    data = {key: value for key, value in section.items() if key in RewardConfig.model_fields}
+    return _reward(data, source.path / "config.yaml"), data
+
+
+def _reward(sections: dict[str, Any], path: Path) -> RewardConfig:
+    """The reward's settings among the sections of a file."""
+    known = {key: value for key, value in sections.items() if key in RewardConfig.model_fields}
+    return validate(RewardConfig, known, str(path))
+
+
+def _spans(source: Source, console: Console) -> TokenSpans:
+    """In what a run counted the sizes of its chunks: its policy's tokens, where the folder is still there."""
+    model = source.setting("openrlhf", "actor.model_name_or_path")
+    if not source.is_run or not isinstance(model, str):
+        return word_spans
+    if Path(model, "tokenizer.json").is_file():
+        return token_spans(Path(model), "openrlhf.actor.model_name_or_path")
+    console.print(f"{model} has no tokenizer.json here: chunks are counted in words, not in the policy's tokens")
+    return word_spans
+
+
+def _make_free(dimension: dict[str, Any]) -> None:
+    for part in (*dimension.get("calls", ()), *(statement["call"] for statement in dimension.get("statements", ()))):
+        for name in ("usage", "attempts", "seconds"):
+            part.pop(name, None)
+        if part.get("source", "judge") == "judge":
+            part |= _FREE
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a file of scores, as longreward/store.py writes it."""
+    dimensions = row.pop("dimensions")
+    scores = {name: found.get("score") for name, found in dimensions.items()} | {"total": row["total"]}
+    status = {name: found.get("status", OK) for name, found in dimensions.items()}
+    head = {"version": row.pop("version"), "idx": row["id"], "scores": scores, "status": status}
+    return head | {"usage": Usage().model_dump()} | row | {"detail": dimensions}
+
+
+def _print(console: Console, changes: Changes, again: Again, out: Path) -> None:
+    what = f"asked again: {', '.join(again.asked)}" if again.asked else "nothing is asked: 0 judge calls"
+    shown = table(f"{len(again.answers.places):,} answers; {what}", "part", ["before", "after", "change", "void"])
+    for part in changes.parts():
+        means = ["-" if mean is None else f"{mean:.2f}" for mean in (part.before, part.after)]
+        mean, low, high, _ = part.change or (None, None, None, 0)
+        change = "-" if mean is None else f"{mean:+.2f}" + (f" ({low:+.2f} to {high:+.2f})" if low is not None else "")
+        void = "" if part.void == (0, 0) else f"{part.void[0]:,} -> {part.void[1]:,}"
+        shown.add_row(part.part, *means, change, void, style="bold" if part.part == "total" else None)
+    console.print(shown)
+    if found := changes.rank_correlation():
+        tau, groups = found
+        console.print(f"order within {groups:,} groups: Kendall's tau {tau:.3f}", highlight=False)
+    for name, before, after in changes.moved_most(_MOVED):
+        console.print(f"moved most: {name} {before:.2f} -> {after:.2f}", highlight=False, markup=False)
+    side = f"longreward report {again.answers.source.path} {out}"
+    console.print(f"scores: {out}; side by side: {side}", highlight=False, markup=False)

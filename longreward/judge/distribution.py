@@ -1,0 +1,98 @@
+"""A judge's distribution over what its verdict could be, from the probabilities of the verdict's first token.
+
+The mean over the tokens of a score was used first by G-Eval (arXiv 2303.16634, section 2); it beats the written score
+in most comparisons of arXiv 2503.03064. Here each verdict is known by its first token: a digit, or a label whose first
+letter no other label has.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from longreward.errors import VerdictError
+from longreward.judge.said import Odds
+
+MOST_ALTERNATIVES = 20  # that OpenAI and vLLM give
+_VERDICT = re.compile(rb'[{,]\s*"verdict"\s*:\s*"?(?=[^\s\["{])')
+"""Up to the verdict. Inside a text of JSON a quote has a backslash before it, so no analysis can hold this."""
+_AROUND = b' \t\r\n":,}'
+_LEAST = 0.01
+"""Of the probability that must be on possible verdicts. Less is noise: the judge was about to say something else."""
+
+
+class Token(NamedTuple):
+    """A token of a reply."""
+
+    text: bytes
+    alternatives: Sequence[tuple[bytes, float]]
+    """The likeliest tokens at its place, itself among them, and the logarithms of their probabilities."""
+
+
+def tokens_in(choice: Mapping[str, Any]) -> list[Token]:
+    """The tokens of a chat completion's choice; none where it has no `logprobs`, or damaged ones."""
+    try:
+        return [
+            Token(_bytes(token), [(_bytes(other), float(other["logprob"])) for other in token["top_logprobs"]])
+            for token in choice["logprobs"]["content"]
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
+
+
+def odds_of(tokens: Sequence[Token], labels: Mapping[str, float], count: int) -> tuple[Odds, ...]:
+    """Of each of the `count` verdicts at the end of a JSON reply the probability of each label.
+
+    VerdictError where the reply has no probabilities, or they are not about these labels.
+    """
+    if not tokens:
+        raise VerdictError("the reply has no logprobs, which judge.verdict=distribution needs", "")
+    text = b"".join(token.text for token in tokens)
+    places = [match.end() for match in _VERDICT.finditer(text)][-count:]
+    if len(places) < count:
+        raise VerdictError(
+            f"the logprobs are not those of a reply with {count} verdicts", text.decode(errors="replace")
+        )
+    return tuple(_odds(_token_at(tokens, place), labels) for place in places)
+
+
+def mean_and_deviation(odds: Odds, labels: Mapping[str, float]) -> tuple[float, float]:
+    """The expected value and its standard deviation. VerdictError for odds of other labels."""
+    if not odds or not odds.keys() <= labels.keys():
+        raise VerdictError(f"the probabilities are of {', '.join(odds) or 'nothing'}, not of {', '.join(labels)}", "")
+    mean = sum(share * labels[label] for label, share in odds.items())
+    variance = sum(share * (labels[label] - mean) ** 2 for label, share in odds.items())
+    return mean, math.sqrt(max(0.0, variance))
+
+
+def _odds(token: Token, labels: Mapping[str, float]) -> Odds:
+    found = dict.fromkeys(labels, 0.0)
+    for text, logprob in token.alternatives:
+        said = text.strip(_AROUND).decode(errors="replace")
+        meant = [label for label in labels if said and label.startswith(said)]
+        if len(meant) == 1:
+            found[meant[0]] += math.exp(min(0.0, logprob))
+    whole = sum(found.values())
+    if whole < _LEAST:
+        raise VerdictError(
+            f"the judge gives only {whole:.1%} of its probability to {', '.join(labels)}: it would say something else",
+            token.text.decode(errors="replace"),
+        )
+    return {label: round(share / whole, 6) for label, share in found.items() if share / whole >= 5e-7}
+
+
+def _token_at(tokens: Sequence[Token], place: int) -> Token:
+    end = 0
+    for token in tokens:
+        end += len(token.text)
+        if end > place:
+            return token
+    raise AssertionError("the place is in the text of the tokens")
+
+
+def _bytes(token: Mapping[str, Any]) -> bytes:
+    """Some servers give a token's bytes, which is exact where a character has several tokens."""
+    given = token.get("bytes")
+    return bytes(given) if isinstance(given, list) else str(token["token"]).encode()
