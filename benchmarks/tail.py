@@ -25,7 +25,7 @@ from longreward import LongReward, Reward, Sample
 
 LATENCY_S = 0.3
 ANSWERS, DOCUMENTS = 64, 8
-REPEATS = 3
+REPEATS = 7  # one slow call more or less in a row of two makes a third of a step: the median of few is chance
 OFF, ON = {"budget": 0.0}, {"budget": 0.1}
 
 
@@ -42,7 +42,7 @@ class Row:
     of_unhedged: float | None = None
     calls: float | None = None
     """Share of further calls."""
-    unhedged: int = REPEATS
+    unhedged: int = 3
     """So many steps are measured without second requests."""
 
 

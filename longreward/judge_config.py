@@ -86,13 +86,13 @@ class EndpointConfig(Section):
 
 
 class HedgeConfig(Section):
-    quantile: float = Field(0.9, gt=0, lt=1)
+    quantile: float = Field(0.8, gt=0, lt=1)
     """A call that is out longer than this share of the calls of its kind and size take is asked a second time: at
     another endpoint, or by a fresh connection where there is none. The first valid reply is the verdict, and the other
     request is cancelled."""
     budget: float = Field(0.0, ge=0, le=1)
     """At most this share of the calls is asked a second time; both requests count towards `spend`. None is while an
-    endpoint refuses (429), has no place left, or is slow with all calls. 0: never; 0.1 is enough for most judges."""
+    endpoint refuses (429) or is slow with all calls. 0: never; 0.1 is enough for most judges."""
 
 
 class JudgeConfig(Section):

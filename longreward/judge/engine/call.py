@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from longreward.errors import JudgeError, Reason, VerdictError
@@ -124,7 +125,7 @@ class Call:
         finally:
             permit.scope = None
 
-    def _beside(self, permit: Permit) -> Permit | None:
+    def _beside(self, permit: Permit) -> Coroutine[None, None, Permit] | None:
         """The right to send the same request once more."""
         return self._caller.endpoints.beside(permit, self._document, self._most)
 

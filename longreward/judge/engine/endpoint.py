@@ -23,15 +23,15 @@ _log = logging.getLogger("longreward.judge")
 
 _FLOW_KEPT = 1024
 _BESIDE = 16  # requests before one and after it
-_LATE_BY_LOAD = 0.25
-"""Share of late requests that means load. By chance a tenth is late, or less (`judge.hedge.quantile`)."""
+_LATE_BY_LOAD = 0.35
+"""Share of late requests that means load. By chance a fifth is late, or less (`judge.hedge.quantile`)."""
 
 
 class Urgency(IntEnum):
     """The order in a queue. Requests of one urgency leave in the order of their arrival."""
 
     AGAIN = 0
-    """Another attempt at a call, whose time runs already."""
+    """Another attempt at a call, whose time runs already, or a second request for one that is late."""
     FIRST = 1
     """A call whose reply other calls wait for."""
     NORMAL = 2
@@ -50,6 +50,8 @@ class Waiter:
     """The endpoint where it has just failed."""
     urgency: Urgency
     permit: asyncio.Future[Permit]
+    beside: Endpoint | None = None
+    """The endpoint where the same request is under way: this one need not be made."""
     endpoint: Endpoint | None = None
 
 

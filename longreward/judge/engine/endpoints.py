@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import JudgeStatus
@@ -74,22 +74,12 @@ class Endpoints:
         if self.spend.refuses:
             raise self._spent()
         waiter = Waiter(document, tokens, most, avoid, urgency, asyncio.get_running_loop().create_future())
-        self._enqueue(waiter, self._chosen(waiter))
-        try:
-            return await waiter.permit
-        except asyncio.CancelledError:
-            if waiter.permit.done() and not waiter.permit.cancelled() and not waiter.permit.exception():
-                self.leave(waiter.permit.result(), None, Amount(), heard=False)
-            elif waiter.endpoint is not None:
-                waiter.endpoint.waiting -= 1
-                self.spend.wanted = None  # it may have been this one's wish
-                self._pump(waiter.endpoint)
-            raise
+        return await self._permitted(waiter, self._chosen(waiter))
 
-    def beside(self, permit: Permit, document: str, most: Callable[[], Amount]) -> Permit | None:
-        """The right to send the request of `permit`, which is late, once more, now: at another endpoint, or at the same
-        where there is none. None where that would be of no use, or past the budget or the spend, and where its endpoint
-        has been left: then the request is broken off, to be asked elsewhere."""
+    def beside(self, permit: Permit, document: str, most: Callable[[], Amount]) -> Coroutine[None, None, Permit] | None:
+        """The right to send the request of `permit`, which is late, once more, as soon as there is a place for it: at
+        another endpoint, or at the same where there is none. None where that would be of no use, or past the budget or
+        the spend, and where its endpoint has been left: then the request is broken off, to be asked elsewhere."""
         now, hedging, failure = asyncio.get_running_loop().time(), self._hedging, permit.endpoint.health.failure
         if failure is not None and failure.reason is Reason.TIMEOUT and self.has_other(permit.endpoint):
             permit.break_off()
@@ -97,9 +87,11 @@ class Endpoints:
         if not hedging.affordable:
             return None
         endpoint = for_another(self._endpoints, permit, document, hedging, now)
-        if endpoint is None or not self.spend.spare(reserved := most()):
+        if endpoint is None:
             return None
-        return self._permit(endpoint, permit.tokens, reserved, fresh=endpoint is permit.endpoint)
+        place = asyncio.get_running_loop().create_future()
+        waiter = Waiter(document, permit.tokens, most, None, Urgency.AGAIN, place, beside=permit.endpoint)
+        return self._permitted(waiter, endpoint)
 
     def leave(
         self,
@@ -175,6 +167,20 @@ class Endpoints:
             raise self._refusal()
         return endpoint
 
+    async def _permitted(self, waiter: Waiter, endpoint: Endpoint) -> Permit:
+        """Wait in the queue of `endpoint`."""
+        self._enqueue(waiter, endpoint)
+        try:
+            return await waiter.permit
+        except asyncio.CancelledError:
+            if waiter.permit.done() and not waiter.permit.cancelled() and not waiter.permit.exception():
+                self.leave(waiter.permit.result(), None, Amount(), heard=False)
+            elif waiter.endpoint is not None:
+                waiter.endpoint.waiting -= 1
+                self.spend.wanted = None  # it may have been this one's wish
+                self._pump(waiter.endpoint)
+            raise
+
     def _enqueue(self, waiter: Waiter, endpoint: Endpoint) -> None:
         waiter.endpoint = endpoint
         endpoint.waiting += 1
@@ -197,10 +203,14 @@ class Endpoints:
                 self._wake(endpoint, wait)
                 return
             most = waiter.most()
-            if not self.spend.reserve(most):
+            if waiter.beside is not None and not self.spend.spare(most):
+                self._take(waiter)
+                waiter.permit.set_exception(self._spent())
+            elif waiter.beside is None and not self.spend.reserve(most):
                 self._look_at_the_cap(most)
                 return
-            self._start(waiter, endpoint, most)
+            else:
+                self._start(waiter, endpoint, most)
 
     def _look_at_the_cap(self, most: Amount) -> None:
         """Find out whether the cap is reached: what is left does not pay for the request in front of the queue."""
@@ -226,20 +236,22 @@ class Endpoints:
         endpoint.timer = None
         self._pump(endpoint)
 
-    def _start(self, waiter: Waiter, endpoint: Endpoint, reserved: Amount) -> None:
+    @staticmethod
+    def _take(waiter: Waiter) -> None:
+        """Out of its queue, in which it is the first."""
         source = waiter.endpoint
         assert source is not None
         source.waiting -= 1
         source.queues[waiter.urgency].popleft()
         waiter.endpoint = None
-        waiter.permit.set_result(self._permit(endpoint, waiter.tokens, reserved))
 
-    def _permit(self, endpoint: Endpoint, tokens: float, reserved: Amount, *, fresh: bool = False) -> Permit:
+    def _start(self, waiter: Waiter, endpoint: Endpoint, reserved: Amount) -> None:
+        self._take(waiter)
         endpoint.requests.take(1)
-        endpoint.tokens.take(tokens)
+        endpoint.tokens.take(waiter.tokens)
         serial = endpoint.concurrency.begin()
         endpoint.health.began(serial)
-        return Permit(endpoint, serial, tokens, reserved, fresh)
+        waiter.permit.set_result(Permit(endpoint, serial, waiter.tokens, reserved, endpoint is waiter.beside))
 
     def _steal(self, endpoint: Endpoint) -> Waiter | None:
         """Another endpoint's next request, while this one has nothing to do."""

@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 _SHORTEST_S = 0.1  # below, no step waits for a call
 _LOOK_AGAIN = 0.25  # of the time that a request is out
+_MOMENT = 1.1
+"""Times a request's patience, until it is asked again: by then those that were sent just after it are late, if all of
+them are."""
 _MOST = 3  # requests in all
 
 
@@ -26,14 +29,16 @@ class Race(Generic[T]):
         hedging: Hedging,
         sort: Sort,
         ask: Callable[[Permit], Coroutine[None, None, T]],
-        another: Callable[[Permit], Permit | None],
+        another: Callable[[Permit], Coroutine[None, None, Permit] | None],
     ) -> None:
         """`ask` sends one request; JudgeError where its answer is not valid. `another` is the right to ask once more
-        now, beside the request of the given permit; None where that would be of no use."""
+        beside the request of the given permit, as soon as there is a place; None where that would be of no use."""
         self._hedging, self._sort, self._ask, self._another = hedging, sort, ask, another
         self._loop = asyncio.get_running_loop()
         self._others = set[asyncio.Task[Any]]()
         self._won: list[T] = []
+        self._waits = False
+        """Whether a second request waits for its place."""
         self.answered_at: Endpoint
         """Where the answer comes from, once it is there."""
 
@@ -44,7 +49,7 @@ class Race(Generic[T]):
             return await self._ask(permit)
         self._permit, self._sent, answered = permit, self._loop.time(), False
         numbers = hedging.begin(self._sort, self._sent)
-        self._look_after(hedging.patience(self._sort, self._sent))
+        self._look_after(_MOMENT * hedging.patience(self._sort, self._sent))
         try:
             found = await self._first(permit)
             answered = True
@@ -71,29 +76,38 @@ class Race(Generic[T]):
     def _look(self) -> None:
         """Ask once more where the latest request is late."""
         now = self._loop.time()
-        out, patience = now - self._sent, self._hedging.patience(self._sort, now)
+        out, patience = now - self._sent, _MOMENT * self._hedging.patience(self._sort, now)
         if out < patience < math.inf:
             self._look_after(patience - out)
             return
         self._look_after(_LOOK_AGAIN * out)
-        if patience < math.inf and len(self._others) < _MOST - 1:
+        if patience < math.inf and not self._waits and len(self._others) < _MOST - 1:
             self._others.add(self._loop.create_task(self._ask_again()))
 
     async def _ask_again(self) -> None:
-        # Here, because a task that is cancelled at once would give no permit back.
-        permit, now = self._another(self._permit), self._loop.time()
-        if permit is None:
+        # Here, because a task that is cancelled at once would give nothing back.
+        place = self._another(self._permit)
+        if place is None:
             if task := asyncio.current_task():
                 self._others.discard(task)
             return
+        self._waits, sent = True, False
         self._hedging.hedges += 1
-        self._sent = now
+        try:
+            permit = await place
+            sent = True
+        except JudgeError:
+            return  # the first request goes on
+        finally:
+            self._waits = False
+            self._hedging.hedges -= not sent
+        self._sent = self._loop.time()
         self._timer.cancel()
-        self._look_after(self._hedging.patience(self._sort, now))
+        self._look_after(_MOMENT * self._hedging.patience(self._sort, self._sent))
         try:
             found = await self._ask(permit)
         except JudgeError:
-            return  # the first request goes on
+            return
         if not self._won:
             self._won.append(found)
             self._hedging.won, self.answered_at = self._hedging.won + 1, permit.endpoint

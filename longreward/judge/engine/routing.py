@@ -46,12 +46,15 @@ def for_another(
     """The endpoint for a second request beside a late one: another one than that of `permit`, or the same where there
     is no other. None where each would be slower for it, or is slow with all requests."""
     others = [e for e in _ranked(endpoints, document) if e is not permit.endpoint]
-    for endpoint in others or [permit.endpoint]:
-        free = not endpoint.waiting and endpoint.wait(permit.tokens, now) == 0 and endpoint.health.failure is None
-        calm = now - endpoint.last_refused > _CALM_S
-        if free and calm and endpoint.flow.is_in_time(hedging, now, None if others else permit.serial):
-            return endpoint
-    return None
+    fit = [e for e in others or [permit.endpoint] if _serves_another(e, permit, hedging, now, others=bool(others))]
+    # Where all places are taken it goes first in the queue: the call that is late holds up more than one that is not.
+    return next((e for e in fit if e.wait(permit.tokens, now) == 0), None) or next(iter(fit), None)
+
+
+def _serves_another(endpoint: Endpoint, permit: Permit, hedging: Hedging, now: float, *, others: bool) -> bool:
+    well = endpoint.health.failure is None and now - endpoint.last_refused > _CALM_S
+    allowed = max(endpoint.requests.wait(1, now), endpoint.tokens.wait(permit.tokens, now)) == 0
+    return well and allowed and endpoint.flow.is_in_time(hedging, now, None if others else permit.serial)
 
 
 def _ranked(endpoints: Sequence[Endpoint], document: str) -> Sequence[Endpoint]:

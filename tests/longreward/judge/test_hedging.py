@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from contextlib import ExitStack
 
@@ -10,7 +11,6 @@ from aiohttp import web
 
 from longreward.config import JudgeConfig
 from longreward.judge import make_judge
-from longreward.judge.engine import race
 from longreward.judge.requests import RateHelpfulness
 
 FAILS = {"attempt_timeout_s": 1.0, "max_attempts": 1}
@@ -191,11 +191,67 @@ def test_none_is_sent_after_an_endpoint_asked_for_fewer_requests(judge_server):
     assert refused and not verdict.ok and stats["judge/hedged"] == 0
 
 
-def test_none_is_sent_where_every_place_is_taken(judge_server, monkeypatch):
-    monkeypatch.setattr(race, "_SHORTEST_S", 0.5)  # until then all of them are out, on any machine
-    Slow(judge_server)
-    verdicts, stats = ask([judge_server], *["slow"] * 8, max_in_flight=4, hedge={"budget": 1}, **FAILS)
-    assert not any(verdict.ok for verdict in verdicts) and stats["judge/hedged"] == 0
+class Full(Slow):
+    """Of two places one is taken by a slow call and one by a call that is held until `released`."""
+
+    def __init__(self, server) -> None:
+        super().__init__(server)
+        self.order: list[str] = []
+        self.released = threading.Event()
+        settings = {"max_in_flight": 2, "max_attempts": 1, "hedge": {"budget": 0.01}}  # one may be asked again
+        self.config = JudgeConfig(kind="openai", model="judge", base_url=server.url, **settings)
+
+    async def reply(self, prompt: str) -> str | web.Response:
+        self.order.append(next(word for word in ("known", "slow", "held", "quick") if f"{word} " in prompt))
+        if "held " in prompt:
+            await asyncio.to_thread(self.released.wait)
+        return await super().reply(prompt)
+
+    def run(self, quick: int, then):
+        """What `then(judge, calls)` returns, which begins when a second request waits for a place."""
+
+        async def run():
+            judge = make_judge(self.config)
+            for i in range(40):
+                await judge.ask(RateHelpfulness("en", "What?", f"known {i}"))
+            requests = [RateHelpfulness("en", "What?", f"{word} 1") for word in ("slow", "held")]
+            requests += [RateHelpfulness("en", "What?", f"quick {i}") for i in range(quick)]
+            calls = [asyncio.create_task(judge.ask(request)) for request in requests]
+            while not judge.stats()["judge/hedged"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            try:
+                return await then(judge, calls)
+            finally:
+                self.released.set()
+                await judge.aclose()
+
+        return asyncio.run(run())
+
+
+def test_where_every_place_is_taken_it_waits_for_one_and_goes_first(judge_server):
+    full = Full(judge_server)
+
+    async def then(_, calls):
+        assert full.order[40:] == ["slow", "held"]
+        full.released.set()
+        return [verdict.value for verdict in await asyncio.gather(*calls)]
+
+    assert full.run(6, then) == [7, 8, *[8] * 6]
+    assert full.order[40:43] == ["slow", "held", "slow"]
+
+
+def test_a_second_request_that_waits_for_a_place_is_given_up_with_its_call(judge_server):
+    full = Full(judge_server)
+
+    async def then(judge, calls):
+        calls[0].cancel()
+        await asyncio.wait(calls[:1])
+        counted, waiting = judge.stats()["judge/hedged"], judge.stats()["judge/waiting"]
+        full.released.set()
+        return counted, waiting, (await calls[1]).value, judge.stats()["judge/in_flight"]
+
+    assert full.run(0, then) == (0, 0, 8, 0)
+    assert full.asked_again == 0
 
 
 def test_the_cap_is_never_passed(judge_server):
