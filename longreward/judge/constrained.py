@@ -100,6 +100,8 @@ class Shape(Generic[T]):
     def mean(self, odds: Sequence[Odds]) -> Reading[T]:
         """The expected value by the judge's distribution, of each verdict where there are several. VerdictError for
         odds of other verdicts."""
+        if len(odds) != self.verdict.get("minItems", 1):
+            raise VerdictError(f"there are probabilities of {len(odds)} verdicts", "")
         found = [mean_and_deviation(each, self.labels) for each in odds]
         means = [mean for mean, _ in found]
         value: Any = means if self.verdict["type"] == "array" else means[0]

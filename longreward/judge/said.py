@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -38,9 +39,15 @@ class Said:
         text, others, odds = kept.get("text"), kept.get("others", []), kept.get("odds", [])
         if not isinstance(text, str) or not isinstance(others, list) or not isinstance(odds, list):
             return None
-        if not all(isinstance(other, str) for other in others) or not all(isinstance(each, dict) for each in odds):
+        if not all(isinstance(other, str) for other in others) or not all(map(_are_odds, odds)):
             return None
         return cls(text, tuple(others), tuple(odds))
+
+
+def _are_odds(found: Any) -> bool:
+    if not isinstance(found, dict) or not all(type(share) in (int, float) and share >= 0 for share in found.values()):
+        return False
+    return math.isclose(sum(found.values()), 1, abs_tol=1e-3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,14 @@ from aiohttp import web
 from longreward import LongReward, Sample
 from longreward.config import CacheConfig, JudgeConfig, RewardConfig
 from longreward.config_file import validate
-from longreward.errors import ConfigError
+from longreward.errors import ConfigError, VerdictError
 from longreward.fingerprint import fingerprint
 from longreward.judge import make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.evaluation_requests import RateSummary
 from longreward.judge.requests import ListStatements, RateHelpfulness, VerifyStatement, VerifyStatements
+from longreward.judge.said import Said
+from longreward.judge_config import ReplyForm
 from longreward.preflight.estimate import estimate
 from longreward.preflight.judge_checks import check_judge
 
@@ -166,6 +168,21 @@ def test_a_kept_distribution_is_read_again_without_a_call(judge_server, tmp_path
     assert second.call.source == "cache" and judge_server.calls["helpfulness"] == 1
     judge_server.script["helpfulness"] = "[[3]]"
     assert ask(judge_server, RATE, cache=tmp_path / "c.db", verdict="written")[0].value == 3
+
+
+@pytest.mark.parametrize(
+    "odds",
+    [
+        *(None, 7, [], ["x"], [{}], [{"7": "1"}], [{"7": float("nan")}], [{"7": 0.5}], [{"7": 2.0, "8": -1.0}]),
+        *([{"11": 1.0}], [{"7": 1.0}, {"7": 1.0}]),
+    ],
+    ids=str,
+)
+def test_what_a_cache_kept_that_is_no_distribution_is_no_value(odds):
+    said = Said.of({"text": '{"verdict": 7}', "odds": odds})
+    if said is not None:
+        with pytest.raises(VerdictError):
+            RATE.read(said, ReplyForm("distribution"))
 
 
 def test_lists_and_evaluations_have_no_distribution(judge_server):
