@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from longreward.config import RewardConfig
 from longreward.config_file import validate
@@ -29,7 +30,7 @@ from real.embedded_judge import auc
 from real.models import smollm2
 
 RESAMPLES = 1000
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "written": {"verdict": "written"},
     "constrained": {"verdict": "constrained"},
     "constrained, no analysis": {"verdict": "constrained", "analysis": False},
