@@ -80,12 +80,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     ConfigError for settings that are wrong; and as `score_samples` raises.
     """
     source, console = sources.opened(options.path), Console(stderr=True, soft_wrap=True)
-    if options.out.resolve() == source.path.resolve():
-        raise InputError(f"--out {options.out} is the file to read; choose another --out")
     was, base = _was(source, options.was)
     now = server_config(options, overrides, base).reward
     if fingerprint(was) == fingerprint(now):
         raise InputError(f"nothing changes: {source.path} was scored with these settings; give others")
+    _check_out(options.out, fingerprint(now))
     old, new = of_dimensions(was), of_dimensions(now)
     asked: list[Dimension] = [name for name in now.needed if old.get(name) != new[name]]
     with OpenFiles() as files:
@@ -184,11 +183,14 @@ class Again:
     def by_rules(self, out: Path) -> Changes:
         """Write all answers to `out` without a judge."""
         ours = fingerprint(self.now)
-        with jsonlines.replacing(out) as file:
-            for key in self.answers.places:
-                row = self.answers.row(key)
-                self._finish(row, key, ours, row["dimensions"])
-                file.write(jsonlines.encoded(_for_people(row)) + b"\n")
+        try:
+            with jsonlines.replacing(out) as file:
+                for key in self.answers.places:
+                    row = self.answers.row(key)
+                    self._finish(row, key, ours, row["dimensions"])
+                    file.write(jsonlines.encoded(_for_people(row)) + b"\n")
+        except OSError as error:
+            raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
         return self.changes
 
     def samples(self) -> Iterator[tuple[str, Sample]]:
@@ -261,6 +263,17 @@ def _ask(again: Again, options: argparse.Namespace, console: Console, spans: Tok
         after = {name: found.score for name, found in row.dimensions.items()} | {"total": row.total}
         changes.add((row.split, row.id, row.query), f"{row.id} ({row.rollout or row.key})", before, after)
     return changes, not scoring.stopped
+
+
+def _check_out(out: Path, ours: str) -> None:
+    """InputError where --out cannot be written, or holds what this command did not write, before anything is done."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        there = out.exists() and out.stat().st_size > 0
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
+    if there and {record.config for _, _, record in store.read(out, [], _Light)} != {ours}:
+        raise InputError(f"{out} exists and was not written by this command with these settings; choose another --out")
 
 
 def _was(source: Source, given: Path | None) -> tuple[RewardConfig, dict[str, Any]]:

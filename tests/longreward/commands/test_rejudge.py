@@ -208,12 +208,21 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(files, words, told, capsys
     assert told in capsys.readouterr().err and not (files / "again.jsonl").exists()
 
 
+@pytest.mark.parametrize("name", ["scores.jsonl", "in.jsonl", "was.yaml", "other.jsonl", "."])
+def test_what_is_there_is_not_replaced(files, name, capsys):
+    old, out = scored(files), files / name
+    scored(files, "other.jsonl", "weights.completeness=2")
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
+    capsys.readouterr()
+    assert rejudge(files, old, "weights.completeness=3", out=name) == 2
+    assert str(out) in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == before
+
+
 def test_a_file_that_does_not_say_what_it_was_scored_with_needs_to_be_told(files, make_run, capsys):
     old = scored(files)
     assert rejudge(files, old, "weights.completeness=3", was=False) == 2
     assert "--was YAML" in capsys.readouterr().err
-    assert rejudge(files, old, "weights.completeness=3", out=old.name) == 2
-    assert "choose another --out" in capsys.readouterr().err
     run = make_run(reward={"name": "composite"})
     run.answer("p0", "Tin.", 5.0)
     assert rejudge(files, run.path, "weights.completeness=3", was=False) == 2
