@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from longreward.errors import InputError
 from longreward.files import jsonlines
 from longreward.files.nesting import from_json
-from longreward.schema import VERSION, ScoredAnswer
+from longreward.schema import OK, VERSION, ScoredAnswer, Usage
 
 
 class Fields(msgspec.Struct):
@@ -126,16 +126,22 @@ def _check_version(version: Any) -> None:
         )
 
 
+def for_people(row: dict[str, Any], usage: Usage) -> dict[str, Any]:
+    """A record as a row of a file of scores, which has the keys for people. The record is used up."""
+    # The short figures first and the long texts last, for a person who looks into the file.
+    dimensions, head = row.pop("dimensions"), {"version": row.pop("version", VERSION)}
+    people = {
+        "idx": row.get("id", ""),
+        "scores": {name: found["score"] for name, found in dimensions.items()} | {"total": row["total"]},
+        "status": {name: found.get("status", OK) for name, found in dimensions.items()},
+        "usage": usage.model_dump(),
+    }
+    return head | people | row | {"detail": dimensions}
+
+
 def _row(answer: ScoredAnswer, with_scores: bool) -> dict[str, Any]:
     row = answer.model_dump(mode="json", exclude_defaults=True)
-    people = {
-        "idx": answer.id,
-        "scores": {**{name: d.score for name, d in answer.dimensions.items()}, "total": answer.total},
-        "status": {name: d.status for name, d in answer.dimensions.items()},
-        "usage": answer.usage.model_dump(),
-    }
-    # The short figures first and the long texts last, for a person who looks into the file.
-    dimensions = row.pop("dimensions")
     if with_scores:
-        return {"version": VERSION} | people | row | {"detail": dimensions}
+        return for_people(row, answer.usage)
+    dimensions = row.pop("dimensions")
     return {"version": VERSION} | row | {"dimensions": dimensions}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ from longreward.report.reading import sources
 from longreward.report.reading.gather import OpenFiles, Place, document_at, documents_of, keep
 from longreward.report.reading.sources import Source
 from longreward.reward import total_of
-from longreward.schema import OK, VERSION, Dimension, Reward, Sample, ScoredAnswer, Usage
+from longreward.schema import VERSION, Dimension, Reward, Sample, ScoredAnswer, Usage
 from longreward.text.chunking import TokenSpans, word_spans
 from longreward.text.copying import Copying
 from longreward.text.thoughts import without_thoughts
@@ -90,11 +90,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     with OpenFiles() as files:
         answers = Answers(source, files, options.input, options.out.parent)
         again = Again(answers, now, asked, copies=bool(now.copying.loss) and was.copying != now.copying)
-        if not asked:
-            changes, whole = again.by_rules(options.out), True
+        whole = True
+        if asked:
+            whole = _ask(again, options, console, _spans(source, console))
         else:
-            changes, whole = _ask(again, options, console, _spans(source, console))
-    _print(Console(soft_wrap=True), changes, again, options.out)
+            again.by_rules(options.out)
+    _print(Console(soft_wrap=True), again, options.out)
     for problem in answers.broken[:_MOVED]:
         console.print(f"skipped {problem}", style="red", markup=False, highlight=False)
     return int(bool(answers.broken) or not whole)
@@ -180,18 +181,26 @@ class Again:
         rules = {"weights": dict.fromkeys(self.asked, 1.0), "gates": {}, "truncated_loss": 0.0}
         return self.now.model_copy(update=rules | {"copying": self.now.copying.model_copy(update={"loss": 0.0})})
 
-    def by_rules(self, out: Path) -> Changes:
+    def compare(
+        self, row: dict[str, Any], key: str, before: Mapping[str, float | None], after: Mapping[str, float | None]
+    ) -> None:
+        """Note how the scores of an answer have changed."""
+        group = row.get("split", ""), row["id"], row.get("query", "")
+        self.changes.add(group, f"{row['id']} ({row.get('rollout') or key})", before, after)
+
+    def by_rules(self, out: Path) -> None:
         """Write all answers to `out` without a judge."""
         ours = fingerprint(self.now)
         try:
             with jsonlines.replacing(out) as file:
                 for key in self.answers.places:
                     row = self.answers.row(key)
+                    before = _scores(row)
                     self._finish(row, key, ours, row["dimensions"])
-                    file.write(jsonlines.encoded(_for_people(row)) + b"\n")
+                    self.compare(row, key, before, _scores(row))
+                    file.write(jsonlines.encoded(store.for_people(row, Usage())) + b"\n")
         except OSError as error:
             raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-        return self.changes
 
     def samples(self) -> Iterator[tuple[str, Sample]]:
         """The answers as they are asked about. Siblings share the text of their document."""
@@ -227,7 +236,6 @@ class Again:
         sample: Sample | None = None,
     ) -> None:
         """Make of a record the one by the new rules."""
-        before = {name: found.get("score") for name, found in row["dimensions"].items()} | {"total": row.get("total")}
         dimensions = {name: dimensions.get(name, {"score": None, "status": "unknown"}) for name in self.now.needed}
         for name, dimension in dimensions.items():
             if name not in (asked or ()):
@@ -243,11 +251,10 @@ class Again:
         row |= {"version": VERSION, "key": key, "config": ours, "total": total, "kept": kept, "copied": copied}
         row["dimensions"] = dimensions
         row.pop("earlier_usage", None)
-        group = row.get("split", ""), row["id"], row.get("query", "")
-        self.changes.add(group, f"{row['id']} ({row.get('rollout') or key})", before, scores | {"total": total})
 
 
-def _ask(again: Again, options: argparse.Namespace, console: Console, spans: TokenSpans) -> tuple[Changes, bool]:
+def _ask(again: Again, options: argparse.Namespace, console: Console, spans: TokenSpans) -> bool:
+    """Whether the spend cap left it whole."""
     with served(again.config) as asked:
         way = Way(asked, again.record, spans)
         now = again.now.model_copy(update={"judge": asked.judge})
@@ -256,13 +263,16 @@ def _ask(again: Again, options: argparse.Namespace, console: Console, spans: Tok
     store.rewrite(options.out, scoring.rows)
     print_run(console, scoring)
     # What earlier runs of the same command have scored counts too.
-    changes = Changes()
     for row in scoring.rows:
         old = again.answers.row(row.key)
-        before = {name: found.get("score") for name, found in old["dimensions"].items()} | {"total": old.get("total")}
-        after = {name: found.score for name, found in row.dimensions.items()} | {"total": row.total}
-        changes.add((row.split, row.id, row.query), f"{row.id} ({row.rollout or row.key})", before, after)
-    return changes, not scoring.stopped
+        after = {name: row.score_of(name) for name in (*row.dimensions, "total")}
+        again.compare(old, row.key, _scores(old), after)
+    return not scoring.stopped
+
+
+def _scores(row: dict[str, Any]) -> dict[str, float | None]:
+    """`total` and each dimension of a record."""
+    return {name: found.get("score") for name, found in row["dimensions"].items()} | {"total": row.get("total")}
 
 
 def _check_out(out: Path, ours: str) -> None:
@@ -279,10 +289,7 @@ def _check_out(out: Path, ours: str) -> None:
 def _was(source: Source, given: Path | None) -> tuple[RewardConfig, dict[str, Any]]:
     """What the answers were scored with, and its sections."""
     if given is not None:
-        data = load_yaml(given)
-        return validate(
-            RewardConfig, {k: v for k, v in data.items() if k in RewardConfig.model_fields}, str(given)
-        ), data
+        return _reward(load_yaml(given), given)
     if not source.is_run:
         raise ConfigError(
             f"{source.path} does not say what it was scored with; give the configuration as --was YAML (docs/score.md)"
@@ -291,14 +298,13 @@ def _was(source: Source, given: Path | None) -> tuple[RewardConfig, dict[str, An
     section = section if isinstance(section, dict) else {}
     if (name := section.get("name", "longreward")) != "longreward":
         raise InputError(f"the reward of {source.path} is {name}; rejudge knows longreward's dimensions alone")
-    data = {key: value for key, value in section.items() if key in RewardConfig.model_fields}
-    return _reward(data, source.path / "config.yaml"), data
+    return _reward(section, source.path / "config.yaml")
 
 
-def _reward(sections: dict[str, Any], path: Path) -> RewardConfig:
-    """The reward's settings among the sections of a file."""
+def _reward(sections: dict[str, Any], path: Path) -> tuple[RewardConfig, dict[str, Any]]:
+    """The reward's settings among the sections of a file, and these sections."""
     known = {key: value for key, value in sections.items() if key in RewardConfig.model_fields}
-    return validate(RewardConfig, known, str(path))
+    return validate(RewardConfig, known, str(path)), known
 
 
 def _spans(source: Source, console: Console) -> TokenSpans:
@@ -320,16 +326,8 @@ def _make_free(dimension: dict[str, Any]) -> None:
             part |= _FREE
 
 
-def _for_people(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a file of scores, as longreward/store.py writes it."""
-    dimensions = row.pop("dimensions")
-    scores = {name: found.get("score") for name, found in dimensions.items()} | {"total": row["total"]}
-    status = {name: found.get("status", OK) for name, found in dimensions.items()}
-    head = {"version": row.pop("version"), "idx": row["id"], "scores": scores, "status": status}
-    return head | {"usage": Usage().model_dump()} | row | {"detail": dimensions}
-
-
-def _print(console: Console, changes: Changes, again: Again, out: Path) -> None:
+def _print(console: Console, again: Again, out: Path) -> None:
+    changes = again.changes
     what = f"asked again: {', '.join(again.asked)}" if again.asked else "nothing is asked: 0 judge calls"
     shown = table(f"{len(again.answers.places):,} answers; {what}", "part", ["before", "after", "change", "void"])
     for part in changes.parts():

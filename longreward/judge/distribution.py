@@ -21,24 +21,24 @@ _VERDICT = re.compile(rb'[{,]\s*"verdict"\s*:\s*"?(?=[^\s\["{])')
 _AROUND = b' \t\r\n":,}'
 _LEAST = 0.01
 """Of the probability that must be on possible verdicts. Less is noise: the judge was about to say something else."""
+_DAMAGED = (AttributeError, KeyError, TypeError, ValueError)
+_NONE = "the reply has no logprobs, which judge.verdict=distribution needs"
 
 
 class Token(NamedTuple):
     """A token of a reply."""
 
     text: bytes
-    alternatives: Sequence[tuple[bytes, float]]
-    """The likeliest tokens at its place, itself among them, and the logarithms of their probabilities."""
+    alternatives: Any
+    """The likeliest tokens at its place, itself among them, as the endpoint tells them. There are twenty for each token
+    of an analysis, of which nobody reads any: they are looked into where a verdict stands."""
 
 
 def tokens_in(choice: Mapping[str, Any]) -> list[Token]:
     """The tokens of a chat completion's choice; none where it has no `logprobs`, or damaged ones."""
     try:
-        return [
-            Token(_bytes(token), [(_bytes(other), float(other["logprob"])) for other in token["top_logprobs"]])
-            for token in choice["logprobs"]["content"]
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError):
+        return [Token(_bytes(token), token["top_logprobs"]) for token in choice["logprobs"]["content"]]
+    except _DAMAGED:
         return []
 
 
@@ -48,7 +48,7 @@ def odds_of(tokens: Sequence[Token], labels: Mapping[str, float], count: int) ->
     VerdictError where the reply has no probabilities, or they are not about these labels.
     """
     if not tokens:
-        raise VerdictError("the reply has no logprobs, which judge.verdict=distribution needs", "")
+        raise VerdictError(_NONE, "")
     text = b"".join(token.text for token in tokens)
     places = [match.end() for match in _VERDICT.finditer(text)][-count:]
     if len(places) < count:
@@ -69,7 +69,11 @@ def mean_and_deviation(odds: Odds, labels: Mapping[str, float]) -> tuple[float, 
 
 def _odds(token: Token, labels: Mapping[str, float]) -> Odds:
     found = dict.fromkeys(labels, 0.0)
-    for text, logprob in token.alternatives:
+    try:
+        alternatives = [(_bytes(other), float(other["logprob"])) for other in token.alternatives]
+    except _DAMAGED:
+        raise VerdictError(_NONE, token.text.decode(errors="replace")) from None
+    for text, logprob in alternatives:
         said = text.strip(_AROUND).decode(errors="replace")
         meant = [label for label in labels if said and label.startswith(said)]
         if len(meant) == 1:

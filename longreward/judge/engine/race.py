@@ -49,7 +49,7 @@ class Race(Generic[T]):
             return await self._ask(permit)
         self._permit, self._sent, answered = permit, self._loop.time(), False
         numbers = hedging.begin(self._sort, self._sent)
-        self._look_after(_MOMENT * hedging.patience(self._sort, self._sent))
+        self._look_after(self._patience(self._sent))
         try:
             found = await self._first(permit)
             answered = True
@@ -69,6 +69,10 @@ class Race(Generic[T]):
                 raise
         return self._won[0]
 
+    def _patience(self, now: float) -> float:
+        """Seconds from a request to the next one; infinity while too little is known."""
+        return _MOMENT * self._hedging.patience(self._sort, now)
+
     def _look_after(self, seconds: float) -> None:
         unknown = seconds == math.inf
         self._timer = self._loop.call_later(_SHORTEST_S if unknown else max(_SHORTEST_S, seconds), self._look)
@@ -76,7 +80,7 @@ class Race(Generic[T]):
     def _look(self) -> None:
         """Ask once more where the latest request is late."""
         now = self._loop.time()
-        out, patience = now - self._sent, _MOMENT * self._hedging.patience(self._sort, now)
+        out, patience = now - self._sent, self._patience(now)
         if out < patience < math.inf:
             self._look_after(patience - out)
             return
@@ -103,7 +107,7 @@ class Race(Generic[T]):
             self._hedging.hedges -= not sent
         self._sent = self._loop.time()
         self._timer.cancel()
-        self._look_after(_MOMENT * self._hedging.patience(self._sort, self._sent))
+        self._look_after(self._patience(self._sent))
         try:
             found = await self._ask(permit)
         except JudgeError:
