@@ -70,14 +70,14 @@ def mean_and_deviation(odds: Odds, labels: Mapping[str, float]) -> tuple[float, 
 def _odds(token: Token, labels: Mapping[str, float]) -> Odds:
     found = dict.fromkeys(labels, 0.0)
     try:
-        alternatives = [(_bytes(other), float(other["logprob"])) for other in token.alternatives]
+        alternatives = [(_bytes(other), _probability(other)) for other in token.alternatives]
     except _DAMAGED:
         raise VerdictError(_NONE, token.text.decode(errors="replace")) from None
-    for text, logprob in alternatives:
+    for text, probability in alternatives:
         said = text.strip(_AROUND).decode(errors="replace")
         meant = [label for label in labels if said and label.startswith(said)]
         if len(meant) == 1:
-            found[meant[0]] += math.exp(min(0.0, logprob))
+            found[meant[0]] += probability
     whole = sum(found.values())
     if whole < _LEAST:
         raise VerdictError(
@@ -85,6 +85,14 @@ def _odds(token: Token, labels: Mapping[str, float]) -> Odds:
             token.text.decode(errors="replace"),
         )
     return {label: round(share / whole, 6) for label, share in found.items() if share / whole >= 5e-7}
+
+
+def _probability(token: Mapping[str, Any]) -> float:
+    """ValueError where the endpoint tells none."""
+    logprob = float(token["logprob"])
+    if math.isnan(logprob):
+        raise ValueError("NaN is no probability")
+    return math.exp(min(0.0, logprob))  # a rounding error may lie above
 
 
 def _token_at(tokens: Sequence[Token], place: int) -> Token:

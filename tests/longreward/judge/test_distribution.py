@@ -151,6 +151,16 @@ def test_a_reply_without_probabilities_is_no_value(judge_server, logprobs):
     assert verdict.value is None and verdict.call.status == "parse_error" and "no logprobs" in verdict.call.detail
 
 
+@pytest.mark.parametrize("logprob", [math.nan, None, "high"], ids=str)
+def test_a_probability_that_is_no_number_is_no_value(judge_server, logprob):
+    body = rating(7, {"7": 0.9, "2": 0.1})
+    place = next(t for t in body["choices"][0]["logprobs"]["content"] if len(t["top_logprobs"]) == 2)
+    place["top_logprobs"][1]["logprob"] = logprob
+    judge_server.script["helpfulness"] = answering(body)
+    (verdict,) = ask(judge_server, RATE)
+    assert verdict.value is None and verdict.call.status == "parse_error"
+
+
 def test_probabilities_of_something_else_are_no_value(judge_server):
     judge_server.script["helpfulness"] = answering(rating(7, {"The": 0.999, "7": 0.001}))
     (verdict,) = ask(judge_server, RATE)
