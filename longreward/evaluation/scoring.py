@@ -13,7 +13,7 @@ from longreward.concurrency.pacing import at_most
 from longreward.concurrency.tasks import together
 from longreward.evaluation.tasks import CHAT, CLASSES, SHORT, EvaluationItem
 from longreward.judge import Judge
-from longreward.judge.evaluation_requests import (
+from longreward.judge.requests.evaluation import (
     CompareAnswers,
     GradeRequest,
     RateAgainstReference,

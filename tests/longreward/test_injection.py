@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 
 from longreward import LongReward, Sample, prompts
 from longreward.errors import VerdictError
-from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.requests import (
     ExtractRelevant,
     JudgeRequest,
@@ -36,6 +35,7 @@ from longreward.judge.requests import (
     VerifyStatement,
     VerifyStatements,
 )
+from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.verdicts import parse_rating, parse_statements, parse_support
 from longreward.text.sentences import split_sentences
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from longreward.concurrency.pacing import Priority, pacer
-from longreward.judge import evaluation_requests, requests
+from longreward.judge import requests
 from longreward.judge.base import Judge, Verdict
 from longreward.judge.offline import completeness, helpfulness, logicality, references, statements, support
-from longreward.judge.requests import JudgeRequest
+from longreward.judge.requests import JudgeRequest, evaluation
 from longreward.schema import JudgeCall
 
 T = TypeVar("T")
@@ -32,10 +32,10 @@ RULES: dict[type[JudgeRequest[Any]], Callable[[Any], object]] = {
     requests.VerifyStatements: support.verify_many,
     requests.ExtractRelevant: completeness.extract,
     requests.RateCompleteness: completeness.rate,
-    evaluation_requests.RateAgainstReference: references.against_reference,
-    evaluation_requests.RateSummary: references.summary,
-    evaluation_requests.RateChat: references.chat,
-    evaluation_requests.CompareAnswers: references.compare,
+    evaluation.RateAgainstReference: references.against_reference,
+    evaluation.RateSummary: references.summary,
+    evaluation.RateChat: references.chat,
+    evaluation.CompareAnswers: references.compare,
 }
 """Kind of question -> its rule."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference, RateChat, RateSummary
+from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.verdicts import Preference
 from longreward.text.language import terms
 from longreward.text.sentences import content_words, names_and_numbers, split_sentences

@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from longreward.errors import VerdictError
-from longreward.judge.evaluation_requests import (
+from longreward.judge.offline import OfflineJudge
+from longreward.judge.requests.evaluation import (
     CompareAnswers,
     EvaluationRequest,
     RateAgainstReference,
     RateChat,
     RateSummary,
 )
-from longreward.judge.offline import OfflineJudge
 from longreward.judge.verdicts import parse_grade, parse_preference, parse_rating
 
 

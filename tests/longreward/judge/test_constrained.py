@@ -14,7 +14,7 @@ from longreward.errors import ConfigError, VerdictError
 from longreward.fingerprint import fingerprint
 from longreward.judge import constrained, make_judge
 from longreward.judge.cache import VerdictCache
-from longreward.judge.evaluation_requests import CompareAnswers, RateAgainstReference
+from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference
 from longreward.judge_config import ReplyForm
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions

@@ -18,8 +18,8 @@ from longreward.errors import ConfigError, VerdictError
 from longreward.fingerprint import fingerprint
 from longreward.judge import make_judge
 from longreward.judge.cache import VerdictCache
-from longreward.judge.evaluation_requests import RateSummary
 from longreward.judge.requests import ListStatements, RateHelpfulness, VerifyStatement, VerifyStatements
+from longreward.judge.requests.evaluation import RateSummary
 from longreward.judge.said import Said
 from longreward.judge_config import ReplyForm
 from longreward.preflight.estimate import estimate

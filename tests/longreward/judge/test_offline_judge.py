@@ -10,8 +10,9 @@ import time
 import pytest
 
 from longreward import LongReward, Sample
-from longreward.judge import evaluation_requests, requests
+from longreward.judge import requests
 from longreward.judge.offline import OfflineJudge
+from longreward.judge.requests import evaluation
 from longreward.text.sentences import content_words, names_and_numbers
 from longreward.text.thoughts import without_thoughts
 
@@ -160,7 +161,7 @@ REQUESTS = {
     "verify": lambda text: requests.VerifyStatement("en", "Mara sold copper.", [text]),
     "extract": lambda text: requests.ExtractRelevant("en", "What did Mara sell?", text),
     "completeness": lambda text: requests.RateCompleteness("en", "What did Mara sell?", text, [text]),
-    "pairs": lambda text: evaluation_requests.CompareAnswers("en", "What did Mara sell?", text, text, text),
+    "pairs": lambda text: evaluation.CompareAnswers("en", "What did Mara sell?", text, text, text),
 }
 
 

@@ -9,9 +9,9 @@ import pytest
 from longreward import DIMENSIONS, prompts
 from longreward.config import RewardConfig
 from longreward.config_file import validate
-from longreward.judge.evaluation_requests import CompareAnswers
 from longreward.judge.offline import OfflineJudge
 from longreward.judge.requests import REQUESTS
+from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.preflight.counting import CountingJudge
 from longreward.preflight.questions import questions
 

@@ -12,7 +12,7 @@ from typing import ClassVar, TypeVar
 
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
-from longreward.judge.requests import JudgeRequest
+from longreward.judge.requests.base import JudgeRequest
 from longreward.judge.verdicts import Preference
 from longreward.judge_config import ReplyForm
 
