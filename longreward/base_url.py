@@ -88,6 +88,11 @@ def embeddings_url(base_url: str) -> str:
     return _beneath(base_url, _EMBEDDINGS)
 
 
+def score_url(base_url: str) -> str:
+    """Where vLLM's cross-encoders are asked, given a tidy base URL."""
+    return _beneath(base_url, "/score")
+
+
 def _beneath(base_url: str, path: str) -> str:
     parts = urlsplit(base_url)
     return urlunsplit(parts._replace(path=parts.path + path))

@@ -11,10 +11,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from longreward.base_url import HeaderName, redis_url, tidy
-from longreward.judge_config import (
-    JudgeConfig,
-    Section,
-)
+from longreward.judge_config import QUESTIONS, JudgeConfig
+from longreward.model_config import ModelConfig, Section
 from longreward.schema import DIMENSIONS, Dimension
 
 
@@ -116,6 +114,19 @@ class FaithfulnessConfig(Section):
     """Statements verified in one judge call. The paper asks about one at a time; 3 to 5 need far fewer calls."""
     skip_verbatim: bool = False
     """Take a statement that is word for word a sentence of the document as supported, without asking the judge."""
+    first: str | None = None
+    """Name of the route in `judge.routes` that is asked about each statement first, such as a small checker. Its
+    support stands where it is sure; only the other statements are asked of the judge, or of the route `verify`. Null:
+    the judge is asked about all."""
+    unsure: tuple[float, float] = (0.1, 0.9)
+    """`first` is unsure where its support lies between these. `longreward agree` on labelled claims helps to choose."""
+
+    @field_validator("unsure")
+    @classmethod
+    def _unsure_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1] <= 1:
+            raise ValueError(f"faithfulness.unsure is [lowest, highest], from 0 to 1; got {list(value)}")
+        return value
 
 
 class CopyingConfig(Section):
@@ -196,6 +207,43 @@ class RewardConfig(Section):
                 "retrieval.embeddings.base_url, or retrieval.kind=bm25"
             )
         return self
+
+    @model_validator(mode="after")
+    def _routes_are_used(self) -> Self:
+        first, routes = self.faithfulness.first, self.judge.routes
+        if first is not None and first not in routes:
+            raise ValueError(
+                f"faithfulness.first is {first}, and judge.routes has no {first}; put its model and endpoint there"
+            )
+        for name, route in routes.items():
+            if name != first and name not in QUESTIONS:
+                known = ", ".join(QUESTIONS)
+                raise ValueError(
+                    f"judge.routes.{name} is asked nothing: name it after a question ({known}), or set "
+                    f"faithfulness.first={name}"
+                )
+            if route.way == "chat":
+                continue
+            if name not in ("verify", first):
+                raise ValueError(
+                    f"judge.routes.{name}.way={route.way} verifies statements and nothing else; take it out"
+                )
+            if name == "verify" and self.faithfulness.statements_per_call > 1:
+                raise ValueError(
+                    f"judge.routes.verify.way={route.way} takes one statement at a time; set "
+                    "faithfulness.statements_per_call=1"
+                )
+        return self
+
+    def route_of(self, kind: str) -> str | None:
+        """The name of the route that a kind of question (`JudgeRequest.kind`) takes; None for the judge itself."""
+        name = {"check": self.faithfulness.first, "verify_many": "verify"}.get(kind, kind)
+        return name if name in self.judge.routes else None
+
+    def model_for(self, kind: str) -> ModelConfig:
+        """The settings of the model that a kind of question is asked of."""
+        name = self.route_of(kind)
+        return self.judge if name is None else self.judge.route(name)
 
     @property
     def needed(self) -> list[Dimension]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from longreward.config import RewardConfig
-from longreward.judge.requests import REQUESTS
+from longreward.judge.requests import REQUESTS, RewardRequest
+from longreward.model_config import ModelConfig
 from longreward.prompts import NAMES, Prompts, closings
 from longreward.schema import Dimension
 
 
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
-    prompts = (*NAMES, *closings(config.judge.form))
+    prompts = (*NAMES, *_of_forms(config, REQUESTS))
     # No key for what is not used: files of scores from before there were these settings can be continued.
     without = {"judge", "cache"}
     optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
@@ -38,17 +40,31 @@ def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
     }
     prompts = Prompts(config.prompts)
     for name in config.needed:
-        kinds = [request.kind for request in REQUESTS if request.dimension == name]
-        version = prompts.version((*kinds, *closings(config.judge.form)))
-        common = {"judge": _judge(config), "prompts": version, "strip_thoughts": config.strip_thoughts}
+        asked = [request for request in REQUESTS if request.dimension == name]
+        names = [request.kind for request in asked if request.kind in NAMES]
+        version = prompts.version((*names, *_of_forms(config, asked)))
+        common = {"judge": _judge(config, asked), "prompts": version, "strip_thoughts": config.strip_thoughts}
         found[name] = _hash(common | own.get(name, {}))
     return found
 
 
-def _judge(config: RewardConfig) -> dict[str, Any]:
-    return (
-        config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"}) | config.judge.form.parameters
-    )
+def _judge(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]] = REQUESTS) -> dict[str, Any]:
+    """The judge, and the models of the routes that these questions take; no key for those where there are none."""
+    used = {config.route_of(request.kind) for request in asked}
+    routes = {name: _model(config.judge.route(name)) for name in used if name is not None}
+    return _model(config.judge) | ({"routes": routes} if routes else {})
+
+
+def _model(model: ModelConfig) -> dict[str, Any]:
+    form = model.form
+    curve = {"curve": form.curve} if form.way == "likelihood" else {}
+    return model.model_dump(include={"kind", "model", "temperature", "extra_body"}) | form.parameters | curve
+
+
+def _of_forms(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]]) -> list[str]:
+    """The names of the prompts that a model's form adds."""
+    forms = [config.judge.form, *(config.model_for(request.kind).form for request in asked)]
+    return list(dict.fromkeys(name for form in forms for name in closings(form)))
 
 
 def _retrieval(config: RewardConfig) -> dict[str, Any]:

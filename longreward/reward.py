@@ -15,10 +15,9 @@ from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.dimensions import SCORE
 from longreward.dimensions.document import Document
-from longreward.judge import Judge, JudgeStatus, make_judge
+from longreward.judge import Judge, JudgeStatus, judge_of
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
-from longreward.prompts import Prompts
 from longreward.schema import Dimension, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
@@ -40,9 +39,7 @@ class LongReward:
         tokens, in which chunk sizes are counted."""
         self.config = config
         if judge is None:
-            judge = make_judge(
-                config.judge, VerdictCache.of(config.cache), Prompts.of(config), config.retrieval.embedder
-            )
+            judge = judge_of(config, VerdictCache.of(config.cache))
         self._judge = judge
         self._token_spans = token_spans
         if "faithfulness" in config.needed:

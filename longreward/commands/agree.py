@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         _check_writable(options.json, [options.input, *([options.out] if options.out else [])])
     for line in _about_labels(pairs, samples):
         screen.print(line, highlight=False)
-    if options.out is None and config.judge.kind != "offline" and config.cache.path is None:
+    if options.out is None and config.judge.asks_endpoints and config.cache.path is None:
         screen.print(_LOST, style="yellow", highlight=False)
 
     with served(config) as asked:
@@ -138,7 +138,7 @@ def _judged(pair: LabelledPair, name: str, scoring: Run) -> Judged:
 
 
 def _print(console: Console, found: dict[str, Agreement], scoring: Run, pairs: int) -> None:
-    used = in_words(scoring.account.usage, scoring.config.judge.price)
+    used = in_words(scoring.account.usage, scoring.config.judge)
     title = f"{pairs:,} pairs in {duration(scoring.seconds)}, {used}"
     result = table(title, "dimension", ["pairs", "agree", f"{CONFIDENCE:.0%} interval", "decided", "ties", "void"])
     result.add_column("why")

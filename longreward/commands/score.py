@@ -61,7 +61,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     with served(config) as asked:
         scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, console))
     store.rewrite(options.out, scoring.rows)  # in the order of the input
-    print_summary(scoring.rows, scoring.account, config.judge.price.known, scoring.seconds, options.out)
+    print_summary(scoring.rows, scoring.account, config.judge.knows_prices, scoring.seconds, options.out)
     print_run(console, scoring)
     rows.report(console)
     return 1 if rows.broken or scoring.stopped or not scoring.whole else 0
@@ -114,7 +114,7 @@ class Run:
                     "choose another --out, or remove that file to score again"
                 )
             # The last row of an answer includes what the ones before it used.
-            self.used_before[row.key] = used_for(row, self.config.judge.price)
+            self.used_before[row.key] = used_for(row, self.config)
             before, sample = self.known.get(row.key), self.samples.get(row.key)
             if sample is None:
                 self.known[row.key] = row
@@ -165,7 +165,7 @@ async def score_samples(
     JudgeError where the judge answers nothing at all.
     """
     way = way or Way(config, ScoredAnswer.of)
-    judge, run = config.judge, Run(config, samples, out, Account(config.judge.price))
+    judge, run = config.judge, Run(config, samples, out, Account(config))
     run.read()
     todo = run.todo()
     if judge.kind == "offline":
@@ -181,7 +181,7 @@ async def score_samples(
             some = [sample for _, sample in todo]
             run.expected = await asyncio.to_thread(estimate, some, way.asked, sample=_LOOKED_INTO)
         warning = warning_of_cap(run.expected, way.asked)
-        console.print(f"expected: about {in_words(run.expected, judge.price)}{warning}")
+        console.print(f"expected: about {in_words(run.expected, judge)}{warning}")
 
     with nullcontext() if out is None else _opened(out) as file:
         reward = LongReward.from_config(way.asked, way.token_spans)
@@ -234,15 +234,15 @@ def _check_any_scored(account: Account, row: ScoredAnswer) -> None:
 
 def print_run(console: Console, run: Run) -> None:
     """Print what all runs together took, and how far this one was from its estimate or from the end."""
-    price = run.config.judge.price
+    judge = run.config.judge
     if run.earlier.calls:
-        total = in_words(run.earlier + run.account.usage, price)
-        console.print(f"earlier runs: {in_words(run.earlier, price)}; all runs: {total}")
+        total = in_words(run.earlier + run.account.usage, judge)
+        console.print(f"earlier runs: {in_words(run.earlier, judge)}; all runs: {total}")
     if run.stopped:
         sentence = f"{_stopped(run)}; {run.whole:,} of {len(run.samples):,} answers are scored"
         console.print(sentence, style="bold red")
     elif run.expected is not None:
-        console.print(compared(run.account, run.expected, price))
+        console.print(compared(run.account, run.expected, judge))
 
 
 def _stopped(run: Run) -> str:

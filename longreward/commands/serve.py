@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     SpecialTokens(config.serve.tokenizer)
     token_spans(config.serve.tokenizer, "serve.tokenizer")
     listening = process.listen(options.host, options.port)
-    if config.judge.kind == "offline":
+    if not config.judge.asks_endpoints:
         print(offline.NOTICE, file=sys.stderr)
     address, actual_port = listening.getsockname()[:2]
     url = f"http://[{address}]:{actual_port}" if ":" in address else f"http://{address}:{actual_port}"

@@ -10,8 +10,7 @@ from typing import TypeVar
 from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
-from longreward.judge_config import PAPER_FORM, ReplyForm
-from longreward.prompts import OURS, Prompts
+from longreward.prompts import Prompts
 from longreward.reward import LongReward
 from longreward.schema import JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
@@ -27,17 +26,22 @@ _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
 class CountingJudge(Judge):
     """Every question gets its typical value, and the call holds the tokens that it would take."""
 
-    def __init__(self, max_tokens: int, prompts: Prompts = OURS, form: ReplyForm = PAPER_FORM) -> None:
-        """`max_tokens` and `form`: as `judge.max_tokens` and `judge.form`."""
-        self._max_tokens, self._prompts, self._form = max_tokens, prompts, form
+    def __init__(self, config: RewardConfig) -> None:
+        self._config = config
+        self._prompts: dict[str | None, Prompts] = {}
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         """Count one question. TypeError for a question without a typical reply, such as an evaluation's."""
         if not isinstance(request, RewardRequest):
             raise TypeError(f"{type(request).__name__} has no typical reply; make it a RewardRequest to count it")
-        value, reply = request.typical_in(self._form)
-        prompt = round(tokens_in(request.text(self._prompts, self._form)))
-        completion = round(min(reply, self._form.votes * self._max_tokens))
+        model, route = self._config.model_for(request.kind), self._config.route_of(request.kind)
+        if route not in self._prompts:
+            self._prompts[route] = Prompts.of(self._config, model)
+        value, reply = request.typical_in(model.form)
+        if model.kind == "offline" and route is not None:  # the rules cost nothing
+            return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
+        prompt = round(tokens_in(request.text(self._prompts[route], model.form)))
+        completion = round(min(reply, model.form.votes * model.max_tokens))
         usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1, usage=usage))
 
@@ -51,7 +55,7 @@ async def usage_by_kind(
     document alone count once. So does a question that an earlier answer to the prompt has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
-    judge = CountingJudge(config.judge.max_tokens, Prompts.of(config), config.judge.form)
+    judge = CountingJudge(config)
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
     free = CopyingConfig(loss=0)  # what is copied asks nothing
     config = config.model_copy(update={"retrieval": by_words, "copying": free})

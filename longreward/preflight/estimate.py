@@ -110,7 +110,7 @@ def estimate(
     dimensions = {str(name): Usage() for name in config.needed}
     for kind, usage in found.items():
         usage = usage.times(documents.factor(kind))
-        usage.cost = config.judge.price.cost(usage.prompt_tokens, usage.completion_tokens)
+        usage.cost = config.model_for(kind).price.cost(usage.prompt_tokens, usage.completion_tokens)
         dimensions[_BY_KIND[kind].dimension] += usage
     return Estimate(
         **sum(dimensions.values(), Usage()).model_dump(),

@@ -8,6 +8,7 @@ from typing import Any
 from longreward.config import RewardConfig
 from longreward.judge.requests import (
     REQUESTS,
+    CheckStatement,
     ExtractRelevant,
     RateCompleteness,
     RateHelpfulness,
@@ -62,11 +63,14 @@ _HAY = (
 def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
     """One short question of each kind that this reward asks, about a right answer.
 
-    Six questions if every dimension has a weight, and a seventh if several statements are verified in one call.
+    Six questions if every dimension has a weight, one more if several statements are verified in one call, and one for
+    the model that is asked first.
     """
     asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
     if config.faithfulness.statements_per_call == 1:
         asked = [kind for kind in asked if kind is not VerifyStatements]
+    if config.faithfulness.first is None:
+        asked = [kind for kind in asked if kind is not CheckStatement]
     return [_about_example(kind, language) for kind in asked]
 
 
@@ -77,8 +81,11 @@ def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
         RateHelpfulness: {"answer": _BESIDE_THE_POINT},
         RateLogicality: {"answer": _CONTRADICTORY},
         VerifyStatement: {"statement": wrong},
+        CheckStatement: {"statement": wrong},
         RateCompleteness: {"answer": wrong},
     }
+    if config.faithfulness.first is None:
+        del changes[CheckStatement]
     return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind.dimension in config.needed]
 
 

@@ -122,7 +122,7 @@ class RewardSection(RewardConfig):
     @property
     def asks_judge(self) -> bool:
         """Whether scoring an answer takes calls to a judge's endpoint."""
-        return "longreward" in self.parts and self.judge.kind != "offline"
+        return "longreward" in self.parts and self.judge.asks_endpoints
 
     @property
     def gpus(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from longreward.judge_config import PriceConfig
+from longreward.config import JudgeConfig
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.text.amounts import in_words
 from rl.config import RunConfig
@@ -49,8 +49,8 @@ def expected(config: RunConfig, flags: Flags, episode: Estimate | None = None) -
     return whole
 
 
-def sentence(found: Estimate, price: PriceConfig) -> str:
-    return f"the judge is expected to be asked about {in_words(found, price)} for {found.answers:,} answers"
+def sentence(found: Estimate, judge: JudgeConfig) -> str:
+    return f"the judge is expected to be asked about {in_words(found, judge)} for {found.answers:,} answers"
 
 
 def _estimate(config: RunConfig, flags: Flags, source: Path, max_prompts: int | None, answers: int) -> Estimate:

@@ -118,7 +118,7 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
     for finding in [*notes, *services.keys(config)]:
         print(f"note: {finding.text}")
     if plan.kind != "sft" and config.reward.asks_judge:
-        print(judge_estimate.sentence(judge_estimate.expected(config, plan.flags), config.reward.judge.price))
+        print(judge_estimate.sentence(judge_estimate.expected(config, plan.flags), config.reward.judge))
     if plan.resources.gpus:
         then = ", then the learners" if learners is not None else ""
         print(f"needs {plan.resources.gpus} GPUs ({plan.resources.parts}){then}")

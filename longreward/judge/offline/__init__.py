@@ -30,6 +30,7 @@ RULES: dict[type[JudgeRequest[Any]], Callable[[Any], object]] = {
     requests.ListStatements: statements.list_statements,
     requests.VerifyStatement: support.verify,
     requests.VerifyStatements: support.verify_many,
+    requests.CheckStatement: support.verify,
     requests.ExtractRelevant: completeness.extract,
     requests.RateCompleteness: completeness.rate,
     evaluation.RateAgainstReference: references.against_reference,

@@ -21,7 +21,7 @@ import yarl
 from longreward.base_url import AROUND, chat_url, without_password
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.refusals import short
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 from longreward.redaction import keep_secret
 
 DEFAULT_KEY = "OPENAI_API_KEY"

@@ -11,7 +11,7 @@ from typing import Any
 from longreward.judge.requests.base import AnalysedRequest, JudgeRequest, Measure, RewardRequest
 from longreward.judge.requests.extraction import ExtractRelevant
 from longreward.judge.requests.ratings import RateAnswer, RateCompleteness, RateHelpfulness, RateLogicality
-from longreward.judge.requests.statements import ListStatements, VerifyStatement, VerifyStatements
+from longreward.judge.requests.statements import CheckStatement, ListStatements, VerifyStatement, VerifyStatements
 
 REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     RateHelpfulness,
@@ -19,6 +19,7 @@ REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     ListStatements,
     VerifyStatement,
     VerifyStatements,
+    CheckStatement,
     ExtractRelevant,
     RateCompleteness,
 )
@@ -27,6 +28,7 @@ REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
 __all__ = [
     "REQUESTS",
     "AnalysedRequest",
+    "CheckStatement",
     "ExtractRelevant",
     "JudgeRequest",
     "ListStatements",

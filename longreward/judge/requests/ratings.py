@@ -9,7 +9,7 @@ from typing import ClassVar
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import AnalysedRequest
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 from longreward.text.shorten import without_middle
 

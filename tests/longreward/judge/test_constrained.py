@@ -15,7 +15,7 @@ from longreward.fingerprint import fingerprint
 from longreward.judge import constrained, make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ReplyForm
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from longreward.judge_config import PriceConfig
+from longreward.model_config import PriceConfig
 from rl.config import load
 from rl.data import prompt_files
 from rl.run import judge_estimate, planning
