@@ -49,7 +49,8 @@ Reply = str | Callable[[str, int], Any]
 
 @dataclass
 class JudgeServer:
-    """Speaks /v1/chat/completions, and /v1/score where the script says what. The request's header tells what kind of question it is."""
+    """Speaks /v1/chat/completions, and /v1/score where the script says what. The request's header tells what kind of
+    question it is."""
 
     latency: float = 0.0
     statements: int = 3
