@@ -12,7 +12,7 @@ from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
 from longreward.judge_config import PAPER_FORM, ReplyForm
 from longreward.prompts import OURS, Prompts
-from longreward.reward import LongReward
+from longreward.reward import LongReward, Scoring
 from longreward.schema import JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
 
@@ -43,7 +43,9 @@ class CountingJudge(Judge):
 
 
 async def usage_by_kind(
-    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]], config: RewardConfig
+    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]],
+    config: RewardConfig,
+    scoring: Scoring = LongReward.score,
 ) -> dict[str, Usage]:
     """What the judge is asked about the answers to all prompts: kind of question -> calls and tokens, without costs.
 
@@ -61,7 +63,7 @@ async def usage_by_kind(
         try:
             # One after the other, or chance would decide which statements are verified in one call.
             for answer, times in answers:
-                scored = await reward.score(Sample(context=context, query=query, answer=answer))
+                scored = await scoring(reward, Sample(context=context, query=query, answer=answer))
                 for call in scored.calls:
                     found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
         finally:

@@ -10,10 +10,11 @@ from typing import Any
 
 import aiohttp
 
-from longreward.base_url import chat_url, embeddings_url
+from longreward.base_url import chat_url, classify_url, embeddings_url
 from longreward.concurrency.pacing import Priority, pacer
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.address import Address, Proxy, failure, proxy_for, redirected
+from longreward.judge.protocol.classification import read as read_classification
 from longreward.judge.protocol.content_encoding import decoded, too_long
 from longreward.judge.protocol.embeddings import read as read_embeddings
 from longreward.judge.protocol.refusals import short as _short
@@ -42,6 +43,7 @@ class Api:
 
 CHAT = Api(chat_url, read, 4 * 2**20)  # a judge's reply is a few kilobytes
 EMBEDDINGS = Api(embeddings_url, lambda status, told, raw, _: read_embeddings(status, told, raw), 64 * 2**20)
+CLASSIFY = Api(classify_url, lambda status, told, raw, _: read_classification(status, told, raw), 2**20)
 
 
 class EndpointClient:
