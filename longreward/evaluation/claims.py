@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ EVEN = 0.5
 """The threshold that nobody had to choose."""
 BANDS = ((0.4, 0.6), (0.25, 0.75))
 """Supports, both ends included, of which a judge can be called unsure."""
-_RESAMPLES = 2_000
+_RESAMPLES = 1_000
 _SEED = 0
 _DIGITS = 9  # closer supports are equal
 
@@ -115,14 +115,14 @@ def discrimination(claims: Iterable[JudgedClaim]) -> Discrimination:
         else:
             known.append(claim)
     ranked = _ranked(known)
-    both = ranked.decides()
+    area, accuracy = ranked.figures(_Ranked.auc, lambda one: one.accuracy(EVEN))
     return Discrimination(
         claims=len(known),
         supported=sum(claim.supported for claim in known),
         contexts=ranked.contexts,
-        auc=ranked.figure(_Ranked.auc),
-        ties=ranked.ties() if both else None,
-        accuracy=ranked.figure(lambda one: one.accuracy(EVEN)),
+        auc=area,
+        ties=ranked.ties() if ranked.decides() else None,
+        accuracy=accuracy,
         chosen=_chosen(known),
         unsure={band: _share_within(known, *band) for band in BANDS} if known else {},
         void=void,
@@ -139,8 +139,8 @@ def _chosen(claims: Sequence[JudgedClaim]) -> Chosen | None:
         return None
     between = (chooses.values[1:] + chooses.values[:-1]) / 2
     threshold = max(between, key=lambda each: (round(chooses.accuracy(each), _DIGITS), -abs(each - EVEN)), default=EVEN)
-    accuracy = tells.figure(lambda one: one.accuracy(threshold))
-    return Chosen(float(threshold), tells.claims, accuracy, tells.figure(lambda one: one.accuracy(EVEN)))
+    figures = tells.figures(lambda one: one.accuracy(threshold), lambda one: one.accuracy(EVEN))
+    return Chosen(float(threshold), tells.claims, *figures)
 
 
 @dataclass(frozen=True)
@@ -187,20 +187,21 @@ class _Ranked:
         first = int(np.searchsorted(self.values, round(threshold, _DIGITS)))
         return float((yes[first:].sum() / yes.sum() + no[:first].sum() / no.sum()) / 2)
 
-    def figure(self, of: Callable[[_Ranked], float]) -> Figure:
-        """What `of` says of these claims, and of resampled ones: contexts are drawn, each with all of its claims."""
+    def figures(self, *measures: Callable[[_Ranked], float]) -> list[Figure]:
+        """What each says of these claims, and of resampled ones: contexts are drawn, each with all of its claims."""
         if not self.decides():
-            return Figure(None, None)
-        rng, n, found = np.random.default_rng(_SEED), self.contexts, list[float]()
+            return [Figure(None, None)] * len(measures)
+        rng, n, found = np.random.default_rng(_SEED), self.contexts, list[list[float]]()
         for _ in range(_RESAMPLES if n > 1 else 0):
             times = np.bincount(rng.integers(n, size=n), minlength=n)
-            drawn = _Ranked(self.values, self.place, self.label, self.context, times[self.context].astype(float))
+            drawn = replace(self, weight=times[self.context].astype(float))
             if drawn.decides():
-                found.append(of(drawn))
+                found.append([measure(drawn) for measure in measures])
+        values = [measure(self) for measure in measures]
         if not found:
-            return Figure(of(self), None)
-        low, high = np.quantile(found, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-        return Figure(of(self), (float(low), float(high)))
+            return [Figure(value, None) for value in values]
+        ends = np.quantile(found, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2), axis=0).T.tolist()
+        return [Figure(value, (low, high)) for value, (low, high) in zip(values, ends, strict=True)]
 
     def _by_value(self) -> tuple[Values, Values]:
         """The weights of supported claims and of the others, by their places."""

@@ -130,6 +130,11 @@ class Baselines:
         if "reward model" in self._configs:
             reads = {"prompt": "document, question and answer", "query": "question and answer, not the document"}
             yield f"reward model: it reads {reads[self._options.reward_model_reads]}"
+            long = [
+                s for s in self._known.values() if s.baseline == "reward model" and s.status == Reason.CONTEXT_LENGTH
+            ]
+            if long and self._options.reward_model_reads == "prompt":
+                yield f"{len(long):,} answers are too long for it; --reward-model-reads query leaves the document out"
 
     def judged(self, pairs: Sequence[LabelledPair]) -> dict[str, list[Judged]]:
         """What each baseline makes of the pairs, in their order."""
