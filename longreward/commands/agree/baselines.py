@@ -130,11 +130,10 @@ class Baselines:
         if "reward model" in self._configs:
             reads = {"prompt": "document, question and answer", "query": "question and answer, not the document"}
             yield f"reward model: it reads {reads[self._options.reward_model_reads]}"
-            long = [
-                s for s in self._known.values() if s.baseline == "reward model" and s.status == Reason.CONTEXT_LENGTH
-            ]
+            said = [said for (name, _), said in self._known.items() if name == "reward model"]
+            long = sum(one.status == Reason.CONTEXT_LENGTH for one in said)
             if long and self._options.reward_model_reads == "prompt":
-                yield f"{len(long):,} answers are too long for it; --reward-model-reads query leaves the document out"
+                yield f"{long:,} answers are too long for it; --reward-model-reads query leaves the document out"
 
     def judged(self, pairs: Sequence[LabelledPair]) -> dict[str, list[Judged]]:
         """What each baseline makes of the pairs, in their order."""

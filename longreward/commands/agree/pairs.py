@@ -63,17 +63,21 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
     found = {name: agreement(each) for name, each in judged.items()}
     console = Console()
     _print(console, found, scoring, baselines, len(pairs))
-    for name in baselines.names:
-        console.print(_compared(name, difference(judged["total"], judged[name])), highlight=False, soft_wrap=True)
+    differences = {name: difference(judged["total"], judged[name]) for name in baselines.names}
+    for name, one in differences.items():
+        console.print(_compared(name, one), highlight=False, soft_wrap=True)
     if options.json is not None:
         about = {"pairs_file": str(options.input), "skipped_rows": len(rows.broken)}
         about |= _about_judge(scoring, baselines)
         about |= {"agreement": {name: one.summary() for name, one in found.items()}}
-        about |= {"difference": {name: difference(judged["total"], judged[name]) for name in baselines.names}}
+        about |= {"total_less": {name: _plain(differences[name]) for name in baselines.names}}
         each = [{name: of[i] for name, of in judged.items()} for i in range(len(pairs))]
         jsonlines.rewrite(options.json, [about | {"pairs": list(map(_pair_as_json, pairs, each))}])
     print_files(console, options)
     print_run(screen, scoring)
+    if baselines.stopped and not scoring.stopped:
+        action = "raise judge.spend and run the same command again"
+        screen.print(f"the comparisons stopped at the spend cap; {action}", style="bold red")
     rows.report(screen)
     return 1 if rows.broken or scoring.stopped or baselines.stopped or not found["total"].share.n else 0
 
@@ -81,7 +85,8 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
 def _check(rows: Pairs, pairs: Sequence[LabelledPair]) -> None:
     if not pairs:
         formats = "context, query, and win_response and lose_response, or answer_a, answer_b and preference"
-        raise InputError(f"{rows.source} holds no readable pair, which has {formats}{rows.first_problem}")
+        other = "a claim has context, claim and supported"
+        raise InputError(f"{rows.source} holds no readable pair, which has {formats}; {other}{rows.first_problem}")
     if all(pair.human == "tie" for pair in pairs):
         what = (
             f"{rows.source}: in all {len(pairs):,} pairs preference is 'tie', with which no judge can agree or disagree"
@@ -163,6 +168,14 @@ def _about_judge(scoring: Run, baselines: Baselines) -> dict[str, Any]:
         "usage": (scoring.earlier + scoring.account.usage + baselines.used).model_dump(),
         "complete": not scoring.stopped and not baselines.stopped,
     }
+
+
+def _plain(found: Interval | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    share, low, high, n = found
+    interval = None if low is None or high is None else [round(low, 4), round(high, 4)]
+    return {"share": round(share, 4), "interval": interval, "n": n}
 
 
 def _pair_as_json(pair: LabelledPair, judged: dict[str, Judged]) -> dict[str, Any]:

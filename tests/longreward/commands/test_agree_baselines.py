@@ -43,14 +43,16 @@ def liked_more(prompt: str, _: int) -> str:
 
 @dataclass
 class RewardServer:
-    """Speaks vLLM's /classify for a model of one output. `refusal`: what it says to this text."""
+    """Speaks vLLM's /classify for a model that gives an answer the reward that stands in it."""
 
     port: int = 0
     outputs: int = 1
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     failures: int = 0
+    """Requests that it refuses first."""
     too_long: str = ""
+    """An answer with this in it is longer than its context."""
 
     @property
     def url(self) -> str:
@@ -139,7 +141,7 @@ def test_a_comparing_judge_stands_beside_the_total_with_the_paired_difference(ag
     assert row(out, "total")[:2] == ["3", "66.7%"] and row(out, "pairwise")[:2] == ["3", "50.0%"]
     assert row(out, "pairwise")[2] == "12.5-87.5%"
     assert "total less pairwise: +16.7 points (-16.0 to +49.3) on the 3 pairs that both judge" in out
-    assert found["difference"]["pairwise"][0] == pytest.approx(1 / 6)
+    assert found["total_less"]["pairwise"] == {"share": 0.1667, "interval": [-0.16, 0.4933], "n": 3}
     assert "not the document" in out and "8 calls, 880 tokens" in out
     assert found["usage"]["calls"] == 16
     assert all(CONTEXT not in prompt for kind, prompt in judge_server.prompts if kind == "evaluate_pair")
@@ -181,8 +183,8 @@ def test_comparisons_are_kept_and_not_paid_again(agree, tmp_path, judge_server):
 def test_one_spend_cap_holds_for_scores_and_comparisons_over_all_runs(agree, tmp_path, judge_server):
     many = [pair(i, "a", answer(8, 2, 1), answer(3, 1, 2)) for i in range(10)]
     more = (*PAIRWISE, "--concurrency", "1", "judge.max_tokens=100", "--out", tmp_path / "judged.jsonl")
-    code, out, _, found = agree(*more, "judge.spend.max_tokens=4000", pairs=many)
-    assert code == 1 and not found["complete"]
+    code, out, err, found = agree(*more, "judge.spend.max_tokens=4000", pairs=many)
+    assert code == 1 and not found["complete"] and "the comparisons stopped at the spend cap; raise judge.spend" in err
     assert row(out, "total")[0] == "10" and 0 < int(row(out, "pairwise")[0]) < 10
     spent = sum(judge_server.calls.values())
     assert spent * 110 <= 4000 and found["usage"]["calls"] == spent
