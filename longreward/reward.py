@@ -6,14 +6,14 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from longreward.concurrency.pacing import Priority, at_most, pacer
 from longreward.concurrency.tasks import together
 from longreward.config import RewardConfig
 from longreward.config_file import validate
-from longreward.dimensions import SCORE
+from longreward.dimensions import SCORE, faithfulness
 from longreward.dimensions.document import Document
 from longreward.judge import Judge, JudgeStatus, judge_of
 from longreward.judge.cache import VerdictCache
@@ -93,6 +93,17 @@ class LongReward:
             kept=kept,
         )
 
+    async def verify(self, sample: Sample) -> Reward:
+        """Take the whole answer for one statement, and verify it as faithfulness does: the total is 10 x its support.
+        Weights, gates and losses play no part. Void as in `score`."""
+        started = time.monotonic()
+        await pacer().turn(Priority.ANSWER)
+        document = self._document(sample.context, sample.query)
+        document.start()
+        found = await faithfulness.verify(sample.answer, document)
+        dimensions = {"faithfulness": found}
+        return Reward(id=sample.id, total=found.score, dimensions=dimensions, seconds=time.monotonic() - started)
+
     async def score_many(self, samples: Iterable[Sample], *, concurrency: int = 64) -> list[Reward]:
         """Score answers, at most `concurrency` at once; the results in the order of the answers.
 
@@ -129,6 +140,10 @@ class LongReward:
             # An answer under way holds its document itself, so its work is not lost.
             self._documents.popitem(last=False)
         return document
+
+
+Scoring = Callable[[LongReward, Sample], Awaitable[Reward]]
+"""`LongReward.score` or `LongReward.verify`."""
 
 
 def total_of(

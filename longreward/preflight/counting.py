@@ -11,7 +11,7 @@ from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
 from longreward.prompts import Prompts
-from longreward.reward import LongReward
+from longreward.reward import LongReward, Scoring
 from longreward.schema import JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
 
@@ -47,7 +47,9 @@ class CountingJudge(Judge):
 
 
 async def usage_by_kind(
-    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]], config: RewardConfig
+    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]],
+    config: RewardConfig,
+    scoring: Scoring = LongReward.score,
 ) -> dict[str, Usage]:
     """What the judge is asked about the answers to all prompts: kind of question -> calls and tokens, without costs.
 
@@ -65,7 +67,7 @@ async def usage_by_kind(
         try:
             # One after the other, or chance would decide which statements are verified in one call.
             for answer, times in answers:
-                scored = await reward.score(Sample(context=context, query=query, answer=answer))
+                scored = await scoring(reward, Sample(context=context, query=query, answer=answer))
                 for call in scored.calls:
                     found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
         finally:

@@ -10,11 +10,12 @@ from typing import Any
 
 import aiohttp
 
-from longreward.base_url import chat_url, embeddings_url, score_url
+from longreward.base_url import chat_url, classify_url, embeddings_url, score_url
 from longreward.concurrency.pacing import Priority, pacer
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.address import Address, Proxy, failure, proxy_for, redirected
 from longreward.judge.protocol.checkers import read_likelihood, read_score
+from longreward.judge.protocol.classification import read as read_classification
 from longreward.judge.protocol.content_encoding import decoded, too_long
 from longreward.judge.protocol.embeddings import read as read_embeddings
 from longreward.judge.protocol.refusals import short as _short
@@ -50,6 +51,7 @@ FIRST_WORD = Api(
 SCORE = Api(score_url, lambda status, told, raw, _: read_score(status, told, raw), 2**20)
 LIKELIHOOD = Api(chat_url, lambda status, told, raw, _: read_likelihood(status, told, raw), 64 * 2**20, whole=False)
 EMBEDDINGS = Api(embeddings_url, lambda status, told, raw, _: read_embeddings(status, told, raw), 64 * 2**20)
+CLASSIFY = Api(classify_url, lambda status, told, raw, _: read_classification(status, told, raw), 2**20)
 
 
 class EndpointClient:
