@@ -17,6 +17,9 @@ from longreward.judge_config import (
 )
 from longreward.schema import DIMENSIONS, Dimension
 
+Way = Literal["rating", "key_points"]
+"""How completeness is judged."""
+
 
 class CacheConfig(Section):
     path: Path | None = None
@@ -118,6 +121,18 @@ class FaithfulnessConfig(Section):
     """Take a statement that is word for word a sentence of the document as supported, without asking the judge."""
 
 
+class CompletenessConfig(Section):
+    way: Way = "rating"
+    """How completeness is judged. `rating`: the judge rates the answer against what was extracted from the document,
+    0 to 10, the paper's way. `key_points`: what was extracted is made into at most 20 points, once for all answers; of
+    each answer the judge says which of them it covers (docs/rewards.md)."""
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """What changes a score of the paper's way; empty where nothing does."""
+        return {} if self.way == "rating" else self.model_dump()
+
+
 class CopyingConfig(Section):
     loss: float = Field(0.8, ge=0, le=1)
     """What an answer loses of its total that is copied as a whole and does not answer the question; one that is copied
@@ -149,6 +164,8 @@ class RewardConfig(Section):
     """How the document is cut into chunks."""
     faithfulness: FaithfulnessConfig = FaithfulnessConfig()
     """How statements are verified."""
+    completeness: CompletenessConfig = CompletenessConfig()
+    """How completeness is judged."""
     copying: CopyingConfig = CopyingConfig()
     """What answers lose that are copied from the document."""
     truncated_loss: float = Field(0.0, ge=0, le=1)

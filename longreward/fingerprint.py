@@ -7,17 +7,19 @@ import json
 from typing import Any
 
 from longreward.config import RewardConfig
-from longreward.judge.requests import REQUESTS
-from longreward.prompts import NAMES, Prompts, closings
+from longreward.judge.requests import REQUESTS, RewardRequest
+from longreward.prompts import Prompts, closings
 from longreward.schema import Dimension
 
 
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
-    prompts = (*NAMES, *closings(config.judge.form))
+    kinds = [request.kind for request in _asked(config)]
+    prompts = (*kinds, *closings(config.judge.form))
     # No key for what is not used: files of scores from before there were these settings can be continued.
     without = {"judge", "cache"}
     optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
+    optional |= {"completeness": config.completeness.used}
     without |= {name for name, used in optional.items() if not used}
     scoring = config.model_dump(mode="json", exclude=without)
     scoring |= {"judge": _judge(config), "retrieval": _retrieval(config)}
@@ -34,15 +36,20 @@ def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
             "retrieval": _retrieval(config),
             "chunks": chunking["evidence_tokens"],
         },
-        "completeness": {"chunks": chunking["extraction_tokens"]},
+        "completeness": {"chunks": chunking["extraction_tokens"]} | config.completeness.used,
     }
     prompts = Prompts(config.prompts)
     for name in config.needed:
-        kinds = [request.kind for request in REQUESTS if request.dimension == name]
+        kinds = [request.kind for request in _asked(config) if request.dimension == name]
         version = prompts.version((*kinds, *closings(config.judge.form)))
         common = {"judge": _judge(config), "prompts": version, "strip_thoughts": config.strip_thoughts}
         found[name] = _hash(common | own.get(name, {}))
     return found
+
+
+def _asked(config: RewardConfig) -> list[type[RewardRequest[Any]]]:
+    """All kinds but those of another `completeness.way`."""
+    return [request for request in REQUESTS if request.way in (None, config.completeness.way)]
 
 
 def _judge(config: RewardConfig) -> dict[str, Any]:

@@ -32,6 +32,8 @@ RULES: dict[type[JudgeRequest[Any]], Callable[[Any], object]] = {
     requests.VerifyStatements: support.verify_many,
     requests.ExtractRelevant: completeness.extract,
     requests.RateCompleteness: completeness.rate,
+    requests.ListPoints: completeness.list_points,
+    requests.CheckCoverage: completeness.check_coverage,
     evaluation.RateAgainstReference: references.against_reference,
     evaluation.RateSummary: references.summary,
     evaluation.RateChat: references.chat,

@@ -10,8 +10,10 @@ from math import fsum
 
 from longreward.judge.offline.helpfulness import brevity, covered_by, on_topic
 from longreward.judge.offline.statements import is_statement
-from longreward.judge.offline.words import Sentence, sentences, topic, weight
-from longreward.judge.requests import ExtractRelevant, RateCompleteness
+from longreward.judge.offline.support import verify
+from longreward.judge.offline.words import Sentence, read, sentences, topic, weight, weight_of
+from longreward.judge.requests import CheckCoverage, ExtractRelevant, ListPoints, RateCompleteness, VerifyStatement
+from longreward.judge.requests.key_points import MOST_POINTS
 
 _NEAR_BEST = 0.25  # a sentence is relevant that has this share of what the best of the passage has on the question
 _CENTRAL = 12  # sentences that stand for a passage where the question is a general one
@@ -55,6 +57,38 @@ def rate(request: RateCompleteness) -> float:
     to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
     loss = needed.in_own_words * copied * (1 - share**2)
     return 10 * much * (1 - loss) * to_the_point * brevity(said)
+
+
+def list_points(request: ListPoints) -> list[str]:
+    """The sentences that claim something, each once, the ones with most of what is asked about first."""
+    asked = topic(request.query).words
+    kept: list[Sentence] = []
+    for sentence in (one for passage in request.extractions for one in sentences(passage)):
+        if is_statement(sentence.text) and not any(_alike(sentence, other) for other in kept):
+            kept.append(sentence)
+    on_it = [fsum(asked[word] for word in sorted(asked.keys() & sentence.words)) for sentence in kept]
+    best = sorted(range(len(kept)), key=lambda number: -on_it[number])[:MOST_POINTS]
+    return [kept[number].text for number in best]
+
+
+def check_coverage(request: CheckCoverage) -> list[float]:
+    """0..1 for each point: how far what the answer claims supports it, and at most the share of its words that one
+    sentence says. To repeat the question covers nothing."""
+    said = [sentence for sentence in sentences(request.answer) if is_statement(sentence.text)]
+    claimed = [" ".join(sentence.text for sentence in said)]
+    asked = frozenset(word for sentence in sentences(request.query) for word in sentence.words)
+    found = []
+    for text in request.points:
+        point = read(text)
+        needed = point.words - asked or point.words
+        says = max((weight_of(sorted(needed & sentence.words)) for sentence in said), default=0.0)
+        share = says / weight_of(sorted(needed)) if says else 0.0
+        found.append(brevity(said) * min(share, verify(VerifyStatement(request.language, text, claimed))))
+    return found
+
+
+def _alike(sentence: Sentence, other: Sentence) -> bool:
+    return 2 * len(sentence.words & other.words) > len(sentence.words | other.words)
 
 
 def _copied(sentence: Sentence, material: _Material) -> float:

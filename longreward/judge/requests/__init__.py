@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from longreward.config import RewardConfig
 from longreward.judge.requests.base import AnalysedRequest, JudgeRequest, Measure, RewardRequest
 from longreward.judge.requests.extraction import ExtractRelevant
+from longreward.judge.requests.key_points import CheckCoverage, ListPoints
 from longreward.judge.requests.ratings import RateAnswer, RateCompleteness, RateHelpfulness, RateLogicality
 from longreward.judge.requests.statements import ListStatements, VerifyStatement, VerifyStatements
 
@@ -21,14 +23,26 @@ REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     VerifyStatements,
     ExtractRelevant,
     RateCompleteness,
+    ListPoints,
+    CheckCoverage,
 )
 """Every kind of question that a reward asks."""
+
+
+def kinds_for(config: RewardConfig) -> list[type[RewardRequest[Any]]]:
+    """The kinds that a reward of this configuration asks."""
+    ways = {None, config.completeness.way}
+    kinds = [kind for kind in REQUESTS if kind.dimension in config.needed and kind.way in ways]
+    return [kind for kind in kinds if kind is not VerifyStatements or config.faithfulness.statements_per_call > 1]
+
 
 __all__ = [
     "REQUESTS",
     "AnalysedRequest",
+    "CheckCoverage",
     "ExtractRelevant",
     "JudgeRequest",
+    "ListPoints",
     "ListStatements",
     "Measure",
     "RateAnswer",
@@ -38,4 +52,5 @@ __all__ = [
     "RewardRequest",
     "VerifyStatement",
     "VerifyStatements",
+    "kinds_for",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Generic, Literal, Self, TypeVar
 
+from longreward.config import Way
 from longreward.judge import votes
 from longreward.judge.constrained import Shape
 from longreward.judge.distribution import Token, odds_of
@@ -94,6 +95,8 @@ class RewardRequest(JudgeRequest[T]):
     label: ClassVar[str]
     """What people call this kind of question."""
     grows_with: ClassVar[Measure] = "answers"
+    way: ClassVar[Way | None] = None
+    """The `completeness.way` that asks it; None where each does."""
 
     @abstractmethod
     def typical(self) -> tuple[T, float]:
@@ -115,6 +118,11 @@ class AnalysedRequest(RewardRequest[T]):
 
     def form(self, wanted: ReplyForm) -> ReplyForm:
         return wanted
+
+
+def as_lines(texts: Sequence[str]) -> str:
+    """Several texts as one, numbered, a line each: one with a line break could look like two."""
+    return "\n".join(f"{number}. {' '.join(text.split())}" for number, text in enumerate(texts, 1))
 
 
 def as_passages(texts: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from longreward.config import Way
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import AnalysedRequest
@@ -63,6 +64,7 @@ class RateCompleteness(RateAnswer):
     kind: ClassVar[str] = "completeness"
     dimension: ClassVar[Dimension] = "completeness"
     label: ClassVar[str] = "completeness"
+    way: ClassVar[Way | None] = "rating"
     reply_tokens: ClassVar[float] = 150  # longer than other ratings: it names the points covered and missing
     extractions: Sequence[str]
 
