@@ -14,8 +14,8 @@ from longreward.schema import JudgeCall
 T = TypeVar("T")
 
 NOTHING: dict[Language, str] = {"en": "The document says nothing on the question.", "zh": "文档没有谈到这个问题。"}
-"""The only point where the document holds none: an answer that says so is complete. The rating's prompt says the same of
-an answer where nothing was extracted."""
+"""The only point where the document holds none: an answer that says so is complete, as the rating's prompt says of it
+too."""
 
 
 class ExtractingDocument(Protocol):

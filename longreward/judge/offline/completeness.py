@@ -22,6 +22,8 @@ _OWN_WORDS = 0.2  # and how many of them: it has words of its own
 _QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
 # What a copy loses that covers hardly anything: this of little material, all of so many words.
 _LITTLE, _MUCH = 0.2, 120
+_CONCAVE = 1.7  # real answers have words of their own: half of a point's words are more than half of it
+_TOUCHED = 0.25  # of a point; less is a word or two in common, which any text may have
 _ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
 
@@ -62,13 +64,12 @@ def rate(request: RateCompleteness) -> float:
 def list_points(request: ListPoints) -> list[str]:
     """The sentences that claim something, each once, the ones with most of what is asked about first."""
     asked = topic(request.query).words
+    found = [one for passage in request.extractions for one in sentences(passage) if is_statement(one.text)]
     kept: list[Sentence] = []
-    for sentence in (one for passage in request.extractions for one in sentences(passage)):
-        if is_statement(sentence.text) and not any(_alike(sentence, other) for other in kept):
+    for sentence in sorted(found, key=lambda one: -fsum(asked[word] for word in asked.keys() & one.words)):
+        if len(kept) < MOST_POINTS and not any(_alike(sentence, other) for other in kept):
             kept.append(sentence)
-    on_it = [fsum(asked[word] for word in sorted(asked.keys() & sentence.words)) for sentence in kept]
-    best = sorted(range(len(kept)), key=lambda number: -on_it[number])[:MOST_POINTS]
-    return [kept[number].text for number in best]
+    return [sentence.text for sentence in kept]
 
 
 def check_coverage(request: CheckCoverage) -> list[float]:
@@ -82,8 +83,9 @@ def check_coverage(request: CheckCoverage) -> list[float]:
         point = read(text)
         needed = point.words - asked or point.words
         says = max((weight_of(sorted(needed & sentence.words)) for sentence in said), default=0.0)
-        share = says / weight_of(sorted(needed)) if says else 0.0
-        found.append(brevity(said) * min(share, verify(VerifyStatement(request.language, text, claimed))))
+        share = 1 - (1 - says / weight_of(sorted(needed))) ** _CONCAVE if says else 0.0
+        covered = min(share, verify(VerifyStatement(request.language, text, claimed)))
+        found.append(brevity(said) * covered if covered >= _TOUCHED else 0.0)
     return found
 
 

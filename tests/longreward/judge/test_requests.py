@@ -15,7 +15,11 @@ from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.preflight.counting import CountingJudge
 from longreward.preflight.questions import questions
 
-EVERY_KIND = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
+RATING, KEY_POINTS = (
+    questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}, "completeness": {"way": way}}))
+    for way in ("rating", "key_points")
+)
+EVERY_KIND = RATING + KEY_POINTS[-2:]
 
 
 def test_each_kind_has_a_prompt_a_name_and_a_question_for_the_doctor():
@@ -32,6 +36,11 @@ def test_each_kind_has_a_rule_offline_and_a_typical_reply(request_):
     counted = asyncio.run(CountingJudge(max_tokens=10).ask(request_))
     assert counted.ok and type(counted.value) is type(by_rule.value)
     assert counted.call.usage.prompt_tokens > 100 and counted.call.usage.completion_tokens == 10
+
+
+def test_a_way_to_judge_completeness_asks_its_own_kinds():
+    kinds = [request.kind for request in RATING]
+    assert [request.kind for request in KEY_POINTS] == [*kinds[:-1], "points", "coverage"]
 
 
 def test_what_no_reward_asks_is_not_estimated():
