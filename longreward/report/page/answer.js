@@ -17,12 +17,12 @@ const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "sh
 const unsure = (value, deviation) => value.toFixed(2) + (deviation === null ? "" : ` ± ${deviation.toFixed(2)}`);
 
 /** Of the three kinds the nearest: a value can be any number from 0 to 1. */
-function judged(kinds, value, deviation, status) {
+function nearestKind(kinds, value, deviation, status) {
   const [kind, sign, told] = (value === null ? null : kinds[Math.floor(2 * value + 0.5) / 2]) ?? ["unknown", "?", `void: ${status}`];
   return [kind, sign, deviation === null ? told : `${told}, ${unsure(value, deviation)}`];
 }
 
-const support = (fact) => judged(SUPPORT, fact.support, fact.deviation, fact.call.status);
+const support = (fact) => nearestKind(SUPPORT, fact.support, fact.deviation, fact.call.status);
 
 /** The page of an answer; `fact` is the number of the statement whose evidence is shown. */
 export async function answerPage(answers, row, neighbours) {
@@ -110,7 +110,7 @@ function reading(answers, row, detail, all) {
 function keyPoints(detail) {
   return detail.dimensions.filter((dimension) => dimension.points.length).map(({ name, status, points }) => {
     const items = points.map((point) => {
-      const [kind, sign, told] = judged(COVERAGE, point.covered, point.deviation, status);
+      const [kind, sign, told] = nearestKind(COVERAGE, point.covered, point.deviation, status);
       const quote = point.quote ? h("span", { class: "quoted" }, h("q", {}, h("bdi", {}, nodes(listed(point.quote)))), point.inAnswer ? null : " – not in the answer") : null;
       return h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, `${sign} `), h("bdi", {}, nodes(listed(point.text))), h("span", { class: "verdict" }, " ", line(told, 60)), quote);
     });
