@@ -121,12 +121,29 @@ class FaithfulnessConfig(Section):
     unsure: tuple[float, float] = (0.1, 0.9)
     """`first` is unsure where its support lies between these. `longreward agree` on labelled claims helps to choose."""
 
+    @property
+    def used(self) -> dict[str, Any]:
+        """What can change a score."""
+        return self.model_dump(exclude={"first", "unsure"} if self.first is None else None)
+
     @field_validator("unsure")
     @classmethod
     def _unsure_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= value[0] <= value[1] <= 1:
             raise ValueError(f"faithfulness.unsure is [lowest, highest], from 0 to 1; got {list(value)}")
         return value
+
+
+class CompletenessConfig(Section):
+    way: Literal["rating", "key_points"] = "rating"
+    """How completeness is judged. `rating`: the judge rates the answer against what was extracted from the document,
+    0 to 10, the paper's way. `key_points`: what was extracted is made into at most 20 points, once for all answers; of
+    each answer the judge says which of them it covers (docs/rewards.md)."""
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """What changes a score of the paper's way; empty where nothing does."""
+        return {} if self.way == "rating" else self.model_dump()
 
 
 class CopyingConfig(Section):
@@ -160,6 +177,8 @@ class RewardConfig(Section):
     """How the document is cut into chunks."""
     faithfulness: FaithfulnessConfig = FaithfulnessConfig()
     """How statements are verified."""
+    completeness: CompletenessConfig = CompletenessConfig()
+    """How completeness is judged."""
     copying: CopyingConfig = CopyingConfig()
     """What answers lose that are copied from the document."""
     truncated_loss: float = Field(0.0, ge=0, le=1)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from longreward.config import RewardConfig
-from longreward.judge.requests import REQUESTS, RewardRequest
+from longreward.judge.requests import REQUESTS, RewardRequest, VerifyStatements
 from longreward.model_config import ModelConfig
 from longreward.prompts import NAMES, Prompts, closings
 from longreward.schema import Dimension
@@ -16,13 +16,16 @@ from longreward.schema import Dimension
 
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
-    prompts = (*NAMES, *_of_forms(config, REQUESTS))
+    asked = _asked(config)
+    prompts = (*_names(asked), *_of_forms(config, asked))
     # No key for what is not used: files of scores from before there were these settings can be continued.
     without = {"judge", "cache"}
     optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
+    optional |= {"completeness": config.completeness.used}
     without |= {name for name, used in optional.items() if not used}
     scoring = config.model_dump(mode="json", exclude=without)
-    scoring |= {"judge": _judge(config), "retrieval": _retrieval(config)}
+    scoring |= {"judge": _judge(config, asked), "retrieval": _retrieval(config)}
+    scoring["faithfulness"] = config.faithfulness.used
     return _hash(scoring | {"prompts": Prompts(config.prompts).version(prompts)})
 
 
@@ -32,23 +35,33 @@ def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
     chunking, found = config.chunking.model_dump(), dict[Dimension, str]()
     own: dict[str, dict[str, Any]] = {
         "faithfulness": {
-            "faithfulness": config.faithfulness.model_dump(),
+            "faithfulness": config.faithfulness.used,
             "retrieval": _retrieval(config),
             "chunks": chunking["evidence_tokens"],
         },
-        "completeness": {"chunks": chunking["extraction_tokens"]},
+        "completeness": {"chunks": chunking["extraction_tokens"]} | config.completeness.used,
     }
     prompts = Prompts(config.prompts)
     for name in config.needed:
-        asked = [request for request in REQUESTS if request.dimension == name]
-        names = [request.kind for request in asked if request.kind in NAMES]
-        version = prompts.version((*names, *_of_forms(config, asked)))
+        asked = [request for request in _asked(config) if request.dimension == name]
+        version = prompts.version((*_names(asked), *_of_forms(config, asked)))
         common = {"judge": _judge(config, asked), "prompts": version, "strip_thoughts": config.strip_thoughts}
         found[name] = _hash(common | own.get(name, {}))
     return found
 
 
-def _judge(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]] = REQUESTS) -> dict[str, Any]:
+def _asked(config: RewardConfig) -> list[type[RewardRequest[Any]]]:
+    """All kinds that a reward with these ways asks, whatever its weights; several statements in one call always were
+    among them."""
+    return [request for request in REQUESTS if request.asked(config) or request is VerifyStatements]
+
+
+def _names(asked: Iterable[type[RewardRequest[Any]]]) -> list[str]:
+    """The prompts that the questions have for themselves."""
+    return [request.kind for request in asked if request.kind in NAMES]
+
+
+def _judge(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]]) -> dict[str, Any]:
     """The judge, and the models of the routes that these questions take; no key for those where there are none."""
     used = {config.route_of(request.kind) for request in asked}
     routes = {name: _model(config.judge.route(name)) for name in used if name is not None}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from longreward.model_config import OF_ENDPOINTS, ModelConfig, ReplyForm, Section, Way
 
-Question = Literal["helpfulness", "logicality", "statements", "verify", "extract", "completeness"]
+QUESTIONS = ("helpfulness", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage")
 """What a route may be named after. `verify` is also for several statements at once."""
-QUESTIONS: tuple[str, ...] = get_args(Question)
 _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middleware", "tensor-parallel-size"}
 """Flags of vLLM's server that other settings give."""
 _ENDPOINTS = ("base_url", "endpoints")
@@ -71,9 +70,9 @@ class JudgeConfig(ModelConfig):
     """What may be spent: by one command, or by a whole training run."""
     routes: dict[str, RouteConfig] = Field(default_factory=dict)
     """Other judges for some questions: `{verify: {base_url: ..., model: ...}}`. Named after a question (helpfulness,
-    logicality, statements, verify, extract, completeness), or as `faithfulness.first` says. What a route does not set
-    is the judge's; where it names another endpoint or model, not the settings that belong to those (key, limits; price,
-    tokenizer, `extra_body`, `max_tokens_field`). All routes spend from `judge.spend`."""
+    logicality, statements, verify, extract, completeness, points, coverage), or as `faithfulness.first` says. What a
+    route does not set is the judge's; where it names another endpoint or model, not the settings that belong to those
+    (key, limits; price, tokenizer, `extra_body`, `max_tokens_field`). All routes spend from `judge.spend`."""
 
     @model_validator(mode="before")
     @classmethod

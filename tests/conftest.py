@@ -113,6 +113,10 @@ class JudgeServer:
             return "Something relevant."
         if kind == "verify_many":
             return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbered(prompt))
+        if kind == "points":
+            return "<point>Something relevant is said.</point>\n<point>More is said.</point>"
+        if kind == "coverage":
+            return "\n".join(f"{number}. [[Covered]]" for number in numbered(prompt, "points"))
         if kind in ("verify", "check"):
             return "Analysis.\n[[Fully supported]]"
         return {"evaluate_qa": "[[2]]", "evaluate_summary": "[[4]]", "evaluate_pair": "[[C]]"}.get(
@@ -133,9 +137,10 @@ def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
     }
 
 
-def numbered(prompt: str) -> dict[str, str]:
-    """The statements of a prompt that asks for several verdicts, by their numbers."""
-    return dict(re.findall(r"^(\d+)\. (.*)$", prompt.rpartition("<statements>")[2], re.MULTILINE))
+def numbered(prompt: str, fence: str = "statements") -> dict[str, str]:
+    """The statements or points of a prompt that asks for several verdicts, by their numbers."""
+    listed = prompt.rpartition(f"<{fence}>\n")[2].partition(f"\n</{fence}>")[0]
+    return dict(re.findall(r"^(\d+)\. (.*)$", listed, re.MULTILINE))
 
 
 @contextmanager

@@ -60,7 +60,8 @@ _BOXED = re.compile(
 )
 
 _OUR_TAGS = (
-    "question answer document context evidence passage passages extraction extractions reference examples example"
+    "question answer document context evidence passage passages extraction extractions point points reference examples "
+    "example"
 )
 _VALUES = (
     "final verdict rating ratings score scores grade result results output response solution label conclusion overall"

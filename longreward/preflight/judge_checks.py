@@ -245,7 +245,8 @@ def _weak(judge: ModelConfig, url: str, right: Mapping[str, Asked], wrong: Seque
 
 def _value(asked: Asked) -> float:
     assert asked.verdict is not None and asked.verdict.value is not None
-    return float(asked.verdict.value)
+    value = asked.verdict.value
+    return statistics.fmean(value) if isinstance(value, list) else float(value)
 
 
 def _has_key(judge: ModelConfig) -> bool:

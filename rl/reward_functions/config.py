@@ -153,6 +153,7 @@ class RewardSection(RewardConfig):
         for name in ("weights", "gates", "truncated_loss", "strip_thoughts"):
             found[f"reward.{name}"] = getattr(self, name) if "longreward" in used else None
         found["reward.copying"] = self.copying.used if "longreward" in used else None
+        found["reward.completeness"] = self.completeness.used if "longreward" in used else None
         of_a_package = self.name not in ("longreward", *_CHANGES_NO_SCORE)
         found["reward.options"] = self.options if of_a_package else None
         return found

@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 
 from longreward.errors import ConfigError, VerdictError
 from longreward.judge.requests import VerifyStatements
+from longreward.judge.requests.key_points import MOST_POINTS
 from longreward.judge.verdicts import (
+    NO_POINTS,
     NO_RELEVANT,
     NO_STATEMENTS,
+    parse_coverage,
     parse_grade,
+    parse_points,
     parse_preference,
+    parse_quotes,
     parse_rating,
     parse_statements,
     parse_support,
@@ -32,6 +37,8 @@ FIELDS = {
     "verify_many": ["evidence", "statements"],
     "extract": ["chunk", "query"],
     "completeness": ["extractions", "query", "answer"],
+    "points": ["extractions", "query"],
+    "coverage": ["points", "query", "answer"],
     "evaluate_qa": ["query", "reference", "answer"],
     "evaluate_summary": ["reference", "answer"],
     "evaluate_chat": ["query", "reference", "examples", "answer"],
@@ -87,6 +94,14 @@ def test_the_prompts_ask_for_what_the_parsers_read(language: str) -> None:
     assert [parse_support(f"[[{label}]]") for label in labels] == [1, 0.5, 0]
     lines = re.findall(r"^\d\. .*$", text["verify_many"], re.MULTILINE)
     assert parse_supports("\n".join(lines), 2) == [1, 0]
+    lines = re.findall(r"^\d\. .*$", text["coverage"], re.MULTILINE)
+    assert parse_coverage("\n".join(lines), 3) == [1, 0.5, 0]
+    assert [len(found) for found in parse_quotes("\n".join(lines)).values()] == [1, 1, 0]
+    labels = re.findall(r"^\[\[(.*?)\]\]", text["coverage"], re.MULTILINE)
+    assert labels == ["Covered", "Partly covered", "Missing"]
+    assert NO_POINTS in text["points"] and str(MOST_POINTS) in text["points"]
+    example = re.findall(r"^<point>.*</point>$", text["points"], re.MULTILINE)
+    assert len(parse_points("\n".join(example))) == 6
     for name in ("helpfulness", "logicality", "completeness"):
         shown = re.findall(r"^\[\[.*\]\]$", text[name], re.MULTILINE)
         ratings = [parse_rating(example) for example in shown]

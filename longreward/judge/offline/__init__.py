@@ -33,6 +33,8 @@ RULES: dict[type[JudgeRequest[Any]], Callable[[Any], object]] = {
     requests.CheckStatement: support.verify,
     requests.ExtractRelevant: completeness.extract,
     requests.RateCompleteness: completeness.rate,
+    requests.ListPoints: completeness.list_points,
+    requests.CheckCoverage: completeness.check_coverage,
     evaluation.RateAgainstReference: references.against_reference,
     evaluation.RateSummary: references.summary,
     evaluation.RateChat: references.chat,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Generic, Literal, Self, TypeVar
 
+from longreward.config import RewardConfig
 from longreward.judge import votes
 from longreward.judge.constrained import Shape
 from longreward.judge.distribution import Token, odds_of
@@ -100,6 +101,11 @@ class RewardRequest(JudgeRequest[T]):
     """What people call this kind of question."""
     grows_with: ClassVar[Measure] = "answers"
 
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        """Whether a reward that needs its dimension asks it."""
+        return True
+
     @abstractmethod
     def typical(self) -> tuple[T, float]:
         """A value that judges often give, and the length of such a reply in tokens. An estimate goes on with the value
@@ -120,6 +126,11 @@ class AnalysedRequest(RewardRequest[T]):
 
     def form(self, wanted: ReplyForm) -> ReplyForm:
         return wanted
+
+
+def as_lines(texts: Sequence[str]) -> str:
+    """Several texts as one, numbered, a line each: one with a line break could look like two."""
+    return "\n".join(f"{number}. {' '.join(text.split())}" for number, text in enumerate(texts, 1))
 
 
 def as_passages(texts: Sequence[str]) -> str:

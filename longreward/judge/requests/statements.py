@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from longreward.config import RewardConfig
 from longreward.errors import VerdictError
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.distribution import Token, mean_and_deviation, mean_likelihood, odds_of_word
-from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_passages
+from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_lines, as_passages
 from longreward.judge.said import Reading, Said
 from longreward.model_config import PAPER_FORM, ReplyForm
 from longreward.prompts import OURS, Prompts
@@ -132,6 +133,10 @@ class CheckStatement(VerifyStatement):
     kind: ClassVar[str] = "check"
     label: ClassVar[str] = "first check"
 
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        return config.faithfulness.first is not None
+
     @property
     def prompt(self) -> str:
         return VerifyStatement.kind
@@ -152,10 +157,12 @@ class VerifyStatements(AnalysedRequest[list[float]]):
     statements: Sequence[str]
     evidence: Sequence[str]
 
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        return config.faithfulness.statements_per_call > 1
+
     def fields(self) -> dict[str, str]:
-        # One line each, or a statement with a line break could look like two.
-        numbered = "\n".join(f"{i}. {' '.join(text.split())}" for i, text in enumerate(self.statements, 1))
-        return {"evidence": as_passages(self.evidence), "statements": numbered}
+        return {"evidence": as_passages(self.evidence), "statements": as_lines(self.statements)}
 
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_supports(text, len(self.statements))

@@ -20,6 +20,7 @@ from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions
 
 EVERY_KIND = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
+EVERY_KIND += questions(validate(RewardConfig, {"completeness": {"way": "key_points"}}))[-2:]
 VERDICTS = {
     "helpfulness": (7, 7.0),
     "logicality": (0, 0.0),
@@ -29,6 +30,11 @@ VERDICTS = {
     "verify_many": (
         [{"analysis": "", "verdict": "Fully supported"}, {"analysis": "No.", "verdict": "No support"}],
         [1.0, 0.0],
+    ),
+    "points": (["Tin melts.", "tin  melts.", "At 232 degrees."], ["Tin melts.", "At 232 degrees."]),
+    "coverage": (
+        [{"quote": "Tin", "verdict": "Partly covered"}, {"quote": "", "verdict": "Missing"}],
+        [0.5, 0.0],
     ),
     "extract": (["Tin melts.", "At 232 degrees."], "Tin melts.\nAt 232 degrees."),
 }

@@ -15,14 +15,12 @@ from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.preflight.counting import CountingJudge
 from longreward.preflight.questions import questions
 
-CONFIG = validate(
-    RewardConfig,
-    {
-        "judge": {"routes": {"checker": {"kind": "offline"}}, "max_tokens": 10},
-        "faithfulness": {"statements_per_call": 2, "first": "checker"},
-    },
+ROUTES = {"judge": {"routes": {"checker": {"kind": "offline"}}}}
+EVERY = {**ROUTES, "faithfulness": {"statements_per_call": 2, "first": "checker"}}
+RATING, KEY_POINTS = (
+    questions(validate(RewardConfig, {**EVERY, "completeness": {"way": way}})) for way in ("rating", "key_points")
 )
-EVERY_KIND = questions(CONFIG)
+EVERY_KIND = RATING + KEY_POINTS[-2:]
 COUNTED = validate(RewardConfig, {"judge": {"max_tokens": 10}})
 
 
@@ -40,6 +38,11 @@ def test_each_kind_has_a_rule_offline_and_a_typical_reply(request_):
     counted = asyncio.run(CountingJudge(COUNTED).ask(request_))
     assert counted.ok and type(counted.value) is type(by_rule.value)
     assert counted.call.usage.prompt_tokens > 100 and counted.call.usage.completion_tokens == 10
+
+
+def test_a_way_to_judge_completeness_asks_its_own_kinds():
+    kinds = [request.kind for request in RATING]
+    assert [request.kind for request in KEY_POINTS] == [*kinds[:-1], "points", "coverage"]
 
 
 def test_what_no_reward_asks_is_not_estimated():
