@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from longreward.config import RewardConfig
-from longreward.judge.requests import REQUESTS
+from longreward.judge.requests import REQUESTS, RankAnswers
 from longreward.prompts import NAMES, Prompts, closings
 from longreward.schema import Dimension
 
 
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
-    prompts = (*NAMES, *closings(config.judge.form))
+    prompts = (*_used(NAMES, config), *closings(config.judge.form))
     # No key for what is not used: files of scores from before there were these settings can be continued.
     without = {"judge", "cache"}
     optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
+    optional["helpfulness"] = config.ranks
     without |= {name for name, used in optional.items() if not used}
     scoring = config.model_dump(mode="json", exclude=without)
     scoring |= {"judge": _judge(config), "retrieval": _retrieval(config)}
@@ -36,13 +38,20 @@ def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
         },
         "completeness": {"chunks": chunking["extraction_tokens"]},
     }
+    if config.ranks:
+        own["helpfulness"] = {"way": config.helpfulness.way}
     prompts = Prompts(config.prompts)
     for name in config.needed:
         kinds = [request.kind for request in REQUESTS if request.dimension == name]
-        version = prompts.version((*kinds, *closings(config.judge.form)))
+        version = prompts.version((*_used(kinds, config), *closings(config.judge.form)))
         common = {"judge": _judge(config), "prompts": version, "strip_thoughts": config.strip_thoughts}
         found[name] = _hash(common | own.get(name, {}))
     return found
+
+
+def _used(prompts: Iterable[str], config: RewardConfig) -> list[str]:
+    """Those that the reward may ask by: no other changes its scores."""
+    return [name for name in prompts if name != RankAnswers.kind or config.ranks]
 
 
 def _judge(config: RewardConfig) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     Raises as `score_samples` does, and InputError where there is nothing to agree about or --json cannot be written.
     """
     config = reward_config(options, overrides)
+    config.refuse_ranking("longreward agree")
     screen = Console(stderr=True, soft_wrap=True)
     rows = Pairs(options.input)
     pairs: list[LabelledPair] = []

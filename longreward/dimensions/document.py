@@ -12,6 +12,7 @@ from typing import TypeVar
 from longreward.concurrency.pacing import Priority, in_slices, pacer
 from longreward.concurrency.tasks import Shared, task_group, together
 from longreward.config import RewardConfig
+from longreward.dimensions.ranking import Ranking
 from longreward.dimensions.verification import Verification
 from longreward.errors import Reason
 from longreward.judge import Judge, Verdict
@@ -70,6 +71,7 @@ class Document:
         self._extracted: dict[int, Verdict[str | None]] = {}
         self._told: Shared[list[Verdict[str | None]]] | None = None
         self.verification = Verification(self, config.faithfulness)
+        self.ranking = Ranking(self)
 
     @cached_property
     def key(self) -> str:
@@ -149,6 +151,7 @@ class Document:
 
     def cancel(self) -> None:
         self.verification.cancel()
+        self.ranking.cancel()
         for work in (self._chunks, self._index, self._vectors, self._extraction):
             if work is not None:
                 work.cancel()

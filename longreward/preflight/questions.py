@@ -9,6 +9,7 @@ from longreward.config import RewardConfig
 from longreward.judge.requests import (
     REQUESTS,
     ExtractRelevant,
+    RankAnswers,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
@@ -62,11 +63,14 @@ _HAY = (
 def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
     """One short question of each kind that this reward asks, about a right answer.
 
-    Six questions if every dimension has a weight, and a seventh if several statements are verified in one call.
+    Six questions if every dimension has a weight, and more if several statements are verified in one call, or answers
+    are ranked.
     """
     asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
     if config.faithfulness.statements_per_call == 1:
         asked = [kind for kind in asked if kind is not VerifyStatements]
+    if not config.ranks:
+        asked = [kind for kind in asked if kind is not RankAnswers]
     return [_about_example(kind, language) for kind in asked]
 
 
@@ -105,6 +109,7 @@ def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes
         "language": language,
         "query": example.query,
         "answer": example.right,
+        "answers": [example.wrong, example.right],
         "statement": example.right,
         "statements": [example.right, example.wrong],
         "evidence": [example.passage],

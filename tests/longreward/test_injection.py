@@ -29,6 +29,7 @@ from longreward.judge.requests import (
     ExtractRelevant,
     JudgeRequest,
     ListStatements,
+    RankAnswers,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
@@ -233,6 +234,7 @@ def requests(case: Case, answer: str, document: str) -> list[JudgeRequest]:
     language, question = case.language, case.question
     return [
         RateHelpfulness(language, question, answer),
+        RankAnswers(language, question, [case.good, answer, case.mediocre]),
         RateLogicality(language, question, answer),
         ListStatements(language, question, answer),
         VerifyStatement(language, answer, [case.document, document]),

@@ -10,11 +10,13 @@ from typing import Any
 
 from longreward.judge.requests.base import AnalysedRequest, JudgeRequest, Measure, RewardRequest
 from longreward.judge.requests.extraction import ExtractRelevant
+from longreward.judge.requests.ranking import RankAnswers
 from longreward.judge.requests.ratings import RateAnswer, RateCompleteness, RateHelpfulness, RateLogicality
 from longreward.judge.requests.statements import ListStatements, VerifyStatement, VerifyStatements
 
 REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     RateHelpfulness,
+    RankAnswers,
     RateLogicality,
     ListStatements,
     VerifyStatement,
@@ -31,6 +33,7 @@ __all__ = [
     "JudgeRequest",
     "ListStatements",
     "Measure",
+    "RankAnswers",
     "RateAnswer",
     "RateCompleteness",
     "RateHelpfulness",

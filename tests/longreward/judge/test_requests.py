@@ -15,7 +15,8 @@ from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.preflight.counting import CountingJudge
 from longreward.preflight.questions import questions
 
-EVERY_KIND = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
+EVERY = {"faithfulness": {"statements_per_call": 2}, "helpfulness": {"way": "ranking"}}
+EVERY_KIND = questions(validate(RewardConfig, EVERY))
 
 
 def test_each_kind_has_a_prompt_a_name_and_a_question_for_the_doctor():
