@@ -53,8 +53,10 @@ class Run:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def _score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> AnswerFigures:
-        self.judged.append((label.sample(prompt, answer), about))
+    def _score(
+        self, prompt: str, label: Label, answer: str, about: dict[str, Any], siblings: tuple[str, ...]
+    ) -> AnswerFigures:
+        self.judged.append((label.sample(prompt, answer, siblings=siblings), about))
         return AnswerFigures({"total": 5.0})
 
     def _generate(self, prompt: str, label: str, num_samples: int, **_: Any) -> list[dict[str, Any]]:
