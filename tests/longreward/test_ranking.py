@@ -193,7 +193,9 @@ def test_a_ranking_is_read(reply, places):
     assert parse_ranking(reply, 3) == places
 
 
-@pytest.mark.parametrize("reply", ["[[2, 1, 3]]", "[[2 > 1]]", "[[0 > 1 > 2]]", "[[2 > 1 > ]]", "[[1 < 2 < 3]]", "2 > 1"])
+@pytest.mark.parametrize(
+    "reply", ["[[2, 1, 3]]", "[[2 > 1]]", "[[0 > 1 > 2]]", "[[2 > 1 > ]]", "[[1 < 2 < 3]]", "2 > 1"]
+)
 def test_what_is_no_ranking_is_none(reply):
     with pytest.raises(VerdictError):
         parse_ranking(reply, 3)
