@@ -136,12 +136,13 @@ def preference() -> Shape[verdicts.Preference]:
     return Shape(_one_of(_PREFERENCE), _PREFERENCE.__getitem__)
 
 
-def places(count: int) -> Shape[list[int]]:
+def places(count: int, analysis: bool = True) -> Shape[list[int]]:
     """The place of each of `count` answers, in their order: 1 is the best, several may share one."""
     names = [f"place_of_answer_{i}" for i in range(1, count + 1)]
     place: Schema = {"type": "integer", "enum": list(range(1, count + 1))}
-    schema = {"type": "object", "properties": dict.fromkeys(names, place), "required": names}
-    return Shape(schema | {"additionalProperties": False}, lambda found: [found[name] for name in names])
+    schema: Schema = {"type": "object", "properties": dict.fromkeys(names, place), "required": names}
+    schema["additionalProperties"] = False
+    return Shape(schema, lambda found: [found[name] for name in names], analysis=analysis)
 
 
 def statements() -> Shape[list[str]]:

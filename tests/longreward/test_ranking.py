@@ -166,15 +166,16 @@ def test_an_answer_that_comes_without_siblings_is_refused_and_a_rated_one_rated(
     assert rated.total == 8 and judge_server.calls == {"helpfulness": 1}
 
 
-@pytest.mark.parametrize("form", [{"verdict": "constrained"}, {"verdict": "distribution"}])
-def test_a_constrained_judge_gives_each_answer_its_place(judge_server, form):
+@pytest.mark.parametrize("verdict", ["constrained", "distribution"])
+@pytest.mark.parametrize("analysis", [True, False])
+def test_a_constrained_judge_gives_each_answer_its_place(judge_server, verdict, analysis):
     def places(prompt: str, _: int) -> str:
         worth = [int(text[6]) for text in shown(prompt)]
         found = {f"place_of_answer_{i}": 1 + sum(o > own for o in worth) for i, own in enumerate(worth, 1)}
-        return json.dumps({"analysis": "", "verdict": found})
+        return json.dumps(({"analysis": ""} if analysis else {}) | {"verdict": found})
 
     judge_server.script["rank"] = places
-    rewards = score(config(judge_server, **form), samples())
+    rewards = score(config(judge_server, verdict=verdict, analysis=analysis), samples())
     assert scores(rewards) == {answer: pytest.approx(PLACES[answer[:7]]) for answer in ANSWERS}
     assert RankAnswers("en", QUERY, ANSWERS).form(ReplyForm("written", votes=5)) == ReplyForm("written")
 

@@ -30,11 +30,15 @@ class RankAnswers(RewardRequest[list[int]]):
         lines = (f"{i} | {line}" for i, text in enumerate(self.answers, 1) for line in text.splitlines())
         return {"query": self.query, "answers": "\n".join(lines)}
 
+    def form(self, wanted: ReplyForm) -> ReplyForm:
+        """Places have no mean."""
+        return ReplyForm("written" if wanted.verdict == "written" else "constrained", wanted.analysis)
+
     def parse(self, text: str) -> list[int]:
         return verdicts.parse_ranking(text, len(self.answers))
 
     def shape(self, form: ReplyForm) -> Shape[list[int]]:
-        return constrained.places(len(self.answers))
+        return constrained.places(len(self.answers), form.analysis)
 
     def typical(self) -> tuple[list[int], float]:
         count = len(self.answers)
