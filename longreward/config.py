@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from longreward.base_url import HeaderName, redis_url, tidy
+from longreward.errors import ConfigError
 from longreward.judge_config import QUESTIONS, JudgeConfig
 from longreward.model_config import ModelConfig, Section
 from longreward.schema import DIMENSIONS, Dimension
@@ -106,6 +107,18 @@ class ChunkingConfig(Section):
     """Size in tokens of the chunks from which relevant passages are extracted (paper: 4096)."""
 
 
+MOST_RANKED = 16
+"""The most answers that a judge is shown at once."""
+
+
+class HelpfulnessConfig(Section):
+    way: Literal["rating", "ranking"] = "rating"
+    """`rating`: the judge rates each answer, as in the paper. `ranking`: it is shown all answers to a prompt at once,
+    at most 16, and ranks them, in both orders; an answer's helpfulness is then 10 times the share of the others that it
+    beats. Only in training and collecting: held-out answers and canaries are rated, and commands that do not know which
+    answers are siblings refuse it."""
+
+
 class FaithfulnessConfig(Section):
     without_statements: float = Field(5.0, ge=0, le=10)
     """Faithfulness of an answer without any statement, such as a refusal or a mere yes: it says nothing false, and
@@ -153,8 +166,9 @@ class CopyingConfig(Section):
     the paper."""
     answered: float | None = Field(8.0, gt=0, le=10)
     """A copy with this helpfulness and completeness answers the question, and loses nothing. Their product counts: one
-    can make up for the other, and the smaller it is, the more a copy loses. Null: every copy loses, for a judge that
-    finds each passage helpful."""
+    can make up for the other, and the smaller it is, the more a copy loses. A place among siblings says nothing of it:
+    where helpfulness is ranked, completeness alone counts. Null: every copy loses, for a judge that finds each passage
+    helpful."""
     row: int = Field(16, ge=4)
     """So many words in a row that stand in the document are copied (in Chinese and Japanese five pairs of characters
     for three words). Fewer are a name, a phrase or a short exact answer. Lower it where answers are short: a policy of
@@ -175,6 +189,8 @@ class RewardConfig(Section):
     """How evidence is found in the document."""
     chunking: ChunkingConfig = ChunkingConfig()
     """How the document is cut into chunks."""
+    helpfulness: HelpfulnessConfig = HelpfulnessConfig()
+    """How helpfulness is found."""
     faithfulness: FaithfulnessConfig = FaithfulnessConfig()
     """How statements are verified."""
     completeness: CompletenessConfig = CompletenessConfig()
@@ -212,6 +228,15 @@ class RewardConfig(Section):
         if any(not 0 <= weight < float("inf") for weight in value.values()) or not sum(value.values()) > 0:
             raise ValueError(f"weights must be finite, not negative, and at least one above 0; got {value}")
         return value
+
+    @model_validator(mode="after")
+    def _a_gate_needs_a_rating(self) -> Self:
+        if self.helpfulness.way == "ranking" and "helpfulness" in self.gates:
+            raise ValueError(
+                f"gates.helpfulness is {self.gates['helpfulness']:g} and helpfulness.way is ranking, where half of all "
+                "answers are below 5, good or bad; take the gate out, or set helpfulness.way=rating"
+            )
+        return self
 
     @model_validator(mode="after")
     def _embeddings_have_an_endpoint(self) -> Self:
@@ -268,3 +293,16 @@ class RewardConfig(Section):
     def needed(self) -> list[Dimension]:
         """The dimensions with a weight or a gate, in the order of `DIMENSIONS`."""
         return [name for name in DIMENSIONS if self.weights.get(name, 0) > 0 or name in self.gates]
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the judge ranks the answers to a prompt, so that each has to come with its siblings."""
+        return self.helpfulness.way == "ranking" and "helpfulness" in self.needed
+
+    def refuse_ranking(self, whose: str) -> None:
+        """ConfigError where answers are ranked, for a caller of this name that does not know which are siblings."""
+        if self.ranks:
+            raise ConfigError(
+                f"helpfulness.way is ranking, and {whose} does not know all answers to a prompt; set "
+                "helpfulness.way=rating"
+            )

@@ -21,7 +21,7 @@ def fingerprint(config: RewardConfig) -> str:
     # No key for what is not used: files of scores from before there were these settings can be continued.
     without = {"judge", "cache"}
     optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
-    optional |= {"completeness": config.completeness.used}
+    optional |= {"completeness": config.completeness.used, "helpfulness": config.ranks}
     without |= {name for name, used in optional.items() if not used}
     scoring = config.model_dump(mode="json", exclude=without)
     scoring |= {"judge": _judge(config, asked), "retrieval": _retrieval(config)}
@@ -41,6 +41,8 @@ def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
         },
         "completeness": {"chunks": chunking["extraction_tokens"]} | config.completeness.used,
     }
+    if config.ranks:
+        own["helpfulness"] = {"way": config.helpfulness.way}
     prompts = Prompts(config.prompts)
     for name in config.needed:
         asked = [request for request in _asked(config) if request.dimension == name]

@@ -8,7 +8,10 @@ from pydantic import Field, model_validator
 
 from longreward.model_config import OF_ENDPOINTS, ModelConfig, ReplyForm, Section, Way
 
-QUESTIONS = ("helpfulness", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage")
+QUESTIONS = (
+    *("helpfulness", "rank", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage"),
+    "criteria",
+)
 """What a route may be named after. `verify` is also for several statements at once."""
 _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middleware", "tensor-parallel-size"}
 """Flags of vLLM's server that other settings give."""
@@ -69,10 +72,10 @@ class JudgeConfig(ModelConfig):
     spend: SpendConfig = SpendConfig()
     """What may be spent: by one command, or by a whole training run."""
     routes: dict[str, RouteConfig] = Field(default_factory=dict)
-    """Other judges for some questions: `{verify: {base_url: ..., model: ...}}`. Named after a question (helpfulness,
-    logicality, statements, verify, extract, completeness, points, coverage), or as `faithfulness.first` says. What a
-    route does not set is the judge's; where it names another endpoint or model, not the settings that belong to those
-    (key, limits; price, tokenizer, `extra_body`, `max_tokens_field`). All routes spend from `judge.spend`."""
+    """Other judges for some questions: `{verify: {base_url: ..., model: ...}}`. Named after a kind of question (verify,
+    extract, helpfulness, ...; the error about a wrong name lists them), or as `faithfulness.first` says. What a route
+    does not set is the judge's; where it names another endpoint or model, not the settings that belong to those (key,
+    limits; price, tokenizer, `extra_body`, `max_tokens_field`). All routes spend from `judge.spend`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -36,6 +36,11 @@ class Sample(Record):
     """Whether the prompt ends in the beginning of a thought, which the answer has to close."""
     truncated: bool = Field(False, exclude=True)
     """Whether the answer was cut at the most tokens that the policy may write."""
+    siblings: tuple[str, ...] = Field((), exclude=True)
+    """The texts of all answers to the same prompt, this one included, where `helpfulness.way` is `ranking`."""
+    rated: bool = Field(False, exclude=True)
+    """Rate its helpfulness where `helpfulness.way` is `ranking`, too: it has no siblings, or is compared with what is
+    none."""
 
     @field_validator("id", mode="before")
     @classmethod

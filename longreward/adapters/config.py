@@ -36,8 +36,10 @@ def resolve(config: Config | None = None) -> RewardConfig:
 def divided(config: RewardConfig, processes: int) -> RewardConfig:
     """One process's part of the judge's limits and of the spend cap, so that `processes` of them together keep to them.
 
-    ConfigError where that leaves nothing.
+    ConfigError where that leaves nothing, and for a reward that needs all answers to a prompt at once: trainers deal
+    them to several processes.
     """
+    config.refuse_ranking("a process of the trainer")
     if processes < 1:
         raise ConfigError(f"processes is {processes}; give how many processes score, 1 or more")
     if processes == 1:

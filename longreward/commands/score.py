@@ -53,6 +53,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     Raises as `score_samples` does, and InputError where the file holds nothing to score.
     """
     config = reward_config(options, overrides)
+    config.refuse_ranking("longreward score")
     console = Console(stderr=True, soft_wrap=True)
     rows = Rows(options.input)
     samples = {key: sample for key, sample, _ in rows.samples()}

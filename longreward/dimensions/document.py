@@ -13,6 +13,7 @@ from longreward.concurrency.pacing import Priority, in_slices, pacer
 from longreward.concurrency.tasks import Shared, task_group, together
 from longreward.config import RewardConfig
 from longreward.dimensions.key_points import KeyPoints
+from longreward.dimensions.ranking import Ranking
 from longreward.dimensions.verification import Verification
 from longreward.errors import Reason
 from longreward.judge import Judge, Verdict
@@ -72,6 +73,7 @@ class Document:
         self._told: Shared[list[Verdict[str | None]]] | None = None
         self.verification = Verification(self, config.faithfulness)
         self.key_points = KeyPoints(self)
+        self.ranking = Ranking(self)
 
     @cached_property
     def key(self) -> str:
@@ -154,6 +156,7 @@ class Document:
     def cancel(self) -> None:
         self.verification.cancel()
         self.key_points.cancel()
+        self.ranking.cancel()
         for work in (self._chunks, self._index, self._vectors, self._extraction):
             if work is not None:
                 work.cancel()

@@ -145,6 +145,15 @@ def preference() -> Shape[verdicts.Preference]:
     return Shape(_one_of(_PREFERENCE), _PREFERENCE.__getitem__)
 
 
+def places(count: int, analysis: bool = True) -> Shape[list[int]]:
+    """The place of each of `count` answers, in their order: 1 is the best, several may share one."""
+    names = [f"place_of_answer_{i}" for i in range(1, count + 1)]
+    place: Schema = {"type": "integer", "enum": list(range(1, count + 1))}
+    schema: Schema = {"type": "object", "properties": dict.fromkeys(names, place), "required": names}
+    schema["additionalProperties"] = False
+    return Shape(schema, lambda found: [found[name] for name in names], analysis=analysis)
+
+
 def statements() -> Shape[list[str]]:
     """At most 40 statements, repetitions (but for case and white space) counted once; none for an empty list.
 

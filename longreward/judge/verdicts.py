@@ -89,9 +89,10 @@ _GRADE = re.compile(rf"([0-9]{{1,2}}){_POINTS}(?:\s*(?:/|out\s+of)\s*([0-9]{{1,2
 # What a judge writes before its value, inside the brackets.
 _NAMED = re.compile(
     r"(?:(?:my|the|final|overall|total)\s+)*(?:(?:helpfulness|logicality|completeness|faithfulness)\s*)?"
-    r"(?:rating|score|grade|verdict|preference|评分|得分|分数|总分|评级|结论|判断)?\s*(?:[:=]|\bis\b|为|是)?[\s*_`]*",
+    r"(?:rating|ranking|score|grade|verdict|preference|排名|评分|得分|分数|总分|评级|结论|判断)?\s*(?:[:=]|\bis\b|为|是)?[\s*_`]*",
     re.IGNORECASE,
 )
+_RANKED = re.compile(r"(?:answer|response|回答|答案)?[\s#(]*([0-9]{1,2})[\s)]*", re.IGNORECASE)
 _ANSWER = re.compile(r"(?:answer|response|回答|答案)\s*(?=[abc]\b)", re.IGNORECASE)
 _MARKUP = " \t\r\n*_`\"'$“”‘’「」"
 # The whole reply about a passage that says nothing, as judges reword it.
@@ -156,6 +157,28 @@ def parse_preference(text: str) -> Preference:
     if label is None:
         raise VerdictError(f"the last verdict [[{content}]] is not a preference; expected [[A]], [[B]] or [[C]]", text)
     return label
+
+
+def parse_ranking(text: str, count: int) -> list[int]:
+    """Read `[[2 > 1 = 3]]`, the numbers of `count` answers from the best to the worst, as the place of each answer in
+    their order: 2, 1, 2. Full-width forms and names such as `Answer 2` included.
+
+    Raises VerdictError if there is no double bracket or if the last one holds anything else: an answer that is
+    missing, unknown or named twice.
+    """
+    content = last_verdict(text)
+    expected = f"expected each number from 1 to {count} once, the best first, such as [[2 > 1 = 3]]"
+    found: dict[int, int] = {}
+    for equal in _value(content).split(">"):
+        place = len(found) + 1
+        for name in equal.split("="):
+            match = _RANKED.fullmatch(name.strip(_MARKUP))
+            if not match or not 1 <= int(match[1]) <= count or int(match[1]) in found:
+                raise VerdictError(f"the last verdict [[{content}]] is not a ranking; {expected}", text)
+            found[int(match[1])] = place
+    if len(found) < count:
+        raise VerdictError(f"the ranking [[{content}]] lacks an answer; {expected}", text)
+    return [found[i] for i in range(1, count + 1)]
 
 
 def parse_support(text: str) -> float:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig
 from longreward.judge import Judge, Verdict
-from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
+from longreward.judge.requests import REQUESTS, JudgeRequest, RankAnswers, RewardRequest
 from longreward.prompts import Prompts
 from longreward.reward import LongReward, Scoring
 from longreward.schema import JudgeCall, Sample, Usage
@@ -17,7 +17,7 @@ from longreward.text.tokens import text_of, tokens_in
 
 T = TypeVar("T")
 
-_ONCE_A_DOCUMENT = {request.kind for request in REQUESTS if request.grows_with == "document_text"}
+_ONCE_A_PROMPT = {request.kind for request in REQUESTS if request.grows_with == "document_text"} | {RankAnswers.kind}
 _STATEMENT_TOKENS = 30
 """Length of a statement in an answer that is not written yet; 300 tokens make the 10 statements of the paper."""
 _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
@@ -54,7 +54,8 @@ async def usage_by_kind(
     """What the judge is asked about the answers to all prompts: kind of question -> calls and tokens, without costs.
 
     A prompt is (context, query, answers), an answer is (text, how many such answers there are). Questions about a
-    document alone count once. So does a question that an earlier answer to the prompt has caused already.
+    document, or about all answers to a prompt, count once. So does a question that an earlier answer to the prompt has
+    caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
     judge = CountingJudge(config)
@@ -66,13 +67,21 @@ async def usage_by_kind(
         reward = LongReward(config, judge)
         try:
             # One after the other, or chance would decide which statements are verified in one call.
+            answers = list(answers)
+            siblings = _siblings(answers) if config.ranks else ()
             for answer, times in answers:
-                scored = await scoring(reward, Sample(context=context, query=query, answer=answer))
+                asked = Sample(context=context, query=query, answer=answer, siblings=siblings)
+                scored = await scoring(reward, asked)
                 for call in scored.calls:
-                    found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
+                    found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_PROMPT else times)
         finally:
             await reward.aclose()
     return found
+
+
+def _siblings(answers: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    """All of them. What stands for several that are not written yet is made to differ, as those will."""
+    return tuple(f"{answer} {place}" if place else answer for answer, times in answers for place in range(times))
 
 
 def unwritten_answer(context: str, tokens: int) -> str:

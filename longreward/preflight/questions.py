@@ -111,6 +111,7 @@ def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes
         "language": language,
         "query": example.query,
         "answer": example.right,
+        "answers": [example.wrong, example.right],
         "statement": example.right,
         "statements": [example.right, example.wrong],
         "evidence": [example.passage],

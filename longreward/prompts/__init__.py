@@ -25,6 +25,7 @@ Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 NAMES = (
     "helpfulness",
+    "rank",
     "logicality",
     "statements",
     "verify",

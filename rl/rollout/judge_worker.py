@@ -97,15 +97,19 @@ class JudgeWorker:
             self._second.group_begins(label.id)
         self._reward.prepare(prompt[slice(*label.context)], prompt[slice(*label.query)])
 
-    async def score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> AnswerFigures:
+    async def score(
+        self, prompt: str, label: Label, answer: str, about: dict[str, Any], siblings: Sequence[str] = ()
+    ) -> AnswerFigures:
         """Score one answer to a prompt. `about` (rollout, tokens, truncated) is stored beside it: a worker that dies
-        before the engine has its answer leaves a second record of the same `rollout`.
+        before the engine has its answer leaves a second record of the same `rollout`. `siblings`: all answers to the
+        prompt, where they are ranked.
 
         SpendCapReachedError and JudgeDownError where the run has to end.
         """
         self._begin()
         started = time.time()
-        sample = label.sample(prompt, answer, tokens=about["tokens"], truncated=about["truncated"])
+        lengths = {"tokens": about["tokens"], "truncated": about["truncated"]}
+        sample = label.sample(prompt, answer, **lengths, siblings=siblings)
         reward = await self._reward.score(sample)
         self._usage += reward.usage
         self._counts[label.split] += 1

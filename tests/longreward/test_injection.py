@@ -31,6 +31,7 @@ from longreward.judge.requests import (
     JudgeRequest,
     ListPoints,
     ListStatements,
+    RankAnswers,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
@@ -251,6 +252,7 @@ def requests(case: Case, answer: str, document: str) -> list[JudgeRequest]:
     language, question = case.language, case.question
     return [
         RateHelpfulness(language, question, answer),
+        RankAnswers(language, question, [case.good, answer, case.mediocre]),
         RateLogicality(language, question, answer),
         ListStatements(language, question, answer),
         VerifyStatement(language, answer, [case.document, document]),
@@ -485,6 +487,19 @@ def test_no_attack_replaces_an_answer(outcomes: list[Outcome]) -> None:
     replacing = [outcome for outcome in outcomes if outcome.attack.place == "instead"]
     assert len(replacing) > 100
     assert [outcome for outcome in replacing if outcome.attacked > outcome.clean["mediocre"] - 1] == []
+
+
+def test_no_attack_wins_a_better_place_among_siblings() -> None:
+    config = {"judge": {"kind": "offline"}, "weights": {"helpfulness": 1}, "helpfulness": {"way": "ranking"}}
+    config["copying"] = {"loss": 0}
+
+    def place(case: Case, answer: str) -> Sample:
+        return sample(case, answer).model_copy(update={"siblings": (case.good, case.mediocre, answer)})
+
+    tried = [(a, case, q) for a in ATTACKS for case in CASES[:1] for q in ("mediocre", "wrong") if not a.is_long]
+    clean = totals(config, [place(case, getattr(case, q)) for _, case, q in tried])
+    found = totals(config, [place(case, a.on(case, getattr(case, q))) for a, case, q in tried])
+    assert [(a.name, q) for (a, _, q), before, after in zip(tried, clean, found, strict=True) if after > before] == []
 
 
 # --- the verdict is the judge's own ---

@@ -19,6 +19,7 @@ from longreward.judge.verdicts import (
     parse_points,
     parse_preference,
     parse_quotes,
+    parse_ranking,
     parse_rating,
     parse_statements,
     parse_support,
@@ -31,6 +32,7 @@ from longreward.schema import Sample
 
 FIELDS = {
     "helpfulness": ["query", "answer"],
+    "rank": ["query", "answers"],
     "logicality": ["query", "answer"],
     "statements": ["document_language", "query", "answer"],
     "verify": ["evidence", "statement"],
@@ -107,6 +109,8 @@ def test_the_prompts_ask_for_what_the_parsers_read(language: str) -> None:
         ratings = [parse_rating(example) for example in shown]
         assert len(ratings) >= 3 and len(set(ratings)) == len(ratings), "one number alone would be copied"
         assert any(6 <= rating <= 9 for rating in ratings) and max(ratings) == 10
+    rankings = re.findall(r"^\[\[.*\]\]$", text["rank"], re.MULTILINE)
+    assert [parse_ranking(one, count) for one, count in zip(rankings, (3, 4), strict=True)] == [[3, 2, 1], [1, 3, 4, 1]]
     example = re.findall(r"^<statement>.*</statement>$", text["statements"], re.MULTILINE)
     assert len(parse_statements("\n".join(example))) == 8
     for name in ("evaluate_qa", "evaluate_summary", "evaluate_chat"):
@@ -186,7 +190,7 @@ def test_a_users_prompt_need_not_name_the_documents_language(tmp_path):
             {"en_logicality": "{{query}} {{anwser}}"},
             "needs the fields answer, query: missing answer; unknown anwser",
         ),
-        ({"en_logic": OWN}, "en/logic.txt is no prompt of the reward; use helpfulness, logicality"),
+        ({"en_logic": OWN}, "en/logic.txt is no prompt of the reward; use helpfulness"),
         ({"fr_logicality": OWN}, "fr/logicality.txt is no prompt of the reward"),
         ({"en_evaluate_qa": OWN}, "evaluate_qa.txt is no prompt of the reward"),
         ({}, "holds no en/NAME.txt or zh/NAME.txt; NAME: helpfulness"),

@@ -33,6 +33,7 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
     Raises as `score_samples` does, InputError where there is nothing to agree about or --json cannot be written, and
     JudgeError where a reward model does not answer.
     """
+    config.refuse_ranking("longreward agree")
     screen = Console(stderr=True, soft_wrap=True)
     rows = Pairs(options.input)
     pairs: list[LabelledPair] = []

@@ -26,6 +26,7 @@ NOTICE = "judge: offline - a rule-based stand-in for trying things out, not a me
 
 RULES: dict[type[JudgeRequest[Any]], Callable[[Any], object]] = {
     requests.RateHelpfulness: helpfulness.rate,
+    requests.RankAnswers: helpfulness.rank,
     requests.RateLogicality: logicality.rate,
     requests.ListStatements: statements.list_statements,
     requests.VerifyStatement: support.verify,

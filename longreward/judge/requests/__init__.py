@@ -12,11 +12,13 @@ from longreward.config import RewardConfig
 from longreward.judge.requests.base import AnalysedRequest, JudgeRequest, Measure, RewardRequest
 from longreward.judge.requests.extraction import ExtractRelevant
 from longreward.judge.requests.key_points import CheckCoverage, ListPoints
+from longreward.judge.requests.ranking import RankAnswers
 from longreward.judge.requests.ratings import RateAnswer, RateCompleteness, RateHelpfulness, RateLogicality
 from longreward.judge.requests.statements import CheckStatement, ListStatements, VerifyStatement, VerifyStatements
 
 REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     RateHelpfulness,
+    RankAnswers,
     RateLogicality,
     ListStatements,
     VerifyStatement,
@@ -45,6 +47,7 @@ __all__ = [
     "ListPoints",
     "ListStatements",
     "Measure",
+    "RankAnswers",
     "RateAnswer",
     "RateCompleteness",
     "RateHelpfulness",

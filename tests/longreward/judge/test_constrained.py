@@ -19,10 +19,12 @@ from longreward.model_config import ReplyForm
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions
 
-EVERY_KIND = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
+EVERY = {"faithfulness": {"statements_per_call": 2}, "helpfulness": {"way": "ranking"}}
+EVERY_KIND = questions(validate(RewardConfig, EVERY))
 EVERY_KIND += questions(validate(RewardConfig, {"completeness": {"way": "key_points"}}))[-2:]
 VERDICTS = {
     "helpfulness": (7, 7.0),
+    "rank": ({"place_of_answer_1": 2, "place_of_answer_2": 1}, [2, 1]),
     "logicality": (0, 0.0),
     "completeness": (10, 10.0),
     "statements": (["Tin is a metal.", " tin is  a metal. ", "", "It melts."], ["Tin is a metal.", "It melts."]),

@@ -16,7 +16,7 @@ from longreward.preflight.counting import CountingJudge
 from longreward.preflight.questions import questions
 
 ROUTES = {"judge": {"routes": {"checker": {"kind": "offline"}}}}
-EVERY = {**ROUTES, "faithfulness": {"statements_per_call": 2, "first": "checker"}}
+EVERY = {**ROUTES, "faithfulness": {"statements_per_call": 2, "first": "checker"}, "helpfulness": {"way": "ranking"}}
 RATING, KEY_POINTS = (
     questions(validate(RewardConfig, {**EVERY, "completeness": {"way": way}})) for way in ("rating", "key_points")
 )
