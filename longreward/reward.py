@@ -101,8 +101,7 @@ class LongReward:
         Weights, gates and losses play no part. Void as in `score`."""
         started = time.monotonic()
         await pacer().turn(Priority.ANSWER)
-        document = self._document(sample.context, sample.query)
-        document.start()
+        document = self._document(sample.context, sample.query)  # not started: nothing is extracted for a statement
         found = await faithfulness.verify(sample.answer, document)
         dimensions = {"faithfulness": found}
         return Reward(id=sample.id, total=found.score, dimensions=dimensions, seconds=time.monotonic() - started)

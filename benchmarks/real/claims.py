@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, quantiles
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +34,6 @@ from longreward.config_file import validate
 from longreward.evaluation.claims import auc
 from longreward.judge import Verdict
 from longreward.judge.base import Judge
-from longreward.judge.offline import OfflineJudge
 from longreward.judge.own_server.local import served
 from longreward.judge.requests import CheckStatement, JudgeRequest, VerifyStatement
 from longreward.schema import JudgeCall
@@ -51,27 +50,26 @@ CHAT: dict[str, dict[str, Any]] = {
     "distribution, no analysis": {"verdict": "distribution", "analysis": False},
 }
 WAYS = ("yes_no", "likelihood")
-LOWEST, HIGHEST = (0.0, 0.1, 0.2, 0.3, 0.5), (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 1.0)
-MOST_ASKED = 0.4
+MOST_ASKED = 0.38
+"""Of the first half, so that it is about 40% of all."""
 ACCURACIES = (0.8, 0.85, 0.9, 0.95)
 SEEDS = 20
 
 
 class Labels(Judge):
-    """Says what the label says, but for some claims; asks the rules first where a first word is wanted."""
+    """Says what the label says, but for some claims. To a first question it says what another model said."""
 
     def __init__(self, rows: Sequence[dict], accuracy: float, seed: int) -> None:
         rng = random.Random(seed)
         self._says = {row["claim"]: bool(row["supported"]) == (rng.random() < accuracy) for row in rows}
-        self._rules = OfflineJudge()
+        self.first: dict[str, float] = {}
         self.asked = 0
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
-        if isinstance(request, CheckStatement):
-            return await self._rules.ask(request)
         assert isinstance(request, VerifyStatement)
-        self.asked += 1
-        value: Any = float(self._says[request.statement])
+        first = isinstance(request, CheckStatement)
+        self.asked += not first
+        value: Any = self.first[request.statement] if first else float(self._says[request.statement])
         return Verdict(value, JudgeCall(kind=request.kind))
 
 
@@ -140,15 +138,19 @@ def curve(means: Sequence[float], rows: Sequence[dict]) -> dict[str, float]:
     return {"middle": float(-weights[0] / weights[1]), "width": float(1 / weights[1])}
 
 
-def band(first: Sequence[float], then: Sequence[float], rows: Sequence[dict]) -> tuple[float, float]:
-    """Where the first is unsure: the best on the first half that asks the second about 40% of it at most."""
+def band(first: Sequence[float], then: Sequence[Sequence[float]], rows: Sequence[dict]) -> tuple[float, float]:
+    """Where the first is unsure: what is best on the first half, as the mean of several seconds, and asks them about
+    no more than `MOST_ASKED` of it."""
     mine = [i for i, row in enumerate(rows) if half(row) == 0]
+    edges = [0.0, *quantiles([first[i] for i in mine], n=20), 1.0]
 
     def worth(low: float, high: float) -> float:
-        inside = fmean(low <= first[i] <= high for i in mine)
-        return area(escalated(first, then, low, high), rows, 0) if inside <= MOST_ASKED else 0.0
+        if low > high or fmean(low <= first[i] <= high for i in mine) > MOST_ASKED:
+            return 0.0
+        return fmean(area(escalated(first, second, low, high), rows, 0) for second in then)
 
-    return max(product(LOWEST, HIGHEST), key=lambda edges: worth(*edges))
+    low, high = max(product(edges, edges), key=lambda pair: worth(*pair))
+    return round(low, 3), round(high, 3)
 
 
 def escalated(first: Sequence[float], then: Sequence[float], low: float, high: float) -> list[float]:
@@ -160,8 +162,10 @@ def settings(judge: dict[str, Any], route: dict[str, Any] | None = None, **more:
     return validate(RewardConfig, {"judge": judge | {"routes": routes | more.pop("routes", {})}, **more})
 
 
-def by_smollm2(options: argparse.Namespace, rows: Sequence[dict], rules: Sequence[float]) -> None:
-    """Each form; what the probability is worth; and the model where the rules are unsure."""
+def by_smollm2(options: argparse.Namespace, rows: Sequence[dict], rules: Sequence[float]) -> dict[str, list[float]]:
+    """Each form; what the probability is worth; and the model where the rules are unsure. Returns the supports by the
+    ways that may be asked first."""
+    first: dict[str, list[float]] = {}
     judge: dict[str, Any] = {"kind": "vllm", "model": str(smollm2(options.models)), "args": {"dtype": "float32"}}
     judge |= {"extra_body": {"repetition_penalty": 1.1}, "max_in_flight": 16, "max_tokens": 512}
     judge |= {"attempt_timeout_s": 3600, "call_timeout_s": 7200, "max_attempts": 2, "hedge": {"budget": 0}}
@@ -188,52 +192,48 @@ def by_smollm2(options: argparse.Namespace, rows: Sequence[dict], rules: Sequenc
             scores, texts, took = found({"way": "likelihood", "extra_body": {}})
             fitted = curve([float(text) for text in texts], rows)
             scores = [1 / (1 + math.exp((fitted["middle"] - float(text)) / fitted["width"])) for text in texts]
+            first["likelihood"] = scores
             show("likelihood", scores, rows, f"{fitted['middle']:.2f}, {fitted['width']:.2f}; {took}")
-            low, high = band(rules, scores, rows)
+            low, high = band(rules, [scores], rows)
             both = escalated(rules, scores, low, high)
             share = fmean(low <= one <= high for one in rules)
             show("the rules first, the likelihood where they are unsure", both, rows, f"{low} to {high}: {share:.0%}")
+    return first
 
 
-def by_labels(rows: Sequence[dict], rules: Sequence[float]) -> None:
-    """A strong judge that is asked about all claims, and one that is asked where the rules are unsure."""
-    print(
-        "\n| strong judge is right | asked always: AUC | the rules first | difference | asked |\n|---|---|---|---|---|"
-    )
-    for accuracy in ACCURACIES:
-        always, after, asked = [], [], []
-        for seed in range(SEEDS):
-            judge = Labels(rows, accuracy, seed)
-            whole = [score for score, _ in asyncio.run(supports(RewardConfig(), rows, judge))]
-            low, high = band(rules, whole, rows)
-            judge.asked = 0
-            first = settings(
-                {}, routes={"rules": {"kind": "offline"}}, faithfulness={"first": "rules", "unsure": [low, high]}
-            )
-            part = [score for score, _ in asyncio.run(supports(first, rows, judge))]
-            always.append(area(whole, rows, 1))
-            after.append(area(part, rows, 1))
-            asked.append(judge.asked / len(rows))
-        print(
-            f"| {accuracy:.0%} | {fmean(always):.3f} | {fmean(after):.3f} | {fmean(after) - fmean(always):+.3f} | "
-            f"{fmean(asked):.0%} |",
-            flush=True,
-        )
+def by_labels(rows: Sequence[dict], firsts: dict[str, list[float]]) -> None:
+    """A strong judge that is asked about all claims, and one that is asked where a first model is unsure; on the second
+    half, means over several such judges."""
+    print("\n| strong judge is right | asked always | first | then | difference | band | asked |")
+    print("|---|---|---|---|---|---|---|")
+    for accuracy, (name, supported) in product(ACCURACIES, firsts.items()):
+        judges = [Labels(rows, accuracy, seed) for seed in range(SEEDS)]
+        always = [[score for score, _ in asyncio.run(supports(RewardConfig(), rows, judge))] for judge in judges]
+        low, high = band(supported, always[: SEEDS // 4], rows)
+        for judge in judges:
+            judge.asked, judge.first = 0, {row["claim"]: one for row, one in zip(rows, supported, strict=True)}
+        faithfulness = {"first": "small", "unsure": [low, high]}
+        first = settings({}, routes={"small": {"kind": "offline"}}, faithfulness=faithfulness)
+        after = [[score for score, _ in asyncio.run(supports(first, rows, judge))] for judge in judges]
+        asked = sum(judge.asked for judge in judges) / len(rows) / SEEDS
+        one, other = (fmean(area(scores, rows, 1) for scores in found) for found in (always, after))
+        cells = [f"{accuracy:.0%}", f"{one:.3f}", name, f"{other:.3f}", f"{other - one:+.3f}", f"{low} to {high}"]
+        print(f"| {' | '.join(cells)} | {asked:.0%} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--claims", type=Path, required=True, help="rows with id, context, claim and supported")
     parser.add_argument("--models", type=Path, default=Path("runs/models"), help="where the model is put")
-    parser.add_argument("--form", choices=[*CHAT, *WAYS], action="append", help="yes_no and likelihood by default")
+    parser.add_argument("--form", choices=[*CHAT, *WAYS, "none"], action="append", help="both ways by default")
     options = parser.parse_args()
     options.form = options.form or list(WAYS)
     rows = [json.loads(line) for line in options.claims.read_text().splitlines()]
     print("| form | first half | second half | all | ties | |\n|---|---|---|---|---|---|", flush=True)
     rules = [score for score, _ in asyncio.run(supports(RewardConfig(), rows))]
     show("rules", rules, rows)
-    by_smollm2(options, rows, rules)
-    by_labels(rows, rules)
+    firsts = {"rules": rules} | (by_smollm2(options, rows, rules) if options.form != ["none"] else {})
+    by_labels(rows, firsts)
 
 
 if __name__ == "__main__":
