@@ -140,8 +140,9 @@ class RewardSection(RewardConfig):
 
     @model_validator(mode="after")
     def _waits_out_an_outage(self) -> RewardSection:
-        if self.judge.max_outage_s is None:
-            self.judge.max_outage_s = _MAX_OUTAGE_S
+        for model in (self.judge, *self.judge.routes.values()):
+            if model.max_outage_s is None:
+                model.max_outage_s = _MAX_OUTAGE_S
         return self
 
     def scored_by(self) -> dict[str, Any]:
