@@ -15,7 +15,7 @@ from longreward.judge_config import (
     JudgeConfig,
     Section,
 )
-from longreward.schema import DIMENSIONS, Dimension
+from longreward.schema import DIMENSIONS, EVERY_DIMENSION, Dimension
 
 
 class CacheConfig(Section):
@@ -124,9 +124,9 @@ class CopyingConfig(Section):
     in part loses its share of that. To copy is the surest way to be supported, so a policy learns it. 0: nothing, as in
     the paper."""
     answered: float | None = Field(8.0, gt=0, le=10)
-    """A copy with this helpfulness and completeness answers the question, and loses nothing. Their product counts: one
-    can make up for the other, and the smaller it is, the more a copy loses. Null: every copy loses, for a judge that
-    finds each passage helpful."""
+    """A copy with this helpfulness and completeness (and criteria, where they have a weight) answers the question, and
+    loses nothing. Their product counts: one can make up for the other, and the smaller it is, the more a copy loses.
+    Null: every copy loses, for a judge that finds each passage helpful."""
     row: int = Field(16, ge=4)
     """So many words in a row that stand in the document are copied (in Chinese and Japanese five pairs of characters
     for three words). Fewer are a name, a phrase or a short exact answer. Lower it where answers are short: a policy of
@@ -163,8 +163,9 @@ class RewardConfig(Section):
     and the like, or before a </think> whose beginning is in the prompt. An answer that never closes its first thought
     is empty. False: thoughts are judged as part of the answer."""
     weights: dict[Dimension, float] = Field(default_factory=lambda: dict.fromkeys(DIMENSIONS, 1.0))
-    """Weight of each dimension in the mean. The judge is not asked about a dimension that is missing or 0, unless it
-    has a gate. Paper: all equal."""
+    """Weight of each dimension in the mean: helpfulness, logicality, faithfulness, completeness, and criteria, which
+    every row must then have (docs/rewards.md). The judge is not asked about a dimension that is missing or 0, unless it
+    has a gate. Paper: its four, all equal."""
     gates: dict[Dimension, float] = Field(default_factory=dict)
     """The lowest allowed score per dimension. An answer below it gets a total of 0: `logicality: 3` against answers
     that contradict themselves, `faithfulness: 5` against answers that contradict the document."""
@@ -199,5 +200,10 @@ class RewardConfig(Section):
 
     @property
     def needed(self) -> list[Dimension]:
-        """The dimensions with a weight or a gate, in the order of `DIMENSIONS`."""
-        return [name for name in DIMENSIONS if self.weights.get(name, 0) > 0 or name in self.gates]
+        """The dimensions with a weight or a gate, in the order of `EVERY_DIMENSION`."""
+        return [name for name in EVERY_DIMENSION if self.weights.get(name, 0) > 0 or name in self.gates]
+
+    @property
+    def uses_criteria(self) -> bool:
+        """Whether each row needs criteria of its own."""
+        return "criteria" in self.needed

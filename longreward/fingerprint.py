@@ -14,8 +14,9 @@ from longreward.schema import Dimension
 
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
-    prompts = (*NAMES, *closings(config.judge.form))
-    # No key for what is not used: files of scores from before there were these settings can be continued.
+    # Nothing of what is not used: files of scores from before there were these settings can be continued.
+    names = [name for name in NAMES if name != "criteria" or config.uses_criteria]
+    prompts = (*names, *closings(config.judge.form))
     without = {"judge", "cache"}
     optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
     without |= {name for name, used in optional.items() if not used}

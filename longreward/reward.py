@@ -1,4 +1,4 @@
-"""LongReward: the scores of the four dimensions, and the reward made of them."""
+"""LongReward: the scores of the dimensions, and the reward made of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from longreward.concurrency.pacing import Priority, at_most, pacer
 from longreward.concurrency.tasks import together
 from longreward.config import RewardConfig
 from longreward.config_file import validate
-from longreward.dimensions import SCORE
+from longreward.dimensions import SCORE, criteria
 from longreward.dimensions.document import Document
+from longreward.errors import InputError
 from longreward.judge import Judge, JudgeStatus, make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
@@ -26,6 +28,9 @@ from longreward.text.sentences import says_nothing
 from longreward.text.thoughts import without_thoughts
 
 _DOCUMENTS_KEPT = 256  # prepared documents: as many as a rollout batch has, so that no document is prepared twice
+
+_ANSWERING: tuple[Dimension, ...] = ("helpfulness", "completeness", "criteria")
+"""What tells that a copy answers the question."""
 
 
 class LongReward:
@@ -65,8 +70,12 @@ class LongReward:
         self._document(context, query).start()
 
     async def score(self, sample: Sample) -> Reward:
-        """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number."""
+        """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number.
+
+        InputError for an answer without criteria where these have a weight or a gate."""
         started = time.monotonic()
+        if self.config.uses_criteria and not sample.criteria:
+            raise InputError(f"the sample {sample.id!r} has no criteria; give it some, or take criteria out of weights")
         answer = sample.answer
         if self.config.strip_thoughts:
             answer = without_thoughts(answer, thinking=sample.thinking)
@@ -80,7 +89,8 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            found = await together(SCORE[name](answer, document) for name in self.config.needed)
+            score = SCORE | {"criteria": partial(criteria.score, criteria=sample.criteria)}
+            found = await together(score[name](answer, document) for name in self.config.needed)
             dimensions = dict(zip(self.config.needed, found, strict=True))
             if self.config.copying.loss:  # only now: no call waits for it
                 copied = document.copying.share(answer)
@@ -154,7 +164,7 @@ def total_of(
 def _loss(copied: float, scores: Mapping[Dimension, float | None], config: RewardConfig) -> float:
     """0..1: the share of the total that a copy loses."""
     rule = config.copying
-    answering = [scores[name] or 0.0 for name in ("helpfulness", "completeness") if name in scores]
+    answering = [scores[name] or 0.0 for name in _ANSWERING if name in scores]
     answers = 0.0
     if rule.answered is not None and answering:
         answers = min(1.0, math.prod(score / rule.answered for score in answering))

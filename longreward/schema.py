@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Dimension = Literal["helpfulness", "logicality", "faithfulness", "completeness"]
+Dimension = Literal["helpfulness", "logicality", "faithfulness", "completeness", "criteria"]
 DIMENSIONS: tuple[Dimension, ...] = ("helpfulness", "logicality", "faithfulness", "completeness")
+"""The paper's."""
+EVERY_DIMENSION: tuple[Dimension, ...] = (*DIMENSIONS, "criteria")
+"""With the one that asks for something in the data, and so has no weight by default."""
 HumanPreference = Literal["a", "b", "tie"]
 """Which of two answers, a and b, a person prefers."""
 OK = "ok"
@@ -19,6 +22,41 @@ OK = "ok"
 
 class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Criterion(Record):
+    """What an answer should do; where `weight` is negative, what it should not do."""
+
+    text: str
+    weight: float = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_text_alone(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
+
+    @field_validator("text")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("it is empty; write what the answer should do, or leave the criterion out")
+        return value.strip()
+
+    @field_validator("weight")
+    @classmethod
+    def _counts(cls, value: float) -> float:
+        if not value:
+            raise ValueError("a criterion of weight 0 counts nothing; leave it out, or give it a weight")
+        return value
+
+
+class JudgedCriterion(Criterion):
+    """A criterion and how far an answer meets it: 1, 0.5 or 0; None where void. The offline judge uses all numbers from
+    0 to 1."""
+
+    met: float | None
+    deviation: float | None = None
+    """Standard deviation of `met` by the judge's distribution or votes; None where it was asked for neither."""
 
 
 class Sample(Record):
@@ -31,6 +69,8 @@ class Sample(Record):
     """The question."""
     answer: str
     """The policy's answer, without the prompt."""
+    criteria: tuple[Criterion, ...] = ()
+    """What the dimension `criteria` judges the answer by; at least one has a positive weight."""
     thinking: bool = Field(False, exclude=True)
     """Whether the prompt ends in the beginning of a thought, which the answer has to close."""
     truncated: bool = Field(False, exclude=True)
@@ -40,6 +80,13 @@ class Sample(Record):
     @classmethod
     def _id_is_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value
+
+    @field_validator("criteria")
+    @classmethod
+    def _criteria_can_be_met(cls, value: tuple[Criterion, ...]) -> tuple[Criterion, ...]:
+        if value and not any(criterion.weight > 0 for criterion in value):
+            raise ValueError("no criterion has a positive weight, so no answer could score; give one of them one")
+        return value
 
 
 class Evidence(Record):
@@ -132,6 +179,7 @@ class DimensionScore(Record):
     calls: list[JudgeCall] = Field(default_factory=list)
     """The judge calls made for this answer; shared document work is counted once, in the answer that caused it."""
     statements: list[Statement] = Field(default_factory=list)
+    criteria: list[JudgedCriterion] = Field(default_factory=list)
 
     @classmethod
     def void(cls, call: JudgeCall, calls: list[JudgeCall], statements: list[Statement] | None = None) -> DimensionScore:

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """
     config = reward_config(options, overrides)
     screen = Console(stderr=True, soft_wrap=True)
-    rows = Pairs(options.input)
+    rows = Pairs(options.input, criteria=config.uses_criteria)
     pairs: list[LabelledPair] = []
     samples: dict[str, Sample] = {}
     for pair, a, b in rows.pairs():

@@ -29,6 +29,7 @@ _TEXT: Schema = {"type": "string"}
 _MOST = 40
 _TEXTS: Schema = {"type": "array", "items": _TEXT, "maxItems": _MOST}
 _SUPPORT = {"Fully supported": 1.0, "Partially supported": 0.5, "No support": 0.0}
+_MET = {"Met": 1.0, "Partly met": 0.5, "Unmet": 0.0}
 _PREFERENCE: dict[str, verdicts.Preference] = {"A": "A", "B": "B", "C": "tie"}
 
 
@@ -127,8 +128,12 @@ def support(analysis: bool = True) -> Shape[float]:
 
 def supports(count: int, analysis: bool = True) -> Shape[list[float]]:
     """One for each of `count` statements, in their order, each with its analysis."""
-    schema = {"type": "array", "items": _object(_one_of(_SUPPORT), analysis), "minItems": count, "maxItems": count}
-    return Shape(schema, lambda found: [_SUPPORT[one["verdict"]] for one in found], _SUPPORT, analysis)
+    return _each(_SUPPORT, count, analysis)
+
+
+def criteria(count: int, analysis: bool = True) -> Shape[list[float]]:
+    """As `supports`, for criteria: met, partly met or unmet."""
+    return _each(_MET, count, analysis)
 
 
 def preference() -> Shape[verdicts.Preference]:
@@ -147,6 +152,11 @@ def statements() -> Shape[list[str]]:
 def passages() -> Shape[str | None]:
     """At most 40 passages, a line each; None for an empty list."""
     return Shape(_TEXTS, _joined)
+
+
+def _each(labels: dict[str, float], count: int, analysis: bool) -> Shape[list[float]]:
+    schema = {"type": "array", "items": _object(_one_of(labels), analysis), "minItems": count, "maxItems": count}
+    return Shape(schema, lambda found: [labels[one["verdict"]] for one in found], labels, analysis)
 
 
 def _one_of(values: dict[str, Any]) -> Schema:

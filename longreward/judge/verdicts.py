@@ -9,6 +9,7 @@ LongReward (paper, section 3).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal
 
 from longreward.errors import VerdictError
@@ -38,14 +39,21 @@ _SUPPORT = {
     "|矛盾|相矛盾|与证据矛盾|无关|不相关|没有依据|无依据",
 }
 _LABELS = {label: value for value, labels in _SUPPORT.items() for label in labels.split("|")}
+_MET = {
+    1.0: "met|fully met|satisfied|fully satisfied|满足|完全满足|已满足",
+    0.5: "partly met|partially met|partly satisfied|partially satisfied|部分满足",
+    0.0: "unmet|not met|not satisfied|unsatisfied|不满足|未满足|没有满足",
+}
+_MET_LABELS = {label: value for value, labels in _MET.items() for label in labels.split("|")}
 
 Preference = Literal["A", "B", "tie"]
 """Which of two answers is better: the one shown first ("A") or second ("B")."""
 _PREFERENCES: dict[str, Preference] = {"a": "A", "b": "B", "c": "tie", "tie": "tie", "平局": "tie"}
 
-# The number of a statement at the beginning of a line. "12:30" and "3.5" are not such numbers.
+# The number of a statement or a criterion at the beginning of a line. "12:30" and "3.5" are not such numbers.
 _NUMBERED = re.compile(
-    r"[\s>|*_#`•(\[-]*(?:(?:statement|陈述)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)|第\s*(?P<counted>\d{1,6})\s*[条句项]"
+    r"[\s>|*_#`•(\[-]*(?:(?:statement|criterion|陈述|标准)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)"
+    r"|第\s*(?P<counted>\d{1,6})\s*[条句项]"
     r"|(?P<plain>\d{1,6})\s*(?:[)\]|、*_]|[.:](?!\d)|[-–—]\s|(?=\[\[)))",
     re.IGNORECASE,
 )
@@ -141,6 +149,15 @@ def parse_supports(text: str, count: int) -> list[float]:
     unless every statement has its verdict: for a number that is missing, out of range or has two different verdicts,
     a verdict without a number, and an unknown label.
     """
+    return _numbered(text, count, "statement", _support)
+
+
+def parse_criteria(text: str, count: int) -> list[float]:
+    """As `parse_supports`, for criteria: `[[Met]]` (1.0), `[[Partly met]]` (0.5) or `[[Unmet]]` (0.0)."""
+    return _numbered(text, count, "criterion", _met)
+
+
+def _numbered(text: str, count: int, what: str, read: Callable[[str, str], float]) -> list[float]:
     found: dict[int, float] = {}
     number: int | None = None
     said = after_thoughts(folded(text.translate(_CIRCLED)), text)
@@ -151,22 +168,22 @@ def parse_supports(text: str, count: int) -> list[float]:
         if numbered:
             number = int(numbered["named"] or numbered["counted"] or numbered["plain"])
             if not 1 <= number <= count:
-                raise VerdictError(f"the reply speaks of statement {number}; there are {count}", text)
+                raise VerdictError(f"the reply speaks of {what} {number}; there are {count}", text)
         for verdict in without_citations(BRACKETS.finditer(line)):
             if number is None:
-                raise VerdictError(f"the verdict {verdict[0]} belongs to no numbered statement", text)
+                raise VerdictError(f"the verdict {verdict[0]} belongs to no numbered {what}", text)
             if verdict[2] is None:
-                raise VerdictError(f"the double brackets of statement {number}'s verdict are not closed", text)
+                raise VerdictError(f"the double brackets of {what} {number}'s verdict are not closed", text)
             if line[: verdict.start()].rstrip().endswith("~~"):
-                raise VerdictError(f"the verdict on statement {number} is struck out", text)
-            support = _support(verdict[1].strip(), text)
-            if found.setdefault(number, support) != support:
-                raise VerdictError(f"statement {number} has two different verdicts", text)
+                raise VerdictError(f"the verdict on {what} {number} is struck out", text)
+            value = read(verdict[1].strip(), text)
+            if found.setdefault(number, value) != value:
+                raise VerdictError(f"{what} {number} has two different verdicts", text)
         if number in found:
             number = None
     missing = [str(i) for i in range(1, count + 1) if i not in found]
     if missing:
-        raise VerdictError(f"no verdict for statement {', '.join(missing)}", text)
+        raise VerdictError(f"no verdict for {what} {', '.join(missing)}", text)
     return [found[i] for i in range(1, count + 1)]
 
 
@@ -229,11 +246,18 @@ def _value(content: str) -> str:
 
 
 def _support(content: str, text: str) -> float:
+    return _labelled(content, text, _LABELS, "Fully supported, Partially supported or No support")
+
+
+def _met(content: str, text: str) -> float:
+    return _labelled(content, text, _MET_LABELS, "Met, Partly met or Unmet")
+
+
+def _labelled(content: str, text: str, labels: dict[str, float], known: str) -> float:
     label = " ".join(re.sub(r"[_-]", " ", _value(content).casefold()).split()).strip(" .。!*\"'")
-    if label not in _LABELS:
-        known = "Fully supported, Partially supported or No support"
+    if label not in labels:
         raise VerdictError(f"unknown verdict [[{content}]]; expected {known}", text)
-    return _LABELS[label]
+    return labels[label]
 
 
 def _says_no_statements(line: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig
 from longreward.judge import Judge, Verdict
@@ -13,7 +13,7 @@ from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
 from longreward.judge_config import PAPER_FORM, ReplyForm
 from longreward.prompts import OURS, Prompts
 from longreward.reward import LongReward
-from longreward.schema import JudgeCall, Sample, Usage
+from longreward.schema import Criterion, JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
 
 T = TypeVar("T")
@@ -22,6 +22,14 @@ _ONCE_A_DOCUMENT = {request.kind for request in REQUESTS if request.grows_with =
 _STATEMENT_TOKENS = 30
 """Length of a statement in an answer that is not written yet; 300 tokens make the 10 statements of the paper."""
 _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
+
+
+class Prompt(NamedTuple):
+    """A question without an answer yet."""
+
+    context: str
+    query: str
+    criteria: tuple[Criterion, ...] = ()
 
 
 class CountingJudge(Judge):
@@ -43,25 +51,25 @@ class CountingJudge(Judge):
 
 
 async def usage_by_kind(
-    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]], config: RewardConfig
+    prompts: Iterable[tuple[Prompt, Iterable[tuple[str, int]]]], config: RewardConfig
 ) -> dict[str, Usage]:
     """What the judge is asked about the answers to all prompts: kind of question -> calls and tokens, without costs.
 
-    A prompt is (context, query, answers), an answer is (text, how many such answers there are). Questions about a
-    document alone count once. So does a question that an earlier answer to the prompt has caused already.
+    An answer is (text, how many such answers there are). Questions about a document alone count once. So does a
+    question that an earlier answer to the prompt has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
     judge = CountingJudge(config.judge.max_tokens, Prompts.of(config), config.judge.form)
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
     free = CopyingConfig(loss=0)  # what is copied asks nothing
     config = config.model_copy(update={"retrieval": by_words, "copying": free})
-    for context, query, answers in prompts:
+    for prompt, answers in prompts:
         # One reward each, so that no more than one document is prepared at a time.
         reward = LongReward(config, judge)
         try:
             # One after the other, or chance would decide which statements are verified in one call.
             for answer, times in answers:
-                scored = await reward.score(Sample(context=context, query=query, answer=answer))
+                scored = await reward.score(Sample(**prompt._asdict(), answer=answer))
                 for call in scored.calls:
                     found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
         finally:

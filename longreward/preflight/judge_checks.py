@@ -216,7 +216,8 @@ def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Seque
 
 def _value(asked: Asked) -> float:
     assert asked.verdict is not None and asked.verdict.value is not None
-    return float(asked.verdict.value)
+    value = asked.verdict.value
+    return float(value[0] if isinstance(value, list) else value)
 
 
 def _has_key(judge: JudgeConfig) -> bool:

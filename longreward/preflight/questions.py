@@ -9,6 +9,7 @@ from longreward.config import RewardConfig
 from longreward.judge.requests import (
     REQUESTS,
     ExtractRelevant,
+    JudgeCriteria,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
@@ -28,6 +29,8 @@ class _Example:
     query: str
     right: str
     wrong: str
+    criterion: str
+    """What the right answer does."""
 
 
 _EXAMPLES: dict[Language, _Example] = {
@@ -36,12 +39,14 @@ _EXAMPLES: dict[Language, _Example] = {
         "What did Mara sell to Otto, and where?",
         "Mara sold 40 crates of copper to Otto in Lisbon.",
         "Karl bought 12 ships from Lena in Oslo.",
+        "Says that Mara sold Otto 40 crates of copper.",
     ),
     "zh": _Example(
         "玛拉在里斯本把40箱铜卖给了奥托。那天一直下雨。莉娜在罗马向卡尔买了苹果。",
         "玛拉卖给奥托什么？在哪里？",
         "玛拉在里斯本把40箱铜卖给了奥托。",
         "卡尔在奥斯陆向莉娜买了12艘船。",
+        "说明玛拉卖给奥托40箱铜。",
     ),
 }
 
@@ -62,7 +67,8 @@ _HAY = (
 def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
     """One short question of each kind that this reward asks, about a right answer.
 
-    Six questions if every dimension has a weight, and a seventh if several statements are verified in one call.
+    Six questions if the paper's dimensions have a weight, a seventh if several statements are verified in one call, and
+    one more for criteria.
     """
     asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
     if config.faithfulness.statements_per_call == 1:
@@ -71,13 +77,14 @@ def questions(config: RewardConfig, language: Language = "en") -> list[RewardReq
 
 
 def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
-    """The questions that end in a number, each about an answer that is clearly wrong in just that respect."""
+    """The questions that end in one number or verdict, each about an answer that is wrong in just that respect."""
     wrong = _EXAMPLES["en"].wrong
     changes: dict[type[RewardRequest[Any]], dict[str, str]] = {
         RateHelpfulness: {"answer": _BESIDE_THE_POINT},
         RateLogicality: {"answer": _CONTRADICTORY},
         VerifyStatement: {"statement": wrong},
         RateCompleteness: {"answer": wrong},
+        JudgeCriteria: {"answer": wrong},
     }
     return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind.dimension in config.needed]
 
@@ -111,5 +118,6 @@ def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes
         "chunk": example.passage,
         "document": example.passage,
         "extractions": [example.right],
+        "criteria": [example.criterion],
     } | changes
     return kind(**{field.name: material[field.name] for field in fields(kind)})

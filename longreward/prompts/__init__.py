@@ -23,7 +23,7 @@ from longreward.prompts.injection_defence import added_tokens_in, neutralise
 Language = Literal["en", "zh"]
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
-NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "extract", "completeness")
+NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "extract", "completeness", "criteria")
 """The reward's prompts."""
 EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")
 """The prompts of `longreward.evaluation`, which no reward depends on."""

@@ -10,7 +10,7 @@ from longreward.prompts.look_alikes import ANY, LONG_S, RING, Folded
 
 FENCES = (
     *("question", "answer", "statement", "statements", "evidence", "passage", "extractions"),
-    *("reference", "examples", "language", "original"),
+    *("reference", "examples", "language", "original", "criteria"),
 )
 """The tags that the prompts put around material."""
 

@@ -142,12 +142,16 @@ class Packer:
             place = texts.add(text) if at < 0 or unit is None else [unit(at), unit(at + len(text))]
             numbers = [evidence.setdefault(each, len(evidence)) for each in statement.evidence]
             limit = supported if statement.support == 1 else other
-            packed: list[Any] = [place, statement.support, numbers, _call(texts, statement.call, limit)]
-            statements.append(packed + _rounded(statement.deviation))
+            call = _call(texts, statement.call, limit)
+            statements.append([place, statement.support, numbers, call, *_rounded(statement.deviation)])
         score = None if dimension.score is None else round(dimension.score, 4)
         detail = texts.add(shortened(dimension.detail, other))
         calls = [_call(texts, call, other) for call in dimension.calls]
-        return [name, score, dimension.status, detail, calls, statements, *_rounded(dimension.deviation)]
+        packed: list[Any] = [name, score, dimension.status, detail, calls, statements]
+        if not dimension.criteria:
+            return packed + _rounded(dimension.deviation)
+        criteria = [[texts.add(c.text), c.weight, c.met, *_rounded(c.deviation)] for c in dimension.criteria]
+        return [*packed, dimension.deviation, criteria]
 
 
 def _rounded(deviation: float | None) -> list[float]:

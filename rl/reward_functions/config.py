@@ -35,7 +35,7 @@ class LateSection(Section):
 class RewardSection(RewardConfig):
     name: str = "longreward"
     """The reward function: longreward, reference, remote, python, openrlhf, composite, or the name that an installed
-    package registers."""
+    package registers. criteria: longreward whose `weights` are `{criteria: 1}` if they are not given."""
     reference: ReferenceSection = ReferenceSection()
     """Agreement with reference answers."""
     remote: RemoteSection = RemoteSection()
@@ -76,6 +76,13 @@ class RewardSection(RewardConfig):
     small spread counts as much as the others; only with the estimator group_norm."""
     shuffle: bool = False
     """Control experiment: each answer gets the reward of a random sibling, so that nothing can be learned."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _criteria_are_a_dimension(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("name") == "criteria":
+            return {"weights": {"criteria": 1.0}} | given | {"name": "longreward"}
+        return given
 
     @model_validator(mode="after")
     def _one_worker_asks_the_judge(self) -> RewardSection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from longreward.judge.requests.base import AnalysedRequest, JudgeRequest, Measure, RewardRequest
+from longreward.judge.requests.criteria import JudgeCriteria
 from longreward.judge.requests.extraction import ExtractRelevant
 from longreward.judge.requests.ratings import RateAnswer, RateCompleteness, RateHelpfulness, RateLogicality
 from longreward.judge.requests.statements import ListStatements, VerifyStatement, VerifyStatements
@@ -21,6 +22,7 @@ REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     VerifyStatements,
     ExtractRelevant,
     RateCompleteness,
+    JudgeCriteria,
 )
 """Every kind of question that a reward asks."""
 
@@ -28,6 +30,7 @@ __all__ = [
     "REQUESTS",
     "AnalysedRequest",
     "ExtractRelevant",
+    "JudgeCriteria",
     "JudgeRequest",
     "ListStatements",
     "Measure",

@@ -120,3 +120,8 @@ class AnalysedRequest(RewardRequest[T]):
 def as_passages(texts: Sequence[str]) -> str:
     """Several passages as one text, numbered."""
     return "\n\n".join(f"({i}) {text.strip()}" for i, text in enumerate(texts, 1)) or "(none)"
+
+
+def numbered_lines(texts: Sequence[str]) -> str:
+    """Several texts, numbered, one line each: one with a line break could look like two."""
+    return "\n".join(f"{i}. {' '.join(text.split())}" for i, text in enumerate(texts, 1))

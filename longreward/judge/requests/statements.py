@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
-from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_passages
+from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_passages, numbered_lines
 from longreward.judge_config import ReplyForm
 from longreward.schema import Dimension
 from longreward.text.sentences import language_name, split_sentences
@@ -91,9 +91,7 @@ class VerifyStatements(AnalysedRequest[list[float]]):
     evidence: Sequence[str]
 
     def fields(self) -> dict[str, str]:
-        # One line each, or a statement with a line break could look like two.
-        numbered = "\n".join(f"{i}. {' '.join(text.split())}" for i, text in enumerate(self.statements, 1))
-        return {"evidence": as_passages(self.evidence), "statements": numbered}
+        return {"evidence": as_passages(self.evidence), "statements": numbered_lines(self.statements)}
 
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_supports(text, len(self.statements))

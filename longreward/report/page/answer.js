@@ -10,15 +10,27 @@ const AROUND = 160; // characters of the document that are shown before and afte
 const LISTED = 2000; // characters of a statement in the list; beside its evidence it is shown in full
 const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
+const MET = { 1: ["full", "✓", "met"], 0.5: ["partly", "◐", "partly met"], 0: ["none", "✗", "not met"] };
 const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
 
 /** A number, and how unsure the judge is of it where that is known. */
 const unsure = (value, deviation) => value.toFixed(2) + (deviation === null ? "" : ` ± ${deviation.toFixed(2)}`);
 
-/** Of the three kinds the nearest: a support can be any number from 0 to 1. */
+/** Of the three kinds the nearest: a value can be any number from 0 to 1. */
+const nearest = (kinds, value) => (value === null ? null : kinds[Math.floor(2 * value + 0.5) / 2]);
+
 function support(fact) {
-  const [kind, sign, told] = (fact.support === null ? null : SUPPORT[Math.floor(2 * fact.support + 0.5) / 2]) ?? ["unknown", "?", `void: ${fact.call.status}`];
+  const [kind, sign, told] = nearest(SUPPORT, fact.support) ?? ["unknown", "?", `void: ${fact.call.status}`];
   return [kind, sign, fact.deviation === null ? told : `${told}, ${unsure(fact.support, fact.deviation)}`];
+}
+
+/** A criterion beside the answer. One with a negative weight is good where it is not met. */
+function criterionItem(criterion) {
+  const [, sign, told] = nearest(MET, criterion.met) ?? ["unknown", "?", "void"];
+  const good = criterion.met === null || criterion.weight > 0 ? criterion.met : 1 - criterion.met;
+  const [kind] = nearest(MET, good) ?? ["unknown"];
+  const verdict = `${told}${criterion.deviation === null ? "" : `, ${unsure(criterion.met, criterion.deviation)}`}; weight ${number(criterion.weight)}`;
+  return h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, sign), " ", h("bdi", {}, nodes(listed(criterion.text))), h("span", { class: "verdict" }, " ", verdict));
 }
 
 /** The page of an answer; `fact` is the number of the statement whose evidence is shown. */
@@ -93,11 +105,13 @@ function reading(answers, row, detail, all) {
     }
     return [...found, ...nodes(detail.answer.slice(done, Math.max(done, to)))];
   };
+  const criteria = detail.dimensions.flatMap((dimension) => dimension.criteria);
   const items = all.map((fact, number) => h("li", {}, factLink(row, fact, number, listed(fact.text), support(fact)[2])));
   return [
     query ? [h("h2", {}, "Question"), block(query)] : null,
     h("h2", {}, "Answer"),
     detail.answer ? block(detail.answer, marked) : h("p", { class: "notice" }, noAnswer(answers, row)),
+    criteria.length ? [h("h2", {}, `What was asked of it: ${criteria.length} ${criteria.length === 1 ? "criterion" : "criteria"}`), h("ol", { class: "statements criteria" }, criteria.map(criterionItem))] : null,
     all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
   ];
 }

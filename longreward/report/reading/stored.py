@@ -54,6 +54,15 @@ class StoredStatement(msgspec.Struct, gc=False):
     call: StoredCall = StoredCall()
 
 
+class StoredCriterion(msgspec.Struct, gc=False):
+    """See schema.JudgedCriterion."""
+
+    text: str
+    weight: _Number = 1.0
+    met: _Number | None = None
+    deviation: _Number | None = None
+
+
 class StoredDimension(msgspec.Struct, gc=False):
     score: _Number | None = None
     deviation: _Number | None = None
@@ -61,6 +70,7 @@ class StoredDimension(msgspec.Struct, gc=False):
     detail: str = ""
     calls: list[StoredCall] = []
     statements: list[StoredStatement] = []
+    criteria: list[StoredCriterion] = []
 
 
 class StoredAnswer(store.Fields, kw_only=True):
