@@ -112,6 +112,8 @@ class JudgeServer:
             return "Something relevant."
         if kind == "verify_many":
             return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbered(prompt))
+        if kind == "criteria":
+            return "\n".join(f"{number}. It does. [[Met]]" for number in numbered(prompt, "criteria"))
         if kind == "verify":
             return "Analysis.\n[[Fully supported]]"
         return {"evaluate_qa": "[[2]]", "evaluate_summary": "[[4]]", "evaluate_pair": "[[C]]"}.get(
@@ -132,9 +134,10 @@ def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
     }
 
 
-def numbered(prompt: str) -> dict[str, str]:
-    """The statements of a prompt that asks for several verdicts, by their numbers."""
-    return dict(re.findall(r"^(\d+)\. (.*)$", prompt.rpartition("<statements>")[2], re.MULTILINE))
+def numbered(prompt: str, fence: str = "statements") -> dict[str, str]:
+    """The statements of a prompt that asks for several verdicts, or its criteria, by their numbers."""
+    material = prompt.rpartition(f"<{fence}>")[2].partition(f"</{fence}>")[0]
+    return dict(re.findall(r"^(\d+)\. (.*)$", material, re.MULTILINE))
 
 
 @contextmanager

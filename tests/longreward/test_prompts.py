@@ -12,6 +12,7 @@ from longreward.judge.requests import VerifyStatements
 from longreward.judge.verdicts import (
     NO_RELEVANT,
     NO_STATEMENTS,
+    parse_criteria,
     parse_grade,
     parse_preference,
     parse_rating,
@@ -32,6 +33,7 @@ FIELDS = {
     "verify_many": ["evidence", "statements"],
     "extract": ["chunk", "query"],
     "completeness": ["extractions", "query", "answer"],
+    "criteria": ["query", "criteria", "answer"],
     "evaluate_qa": ["query", "reference", "answer"],
     "evaluate_summary": ["reference", "answer"],
     "evaluate_chat": ["query", "reference", "examples", "answer"],
@@ -87,6 +89,8 @@ def test_the_prompts_ask_for_what_the_parsers_read(language: str) -> None:
     assert [parse_support(f"[[{label}]]") for label in labels] == [1, 0.5, 0]
     lines = re.findall(r"^\d\. .*$", text["verify_many"], re.MULTILINE)
     assert parse_supports("\n".join(lines), 2) == [1, 0]
+    lines = re.findall(r"^\d\. .*$", text["criteria"], re.MULTILINE)
+    assert parse_criteria("\n".join(lines), 3) == [1, 0.5, 0]
     for name in ("helpfulness", "logicality", "completeness"):
         shown = re.findall(r"^\[\[.*\]\]$", text[name], re.MULTILINE)
         ratings = [parse_rating(example) for example in shown]

@@ -112,7 +112,7 @@ function reading(answers, row, detail, all) {
     h("h2", {}, "Answer"),
     detail.answer ? block(detail.answer, marked) : h("p", { class: "notice" }, noAnswer(answers, row)),
     criteria.length ? [h("h2", {}, `What was asked of it: ${criteria.length} ${criteria.length === 1 ? "criterion" : "criteria"}`), h("ol", { class: "statements criteria" }, criteria.map(criterionItem))] : null,
-    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
+    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : criteria.length ? null : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
   ];
 }
 

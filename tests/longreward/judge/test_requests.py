@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from longreward import DIMENSIONS, prompts
+from longreward import prompts
 from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.judge.offline import OfflineJudge
@@ -14,14 +14,16 @@ from longreward.judge.requests import REQUESTS
 from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.preflight.counting import CountingJudge
 from longreward.preflight.questions import questions
+from longreward.schema import EVERY_DIMENSION
 
-EVERY_KIND = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
+ALL = {"faithfulness": {"statements_per_call": 2}, "weights": dict.fromkeys(EVERY_DIMENSION, 1)}
+EVERY_KIND = questions(validate(RewardConfig, ALL))
 
 
 def test_each_kind_has_a_prompt_a_name_and_a_question_for_the_doctor():
     assert tuple(map(type, EVERY_KIND)) == REQUESTS
     assert tuple(request.kind for request in REQUESTS) == prompts.NAMES
-    assert {request.dimension for request in REQUESTS} == set(DIMENSIONS)
+    assert {request.dimension for request in REQUESTS} == set(EVERY_DIMENSION)
     assert len({request.label for request in REQUESTS}) == len(REQUESTS)
 
 
