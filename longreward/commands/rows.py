@@ -82,10 +82,13 @@ class Rows(_RowFile):
         """The answers, each under every key that it can have been scored by: with its criteria, and without."""
         for number, row in rows.read(self.source, []):
             fields = {name: row.get(name) for name in ("context", "query", "answer")}
-            for criteria in (False, True):
+            with suppress(ValueError):
+                sample = _sample(number, row, fields, criteria=False)
+                without = _key(sample)
                 with suppress(ValueError):
-                    sample = _sample(number, row, fields, criteria)
+                    sample = _sample(number, row, fields, criteria=True)
                     yield _key(sample), sample
+                yield without, sample
 
     def to_estimate(self) -> Iterator[Sample | Prompt]:
         """The answers, and the prompts without an answer. InputError at the end if there were none."""
