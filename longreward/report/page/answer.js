@@ -29,7 +29,7 @@ function criterionItem(criterion) {
   const [, sign, told] = nearest(MET, criterion.met) ?? ["unknown", "?", "void"];
   const good = criterion.met === null || criterion.weight > 0 ? criterion.met : 1 - criterion.met;
   const [kind] = nearest(MET, good) ?? ["unknown"];
-  const verdict = `${told}${criterion.deviation === null ? "" : `, ${unsure(criterion.met, criterion.deviation)}`}; weight ${number(criterion.weight)}`;
+  const verdict = `${told}${criterion.deviation === null ? "" : `, ${unsure(criterion.met, criterion.deviation)}`}; weight ${number(criterion.weight).replace("-", "−")}`;
   return h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, sign), " ", h("bdi", {}, nodes(listed(criterion.text))), h("span", { class: "verdict" }, " ", verdict));
 }
 

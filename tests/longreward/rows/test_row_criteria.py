@@ -31,7 +31,7 @@ A, B = {"text": "Names the buyer.", "weight": 2.0}, {"text": "Is rude.", "weight
             }
         },
         # RaR-Medicine, HealthBench
-        {"rubric": [{"title": "Who", "description": A["text"], "weight": 2}, {"description": "Is rude.", "weight": -1}]},
+        {"rubric": [{"title": "", "description": A["text"], "weight": 2}, {"description": "Is rude.", "weight": -1}]},
         {"rubrics": [{"criterion": A["text"], "points": 2, "tags": []}, {"criterion": "Is rude.", "points": -1}]},
         {"criteria": None, "rubrics": [A | {"points": None}, B]},
     ],
