@@ -1,6 +1,6 @@
 """Render documents and questions into the prompt files OpenRLHF reads.
 
-    python rl/prepare_data.py IN.jsonl OUT.jsonl --model PATH --max-prompt-tokens 63488 [--split heldout]
+    python rl/prepare_data.py IN.jsonl OUT.jsonl --model PATH --max-prompt-tokens 63488 [--split heldout] [--criteria]
 
 Rows of IN are the published data's: idx (or id), context, query. `rl/train.py` does this by itself for data.train and
 data.heldout; the command is for looking at the result.

@@ -80,9 +80,12 @@ class RewardSection(RewardConfig):
     @model_validator(mode="before")
     @classmethod
     def _criteria_are_a_dimension(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("name") == "criteria":
-            return {"weights": {"criteria": 1.0}} | given | {"name": "longreward"}
-        return given
+        if not isinstance(given, dict) or given.get("name") != "criteria":
+            return given
+        found = {"weights": {"criteria": 1.0}} | given | {"name": "longreward"}
+        if isinstance(found["weights"], dict) and not found["weights"].get("criteria"):
+            raise ValueError("name is criteria, which weights does not have; add it there, or leave weights out")
+        return found
 
     @model_validator(mode="after")
     def _one_worker_asks_the_judge(self) -> RewardSection:

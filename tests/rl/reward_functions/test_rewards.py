@@ -544,6 +544,8 @@ def test_criteria_is_longreward_with_other_weights():
     both = section("criteria", weights={"criteria": 2, "faithfulness": 1})
     assert both.dimension_weights == {"faithfulness": 1, "criteria": 2}
     assert not section("longreward").uses_criteria
+    with pytest.raises(ConfigError, match="name is criteria, which weights does not have; add it there"):
+        section("criteria", weights={"faithfulness": 1})
 
 
 def test_the_worker_scores_by_the_criteria_of_the_label():
