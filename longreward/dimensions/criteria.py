@@ -1,6 +1,7 @@
 """Criteria: does the answer do what the data asks of it? Judged without the document, as rubrics are.
 
-The explicit aggregation of Rubrics as Rewards (arXiv 2507.17746, section 3): a weighted sum over the criteria.
+The explicit aggregation of Rubrics as Rewards (arXiv 2507.17746): a weighted sum over the criteria. As there may be
+negative weights, it is divided by the sum of the positive ones, as HealthBench does.
 """
 
 import math
