@@ -6,22 +6,20 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from longreward.concurrency.pacing import Priority, at_most, pacer
 from longreward.concurrency.tasks import together
-from longreward.config import RewardConfig
+from longreward.config import MOST_RANKED, RewardConfig
 from longreward.config_file import validate
-from longreward.dimensions import SCORE, criteria
+from longreward.dimensions import SCORE, criteria, faithfulness, helpfulness
 from longreward.dimensions.document import Document
 from longreward.errors import InputError
-from longreward.judge import Judge, JudgeStatus, make_judge
+from longreward.judge import Judge, JudgeStatus, judge_of
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
-from longreward.prompts import Prompts
-from longreward.schema import Dimension, DimensionScore, JudgeCall, Reward, Sample
+from longreward.schema import Criterion, Dimension, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
@@ -30,7 +28,7 @@ from longreward.text.thoughts import without_thoughts
 _DOCUMENTS_KEPT = 256  # prepared documents: as many as a rollout batch has, so that no document is prepared twice
 
 _ANSWERING: tuple[Dimension, ...] = ("helpfulness", "completeness", "criteria")
-"""What tells that a copy answers the question."""
+"""What tells that a copy answers the question. A place among siblings does not."""
 
 
 class LongReward:
@@ -45,9 +43,7 @@ class LongReward:
         tokens, in which chunk sizes are counted."""
         self.config = config
         if judge is None:
-            judge = make_judge(
-                config.judge, VerdictCache.of(config.cache), Prompts.of(config), config.retrieval.embedder
-            )
+            judge = judge_of(config, VerdictCache.of(config.cache))
         self._judge = judge
         self._token_spans = token_spans
         if "faithfulness" in config.needed:
@@ -72,13 +68,11 @@ class LongReward:
     async def score(self, sample: Sample) -> Reward:
         """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number.
 
-        InputError for an answer without criteria where these have a weight or a gate."""
+        InputError where an answer comes without the criteria or the siblings that it is judged by, or with too many.
+        """
         started = time.monotonic()
-        if self.config.uses_criteria and not sample.criteria:
-            raise InputError(f"the sample {sample.id!r} has no criteria; give it some, or take criteria out of weights")
-        answer = sample.answer
-        if self.config.strip_thoughts:
-            answer = without_thoughts(answer, thinking=sample.thinking)
+        siblings, wanted = self._siblings(sample), self._criteria(sample)
+        answer = self._spoken(sample.answer, sample)
         thought_chars, copied = len(sample.answer) - len(answer), 0.0
         if says_nothing(answer):  # the floor, without a call
             but = " but for its thoughts" if thought_chars else ""
@@ -89,8 +83,9 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            score = SCORE | {"criteria": partial(criteria.score, criteria=sample.criteria)}
-            found = await together(score[name](answer, document) for name in self.config.needed)
+            found = await together(
+                self._dimension(name, answer, siblings, wanted, document) for name in self.config.needed
+            )
             dimensions = dict(zip(self.config.needed, found, strict=True))
             if self.config.copying.loss:  # only now: no call waits for it
                 copied = document.copying.share(answer)
@@ -105,6 +100,17 @@ class LongReward:
             copied=copied,
             kept=kept,
         )
+
+    async def verify(self, sample: Sample) -> Reward:
+        """Take the whole answer for one statement, and verify it as faithfulness does: the total is 10 x its support.
+        Weights, gates and losses play no part. Void as in `score`."""
+        started = time.monotonic()
+        await pacer().turn(Priority.ANSWER)
+        document = self._document(sample.context, sample.query)
+        document.start()
+        found = await faithfulness.verify(sample.answer, document)
+        dimensions = {"faithfulness": found}
+        return Reward(id=sample.id, total=found.score, dimensions=dimensions, seconds=time.monotonic() - started)
 
     async def score_many(self, samples: Iterable[Sample], *, concurrency: int = 64) -> list[Reward]:
         """Score answers, at most `concurrency` at once; the results in the order of the answers.
@@ -133,6 +139,44 @@ class LongReward:
         self._documents.clear()
         await self._judge.aclose()
 
+    def _spoken(self, text: str, sample: Sample) -> str:
+        """An answer to the sample's prompt, as it is judged."""
+        return without_thoughts(text, thinking=sample.thinking) if self.config.strip_thoughts else text
+
+    def _siblings(self, sample: Sample) -> list[str]:
+        """What the answer is ranked with, itself included; empty where it is rated."""
+        if not self.config.ranks or sample.rated:
+            return []
+        if sample.answer not in sample.siblings:
+            raise InputError(
+                f"helpfulness.way is ranking, and the answer {sample.id!r} is not among its siblings; give the texts "
+                "of all answers to its prompt (Sample.siblings), or set helpfulness.way=rating"
+            )
+        if len(sample.siblings) > MOST_RANKED:
+            raise InputError(
+                f"the answer {sample.id!r} has {len(sample.siblings)} siblings, and a judge ranks at most "
+                f"{MOST_RANKED}; give fewer, or set helpfulness.way=rating"
+            )
+        return [self._spoken(text, sample) for text in sample.siblings]
+
+    def _criteria(self, sample: Sample) -> Sequence[Criterion]:
+        """What the answer is judged by; empty where nothing is asked of it."""
+        if not self.config.uses_criteria:
+            return ()
+        if not sample.criteria:
+            raise InputError(f"the sample {sample.id!r} has no criteria; give it some, or take criteria out of weights")
+        return sample.criteria
+
+    async def _dimension(
+        self, name: Dimension, answer: str, siblings: list[str], wanted: Sequence[Criterion], document: Document
+    ) -> DimensionScore:
+        """`siblings`, `wanted`: what only one of the dimensions needs beside the answer and the document."""
+        if name == "criteria":
+            return await criteria.score(answer, document, wanted)
+        if name == "helpfulness" and siblings:
+            return await helpfulness.ranked(answer, siblings, document)
+        return await SCORE[name](answer, document)
+
     def _document(self, context: str, query: str) -> Document:
         document = self._documents.pop((context, query), None)
         if document is None:
@@ -142,6 +186,10 @@ class LongReward:
             # An answer under way holds its document itself, so its work is not lost.
             self._documents.popitem(last=False)
         return document
+
+
+Scoring = Callable[[LongReward, Sample], Awaitable[Reward]]
+"""`LongReward.score` or `LongReward.verify`."""
 
 
 def total_of(
@@ -164,7 +212,8 @@ def total_of(
 def _loss(copied: float, scores: Mapping[Dimension, float | None], config: RewardConfig) -> float:
     """0..1: the share of the total that a copy loses."""
     rule = config.copying
-    answering = [scores[name] or 0.0 for name in _ANSWERING if name in scores]
+    telling = [name for name in _ANSWERING if name != "helpfulness" or not config.ranks]
+    answering = [scores[name] or 0.0 for name in telling if name in scores]
     answers = 0.0
     if rule.answered is not None and answering:
         answers = min(1.0, math.prod(score / rule.answered for score in answering))

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from longreward.commands.accounts import Account, table
-from longreward.config import RewardConfig
+from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import JudgeError, Reason
-from longreward.judge_config import PriceConfig
 from longreward.preflight.estimate import Estimate
 from longreward.schema import ScoredAnswer
 from longreward.text.amounts import caps, duration, money, rounded
@@ -99,7 +98,7 @@ def warning_of_cap(expected: Estimate, config: RewardConfig) -> str:
     return ""
 
 
-def compared(account: Account, expected: Estimate, price: PriceConfig) -> str:
+def compared(account: Account, expected: Estimate, judge: JudgeConfig) -> str:
     """What scoring took, each amount with how far it is from what was expected."""
     usage, cached = account.usage, account.sources["cache"]
     parts = [f"{usage.calls:,} calls ({_off_by(usage.calls, expected.calls)})"]
@@ -107,7 +106,7 @@ def compared(account: Account, expected: Estimate, price: PriceConfig) -> str:
         parts = [f"{parts[0]}; the endpoint reports no tokens"]
     else:
         parts += [f"{rounded(usage.tokens)} tokens ({_off_by(usage.tokens, expected.tokens)})"]
-        parts += [f"cost {money(usage.cost)} ({_off_by(usage.cost, expected.cost)})"] if price.known else []
+        parts += [f"cost {money(usage.cost)} ({_off_by(usage.cost, expected.cost)})"] if judge.knows_prices else []
     why = f"; {cached:,} verdicts were in the cache" if cached else ""
     return f"against the estimate: {', '.join(parts)}{why}"
 

@@ -1,5 +1,5 @@
-"""The dimensions, each a module with `score(answer, document) -> DimensionScore`; criteria takes those of the answer,
-too."""
+"""The dimensions, each a module with `score(answer, document) -> DimensionScore`; that of `criteria` takes the row's
+criteria, too."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

@@ -36,7 +36,7 @@ async def score(answer: str, document: Document, criteria: Sequence[Criterion]) 
     calls = [verdict.call for verdict in verdicts]
     failed = next((call for verdict, call in zip(verdicts, calls, strict=True) if not verdict.ok), None)
     if failed is not None:
-        return DimensionScore.void(failed, calls).model_copy(update={"criteria": judged})
+        return DimensionScore.void(failed, calls, criteria=judged)
     most = sum(one.weight for one in judged if one.weight > 0)
     reached = sum(one.weight * (one.met or 0.0) for one in judged) / most
     # As if the judge erred at each on its own.

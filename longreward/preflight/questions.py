@@ -7,7 +7,8 @@ from typing import Any
 
 from longreward.config import RewardConfig
 from longreward.judge.requests import (
-    REQUESTS,
+    CheckCoverage,
+    CheckStatement,
     ExtractRelevant,
     JudgeCriteria,
     RateCompleteness,
@@ -15,7 +16,7 @@ from longreward.judge.requests import (
     RateLogicality,
     RewardRequest,
     VerifyStatement,
-    VerifyStatements,
+    kinds_for,
 )
 from longreward.prompts import Language
 from longreward.text.chunking import word_spans
@@ -29,6 +30,8 @@ class _Example:
     query: str
     right: str
     wrong: str
+    points: tuple[str, str]
+    """What a complete answer says."""
     criterion: str
     """What the right answer does."""
 
@@ -39,6 +42,7 @@ _EXAMPLES: dict[Language, _Example] = {
         "What did Mara sell to Otto, and where?",
         "Mara sold 40 crates of copper to Otto in Lisbon.",
         "Karl bought 12 ships from Lena in Oslo.",
+        ("Mara sold 40 crates of copper to Otto.", "The copper was sold in Lisbon."),
         "Says that Mara sold Otto 40 crates of copper.",
     ),
     "zh": _Example(
@@ -46,6 +50,7 @@ _EXAMPLES: dict[Language, _Example] = {
         "玛拉卖给奥托什么？在哪里？",
         "玛拉在里斯本把40箱铜卖给了奥托。",
         "卡尔在奥斯陆向莉娜买了12艘船。",
+        ("玛拉把40箱铜卖给了奥托。", "铜是在里斯本卖出的。"),
         "说明玛拉卖给奥托40箱铜。",
     ),
 }
@@ -67,26 +72,26 @@ _HAY = (
 def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
     """One short question of each kind that this reward asks, about a right answer.
 
-    Six questions if the paper's dimensions have a weight, a seventh if several statements are verified in one call, and
-    one more for criteria.
+    Six questions if every dimension has a weight, and more for what a reward may ask besides.
     """
-    asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
-    if config.faithfulness.statements_per_call == 1:
-        asked = [kind for kind in asked if kind is not VerifyStatements]
-    return [_about_example(kind, language) for kind in asked]
+    return [_about_example(kind, language) for kind in kinds_for(config)]
 
 
 def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
-    """The questions that end in one number or verdict, each about an answer that is wrong in just that respect."""
+    """The questions that end in a number, or in one for each point or criterion, each about an answer that is clearly
+    wrong in just that respect."""
     wrong = _EXAMPLES["en"].wrong
     changes: dict[type[RewardRequest[Any]], dict[str, str]] = {
         RateHelpfulness: {"answer": _BESIDE_THE_POINT},
         RateLogicality: {"answer": _CONTRADICTORY},
         VerifyStatement: {"statement": wrong},
+        CheckStatement: {"statement": wrong},
         RateCompleteness: {"answer": wrong},
+        CheckCoverage: {"answer": wrong},
         JudgeCriteria: {"answer": wrong},
     }
-    return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind.dimension in config.needed]
+    asked = kinds_for(config)
+    return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind in asked]
 
 
 def full_extraction(config: RewardConfig) -> ExtractRelevant:
@@ -112,12 +117,14 @@ def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes
         "language": language,
         "query": example.query,
         "answer": example.right,
+        "answers": [example.wrong, example.right],
         "statement": example.right,
         "statements": [example.right, example.wrong],
         "evidence": [example.passage],
         "chunk": example.passage,
         "document": example.passage,
         "extractions": [example.right],
+        "points": example.points,
         "criteria": [example.criterion],
     } | changes
     return kind(**{field.name: material[field.name] for field in fields(kind)})

@@ -21,7 +21,7 @@ import numpy as np
 
 from longreward.report import suspicious
 from longreward.report.reading.gather import Gathered
-from longreward.report.reading.stored import StoredCall, StoredDimension, StoredEvidence
+from longreward.report.reading.stored import StoredCall, StoredCriterion, StoredDimension, StoredEvidence, StoredPoint
 from longreward.report.reading.table import Column
 
 MOST_BYTES = 95_000_000
@@ -147,11 +147,25 @@ class Packer:
         score = None if dimension.score is None else round(dimension.score, 4)
         detail = texts.add(shortened(dimension.detail, other))
         calls = [_call(texts, call, other) for call in dimension.calls]
-        packed: list[Any] = [name, score, dimension.status, detail, calls, statements]
-        if not dimension.criteria:
+        packed = [name, score, dimension.status, detail, calls, statements]
+        if not dimension.points and not dimension.criteria:
             return packed + _rounded(dimension.deviation)
-        criteria = [[texts.add(c.text), c.weight, c.met, *_rounded(c.deviation)] for c in dimension.criteria]
-        return [*packed, dimension.deviation, criteria]
+        points = [_point(texts, point) for point in dimension.points]
+        criteria = [_criterion(texts, criterion) for criterion in dimension.criteria]
+        return [*packed, _round(dimension.deviation), points, criteria]
+
+
+def _point(texts: Texts, point: StoredPoint) -> list[Any]:
+    judged = [_round(point.covered), _round(point.deviation)]
+    return [texts.add(point.text), *judged, texts.add(point.quote), point.in_answer]
+
+
+def _criterion(texts: Texts, criterion: StoredCriterion) -> list[Any]:
+    return [texts.add(criterion.text), criterion.weight, _round(criterion.met), _round(criterion.deviation)]
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _rounded(deviation: float | None) -> list[float]:

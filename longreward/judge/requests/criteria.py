@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from longreward.config import RewardConfig
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
-from longreward.judge.requests.base import AnalysedRequest, numbered_lines
-from longreward.judge_config import ReplyForm
+from longreward.judge.requests.base import AnalysedRequest, as_lines
+from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 
 
@@ -25,8 +26,12 @@ class JudgeCriteria(AnalysedRequest[list[float]]):
     criteria: Sequence[str]
     answer: str
 
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        return config.uses_criteria
+
     def fields(self) -> dict[str, str]:
-        return {"query": self.query, "criteria": numbered_lines(self.criteria), "answer": self.answer}
+        return {"query": self.query, "criteria": as_lines(self.criteria), "answer": self.answer}
 
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_criteria(text, len(self.criteria))

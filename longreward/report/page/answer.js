@@ -10,6 +10,7 @@ const AROUND = 160; // characters of the document that are shown before and afte
 const LISTED = 2000; // characters of a statement in the list; beside its evidence it is shown in full
 const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
+const COVERAGE = { 1: ["full", "✓", "covered"], 0.5: ["partly", "◐", "partly covered"], 0: ["none", "✗", "missing"] };
 const MET = { 1: ["full", "✓", "met"], 0.5: ["partly", "◐", "partly met"], 0: ["none", "✗", "not met"] };
 const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
 
@@ -17,21 +18,12 @@ const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "sh
 const unsure = (value, deviation) => value.toFixed(2) + (deviation === null ? "" : ` ± ${deviation.toFixed(2)}`);
 
 /** Of the three kinds the nearest: a value can be any number from 0 to 1. */
-const nearest = (kinds, value) => (value === null ? null : kinds[Math.floor(2 * value + 0.5) / 2]);
-
-function support(fact) {
-  const [kind, sign, told] = nearest(SUPPORT, fact.support) ?? ["unknown", "?", `void: ${fact.call.status}`];
-  return [kind, sign, fact.deviation === null ? told : `${told}, ${unsure(fact.support, fact.deviation)}`];
+function nearestKind(kinds, value, deviation, status) {
+  const [kind, sign, told] = (value === null ? null : kinds[Math.floor(2 * value + 0.5) / 2]) ?? ["unknown", "?", `void: ${status}`];
+  return [kind, sign, deviation === null ? told : `${told}, ${unsure(value, deviation)}`];
 }
 
-/** A criterion beside the answer. One with a negative weight is good where it is not met. */
-function criterionItem(criterion) {
-  const [, sign, told] = nearest(MET, criterion.met) ?? ["unknown", "?", "void"];
-  const good = criterion.met === null || criterion.weight > 0 ? criterion.met : 1 - criterion.met;
-  const [kind] = nearest(MET, good) ?? ["unknown"];
-  const verdict = `${told}${criterion.deviation === null ? "" : `, ${unsure(criterion.met, criterion.deviation)}`}; weight ${number(criterion.weight).replace("-", "−")}`;
-  return h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, sign), " ", h("bdi", {}, nodes(listed(criterion.text))), h("span", { class: "verdict" }, " ", verdict));
-}
+const support = (fact) => nearestKind(SUPPORT, fact.support, fact.deviation, fact.call.status);
 
 /** The page of an answer; `fact` is the number of the statement whose evidence is shown. */
 export async function answerPage(answers, row, neighbours) {
@@ -105,16 +97,43 @@ function reading(answers, row, detail, all) {
     }
     return [...found, ...nodes(detail.answer.slice(done, Math.max(done, to)))];
   };
-  const criteria = detail.dimensions.flatMap((dimension) => dimension.criteria);
   const items = all.map((fact, number) => h("li", {}, factLink(row, fact, number, listed(fact.text), support(fact)[2])));
+  const without = detail.dimensions.some((dimension) => dimension.criteria.length) ? null : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify.");
   return [
     query ? [h("h2", {}, "Question"), block(query)] : null,
     h("h2", {}, "Answer"),
     detail.answer ? block(detail.answer, marked) : h("p", { class: "notice" }, noAnswer(answers, row)),
-    criteria.length ? [h("h2", {}, `What was asked of it: ${criteria.length} ${criteria.length === 1 ? "criterion" : "criteria"}`), h("ol", { class: "statements criteria" }, criteria.map(criterionItem))] : null,
-    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : criteria.length ? null : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
+    criteria(detail),
+    keyPoints(detail),
+    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : without,
   ];
 }
+
+/** What a complete answer says, and what this one says of it. */
+function keyPoints(detail) {
+  return detail.dimensions.filter((dimension) => dimension.points.length).map(({ name, status, points }) => {
+    const items = points.map((point) => {
+      const [kind, sign, told] = nearestKind(COVERAGE, point.covered, point.deviation, status);
+      const quote = point.quote ? h("span", { class: "quoted" }, h("q", {}, h("bdi", {}, nodes(listed(point.quote)))), point.inAnswer ? null : " – not in the answer") : null;
+      return verdictItem(kind, sign, point.text, line(told, 60), quote);
+    });
+    return [h("h2", {}, "Key points for ", nodes(name), `: ${points.filter((point) => point.covered >= 0.75).length} of ${points.length} covered`), h("ol", { class: "statements points" }, items)];
+  });
+}
+
+/** What the data asks of the answer, and what it does. A criterion with a negative weight is good where it is not met. */
+function criteria(detail) {
+  return detail.dimensions.filter((dimension) => dimension.criteria.length).map(({ status, criteria }) => {
+    const items = criteria.map(({ text, weight, met, deviation }) => {
+      const [, sign, told] = nearestKind(MET, met, deviation, status);
+      const [kind] = nearestKind(MET, met === null || weight > 0 ? met : 1 - met, null, status);
+      return verdictItem(kind, sign, text, [line(told, 60), `; weight ${number(weight).replace("-", "−")}`]);
+    });
+    return [h("h2", {}, `What was asked of it: ${criteria.length} ${criteria.length === 1 ? "criterion" : "criteria"}`), h("ol", { class: "statements criteria" }, items)];
+  });
+}
+
+const verdictItem = (kind, sign, text, verdict, more = null) => h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, `${sign} `), h("bdi", {}, nodes(listed(text))), h("span", { class: "verdict" }, " ", verdict), more);
 
 const listed = (text) => (text.length > LISTED ? `${text.slice(0, LISTED)} …` : text);
 

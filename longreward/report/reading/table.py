@@ -38,7 +38,7 @@ KINDS = {
     "judge_tokens": "u4",
     "cost": "f4",
     "shrunk": "u1",
-    "said": "u4",  # characters of the judge's replies, of the statements and of the criteria
+    "said": "u4",  # characters of the judge's replies, of the statements, of the points and of the criteria
     "file": "u4",  # with the next one, the answer's place
     "offset": "u8",
 }
@@ -66,7 +66,9 @@ class TableBuilder:
         calls = [call for d in answer.dimensions.values() for call in d.calls]
         calls += [statement.call for statement in statements]
         texts = [call.text for call in calls] + [statement.text for statement in statements]
-        texts += [criterion.text for d in answer.dimensions.values() for criterion in d.criteria]
+        for dimension in answer.dimensions.values():
+            texts += [criterion.text for criterion in dimension.criteria]
+            texts += [point.text + point.quote for point in dimension.points]
         # Of the three kinds the nearest, as the page shows it: the offline judge uses all numbers from 0 to 1.
         supports = [s.support if s.support is None else math.floor(2 * s.support + 0.5) / 2 for s in statements]
         figures: dict[str, float] = {

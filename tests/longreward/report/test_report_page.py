@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, Sample, cli
-from longreward.schema import DimensionScore, JudgeCall, JudgedCriterion, Reward, ScoredAnswer, Statement
+from longreward.schema import DimensionScore, JudgeCall, JudgedCriterion, Point, Reward, ScoredAnswer, Statement
 from longreward.store import Store
 
 api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (pip install .[dev])")
@@ -324,17 +324,19 @@ def test_what_was_asked_of_an_answer_stands_beside_it(read, make_run, tmp_path):
         JudgedCriterion(text="Names the buyer.", met=0.45, deviation=0.3),
         JudgedCriterion(text="Is rude <b>", weight=-1, met=1.0),
         JudgedCriterion(text="Is long.", weight=-2, met=0.0),
-        JudgedCriterion(text="Is kind.", met=None),
     ]
     call = JudgeCall(kind="criteria", text="1. It does. [[Met]]", attempts=1, seconds=0.5)
     asked = DimensionScore(score=5.5, deviation=0.86, criteria=judged, calls=[call])
-    scored = Reward(id="p0", total=5.5, dimensions={"criteria": asked})
+    void = DimensionScore(score=None, status="timeout", criteria=[JudgedCriterion(text="Is kind.", met=None)])
     sample = Sample(id="p0", context=document, query="What did Mara do?", answer="She sold copper in Oslo.")
     with Store(run.path / "store" / "answers-0-a.jsonl") as store:
-        store.append(ScoredAnswer.of(sample, scored, split="train", rollout="0/0/0", time=1.0))
+        for number, dimension in enumerate((asked, void)):
+            scored = Reward(id="p0", total=dimension.score, dimensions={"criteria": dimension})
+            store.append(ScoredAnswer.of(sample, scored, split="train", rollout=f"0/0/{number}", time=1.0 + number))
     out = tmp_path / "page.html"
     assert cli.main(["report", str(run.path), "--out", str(out)]) == 0
-    page = read(out).at("answer/0")
+    reader = read(out)
+    page = reader.at("answer/0")
     assert "5.50 ± 0.86" in page.locator(".scores").inner_text()
     items = page.locator(".criteria li")
     assert [text.strip() for text in items.all_inner_texts()] == [
@@ -342,13 +344,40 @@ def test_what_was_asked_of_an_answer_stands_beside_it(read, make_run, tmp_path):
         "◐ Names the buyer. partly met, 0.45 ± 0.30; weight 1",
         "✓ Is rude <b> met; weight −1",
         "✗ Is long. not met; weight −2",
-        "? Is kind. void; weight 1",
     ]
-    kinds = [items.nth(number).get_attribute("class") for number in range(5)]
-    assert kinds == ["full", "partly", "none", "full", "unknown"]
+    kinds = [items.nth(number).get_attribute("class") for number in range(4)]
+    assert kinds == ["full", "partly", "none", "full"]
     page.evaluate(OPEN_ALL)
     assert "1. It does. [[Met]]" in page.locator(".dimension").inner_text()
     assert violations(page) == []
+    (unknown,) = reader.at("answer/1").locator(".criteria li.unknown").all_inner_texts()
+    assert unknown.strip() == "? Is kind. void: timeout; weight 1"
+
+
+def test_key_points_stand_beside_the_answer(read, make_run, tmp_path):
+    run = make_run(**GRPO)
+    points = [
+        Point(text="Mara sold copper.", covered=1.0, quote="sold copper", in_answer=True),
+        Point(text=EVIL, covered=0.42, deviation=0.2, quote=EVIL, in_answer=False),
+        Point(text="Otto bought it.", covered=0.0),
+    ]
+    for number, covered in enumerate((points, [Point(text=point.text, covered=None) for point in points])):
+        score, status = (4.7, "ok") if number == 0 else (None, "timeout")
+        complete = DimensionScore(score=score, status=status, points=covered, calls=[JudgeCall(kind="coverage")])
+        scored = Reward(id="p0", total=score, dimensions={"completeness": complete})
+        sample = Sample(id="p0", context="Mara sold copper.", query="What?", answer="Mara sold copper.")
+        with Store(run.path / "store" / "answers-0-a.jsonl") as store:
+            store.append(ScoredAnswer.of(sample, scored, split="train", rollout=f"0/0/{number}", time=1.0 + number))
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(run.path), "--out", str(out)]) == 0
+    reader = read(out)
+    page = reader.at("answer/0")
+    assert "1 of 3 covered" in page.locator("main").inner_text()
+    first, second, third = page.locator(".points li").all_inner_texts()
+    assert "Mara sold copper. covered" in first and "sold copper" in first and "not in the answer" not in first
+    assert "partly covered, 0.42 ± 0.20" in second and "onerror" in second and "not in the answer" in second
+    assert third.endswith("missing")
+    assert reader.at("answer/1").locator(".points").inner_text().count("void: timeout") == 3
 
 
 # --- (d) runs in every state ---

@@ -1,58 +1,39 @@
-"""`longreward agree`: how often the judge prefers the answer that a human prefers, per dimension and in total."""
+"""Labelled pairs: how often the judge prefers the answer that a human prefers, per dimension and in total; and the
+paper's baselines beside it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 
-from longreward import store
 from longreward.commands.accounts import table
-from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
+from longreward.commands.agree.baselines import Baselines
+from longreward.commands.agree.output import LOST, check_writable, keep, percent, print_files, reasons, span
 from longreward.commands.rows import LabelledPair, Pairs
-from longreward.commands.score import Run, print_run, score_samples
+from longreward.commands.score import Run, Way, print_run, score_samples
+from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
-from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, Proportion, agreement, preference
+from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, agreement, difference, preference
+from longreward.evaluation.intervals import Interval
 from longreward.files import jsonlines
 from longreward.fingerprint import fingerprint
 from longreward.judge.own_server.local import served
 from longreward.schema import Sample
 from longreward.text.amounts import duration, in_words
 
-_LOST = (
-    "without --out nothing is kept: a run that ends early is paid again from the start; give --out SCORED.jsonl, or "
-    "cache.path=..., to continue where it stopped"
-)
 
-
-def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.description = (
-        "Score both answers of each pair and show how often the judge gives more to the answer that the human prefers, "
-        "per dimension and in total, with 95% intervals. Equal scores count half. A pair counts only where both "
-        "answers have a score; pairs that the human calls a tie do not count."
-    )
-    command.epilog = f"With --out a run that is started again continues where it stopped. {SETTINGS}"
-    pairs = "rows with idx (or id), context, query, and win_response, lose_response (the human prefers the first), or "
-    pairs += 'answer_a, answer_b, preference ("a", "b" or "tie")'
-    command.add_argument("input", type=Path, metavar="PAIRS.jsonl", help=pairs)
-    where = "where the scores go; without it they are not kept"
-    command.add_argument("--out", type=Path, metavar="SCORED.jsonl", help=where)
-    command.add_argument("--json", type=Path, metavar="FILE", help="the agreement, and each pair's scores, as JSON")
-    add_judge(command)
-    add_concurrency(command)
-
-
-def run(options: argparse.Namespace, overrides: list[str]) -> int:
+def run(options: argparse.Namespace, config: RewardConfig) -> int:
     """Score both answers of each pair, kept in --out if given, and show how the judge agrees with humans; the same goes
     to --json. Returns 0, or 1 where rows were unreadable, the spend cap ended the run, or no pair has two totals.
 
-    Raises as `score_samples` does, and InputError where there is nothing to agree about or --json cannot be written.
+    Raises as `score_samples` does, InputError where there is nothing to agree about or --json cannot be written, and
+    JudgeError where a reward model does not answer.
     """
-    config = reward_config(options, overrides)
+    config.refuse_ranking("longreward agree")
     screen = Console(stderr=True, soft_wrap=True)
     rows = Pairs(options.input, criteria=config.uses_criteria)
     pairs: list[LabelledPair] = []
@@ -62,58 +43,56 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         samples.setdefault(pair.a, a)
         samples.setdefault(pair.b, b)
     _check(rows, pairs)
+    baselines = Baselines(options, config)
     if options.json is not None:
-        _check_writable(options.json, [options.input, *([options.out] if options.out else [])])
+        check_writable(options.json, [options.input, options.out])
     for line in _about_labels(pairs, samples):
         screen.print(line, highlight=False)
-    if options.out is None and config.judge.kind != "offline" and config.cache.path is None:
-        screen.print(_LOST, style="yellow", highlight=False)
+    if options.out is None and config.judge.asks_endpoints and config.cache.path is None:
+        screen.print(LOST, style="yellow", highlight=False)
 
     with served(config) as asked:
-        scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, screen))
-    if options.out is not None:
-        # Other pairs may have been scored into the same file: what they cost is not thrown away.
-        others = [row for key, row in scoring.known.items() if key not in samples]
-        store.rewrite(options.out, [*scoring.rows, *others])
+        baselines.rate(samples, screen)
+        way = Way(asked, used_beside=baselines.earlier)
+        scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, screen, way))
+        used = scoring.earlier + scoring.account.usage
+        baselines.compare(pairs, samples, asked, used, screen)
+    keep(options.out, scoring)
     names = [*map(str, config.needed), "total"]
-    judged = [{name: _judged(pair, name, scoring) for name in names} for pair in pairs]
-    found = {name: agreement(one[name] for one in judged) for name in names}
+    judged: dict[str, list[Judged]] = {name: [_judged(pair, name, scoring) for pair in pairs] for name in names}
+    judged |= baselines.judged(pairs)
+    found = {name: agreement(each) for name, each in judged.items()}
     console = Console()
-    _print(console, found, scoring, len(pairs))
+    _print(console, found, scoring, baselines, len(pairs))
+    differences = {name: difference(judged["total"], judged[name]) for name in baselines.names}
+    for name, one in differences.items():
+        console.print(_compared(name, one), highlight=False, soft_wrap=True)
     if options.json is not None:
         about = {"pairs_file": str(options.input), "skipped_rows": len(rows.broken)}
-        jsonlines.rewrite(options.json, [about | _as_json(found, zip(pairs, judged, strict=True), scoring)])
-    for file, what in ((options.out, "scores"), (options.json, "agreement as JSON")):
-        if file is not None:
-            console.print(f"{what}: {file}", highlight=False, markup=False, soft_wrap=True)
+        about |= _about_judge(scoring, baselines)
+        about |= {"agreement": {name: one.summary() for name, one in found.items()}}
+        about |= {"total_less": {name: _plain(differences[name]) for name in baselines.names}}
+        each = [{name: of[i] for name, of in judged.items()} for i in range(len(pairs))]
+        jsonlines.rewrite(options.json, [about | {"pairs": list(map(_pair_as_json, pairs, each))}])
+    print_files(console, options)
     print_run(screen, scoring)
+    if baselines.stopped and not scoring.stopped:
+        action = "raise judge.spend and run the same command again"
+        screen.print(f"the comparisons stopped at the spend cap; {action}", style="bold red")
     rows.report(screen)
-    return 1 if rows.broken or scoring.stopped or not found["total"].share.n else 0
+    return 1 if rows.broken or scoring.stopped or baselines.stopped or not found["total"].share.n else 0
 
 
 def _check(rows: Pairs, pairs: Sequence[LabelledPair]) -> None:
     if not pairs:
         formats = "context, query, and win_response and lose_response, or answer_a, answer_b and preference"
-        raise InputError(f"{rows.source} holds no readable pair, which has {formats}{rows.first_problem}")
+        other = "a claim has context, claim and supported"
+        raise InputError(f"{rows.source} holds no readable pair, which has {formats}; {other}{rows.first_problem}")
     if all(pair.human == "tie" for pair in pairs):
         what = (
             f"{rows.source}: in all {len(pairs):,} pairs preference is 'tie', with which no judge can agree or disagree"
         )
         raise InputError(f'{what}; add pairs in which a human prefers an answer: "a" or "b"')
-
-
-def _check_writable(file: Path, others: Sequence[Path]) -> None:
-    """Before anything is paid for."""
-    if any(file.resolve() == other.resolve() for other in others):
-        raise InputError(f"--json {file} would overwrite that file of pairs or scores; choose another --json")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = not file.exists()
-        file.open("ab").close()
-        if new:
-            file.unlink()
-    except OSError as error:
-        raise InputError(f"{file} cannot be written: {error.strerror}; choose another --json") from None
 
 
 def _about_labels(pairs: Sequence[LabelledPair], samples: dict[str, Sample]) -> Iterator[str]:
@@ -137,26 +116,34 @@ def _judged(pair: LabelledPair, name: str, scoring: Run) -> Judged:
     return Judged(pair.human, a, b, " + ".join(sorted(reasons)))
 
 
-def _print(console: Console, found: dict[str, Agreement], scoring: Run, pairs: int) -> None:
-    used = in_words(scoring.account.usage, scoring.config.judge.price)
+def _print(console: Console, found: dict[str, Agreement], scoring: Run, baselines: Baselines, pairs: int) -> None:
+    used = in_words(scoring.account.usage, scoring.config.judge)
     title = f"{pairs:,} pairs in {duration(scoring.seconds)}, {used}"
     result = table(title, "dimension", ["pairs", "agree", f"{CONFIDENCE:.0%} interval", "decided", "ties", "void"])
     result.add_column("why")
     for name, one in found.items():
-        interval = one.share.interval
         cells = [
             f"{one.share.n:,}",
-            _percent(one.share),
-            "-" if interval is None else f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}%",
-            _percent(one.decided),
-            _percent(one.ties),
+            percent(one.share.value),
+            span(one.share.interval),
+            percent(one.decided.value),
+            percent(one.ties.value),
             f"{one.void.total():,}",
-            ", ".join(f"{reason} {count:,}" for reason, count in one.void.most_common()),
+            reasons(one.void),
         ]
         result.add_row(name, *cells, style="bold" if name == "total" else None)
     console.print(result)
-    for line in [*_notes(found["total"]), *([scoring.account.free] if scoring.account.free else [])]:
+    free = [scoring.account.free] if scoring.account.free else []
+    for line in [*_notes(found["total"]), *free, *baselines.notes()]:
         console.print(line, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _compared(name: str, found: Interval | None) -> str:
+    if found is None:
+        return f"total less {name}: no pair is judged by both"
+    points, low, high, pairs = found
+    interval = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"total less {name}: {100 * points:+.1f} points{interval} on the {pairs:,} pairs that both judge"
 
 
 def _notes(total: Agreement) -> Iterator[str]:
@@ -172,25 +159,24 @@ def _notes(total: Agreement) -> Iterator[str]:
         yield "50% lies in the total's interval: on these pairs the judge is not better than guessing"
 
 
-def _percent(share: Proportion) -> str:
-    return "-" if share.value is None else f"{share.value:.1%}"
-
-
-def _as_json(
-    found: dict[str, Agreement], pairs: Iterable[tuple[LabelledPair, dict[str, Judged]]], scoring: Run
-) -> dict[str, Any]:
-    """With each pair's scores, so that two judges can be compared on the pairs that both have scored."""
+def _about_judge(scoring: Run, baselines: Baselines) -> dict[str, Any]:
     judge = scoring.config.judge
     return {
         "judge": {"kind": judge.kind, "model": judge.model},
         "config": fingerprint(scoring.config),
         "confidence": CONFIDENCE,
         "headline": "agree_ties_half",
-        "usage": (scoring.earlier + scoring.account.usage).model_dump(),
-        "complete": not scoring.stopped,
-        "agreement": {name: one.summary() for name, one in found.items()},
-        "pairs": [_pair_as_json(pair, judged) for pair, judged in pairs],
+        "usage": (scoring.earlier + scoring.account.usage + baselines.used).model_dump(),
+        "complete": not scoring.stopped and not baselines.stopped,
     }
+
+
+def _plain(found: Interval | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    share, low, high, n = found
+    interval = None if low is None or high is None else [round(low, 4), round(high, 4)]
+    return {"share": round(share, 4), "interval": interval, "n": n}
 
 
 def _pair_as_json(pair: LabelledPair, judged: dict[str, Judged]) -> dict[str, Any]:
