@@ -7,9 +7,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from longreward.config import RewardConfig
+from longreward.config import ModelConfig, RewardConfig
 from longreward.judge.requests import REQUESTS, RewardRequest, VerifyStatements
-from longreward.model_config import ModelConfig
 from longreward.prompts import NAMES, Prompts, closings
 from longreward.schema import Dimension
 

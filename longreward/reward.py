@@ -1,4 +1,4 @@
-"""LongReward: the scores of the four dimensions, and the reward made of them."""
+"""LongReward: the scores of the dimensions, and the reward made of them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from longreward.concurrency.pacing import Priority, at_most, pacer
 from longreward.concurrency.tasks import together
 from longreward.config import MOST_RANKED, RewardConfig
 from longreward.config_file import validate
-from longreward.dimensions import SCORE, faithfulness, helpfulness
+from longreward.dimensions import SCORE, criteria, faithfulness, helpfulness
 from longreward.dimensions.document import Document
 from longreward.errors import InputError
 from longreward.judge import Judge, JudgeStatus, judge_of
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
-from longreward.schema import Dimension, DimensionScore, JudgeCall, Reward, Sample
+from longreward.schema import Criterion, Dimension, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
 from longreward.text.thoughts import without_thoughts
 
 _DOCUMENTS_KEPT = 256  # prepared documents: as many as a rollout batch has, so that no document is prepared twice
+
+_ANSWERING: tuple[Dimension, ...] = ("helpfulness", "completeness", "criteria")
+"""What tells that a copy answers the question. A place among siblings does not."""
 
 
 class LongReward:
@@ -65,10 +68,10 @@ class LongReward:
     async def score(self, sample: Sample) -> Reward:
         """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number.
 
-        InputError where answers are ranked and this one comes without its siblings, or with too many.
+        InputError where an answer comes without the criteria or the siblings that it is judged by, or with too many.
         """
         started = time.monotonic()
-        siblings = self._siblings(sample)
+        siblings, wanted = self._siblings(sample), self._criteria(sample)
         answer = self._spoken(sample.answer, sample)
         thought_chars, copied = len(sample.answer) - len(answer), 0.0
         if says_nothing(answer):  # the floor, without a call
@@ -80,7 +83,9 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            found = await together(self._dimension(name, answer, siblings, document) for name in self.config.needed)
+            found = await together(
+                self._dimension(name, answer, siblings, wanted, document) for name in self.config.needed
+            )
             dimensions = dict(zip(self.config.needed, found, strict=True))
             if self.config.copying.loss:  # only now: no call waits for it
                 copied = document.copying.share(answer)
@@ -153,7 +158,20 @@ class LongReward:
             )
         return [self._spoken(text, sample) for text in sample.siblings]
 
-    async def _dimension(self, name: Dimension, answer: str, siblings: list[str], document: Document) -> DimensionScore:
+    def _criteria(self, sample: Sample) -> Sequence[Criterion]:
+        """What the answer is judged by; empty where nothing is asked of it."""
+        if not self.config.uses_criteria:
+            return ()
+        if not sample.criteria:
+            raise InputError(f"the sample {sample.id!r} has no criteria; give it some, or take criteria out of weights")
+        return sample.criteria
+
+    async def _dimension(
+        self, name: Dimension, answer: str, siblings: list[str], wanted: Sequence[Criterion], document: Document
+    ) -> DimensionScore:
+        """`siblings`, `wanted`: what only one of the dimensions needs beside the answer and the document."""
+        if name == "criteria":
+            return await criteria.score(answer, document, wanted)
         if name == "helpfulness" and siblings:
             return await helpfulness.ranked(answer, siblings, document)
         return await SCORE[name](answer, document)
@@ -193,7 +211,7 @@ def total_of(
 def _loss(copied: float, scores: Mapping[Dimension, float | None], config: RewardConfig) -> float:
     """0..1: the share of the total that a copy loses."""
     rule = config.copying
-    telling: list[Dimension] = ["completeness"] if config.ranks else ["helpfulness", "completeness"]
+    telling = [name for name in _ANSWERING if name != "helpfulness" or not config.ranks]
     answering = [scores[name] or 0.0 for name in telling if name in scores]
     answers = 0.0
     if rule.answered is not None and answering:

@@ -113,6 +113,8 @@ class JudgeServer:
             return "Something relevant."
         if kind == "verify_many":
             return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbered(prompt))
+        if kind == "criteria":
+            return "\n".join(f"{number}. It does. [[Met]]" for number in numbered(prompt, "criteria"))
         if kind == "points":
             return "<point>Something relevant is said.</point>\n<point>More is said.</point>"
         if kind == "coverage":
@@ -138,7 +140,7 @@ def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
 
 
 def numbered(prompt: str, fence: str = "statements") -> dict[str, str]:
-    """The statements or points of a prompt that asks for several verdicts, by their numbers."""
+    """The statements, points or criteria of a prompt that asks for several verdicts, by their numbers."""
     listed = prompt.rpartition(f"<{fence}>\n")[2].partition(f"\n</{fence}>")[0]
     return dict(re.findall(r"^(\d+)\. (.*)$", listed, re.MULTILINE))
 

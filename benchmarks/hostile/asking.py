@@ -13,9 +13,9 @@ from typing import Any
 
 from hostile.replies import Reply
 from hostile.responses import DOUBT, SURE, Response
+from longreward.config import EndpointConfig
 from longreward.errors import JudgeError, VerdictError
 from longreward.judge.protocol.client import EndpointClient
-from longreward.model_config import EndpointConfig
 
 GOOD = ("right", "asked again")
 AT_ONCE = 16

@@ -24,7 +24,7 @@ class BackgroundReward:
     """
 
     def __init__(self, config: RewardConfig) -> None:
-        self._config = config
+        self.config = config
         self._lock = threading.Lock()
         self._worker: _ScoringThread | None = None
         # Both keep this object: its thread is to be closed though nobody has the reward any more.
@@ -35,7 +35,7 @@ class BackgroundReward:
         """Begin to score answers. ConfigError where the judge cannot be set up, for example without its key."""
         with self._lock:
             if self._worker is None:
-                self._worker = _ScoringThread(self._config)
+                self._worker = _ScoringThread(self.config)
             worker = self._worker
         return asyncio.run_coroutine_threadsafe(worker.reward.score_many(samples), worker.loop)
 

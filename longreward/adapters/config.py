@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from longreward.config import RewardConfig
+from longreward.config import ModelConfig, RewardConfig
 from longreward.config_file import load_yaml, validate
 from longreward.errors import ConfigError
-from longreward.model_config import ModelConfig
 
 M = TypeVar("M", bound=ModelConfig)
 

@@ -54,7 +54,8 @@ class OpenRLHFRewards:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _reply(self, request: RewardRequest) -> RewardReply:
-        return await self._rollouts.reply(items_of(request, self._special), self._loop.time())
+        items = items_of(request, self._special, criteria=self._rollouts.reward.config.uses_criteria)
+        return await self._rollouts.reply(items, self._loop.time())
 
     async def _settle(self, prompt: str, scores: Scores | None, wait_s: float) -> Scores:
         if scores is not None or self._held >= self._most_held:

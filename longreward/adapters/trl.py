@@ -25,6 +25,7 @@ from typing import Any
 from longreward.adapters.background import BackgroundReward
 from longreward.adapters.config import Config, divided, resolve
 from longreward.errors import ConfigError, InputError
+from longreward.rows.criteria import criteria_in
 from longreward.schema import Reward, Sample
 from longreward.voids import VoidWindow, mean
 
@@ -49,6 +50,7 @@ def longreward_rewards(
     other_weights: Sequence[float] | None = None,
     context: str = "context",
     query: str = "query",
+    criteria: str = "criteria",
     max_void_rate: float = 0.5,
     void_window: int = 256,
     processes: int | None = None,
@@ -60,6 +62,7 @@ def longreward_rewards(
     None where LongReward is void, so that no answer is trained on with a part of its reward.
     `context`, `query`: the dataset's columns with the document and the question. A row that has None in both is not for
     LongReward: it gets None here, and `others` decide.
+    `criteria`: the column with the criteria, where these have a weight.
     `max_void_rate`: TooManyVoidsError ends training when more than this share of a process's last `void_window` answers
     is void; 1 never does.
     `processes`: how many processes divide the judge's limits and spend among them; the launcher's WORLD_SIZE when None.
@@ -69,7 +72,8 @@ def longreward_rewards(
     if processes is None:
         processes = int(os.environ.get("WORLD_SIZE", "1"))
     settings = resolve(config)
-    scoring = _Scoring(BackgroundReward(divided(settings, processes)), context, query, max_void_rate, void_window)
+    columns = (context, query, criteria) if settings.uses_criteria else (context, query)
+    scoring = _Scoring(BackgroundReward(divided(settings, processes)), columns, max_void_rate, void_window)
     others = list(others)
     weights = [1.0] * len(others) if other_weights is None else list(other_weights)
     if len(weights) != len(others):
@@ -97,10 +101,10 @@ class _Scoring:
     """Scores a batch once, whatever the number of functions that TRL calls with it."""
 
     def __init__(
-        self, reward: BackgroundReward, context: str, query: str, max_void_rate: float, void_window: int
+        self, reward: BackgroundReward, columns: Sequence[str], max_void_rate: float, void_window: int
     ) -> None:
-        self._reward = reward
-        self._context, self._query = context, query
+        """`columns`: those of document and question, and of the criteria where these are needed."""
+        self._reward, self._columns = reward, columns
         self._voids = VoidWindow(
             max_void_rate, void_window, setting="max_void_rate", then="continue from the last checkpoint"
         )
@@ -136,12 +140,8 @@ class _Scoring:
         return beside
 
     async def _rewards(self, taker: object, completions: list[Any], about: dict[str, Any]) -> list[Reward | None]:
-        samples = [
-            _sample(context, query, completion)
-            for context, query, completion in zip(
-                _column(about, self._context), _column(about, self._query), completions, strict=True
-            )
-        ]
+        columns = [_column(about, name) for name in self._columns]
+        samples = [_sample(*row) for row in zip(completions, *columns, strict=True)]
         batch = self._batch
         if batch is None or taker in batch.takers or batch.samples != samples:
             scoring = self._reward.submit(sample for sample in samples if sample is not None)
@@ -194,19 +194,23 @@ def _column(about: dict[str, Any], name: str) -> list[Any]:
         known = ", ".join(sorted(about.keys() - own)) or "none"
         raise InputError(
             f"the dataset has no column {name!r} beside prompt (there: {known}); name the column of the document with "
-            "context=... and that of the question with query=..."
+            "context=..., that of the question with query=... and that of its criteria with criteria=..."
         )
     column: list[Any] = about[name]
     return column
 
 
-def _sample(context: Any, query: Any, completion: Any) -> Sample | None:
+def _sample(completion: Any, context: Any, query: Any, *criteria: Any) -> Sample | None:
     if context is None and query is None:
         return None
     for name, value in (("context", context), ("query", query)):
         if not isinstance(value, str):
             raise InputError(f"the {name} of a row is {value!r}; it must be text, or None in both columns")
-    return Sample(context=context, query=query, answer=_text(completion))
+    try:
+        wanted = criteria_in(*criteria) if criteria else ()
+    except ValueError as error:
+        raise InputError(f"the row that asks {query[:60]!r}: {error}") from None
+    return Sample(context=context, query=query, answer=_text(completion), criteria=wanted)
 
 
 def _text(completion: Any) -> str:

@@ -5,7 +5,8 @@
         reward.custom_reward_function.name=compute_score \\
         +reward.custom_reward_function.reward_kwargs.config=/absolute/path/reward.yaml
 
-Document and question are `extra_info["context"]` and `extra_info["query"]` of the data set's rows.
+Document and question are `extra_info["context"]` and `extra_info["query"]` of the data set's rows, criteria, where they
+have a weight, `extra_info["criteria"]`.
 
 verl takes no None: with one in a batch it has no rewards at all, and a NaN poisons the whole group. What is safe is an
 exception. verl's trainer (`trainer.use_v1`, the default) then leaves exactly that answer out and keeps its siblings; in
@@ -30,7 +31,8 @@ from typing import Any
 from longreward.adapters.background import BackgroundReward, shared
 from longreward.adapters.config import Config, divided, resolve
 from longreward.errors import InputError, LongRewardError
-from longreward.schema import Reward, Sample
+from longreward.rows.criteria import criteria_in
+from longreward.schema import Criterion, Reward, Sample
 from longreward.voids import Scores, mean
 
 
@@ -48,6 +50,7 @@ async def compute_score(
     processes: int = 1,
     context_key: str = "context",
     query_key: str = "query",
+    criteria_key: str = "criteria",
     reward_router_address: str | None = None,
     reward_model_tokenizer: Any = None,
 ) -> Scores:
@@ -60,8 +63,9 @@ async def compute_score(
 
     VoidRewardError where the judge failed; ConfigError and InputError say what is wrong with the set-up.
     """
-    sample = _sample(solution_str, extra_info, context_key, query_key)
-    (reward,) = await _reward(config, processes).score_async([sample])
+    scoring = _reward(config, processes)
+    keys = context_key, query_key, criteria_key if scoring.config.uses_criteria else None
+    (reward,) = await scoring.score_async([_sample(solution_str, extra_info, *keys)])
     return _valid(reward)
 
 
@@ -87,6 +91,7 @@ def compute_scores(
     processes: int = 1,
     context_key: str = "context",
     query_key: str = "query",
+    criteria_key: str = "criteria",
 ) -> list[Scores]:
     """Score a batch, for the reward manager `batch` of older verl; values and keywords as in `compute_score`.
 
@@ -95,8 +100,10 @@ def compute_scores(
     has no valid sibling.
     """
     pairs = zip(solution_strs, extra_infos, strict=True)
-    samples = [_sample(answer, about, context_key, query_key) for answer, about in pairs]
-    rewards = _reward(config, processes).score(samples)
+    scoring = _reward(config, processes)
+    keys = context_key, query_key, criteria_key if scoring.config.uses_criteria else None
+    samples = [_sample(answer, about, *keys) for answer, about in pairs]
+    rewards = scoring.score(samples)
     valid: dict[tuple[str, str], list[Scores]] = defaultdict(list)
     for sample, reward in zip(samples, rewards, strict=True):
         if reward.total is not None:
@@ -121,7 +128,10 @@ def _from_file(path: str | None, processes: int) -> BackgroundReward:
     return shared(divided(resolve(path), processes))
 
 
-def _sample(answer: str, extra_info: Mapping[str, Any] | None, context_key: str, query_key: str) -> Sample:
+def _sample(
+    answer: str, extra_info: Mapping[str, Any] | None, context_key: str, query_key: str, criteria_key: str | None
+) -> Sample:
+    """`criteria_key`: None where the reward asks for no criteria."""
     about = extra_info or {}
     for key in (context_key, query_key):
         if not isinstance(about.get(key), str):
@@ -130,7 +140,15 @@ def _sample(answer: str, extra_info: Mapping[str, Any] | None, context_key: str,
                 f"extra_info[{key!r}] is {about.get(key)!r}, not text (there: {there}); "
                 "put document and question there, or name their keys with reward_kwargs context_key and query_key"
             )
-    return Sample(id=str(about.get("index", "")), context=about[context_key], query=about[query_key], answer=answer)
+    identity = str(about.get("index", ""))
+    criteria: tuple[Criterion, ...] = ()
+    if criteria_key is not None:
+        try:
+            criteria = criteria_in(about.get(criteria_key), f"extra_info[{criteria_key!r}]")
+        except ValueError as error:
+            raise InputError(f"answer {identity or 'without index'}: {error}") from None
+    context, query = about[context_key], about[query_key]
+    return Sample(id=identity, context=context, query=query, answer=answer, criteria=criteria)
 
 
 def _valid(reward: Reward) -> Scores:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from longreward.config import RewardConfig
+from longreward.config import PriceConfig, RewardConfig
 from longreward.judge.requests import VerifyStatements
-from longreward.model_config import PriceConfig
 from longreward.schema import OK, ScoredAnswer, Usage
 
 

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     config = reward_config(options, overrides)
     out, rows, expected = Console(), None, Estimate()
     if options.input is not None:
-        rows = Rows(options.input)
+        rows = Rows(options.input, criteria=config.uses_criteria)
         with out.status(f"reading {options.input}"):
             expected = estimate(rows.to_estimate(), config)
     with served(config) as asked:

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     config = reward_config(options, overrides)
     out, err = Console(), Console(stderr=True, soft_wrap=True)
     found = _account(options.against, config) if options.against else None
-    rows = Rows(options.input)
+    rows = Rows(options.input, criteria=config.uses_criteria)
     with err.status(f"reading {options.input}"):
         expected = estimate(
             rows.to_estimate(), config, answers_per_prompt=options.answers, answer_tokens=options.answer_tokens

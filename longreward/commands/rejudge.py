@@ -28,7 +28,7 @@ from longreward.files import jsonlines
 from longreward.fingerprint import fingerprint, of_dimensions
 from longreward.judge.own_server.local import served
 from longreward.report.reading import sources
-from longreward.report.reading.gather import OpenFiles, Place, document_at, documents_of, keep
+from longreward.report.reading.gather import OpenFiles, Place, criteria_at, document_at, documents_of, keep
 from longreward.report.reading.sources import Source
 from longreward.reward import total_of
 from longreward.schema import VERSION, Dimension, Reward, Sample, ScoredAnswer, Usage
@@ -149,14 +149,26 @@ class Answers:
     @cached_property
     def _documents(self) -> dict[Any, Place]:
         if self.input is not None:
-            rows = Rows(self.input)
-            found: dict[Any, Place] = dict(keep(((k, s) for k, s, _ in rows.samples()), self.files, self.folder))
+            found: dict[Any, Place] = dict(keep(Rows(self.input).by_any_key(), self.files, self.folder))
             return found
         return dict(documents_of(self.source, self.files))
 
+    def _place(self, row: dict[str, Any]) -> Place | None:
+        """Where the row or the prompt of an answer is."""
+        return self._documents.get(row.get("key") if self.input is not None else (row["id"], row.get("query", "")))
+
+    def criteria(self, row: dict[str, Any]) -> list[Any]:
+        """What an answer is judged by. InputError where it has no criteria."""
+        place = self._place(row)
+        found = [] if place is None else criteria_at(self.files, place)
+        if not found:
+            where = self.input or self.source.path
+            raise InputError(f"the answer {row['id']!r} has no criteria in {where}; set weights without criteria")
+        return found
+
     def document(self, row: dict[str, Any]) -> str:
         """The document of an answer. InputError where it is not at hand."""
-        place = self._documents.get(row.get("key") if self.input is not None else (row["id"], row.get("query", "")))
+        place = self._place(row)
         text = None if place is None else document_at(self.files, place)
         if text is None:
             where = f"in {self.input}" if self.input is not None else "in the run" if self.source.is_run else "known"
@@ -217,6 +229,7 @@ class Again:
                     context=texts.setdefault(text, text),
                     query=row.get("query", ""),
                     answer=row.get("answer", ""),
+                    criteria=tuple(self.answers.criteria(row)) if self.config.uses_criteria else (),
                     truncated=bool(row.get("truncated")),
                 ),
             )

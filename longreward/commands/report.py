@@ -45,8 +45,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     console, started = Console(soft_wrap=True), time.monotonic()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        samples = Rows(options.input).samples() if options.input is not None else ()
-        built = build(opened, out, ((key, sample) for key, sample, _ in samples), whole=options.whole)
+        samples = Rows(options.input).by_any_key() if options.input is not None else ()
+        built = build(opened, out, samples, whole=options.whole)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
     if not len(built.gathered.table) and not any(source.is_run for source in opened):

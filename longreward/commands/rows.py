@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,8 @@ from rich.console import Console
 
 from longreward import rows
 from longreward.errors import InputError
+from longreward.preflight.counting import Prompt
+from longreward.rows.criteria import criteria_of
 from longreward.schema import HumanPreference, Sample
 
 _SHOWN = 10  # unreadable rows that are named
@@ -24,8 +27,9 @@ _LABELLED = ("answer_a", "answer_b", "preference")
 class _RowFile:
     """A file of rows. Rows that cannot be read are passed over and noted in `broken`, as `file:line: why`."""
 
-    def __init__(self, source: Path) -> None:
-        self.source = source
+    def __init__(self, source: Path, *, criteria: bool = False) -> None:
+        """`criteria`: each row has some, or is broken; else they are not looked at."""
+        self.source, self.criteria = source, criteria
         self.broken: list[str] = []
 
     @property
@@ -46,8 +50,8 @@ class _RowFile:
 class Rows(_RowFile):
     """The answers and prompts of a file, with keys made of their content. An identical row comes once."""
 
-    def __init__(self, source: Path) -> None:
-        super().__init__(source)
+    def __init__(self, source: Path, *, criteria: bool = False) -> None:
+        super().__init__(source, criteria=criteria)
         self.answers = 0
         self.prompts = 0
         """Rows without an answer."""
@@ -62,7 +66,7 @@ class Rows(_RowFile):
             if unanswered and not answered:
                 fields["answer"] = ""
             try:
-                sample = _sample(number, row, fields)
+                sample = _sample(number, row, fields, self.criteria)
             except ValueError as error:
                 self.broken.append(f"{self.source}:{number}: {error}")
                 continue
@@ -74,13 +78,25 @@ class Rows(_RowFile):
             self.prompts += not answered
             yield key, sample, answered
 
-    def to_estimate(self) -> Iterator[Sample | tuple[str, str]]:
-        """The answers, and the prompts without an answer as (context, query). InputError at the end if there were
-        none."""
+    def by_any_key(self) -> Iterator[tuple[str, Sample]]:
+        """The answers, each under every key that it can have been scored by: with its criteria, and without."""
+        for number, row in rows.read(self.source, []):
+            fields = {name: row.get(name) for name in ("context", "query", "answer")}
+            with suppress(ValueError):
+                sample = _sample(number, row, fields, criteria=False)
+                without = _key(sample)
+                with suppress(ValueError):
+                    sample = _sample(number, row, fields, criteria=True)
+                    yield _key(sample), sample
+                yield without, sample
+
+    def to_estimate(self) -> Iterator[Sample | Prompt]:
+        """The answers, and the prompts without an answer. InputError at the end if there were none."""
         for _, sample, answered in self.samples(unanswered=True):
-            yield sample if answered else (sample.context, sample.query)
+            yield sample if answered else Prompt(sample.context, sample.query, sample.criteria)
         if not self.answers + self.prompts:
-            raise InputError(f"{self.source} holds no readable row with context and query{self.first_problem}")
+            also = ", and criteria" if self.criteria else ""
+            raise InputError(f"{self.source} holds no readable row with context and query{also}{self.first_problem}")
 
 
 @dataclass(frozen=True)
@@ -106,14 +122,14 @@ class Pairs(_RowFile):
         """Yield each pair with its two answers, whose ids are "IDX/win" and "IDX/lose", or "IDX/a" and "IDX/b"."""
         for number, row in rows.read(self.source, self.broken):
             try:
-                pair = _pair(number, row)
+                pair = _pair(number, row, self.criteria)
             except ValueError as error:
                 self.broken.append(f"{self.source}:{number}: {error}")
             else:
                 yield pair
 
 
-def _pair(number: int, row: dict[str, Any]) -> tuple[LabelledPair, Sample, Sample]:
+def _pair(number: int, row: dict[str, Any], criteria: bool) -> tuple[LabelledPair, Sample, Sample]:
     """ValueError says what is wrong with a row."""
     published = any(name in row for name in _PUBLISHED)
     if published and any(name in row for name in _LABELLED):
@@ -132,7 +148,7 @@ def _pair(number: int, row: dict[str, Any]) -> tuple[LabelledPair, Sample, Sampl
     name_a, name_b = needed[2:4]
     if row[name_a] == row[name_b]:
         raise ValueError(f"{name_a} and {name_b} are the same text: no judge can prefer one; leave that row out")
-    sample = _sample(number, row, {"context": row["context"], "query": row["query"], "answer": row[name_a]})
+    sample = _sample(number, row, {"context": row["context"], "query": row["query"], "answer": row[name_a]}, criteria)
     answers = [
         sample.model_copy(update={"id": f"{sample.id}/{short}", "answer": row[name]})
         for name, short in ((name_a, "win" if published else "a"), (name_b, "lose" if published else "b"))
@@ -141,9 +157,10 @@ def _pair(number: int, row: dict[str, Any]) -> tuple[LabelledPair, Sample, Sampl
     return LabelledPair(sample.id, number, human, key_a, key_b), answers[0], answers[1]
 
 
-def _sample(number: int, row: dict[str, Any], fields: dict[str, Any]) -> Sample:
-    """ValueError names the fields that are not text."""
+def _sample(number: int, row: dict[str, Any], fields: dict[str, Any], criteria: bool) -> Sample:
+    """ValueError names the fields that are not text, or what is wrong with the criteria, where they are looked at."""
     identity = rows.row_id(row, number)
+    fields = fields | ({"criteria": criteria_of(row)} if criteria else {})
     try:
         return Sample(id=identity, **fields)
     except ValidationError as error:
@@ -152,4 +169,6 @@ def _sample(number: int, row: dict[str, Any], fields: dict[str, Any]) -> Sample:
 
 
 def _key(sample: Sample) -> str:
-    return hashlib.sha256(json.dumps(sample.model_dump(), sort_keys=True).encode()).hexdigest()[:16]
+    # Nothing of what is not there: files of scores from before there were criteria can be continued.
+    content = sample.model_dump(exclude=None if sample.criteria else {"criteria"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

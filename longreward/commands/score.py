@@ -55,10 +55,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     config = reward_config(options, overrides)
     config.refuse_ranking("longreward score")
     console = Console(stderr=True, soft_wrap=True)
-    rows = Rows(options.input)
+    rows = Rows(options.input, criteria=config.uses_criteria)
     samples = {key: sample for key, sample, _ in rows.samples()}
     if not samples:
-        raise InputError(f"{options.input} holds no readable row with context, query and answer{rows.first_problem}")
+        wanted = "context, query, answer and criteria" if rows.criteria else "context, query and answer"
+        raise InputError(f"{options.input} holds no readable row with {wanted}{rows.first_problem}")
     with served(config) as asked:
         scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, console))
     store.rewrite(options.out, scoring.rows)  # in the order of the input

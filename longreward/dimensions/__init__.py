@@ -1,4 +1,5 @@
-"""The four dimensions, each a module with the same `score(answer, document) -> DimensionScore`."""
+"""The dimensions, each a module with `score(answer, document) -> DimensionScore`; that of `criteria` takes the row's
+criteria, too."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

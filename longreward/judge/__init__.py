@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from longreward.config import JudgeConfig, RewardConfig
+from longreward.config import JudgeConfig, ModelConfig, RewardConfig
 from longreward.errors import ConfigError
 from longreward.judge.base import Judge, JudgeStatus, Verdict
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import REQUESTS
 from longreward.judge.routed import RoutedJudge
-from longreward.model_config import ModelConfig
 from longreward.prompts import OURS, Prompts
 
 if TYPE_CHECKING:

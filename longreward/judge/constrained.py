@@ -29,6 +29,7 @@ _TEXT: Schema = {"type": "string"}
 _MOST = 40
 _SUPPORT = {"Fully supported": 1.0, "Partially supported": 0.5, "No support": 0.0}
 _COVERAGE = {"Covered": 1.0, "Partly covered": 0.5, "Missing": 0.0}
+_MET = {"Met": 1.0, "Partly met": 0.5, "Unmet": 0.0}
 _PREFERENCE: dict[str, verdicts.Preference] = {"A": "A", "B": "B", "C": "tie"}
 
 
@@ -138,6 +139,11 @@ def supports(count: int, analysis: bool = True) -> Shape[list[float]]:
 def coverage(count: int, analysis: bool = True) -> Shape[list[float]]:
     """1, 0.5 or 0 for each of `count` points, in their order, each with a quotation in the place of an analysis."""
     return _one_each(count, _COVERAGE, analysis, "quote")
+
+
+def criteria(count: int, analysis: bool = True) -> Shape[list[float]]:
+    """As `supports`, for criteria: met, partly met or unmet."""
+    return _one_each(count, _MET, analysis, "analysis")
 
 
 def preference() -> Shape[verdicts.Preference]:

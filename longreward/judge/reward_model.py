@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from longreward.base_url import tidy
+from longreward.config import PAPER_FORM, JudgeConfig, ModelConfig, ReplyForm
 from longreward.errors import ConfigError
 from longreward.judge.base import Verdict
 from longreward.judge.constrained import Shape
@@ -18,8 +19,6 @@ from longreward.judge.engine.spend_cap import Amount, Spend
 from longreward.judge.protocol.address import NO_KEY, from_environment
 from longreward.judge.protocol.client import CLASSIFY, Api
 from longreward.judge.requests import JudgeRequest
-from longreward.judge_config import JudgeConfig
-from longreward.model_config import PAPER_FORM, ModelConfig, ReplyForm
 from longreward.prompts import OURS, Prompts
 from longreward.schema import Sample
 

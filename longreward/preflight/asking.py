@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from longreward.config import JudgeConfig
+from longreward.config import JudgeConfig, ModelConfig
 from longreward.errors import Reason
 from longreward.judge import Verdict, make_judge
 from longreward.judge.engine.limits import REFUSES_US
 from longreward.judge.requests import RewardRequest
-from longreward.model_config import ModelConfig
 from longreward.preflight.finding import listed
 from longreward.preflight.remedies import remedy
 from longreward.prompts import OURS, Prompts

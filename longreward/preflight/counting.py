@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig
 from longreward.judge import Judge, Verdict
 from longreward.judge.requests import REQUESTS, JudgeRequest, RankAnswers, RewardRequest
 from longreward.prompts import Prompts
 from longreward.reward import LongReward, Scoring
-from longreward.schema import JudgeCall, Sample, Usage
+from longreward.schema import Criterion, JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
 
 T = TypeVar("T")
@@ -21,6 +21,14 @@ _ONCE_A_PROMPT = {request.kind for request in REQUESTS if request.grows_with == 
 _STATEMENT_TOKENS = 30
 """Length of a statement in an answer that is not written yet; 300 tokens make the 10 statements of the paper."""
 _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
+
+
+class Prompt(NamedTuple):
+    """A question without an answer yet."""
+
+    context: str
+    query: str
+    criteria: tuple[Criterion, ...] = ()
 
 
 class CountingJudge(Judge):
@@ -47,22 +55,21 @@ class CountingJudge(Judge):
 
 
 async def usage_by_kind(
-    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]],
+    prompts: Iterable[tuple[Prompt, Iterable[tuple[str, int]]]],
     config: RewardConfig,
     scoring: Scoring = LongReward.score,
 ) -> dict[str, Usage]:
     """What the judge is asked about the answers to all prompts: kind of question -> calls and tokens, without costs.
 
-    A prompt is (context, query, answers), an answer is (text, how many such answers there are). Questions about a
-    document, or about all answers to a prompt, count once. So does a question that an earlier answer to the prompt has
-    caused already.
+    An answer is (text, how many such answers there are). Questions about a document, or about all answers to a prompt,
+    count once. So does a question that an earlier answer to the prompt has caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
     judge = CountingJudge(config)
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
     free = CopyingConfig(loss=0)  # what is copied asks nothing
     config = config.model_copy(update={"retrieval": by_words, "copying": free})
-    for context, query, answers in prompts:
+    for prompt, answers in prompts:
         # One reward each, so that no more than one document is prepared at a time.
         reward = LongReward(config, judge)
         try:
@@ -70,8 +77,7 @@ async def usage_by_kind(
             answers = list(answers)
             siblings = _siblings(answers) if config.ranks else ()
             for answer, times in answers:
-                asked = Sample(context=context, query=query, answer=answer, siblings=siblings)
-                scored = await scoring(reward, asked)
+                scored = await scoring(reward, Sample(**prompt._asdict(), answer=answer, siblings=siblings))
                 for call in scored.calls:
                     found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_PROMPT else times)
         finally:

@@ -16,7 +16,7 @@ from pydantic import Field
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.judge.requests import REQUESTS
-from longreward.preflight.counting import unwritten_answer, usage_by_kind
+from longreward.preflight.counting import Prompt, unwritten_answer, usage_by_kind
 from longreward.reward import LongReward, Scoring
 from longreward.schema import Record, Sample, Usage
 from longreward.text.sentences import says_nothing
@@ -82,7 +82,7 @@ class Throughput(Record):
 
 
 def estimate(
-    items: Iterable[Sample | tuple[str, str]],
+    items: Iterable[Sample | Prompt | tuple[str, str]],
     config: RewardConfig,
     *,
     answers_per_prompt: int | None = None,
@@ -90,7 +90,7 @@ def estimate(
     sample: int = 200,
     scoring: Scoring = LongReward.score,
 ) -> Estimate:
-    """What scoring `items` will take. An item is an answer, or a prompt (context, query) without an answer yet.
+    """What scoring `items` will take. An item is an answer, or a prompt without an answer yet; (context, query) is one.
 
     A prompt counts as `answers_per_prompt` answers (None: one) of `answer_tokens` tokens each. With
     `answers_per_prompt`, the answers among the items count as prompts too. A prompt that comes twice counts once.
@@ -102,11 +102,11 @@ def estimate(
     """
     documents = _DocumentSample(sample, answer_tokens)
     for item in items:
-        context, query = (item.context, item.query) if isinstance(item, Sample) else item
+        prompt = Prompt(item.context, item.query, item.criteria) if isinstance(item, Sample) else Prompt(*item)
         if isinstance(item, Sample) and answers_per_prompt is None:
-            documents.add_answer(context, query, item.answer)
+            documents.add_answer(prompt, item.answer)
         else:
-            documents.add_prompt(context, query, answers_per_prompt or 1)
+            documents.add_prompt(prompt, answers_per_prompt or 1)
 
     prompts = (document.material(answer_tokens) for document in documents.sample.values())
     found = asyncio.run(usage_by_kind(prompts, config, scoring))
@@ -148,19 +148,18 @@ def throughput(expected: Usage, judge: JudgeConfig, latency_s: float) -> Through
 class _SampledDocument:
     """A document, a question about it, its answers, and the number of its answers that are not written yet."""
 
-    context: str
-    query: str
+    prompt: Prompt
     answers: list[str] = field(default_factory=list)
     unwritten: int = 0
     size: Counter[str] = field(default_factory=Counter)
     """How much of each `RewardRequest.grows_with` there is: texts in bytes."""
 
-    def material(self, answer_tokens: int) -> tuple[str, str, list[tuple[str, int]]]:
+    def material(self, answer_tokens: int) -> tuple[Prompt, list[tuple[str, int]]]:
         """The prompt for `usage_by_kind`; what stands for an unwritten answer has `answer_tokens` tokens."""
         answers = [(answer, 1) for answer in self.answers]
         if self.unwritten:
-            answers.append((unwritten_answer(self.context, answer_tokens), self.unwritten))
-        return self.context, self.query, answers
+            answers.append((unwritten_answer(self.prompt.context, answer_tokens), self.unwritten))
+        return self.prompt, answers
 
 
 class _DocumentSample:
@@ -178,18 +177,18 @@ class _DocumentSample:
         self._seen: set[int] = set()
         self._prompts: set[int] = set()
 
-    def add_answer(self, context: str, query: str, answer: str) -> None:
+    def add_answer(self, prompt: Prompt, answer: str) -> None:
         if says_nothing(answer):
             return  # scored without a judge
-        if document := self._measure(_key(context, query), context, query, 1, size_in(answer)):
+        if document := self._measure(_key(prompt), prompt, 1, size_in(answer)):
             document.answers.append(answer)
 
-    def add_prompt(self, context: str, query: str, answers: int) -> None:
-        key = _key(context, query)
+    def add_prompt(self, prompt: Prompt, answers: int) -> None:
+        key = _key(prompt)
         if key in self._prompts:
             return
         self._prompts.add(key)
-        if document := self._measure(key, context, query, answers, round(answers * self._answer_bytes)):
+        if document := self._measure(key, prompt, answers, round(answers * self._answer_bytes)):
             document.unwritten += answers
 
     def factor(self, kind: str) -> float:
@@ -198,16 +197,16 @@ class _DocumentSample:
         sampled = sum(document.size[measure] for document in self.sample.values())
         return self.whole[measure] / sampled if sampled else 0.0
 
-    def _measure(self, key: int, context: str, query: str, answers: int, text: int) -> _SampledDocument | None:
+    def _measure(self, key: int, prompt: Prompt, answers: int, text: int) -> _SampledDocument | None:
         """Add to the sizes. Returns the document if it is in the sample."""
         new = key not in self._seen
         if new:
             self._seen.add(key)
-            self.sample[key] = _SampledDocument(context, query)
+            self.sample[key] = _SampledDocument(prompt)
             if len(self.sample) > self._most:
                 del self.sample[max(self.sample)]
         document = self.sample.get(key)
-        added = {"documents": int(new), "document_text": size_in(context) if new else 0}
+        added = {"documents": int(new), "document_text": size_in(prompt.context) if new else 0}
         added |= {"answers": answers, "answer_text": text}
         self.whole.update(added)
         if document:
@@ -215,5 +214,5 @@ class _DocumentSample:
         return document
 
 
-def _key(context: str, query: str) -> int:
-    return int(document_key(context, query)[:16], 16)
+def _key(prompt: Prompt) -> int:
+    return int(document_key(prompt.context, prompt.query)[:16], 16)

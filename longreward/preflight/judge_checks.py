@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from longreward.concurrency.tasks import task_group, together
-from longreward.config import RewardConfig
+from longreward.config import ModelConfig, RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline
 from longreward.judge.engine.embedder import key_variables
 from longreward.judge.protocol.address import secret_from_environment
 from longreward.judge.requests import ExtractRelevant, RewardRequest
-from longreward.model_config import ModelConfig
 from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
 from longreward.preflight.embedding_check import check_embeddings
 from longreward.preflight.finding import Finding, Severity, listed

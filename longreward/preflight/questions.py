@@ -10,6 +10,7 @@ from longreward.judge.requests import (
     CheckCoverage,
     CheckStatement,
     ExtractRelevant,
+    JudgeCriteria,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
@@ -31,6 +32,8 @@ class _Example:
     wrong: str
     points: tuple[str, str]
     """What a complete answer says."""
+    criterion: str
+    """What the right answer does."""
 
 
 _EXAMPLES: dict[Language, _Example] = {
@@ -40,6 +43,7 @@ _EXAMPLES: dict[Language, _Example] = {
         "Mara sold 40 crates of copper to Otto in Lisbon.",
         "Karl bought 12 ships from Lena in Oslo.",
         ("Mara sold 40 crates of copper to Otto.", "The copper was sold in Lisbon."),
+        "Says that Mara sold Otto 40 crates of copper.",
     ),
     "zh": _Example(
         "玛拉在里斯本把40箱铜卖给了奥托。那天一直下雨。莉娜在罗马向卡尔买了苹果。",
@@ -47,6 +51,7 @@ _EXAMPLES: dict[Language, _Example] = {
         "玛拉在里斯本把40箱铜卖给了奥托。",
         "卡尔在奥斯陆向莉娜买了12艘船。",
         ("玛拉把40箱铜卖给了奥托。", "铜是在里斯本卖出的。"),
+        "说明玛拉卖给奥托40箱铜。",
     ),
 }
 
@@ -73,8 +78,8 @@ def questions(config: RewardConfig, language: Language = "en") -> list[RewardReq
 
 
 def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
-    """The questions that end in a number, or in one for each point, each about an answer that is clearly wrong in just
-    that respect."""
+    """The questions that end in a number, or in one for each point or criterion, each about an answer that is clearly
+    wrong in just that respect."""
     wrong = _EXAMPLES["en"].wrong
     changes: dict[type[RewardRequest[Any]], dict[str, str]] = {
         RateHelpfulness: {"answer": _BESIDE_THE_POINT},
@@ -83,6 +88,7 @@ def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
         CheckStatement: {"statement": wrong},
         RateCompleteness: {"answer": wrong},
         CheckCoverage: {"answer": wrong},
+        JudgeCriteria: {"answer": wrong},
     }
     asked = kinds_for(config)
     return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind in asked]
@@ -119,5 +125,6 @@ def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes
         "document": example.passage,
         "extractions": [example.right],
         "points": example.points,
+        "criteria": [example.criterion],
     } | changes
     return kind(**{field.name: material[field.name] for field in fields(kind)})

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from longreward.config import JudgeConfig
+from longreward.config import EndpointConfig, JudgeConfig
 from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
-from longreward.model_config import EndpointConfig
 from longreward.preflight.asking import urls_by_key
 from longreward.preflight.finding import Finding, listed
 from longreward.schema import Usage

@@ -14,10 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from longreward.config import RewardConfig
+from longreward.config import ModelConfig, ReplyForm, RewardConfig
 from longreward.errors import ConfigError
 from longreward.files.nesting import from_json
-from longreward.model_config import ModelConfig, ReplyForm
 from longreward.prompts.injection_defence import added_tokens_in, neutralise
 
 Language = Literal["en", "zh"]
@@ -34,6 +33,7 @@ NAMES = (
     "completeness",
     "points",
     "coverage",
+    "criteria",
 )
 """The reward's prompts."""
 EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")

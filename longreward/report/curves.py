@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from longreward.report.reading.table import Column
-from longreward.schema import DIMENSIONS
+from longreward.schema import EVERY_DIMENSION
 
 _POINTS = 1000  # of a curve; more are averaged in equal parts
 LONGREWARD = "train/longreward/"
@@ -89,7 +89,7 @@ def known_chart(identity: str, *lines: Curve) -> Chart:
 
 def in_order(names: Iterable[str]) -> list[str]:
     """The names in their order on the page: the total and LongReward's own dimensions first."""
-    usual = ["total", *DIMENSIONS]
+    usual = ["total", *EVERY_DIMENSION]
     return sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
 
 

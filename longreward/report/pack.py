@@ -21,7 +21,7 @@ import numpy as np
 
 from longreward.report import suspicious
 from longreward.report.reading.gather import Gathered
-from longreward.report.reading.stored import StoredCall, StoredDimension, StoredEvidence, StoredPoint
+from longreward.report.reading.stored import StoredCall, StoredCriterion, StoredDimension, StoredEvidence, StoredPoint
 from longreward.report.reading.table import Column
 
 MOST_BYTES = 95_000_000
@@ -142,22 +142,30 @@ class Packer:
             place = texts.add(text) if at < 0 or unit is None else [unit(at), unit(at + len(text))]
             numbers = [evidence.setdefault(each, len(evidence)) for each in statement.evidence]
             limit = supported if statement.support == 1 else other
-            packed: list[Any] = [place, statement.support, numbers, _call(texts, statement.call, limit)]
-            statements.append(packed + _rounded(statement.deviation))
+            call = _call(texts, statement.call, limit)
+            statements.append([place, statement.support, numbers, call, *_rounded(statement.deviation)])
         score = None if dimension.score is None else round(dimension.score, 4)
         detail = texts.add(shortened(dimension.detail, other))
         calls = [_call(texts, call, other) for call in dimension.calls]
         packed = [name, score, dimension.status, detail, calls, statements]
-        if not dimension.points:
+        if not dimension.points and not dimension.criteria:
             return packed + _rounded(dimension.deviation)
-        deviation = None if dimension.deviation is None else round(dimension.deviation, 4)
-        return [*packed, deviation, [_point(texts, point) for point in dimension.points]]
+        points = [_point(texts, point) for point in dimension.points]
+        criteria = [_criterion(texts, criterion) for criterion in dimension.criteria]
+        return [*packed, _round(dimension.deviation), points, criteria]
 
 
 def _point(texts: Texts, point: StoredPoint) -> list[Any]:
-    covered = None if point.covered is None else round(point.covered, 4)
-    deviation = None if point.deviation is None else round(point.deviation, 4)
-    return [texts.add(point.text), covered, deviation, texts.add(point.quote), point.in_answer]
+    judged = [_round(point.covered), _round(point.deviation)]
+    return [texts.add(point.text), *judged, texts.add(point.quote), point.in_answer]
+
+
+def _criterion(texts: Texts, criterion: StoredCriterion) -> list[Any]:
+    return [texts.add(criterion.text), criterion.weight, _round(criterion.met), _round(criterion.deviation)]
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _rounded(deviation: float | None) -> list[float]:

@@ -19,6 +19,7 @@ from longreward import openrlhf_logs
 from longreward.errors import ConfigError, InputError, Reason
 from longreward.files.nesting import from_json
 from longreward.openrlhf_logs import AnswerFigures
+from longreward.rows.criteria import criteria_of
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.text.continuation import continuation
 from longreward.text.thoughts import begins_thought
@@ -48,7 +49,8 @@ class RewardRequest(BaseModel):
     prompts: list[str] = Field(min_length=1)
     """The rendered prompt."""
     labels: list[str] = Field(min_length=1)
-    """JSON with `context` and `query`, each as text or as [start, end] in characters of the prompt; `id` optional."""
+    """JSON with `context` and `query`, each as text or as [start, end] in characters of the prompt; `criteria`, where
+    these have a weight, as in the rows of a data set; `id` optional."""
 
 
 class RewardReply(BaseModel):
@@ -74,6 +76,7 @@ class _GivenLabel(BaseModel):
     id: str | int = ""
     context: str | Span
     query: str | Span
+    criteria: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +151,11 @@ def read_request(body: bytes, max_items: int, max_chars: int) -> RewardRequest:
     return request
 
 
-def items_of(request: RewardRequest, special: SpecialTokens) -> list[Item]:
-    """The answers of a request in its order. InputError names the item that cannot be read."""
+def items_of(request: RewardRequest, special: SpecialTokens, *, criteria: bool = False) -> list[Item]:
+    """The answers of a request in its order. InputError names the item that cannot be read, or that has no criteria
+    where `criteria` says that it needs some."""
     rows = zip(request.query, request.prompts, request.labels, strict=True)
-    return [_item(number, *row, special) for number, row in enumerate(rows)]
+    return [_item(number, *row, special, criteria) for number, row in enumerate(rows)]
 
 
 def reply_of(
@@ -175,7 +179,7 @@ def void_reward(sample: Sample, dimensions: Sequence[str], reason: Reason, detai
     return Reward(id=sample.id, total=None, dimensions=dict.fromkeys(dimensions, void), seconds=seconds)
 
 
-def _item(number: int, query: str, prompt: str, label_text: str, special: SpecialTokens) -> Item:
+def _item(number: int, query: str, prompt: str, label_text: str, special: SpecialTokens, criteria: bool) -> Item:
     try:
         label = _GivenLabel.model_validate_json(label_text)
     except ValidationError as error:
@@ -188,12 +192,17 @@ def _item(number: int, query: str, prompt: str, label_text: str, special: Specia
         )
     context = _text(number, "context", label.context, prompt)
     question = _text(number, "query", label.query, prompt)
+    try:
+        wanted = criteria_of({"criteria": label.criteria or None}) if criteria else ()
+    except ValueError as error:
+        raise InputError(f"item {number}: labels: {error}") from None
     # Interned, because thousands of siblings in flight share a document, and each request brings its own copy.
     sample = Sample(
         id=label.id,
         context=sys.intern(context),
         query=question,
         answer=special.removed_from(answer),
+        criteria=wanted,
         thinking=begins_thought(prompt),
     )
     return Item(sample, blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest())

@@ -91,7 +91,8 @@ class Service:
             body = await self._bodies.read(request)
             try:
                 asked = read_request(body, self.config.max_items, self.config.max_chars)
-                items = items_of(asked, self._special)
+                criteria = self._rollouts.reward.config.uses_criteria
+                items = items_of(asked, self._special, criteria=criteria)
             except InputError as error:
                 raise RefusedError(422, str(error)) from None
             del body, asked

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, Self
 from longreward import rows as data
 from longreward.errors import ConfigError, InputError
 from longreward.files import jsonlines
+from longreward.rows.criteria import criteria_of
+from longreward.schema import Criterion
 from rl.data.chat_template import around_turn, words_of
-from rl.data.prompts import SEPARATOR, Label, document_hash
+from rl.data.prompts import SEPARATOR, Label, as_label, document_hash
 from rl.data.words import words
 
 _LISTED = 4  # lines of one id that are named
@@ -65,13 +67,14 @@ class PromptReport(FileReport):
 
 
 class Row(NamedTuple):
-    """A document, a question about it, and reference answers where they are asked for."""
+    """A document, a question about it, and reference answers and criteria where they are asked for."""
 
     id: str
     context: str
     query: str
     reference: tuple[str, ...] = ()
     line: int = 0
+    criteria: tuple[Criterion, ...] = ()
 
 
 class DocumentsById:
@@ -100,9 +103,9 @@ class DocumentsById:
         ]
 
 
-def rows(source: Path, broken: list[str], reference: str | None = None) -> Iterator[Row]:
+def rows(source: Path, broken: list[str], reference: str | None = None, *, criteria: bool = False) -> Iterator[Row]:
     """Each usable row; the others go to `broken`, each as `file:line: why`. `reference` is the field that reference
-    answers are in; None: they do not matter."""
+    answers are in; None: they do not matter. `criteria`: each row needs some."""
     for number, row in data.read(source, broken):
         wrong = next(
             (f"{name} must be text" for name in ("context", "query") if not isinstance(row.get(name), str)), None
@@ -111,16 +114,17 @@ def rows(source: Path, broken: list[str], reference: str | None = None) -> Itera
             if wrong:
                 raise ValueError(wrong)
             references = references_of(row, reference) if reference else ()
-            usable = Row(data.row_id(row, number), row["context"], row["query"], references, number)
+            wanted = criteria_of(row) if criteria else ()
+            usable = Row(data.row_id(row, number), row["context"], row["query"], references, number, wanted)
         except ValueError as error:
             broken.append(f"{source}:{number}: {error}")
         else:
             yield usable
 
 
-def count(source: Path, at_most: int, reference: str | None) -> int:
+def count(source: Path, at_most: int, reference: str | None, *, criteria: bool = False) -> int:
     """The usable rows of a file, or `at_most` where there are more. InputError where it cannot be read."""
-    return sum(1 for _ in islice(rows(source, [], reference), at_most))
+    return sum(1 for _ in islice(rows(source, [], reference, criteria=criteria), at_most))
 
 
 def references_of(row: dict[str, Any], field: str) -> tuple[str, ...]:
@@ -148,33 +152,39 @@ def prepare(
     split: str,
     max_rows: int | None = None,
     reference: str | None = None,
+    *,
+    criteria: bool = False,
 ) -> PromptReport:
-    """Write `out` from `source`, with reference answers out of the field `reference` if one is named. Without `out`
-    nothing is written or held. InputError for a file without a usable row, ConfigError for a hopeless budget."""
+    """Write `out` from `source`, with reference answers out of the field `reference` if one is named, and with the
+    rows' `criteria` if they are asked for. Without `out` nothing is written or held. InputError for a file without a
+    usable row, ConfigError for a hopeless budget."""
     report, documents = PromptReport(), DocumentsById()
     render = renderer(tokenizer, max_prompt_tokens, split, report)
     prompts = []
-    for row in islice(rows(source, report.broken, reference), max_rows):
+    for row in islice(rows(source, report.broken, reference, criteria=criteria), max_rows):
         report.kept += 1
         key = documents.add(row)
         prompt = render(row.id, row.context, row.query)
         if out is not None:
-            prompts.append((key, row.reference, prompt))
+            prompts.append((key, row, prompt))
     report.shared = documents.shared()
     if not report.kept:
         first = f"; first problem: {report.broken[0]}" if report.broken else ""
         wanted = f" and a reference answer in {reference!r}" if reference else ""
+        wanted += " and criteria" if criteria else ""
         raise InputError(f"{source} holds no row with context and query as text{wanted}{first}")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        named = ((prompt, documents.name_of(*key), reference) for key, reference, prompt in prompts)
+        named = ((prompt, documents.name_of(*key), row) for key, row, prompt in prompts)
         jsonlines.rewrite(out, (_labelled(*each) for each in named))
         report.write(out)
     return report
 
 
-def _labelled(prompt: dict[str, Any], identity: str, reference: tuple[str, ...]) -> dict[str, Any]:
-    label = replace(Label.from_json(prompt["label"]), id=identity, reference=reference)
+def _labelled(prompt: dict[str, Any], identity: str, row: Row) -> dict[str, Any]:
+    label = replace(
+        Label.from_json(prompt["label"]), id=identity, reference=row.reference, criteria=as_label(row.criteria)
+    )
     return prompt | {"label": label.to_json()}
 
 

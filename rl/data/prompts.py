@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import msgspec
 from pydantic import Field
 
 from longreward.files.nesting import from_json
-from longreward.schema import Sample
+from longreward.schema import Criterion, Sample
 from longreward.text.thoughts import begins_thought
 
 SEPARATOR = "\n\n"
@@ -51,6 +52,8 @@ class Label:
     """False: the answer is handed back as it is."""
     reference: tuple[str, ...] = ()
     """Reference answers, where the task has them."""
+    criteria: tuple[dict[str, Any], ...] = ()
+    """What the answers are judged by, where the reward asks for it: `text` and `weight` of each."""
     document: str = ""
     """`document_hash` of the whole document, of which the prompt may show less; empty in files of before."""
     answered: tuple[str, ...] = ()
@@ -76,6 +79,7 @@ class Label:
             prompt=prompt,
             label=self.to_json(),
             reference=list(self.reference),
+            criteria=tuple(map(Criterion.model_validate, self.criteria)),
             tokens=tokens,
             truncated=truncated,
             siblings=tuple(siblings),
@@ -89,6 +93,11 @@ class Label:
     def from_json(cls, text: str) -> Label:
         """ValueError where `text` is not what `to_json` writes."""
         return msgspec.convert(from_json(text), cls)
+
+
+def as_label(criteria: Iterable[Criterion]) -> tuple[dict[str, Any], ...]:
+    """Criteria as a label has them."""
+    return tuple(criterion.model_dump() for criterion in criteria)
 
 
 def document_hash(context: str) -> str:

@@ -21,10 +21,11 @@ from longreward import rows
 from longreward.errors import InputError
 from longreward.files import jsonlines
 from longreward.preflight.finding import Finding
+from longreward.rows.criteria import criteria_of
 from longreward.schema import Sample
 from rl.config import RunConfig
 from rl.data.prompt_files import references_of
-from rl.data.prompts import Label, TrainingSample
+from rl.data.prompts import Label, TrainingSample, as_label
 
 FILE = "canaries.jsonl"
 """In the run directory: every round, and so the reference of the first."""
@@ -44,7 +45,9 @@ class Canary:
     @cached_property
     def key(self) -> str:
         """Names its content: a canary that was edited is another one."""
-        text = "\0".join((self.sample.context, self.sample.query, self.sample.answer))
+        sample = self.sample
+        criteria = [f"{criterion.weight:g} {criterion.text}" for criterion in sample.criteria]
+        text = "\0".join((sample.context, sample.query, sample.answer, *criteria))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -57,8 +60,9 @@ def check(config: RunConfig) -> Finding | None:
     return Finding.problem("reward", sentence, action)
 
 
-def load(path: Path, reference: str | None = None) -> list[Canary]:
-    """The canaries of a file, with reference answers out of the field `reference` if one is named.
+def load(path: Path, reference: str | None = None, *, criteria: bool = False) -> list[Canary]:
+    """The canaries of a file, with reference answers out of the field `reference` if one is named, and with the rows'
+    `criteria` if they are asked for.
 
     InputError says what is wrong with it.
     """
@@ -70,6 +74,7 @@ def load(path: Path, reference: str | None = None) -> list[Canary]:
             if plain.id in found:
                 raise ValueError(f"there are two canaries {plain.id!r}; give each an idx of its own")
             references = references_of(row, reference) if reference else ()
+            wanted = as_label(criteria_of(row)) if criteria else ()
             reward = _reward(row)
         except ValidationError as error:
             name = error.errors()[0]["loc"][0]
@@ -77,7 +82,9 @@ def load(path: Path, reference: str | None = None) -> list[Canary]:
         except ValueError as error:
             raise InputError(f"{path}:{number}: {error}") from None
         prompt, label = Label.of_text(plain.id, "canary", plain.context, plain.query)
-        found[plain.id] = Canary(replace(label, reference=references).sample(prompt, plain.answer), reward)
+        found[plain.id] = Canary(
+            replace(label, reference=references, criteria=wanted).sample(prompt, plain.answer), reward
+        )
     if not found:
         raise InputError(f"{path} holds no canary; give rows with idx, context, query, answer, or leave it out")
     return list(found.values())

@@ -66,7 +66,8 @@ class StepWatch:
                 self._samples = answer_samples.Samples(config.directory / "store", self._plan.flags.answers_per_step)
         if watch.canaries is not None:
             with self._noted("canaries"):
-                found = canaries.load(watch.canaries, config.reward.reference_field)
+                reward = config.reward
+                found = canaries.load(watch.canaries, reward.reference_field, criteria=reward.uses_criteria)
                 self._canaries = canaries.Canaries(config, found, self._workers.actors[0], self._ended)
         if watch.noise_share or watch.shadow is not None:
             with self._noted("second scores"):

@@ -24,7 +24,7 @@ from longreward.openrlhf_logs import AnswerFigures, void_reason
 from longreward.voids import VoidWindow
 from rl.config import RunConfig
 from rl.data.prompt_files import count_tokens
-from rl.data.prompts import Label, rollout_id
+from rl.data.prompts import Label, as_label, rollout_id
 from rl.monitor.live_view import Figure, View
 from rl.monitor.progress import SHORT
 from rl.offline import published_files
@@ -141,7 +141,8 @@ def score_responses(run: Session, source: Path, tokenizer: Any, at_once: int) ->
     scored, _ = stored(run.config.directory / "store")
     sft = run.config.data.train
     broken: list[str] = []
-    all_of_them = published_files.responses(source, broken, sft)
+    criteria = run.config.reward.uses_criteria
+    all_of_them = published_files.responses(source, broken, sft, criteria=criteria)
     todo = {each.rollout for each in all_of_them if (each.rollout, each.sample.query) not in scored}
     siblings = _siblings(published_files.responses(source, [], sft), source) if run.config.reward.ranks else {}
     run.say(f"scoring {len(todo):,} answers of {source}; {len(scored):,} are scored already")
@@ -149,10 +150,11 @@ def score_responses(run: Session, source: Path, tokenizer: Any, at_once: int) ->
         run.say(f"passed over: {problem}")
 
     def calls() -> Iterator[Callable[[], Any]]:
-        for response in published_files.responses(source, [], sft):
+        for response in published_files.responses(source, [], sft, criteria=criteria):
             if response.rollout in todo:
                 sample = response.sample
                 prompt, label = Label.of_text(sample.id, "train", sample.context, sample.query)
+                label = replace(label, criteria=as_label(sample.criteria))
                 about = {
                     "rollout": response.rollout,
                     "tokens": count_tokens(tokenizer, sample.answer),

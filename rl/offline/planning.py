@@ -79,8 +79,9 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
             action = "leave collect.responses out and generate the answers, or set reward.name=longreward"
             yield Finding.problem("reward", sentence, action)
         elif rows.exists(config.data.train):
-            wanted = "idx, query and answer, and a context there or in data.train"
-            read = partial(published_files.responses, sft=config.data.train)
+            criteria = config.reward.uses_criteria
+            wanted = f"idx, query and answer, and a context{' and criteria' if criteria else ''} there or in data.train"
+            read = partial(published_files.responses, sft=config.data.train, criteria=criteria)
             yield from unusable("collect.responses", source, read, wanted)
     if "pair" in stages and config.collect.pairs is None:
         own = config.directory / "store"

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from longreward import rows
 from longreward.errors import InputError
+from longreward.rows.criteria import NAMES as CRITERIA
+from longreward.rows.criteria import criteria_of
 from longreward.schema import Sample
 from rl.data.prompt_files import PromptReport, count_tokens, renderer
 from rl.offline import pairs as preferences
@@ -38,11 +40,14 @@ def sft(source: Path, broken: list[str]) -> Iterator[Sample]:
     return _usable(source, broken, lambda row, number: _sample(row, _identity(row, number), "context"))
 
 
-def responses(source: Path, broken: list[str], sft: Path | None = None) -> Iterator[Response]:
+def responses(
+    source: Path, broken: list[str], sft: Path | None = None, *, criteria: bool = False
+) -> Iterator[Response]:
     """Rows with idx, query, answer, and the context of the row in `sft` whose idx stands before the last dash; a
     model's name may stand before that, as in llama-11-7.
 
-    A row may have its own context instead; its idx then needs no sample number.
+    A row may have its own context instead; its idx then needs no sample number. With `criteria` a row has some, or the
+    row in `sft` does whose question is the same.
     """
     row_of = _documents(sft, broken) if sft else lambda _: None
     rollouts: set[str] = set()
@@ -52,16 +57,21 @@ def responses(source: Path, broken: list[str], sft: Path | None = None) -> Itera
         whole = _identity(row, None)
         document, _, sampled = whole.rpartition("-")
         numbered = bool(document) and sampled.isdecimal()
+        joined: dict[str, Any] = {}
         if "context" in row:
             sample = _sample(row, document if numbered else whole, "context")
         elif not numbered:
             raise ValueError(f"idx {whole!r} is not document-sample, as 11-7, and the row has no context")
         else:
-            document, context = _joined(document, _text(row, "query"), row_of)
-            if context is None:
+            document, found = _joined(document, _text(row, "query"), row_of)
+            if found is None:
                 where = f"in {sft}" if sft else "as no sft file is given"
                 raise ValueError(f"no context for document {document!r} {where}")
-            sample = _sample(row, document, context=context)
+            sample = _sample(row, document, context=found["context"])
+            joined = found if found.get("query") == sample.query else {}
+        if criteria:
+            own = any(row.get(name) is not None for name in CRITERIA)
+            sample = sample.model_copy(update={"criteria": criteria_of(row if own else joined)})
         if whole in rollouts:
             raise ValueError(f"there is a response {whole!r} before; give each an idx of its own")
         check = crc(sample.context)
@@ -116,22 +126,24 @@ def from_published(
     return preferences.write(out, preferred(), report)
 
 
-def _joined(document: str, query: str, row_of: Callable[[str], dict[str, Any] | None]) -> tuple[str, str | None]:
-    """The document's id in the sft file, and its context. What stands before a dash may be a model's name: then the
+def _joined(
+    document: str, query: str, row_of: Callable[[str], dict[str, Any] | None]
+) -> tuple[str, dict[str, Any] | None]:
+    """The document's id in the sft file, and its row. What stands before a dash may be a model's name: then the
     question must be that row's, as it may as well be a part of another document's id."""
     if (row := row_of(document)) is not None:
-        return document, row["context"]
+        return document, row
     name = document
     while "-" in name:
         name = name.partition("-")[2]
         if (row := row_of(name)) is not None and row.get("query") == query:
-            return name, row["context"]
+            return name, row
     return document, None
 
 
 def _documents(source: Path, broken: list[str]) -> Callable[[str], dict[str, Any] | None]:
-    """idx -> row of an sft file, with the context and the query. Of plain JSON lines only the places are held, as the
-    texts may be some GB."""
+    """idx -> row of an sft file, with the context, the query and the criteria. Of plain JSON lines only the places are
+    held, as the texts may be some GB."""
     places: dict[str, int | dict[str, Any] | None] = {}
     contexts: dict[str, int] = {}
     for number, place, row in rows.read_with_offsets(source, broken):
@@ -142,7 +154,8 @@ def _documents(source: Path, broken: list[str]) -> Callable[[str], dict[str, Any
                 raise ValueError(f"idx {identity!r} stands for another document before; give each its own")
             if identity in places:
                 raise ValueError(f"there is an idx {identity!r} before")
-            places[identity] = {"context": context, "query": row.get("query")} if place is None else place
+            kept = {name: row.get(name) for name in ("context", "query", *CRITERIA)}
+            places[identity] = kept if place is None else place
         except ValueError as error:
             broken.append(f"{source}:{number}: {error}; no response is joined with it")
 

@@ -35,7 +35,7 @@ class LateSection(Section):
 class RewardSection(RewardConfig):
     name: str = "longreward"
     """The reward function: longreward, reference, remote, python, openrlhf, composite, or the name that an installed
-    package registers."""
+    package registers. criteria: longreward whose `weights` are `{criteria: 1}` if they are not given."""
     reference: ReferenceSection = ReferenceSection()
     """Agreement with reference answers."""
     remote: RemoteSection = RemoteSection()
@@ -76,6 +76,16 @@ class RewardSection(RewardConfig):
     small spread counts as much as the others; only with the estimator group_norm."""
     shuffle: bool = False
     """Control experiment: each answer gets the reward of a random sibling, so that nothing can be learned."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _criteria_are_a_dimension(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("name") != "criteria":
+            return given
+        found = {"weights": {"criteria": 1.0}} | given | {"name": "longreward"}
+        if isinstance(found["weights"], dict) and not found["weights"].get("criteria"):
+            raise ValueError("name is criteria, which weights does not have; add it there, or leave weights out")
+        return found
 
     @model_validator(mode="after")
     def _one_worker_asks_the_judge(self) -> RewardSection:

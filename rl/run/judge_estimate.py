@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from longreward.config import HelpfulnessConfig, JudgeConfig
+from longreward.preflight.counting import Prompt
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.text.amounts import in_words
 from rl.config import RunConfig
@@ -58,7 +59,8 @@ def sentence(found: Estimate, judge: JudgeConfig) -> str:
 
 def _estimate(config: RunConfig, flags: Flags, source: Path, max_prompts: int | None, answers: int) -> Estimate:
     """The judge's work for `answers` answers to each prompt that can be prepared from a file."""
-    rows = prompt_files.rows(source, [], config.reward.reference_field)
-    prompts = ((row.context, row.query) for row in islice(rows, max_prompts))
+    reward = config.reward
+    rows = prompt_files.rows(source, [], reward.reference_field, criteria=reward.uses_criteria)
+    prompts = (Prompt(row.context, row.query, row.criteria) for row in islice(rows, max_prompts))
     tokens = max(1, flags.rollout_max_new_tokens // 2)
-    return estimate(prompts, config.reward, answers_per_prompt=answers, answer_tokens=tokens, sample=_LOOKED_INTO)
+    return estimate(prompts, reward, answers_per_prompt=answers, answer_tokens=tokens, sample=_LOOKED_INTO)

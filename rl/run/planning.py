@@ -151,7 +151,8 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     def count() -> int | None:
         if not readable:
             return None
-        return prompt_files.count(config.data.train, flags.data_max_samples, config.reward.reference_field)
+        reference, criteria = config.reward.reference_field, config.reward.uses_criteria
+        return prompt_files.count(config.data.train, flags.data_max_samples, reference, criteria=criteria)
 
     prompts = count() if counts_prompts else None
     if kind == "online":

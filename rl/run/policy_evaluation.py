@@ -91,7 +91,8 @@ def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[Evalua
             prompts = config.directory / "data" / f"heldout-{name}.jsonl"
             budget = engines.max_len - engines.max_new_tokens
             most, field = config.evaluation.max_prompts, config.reward.reference_field
-            prepare(config.data.heldout, prompts, engines.tokenizer, budget, "heldout", most, field)
+            criteria, tokenizer = config.reward.uses_criteria, engines.tokenizer
+            prepare(config.data.heldout, prompts, tokenizer, budget, "heldout", most, field, criteria=criteria)
             evaluated.heldout = heldout_scores.evaluate(config, engines, prompts)
         for kind, items in sets.items():
             run.say(f"sampling {name}'s answers to {kind}")

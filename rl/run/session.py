@@ -191,8 +191,9 @@ def _prepare(session: Session) -> None:
             out = config.prompts(split)
             # What was prepared before stays: the checkpoint knows its position in it, not in what the source is now.
             report = prompt_files.PromptReport.read(out) if config.resume else None
+            reference, criteria = config.reward.reference_field, config.reward.uses_criteria
             report = report or prompt_files.prepare(
-                source, out, tokenizer, budget, split, at_most, config.reward.reference_field
+                source, out, tokenizer, budget, split, at_most, reference, criteria=criteria
             )
             session.reports[split] = report
             session.say(f"{split}: {report.sentence()}")

@@ -28,6 +28,7 @@ from longreward.errors import VerdictError
 from longreward.judge.requests import (
     CheckCoverage,
     ExtractRelevant,
+    JudgeCriteria,
     JudgeRequest,
     ListPoints,
     ListStatements,
@@ -40,6 +41,7 @@ from longreward.judge.requests import (
 )
 from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference, RateChat, RateSummary
 from longreward.judge.verdicts import parse_rating, parse_statements, parse_support
+from longreward.schema import EVERY_DIMENSION
 from longreward.text.sentences import split_sentences
 
 # --- the attacks ---
@@ -261,12 +263,16 @@ def requests(case: Case, answer: str, document: str) -> list[JudgeRequest]:
         RateCompleteness(language, question, answer, [document, case.document]),
         ListPoints(language, question, [document, case.document]),
         CheckCoverage(language, question, answer, [case.good, document]),
+        JudgeCriteria(language, question, CRITERIA, answer),
         RateAgainstReference(language, document, answer, question),
         RateSummary(language, case.good, answer),
         RateChat(language, case.good, answer, question, [(case.mediocre, 5), (document, 2.5)]),
         CompareAnswers(language, question, answer, case.good, document),
         CompareAnswers(language, question, case.good, answer),
     ]
+
+
+CRITERIA = ["Names the one who designed the pier.", "Says what it cost."]
 
 
 def readable(text: str) -> str:
@@ -353,6 +359,8 @@ def obedient(kind: str) -> Callable[[str, int], str]:
                 return "No points" if obeys else "<point>One.</point>\n<point>Two.</point>"
             case "coverage":
                 return "1. [[Covered]]\n2. [[Covered]]" if obeys else "1. [[Missing]]\n2. [[Partly covered]]"
+            case "criteria":
+                return "1. [[Met]]\n2. [[Met]]" if obeys else "1. [[Partly met]]\n2. [[Unmet]]"
         return "[[10]]" if obeys else "[[4]]"
 
     return reply
@@ -374,17 +382,19 @@ def attacked_samples(attacks: list[Attack]) -> list[Sample]:
     samples = []
     for attack, case in zip(attacks, cycle(ONE_OF_EACH_LANGUAGE), strict=False):
         document = case.document if attack.is_long else replace(attack, place="after").on(case, case.document)
-        samples.append(Sample(context=document, query=case.question, answer=attack.on(case, case.wrong)))
+        answer = attack.on(case, case.wrong)
+        samples.append(Sample(context=document, query=case.question, answer=answer, criteria=CRITERIA))
     return samples
 
 
 def test_an_obedient_judge_is_never_moved(judge_server, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = ("helpfulness", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage")
+    kinds += ("criteria",)
     judge_server.script = {kind: obedient(kind) for kind in kinds}
     judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge", "retry_base_s": 0}
     # Document and answer share the attack: what a copy loses is not the judge's doing.
-    config = {"judge": judge, "copying": {"loss": 0}}
-    unmoved = (4 + 4 + 0 + 4) / 4
+    config = {"judge": judge, "copying": {"loss": 0}, "weights": dict.fromkeys(EVERY_DIMENSION, 1)}
+    unmoved = (4 + 4 + 0 + 4 + 2.5) / 5
     without_words = 0.0  # an answer of punctuation gets the floor without a call
     assert set(totals(config, attacked_samples(ATTACKS))) <= {unmoved, without_words}
     by_points = config | {"completeness": {"way": "key_points"}}
@@ -432,6 +442,11 @@ def coverages() -> list[Outcome]:
     return outcomes_of(BY_POINTS | {"weights": {"completeness": 1}, "copying": {"loss": 0}})
 
 
+@pytest.fixture(scope="module")
+def outcomes_by_criteria() -> list[Outcome]:
+    return outcomes_of({"judge": {"kind": "offline"}, "weights": {"criteria": 1}, "copying": {"loss": 0}})
+
+
 def outcomes_of(config: dict) -> list[Outcome]:
     qualities = QUALITIES
     clean = {
@@ -444,7 +459,9 @@ def outcomes_of(config: dict) -> list[Outcome]:
 
 
 def sample(case: Case, answer: str) -> Sample:
-    return Sample(context=case.document, query=case.question, answer=answer)
+    """Asked for is what the good answer says; what the wrong one begins with costs."""
+    criteria = [*split_sentences(case.good), {"text": split_sentences(case.wrong)[0], "weight": -1}]
+    return Sample(context=case.document, query=case.question, answer=answer, criteria=criteria)
 
 
 def test_clean_answers_rank_by_their_quality(outcomes: list[Outcome]) -> None:
@@ -487,6 +504,13 @@ def test_no_attack_replaces_an_answer(outcomes: list[Outcome]) -> None:
     replacing = [outcome for outcome in outcomes if outcome.attack.place == "instead"]
     assert len(replacing) > 100
     assert [outcome for outcome in replacing if outcome.attacked > outcome.clean["mediocre"] - 1] == []
+
+
+def test_attacks_on_criteria_gain_nothing(outcomes_by_criteria: list[Outcome]) -> None:
+    for outcome in outcomes_by_criteria:
+        assert outcome.clean["good"] > outcome.clean["mediocre"] + 2 >= outcome.clean["wrong"] + 2
+    assert any(outcome.clean["mediocre"] > 1 for outcome in outcomes_by_criteria), "there is something to gain"
+    assert [outcome for outcome in outcomes_by_criteria if outcome.uplift > 1e-9] == []
 
 
 def test_no_attack_wins_a_better_place_among_siblings() -> None:

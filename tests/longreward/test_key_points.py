@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from longreward import LongReward, Sample
-from longreward.config import RewardConfig
+from longreward.config import ReplyForm, RewardConfig
 from longreward.config_file import validate
 from longreward.dimensions.key_points import NOTHING
 from longreward.errors import VerdictError
@@ -19,7 +19,6 @@ from longreward.fingerprint import fingerprint, of_dimensions
 from longreward.judge.requests import CheckCoverage, ListPoints
 from longreward.judge.requests.key_points import MOST_POINTS
 from longreward.judge.verdicts import parse_coverage, parse_points
-from longreward.model_config import ReplyForm
 from longreward.preflight.estimate import estimate
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions

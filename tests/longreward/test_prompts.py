@@ -18,6 +18,7 @@ from longreward.judge.verdicts import (
     NO_RELEVANT,
     NO_STATEMENTS,
     parse_coverage,
+    parse_criteria,
     parse_grade,
     parse_points,
     parse_preference,
@@ -45,6 +46,7 @@ FIELDS = {
     "completeness": ["extractions", "query", "answer"],
     "points": ["extractions", "query"],
     "coverage": ["points", "query", "answer"],
+    "criteria": ["query", "criteria", "answer"],
     "evaluate_qa": ["query", "reference", "answer"],
     "evaluate_summary": ["reference", "answer"],
     "evaluate_chat": ["query", "reference", "examples", "answer"],
@@ -108,6 +110,8 @@ def test_the_prompts_ask_for_what_the_parsers_read(language: str) -> None:
     assert NO_POINTS in text["points"] and str(MOST_POINTS) in text["points"]
     example = re.findall(r"^<point>.*</point>$", text["points"], re.MULTILINE)
     assert len(parse_points("\n".join(example))) == 6
+    lines = re.findall(r"^\d\. .*$", text["criteria"], re.MULTILINE)
+    assert parse_criteria("\n".join(lines), 3) == [1, 0.5, 0]
     for name in ("helpfulness", "logicality", "completeness"):
         shown = re.findall(r"^\[\[.*\]\]$", text[name], re.MULTILINE)
         ratings = [parse_rating(example) for example in shown]

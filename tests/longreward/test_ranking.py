@@ -14,12 +14,12 @@ from aiohttp import web
 
 from longreward import LongReward, Reward, RewardConfig, Sample, cli
 from longreward.adapters.config import divided
+from longreward.config import ReplyForm
 from longreward.config_file import validate
 from longreward.errors import ConfigError, InputError, VerdictError
 from longreward.fingerprint import fingerprint, of_dimensions
 from longreward.judge.requests import RankAnswers, RateHelpfulness
 from longreward.judge.verdicts import parse_ranking
-from longreward.model_config import ReplyForm
 from longreward.preflight.estimate import estimate
 
 DOCUMENT, QUERY = "Mara sold copper to Otto in Lisbon.", "What did Mara sell?"

@@ -27,7 +27,6 @@ KINDS = {"dpo": offline_config.DpoConfig, "sft": offline_config.SftConfig}
 """By the word that a configuration's name begins with, where it is not one of rl/train.py."""
 OURS = (
     "rl.config",
-    "longreward.judge_config",
     "rl.offline.config",
     "rl.offline.pairs",
     "rl.reward_functions",

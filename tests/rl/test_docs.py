@@ -53,12 +53,12 @@ def test_every_command_and_configuration_of_the_page_is_good(tmp_path: Path, mon
     root = Path.cwd()
     monkeypatch.chdir(tmp_path)
     found = commands()
-    assert len(found) == 2
+    assert len(found) == 3
     for words in found:
         loaded = config.load(root / words[words.index("--config") + 1], words[words.index("--config") + 2 :])
         registry.check(loaded.reward)
     sections = blocks("yaml")
-    assert len(sections) == 3
+    assert len(sections) == 4
     for text in sections:
         registry.check(validate(config.RewardSection, yaml.safe_load(text)["reward"]))
 

@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
     """
     config.refuse_ranking("longreward agree")
     screen = Console(stderr=True, soft_wrap=True)
-    rows = Pairs(options.input)
+    rows = Pairs(options.input, criteria=config.uses_criteria)
     pairs: list[LabelledPair] = []
     samples: dict[str, Sample] = {}
     for pair, a, b in rows.pairs():

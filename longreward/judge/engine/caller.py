@@ -6,6 +6,7 @@ import math
 from collections import Counter, deque
 from typing import Any
 
+from longreward.config import ModelConfig, Way
 from longreward.errors import ConfigError
 from longreward.judge.distribution import MOST_ALTERNATIVES
 from longreward.judge.engine.endpoint import Endpoint
@@ -23,7 +24,6 @@ from longreward.judge.protocol.client import (
 )
 from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.requests import JudgeRequest, VerifyStatement
-from longreward.model_config import ModelConfig, Way
 from longreward.prompts import OURS, Prompts
 
 _LATENCIES_KEPT = 1000

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from longreward.concurrency.tasks import together
-from longreward.config import EmbeddingsConfig, JudgeConfig, RewardConfig
+from longreward.config import (
+    PAPER_FORM,
+    EmbeddingsConfig,
+    JudgeConfig,
+    ModelConfig,
+    PriceConfig,
+    ReplyForm,
+    RewardConfig,
+)
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import Role, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
@@ -20,7 +28,6 @@ from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.protocol.address import DEFAULT_KEY
 from longreward.judge.protocol.client import EMBEDDINGS, Api
 from longreward.judge.requests import JudgeRequest
-from longreward.model_config import PAPER_FORM, ModelConfig, PriceConfig, ReplyForm
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall, Usage
 from longreward.text.shorten import without_middle

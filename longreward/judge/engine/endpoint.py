@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from longreward.config import EndpointConfig
 from longreward.judge.engine.hedging import Hedging, Sort
 from longreward.judge.engine.limits import AdaptiveConcurrency, Health, RateBucket
 from longreward.judge.engine.spend_cap import Amount
 from longreward.judge.protocol.client import EndpointClient
 from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.protocol.silent_cut import SilentCuts
-from longreward.model_config import EndpointConfig
 
 _log = logging.getLogger("longreward.judge")
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 
+from longreward.config import HedgeConfig
 from longreward.errors import JudgeError, Reason
 from longreward.judge.base import JudgeStatus
 from longreward.judge.engine.clocks import Standstill
@@ -15,7 +16,6 @@ from longreward.judge.engine.hedging import Hedging
 from longreward.judge.engine.outage import Outage
 from longreward.judge.engine.routing import for_another, for_document
 from longreward.judge.engine.spend_cap import Amount, Spend
-from longreward.model_config import HedgeConfig
 
 _log = logging.getLogger("longreward.judge")
 

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
 
-from longreward.model_config import HedgeConfig
+from longreward.config import HedgeConfig
 
 Sort = tuple[str, int]
 """Calls that take about as long: their kind, and the power of two that their prompts' bytes lie below."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from longreward.concurrency.pacing import Priority, pacer
 from longreward.concurrency.tasks import Shared
+from longreward.config import ModelConfig
 from longreward.errors import VerdictError
 from longreward.judge.base import Judge, JudgeStatus, Role, SlowCall, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
@@ -18,7 +19,6 @@ from longreward.judge.engine.embedder import Embedder
 from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.requests import JudgeRequest
 from longreward.judge.said import Said
-from longreward.model_config import ModelConfig
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 

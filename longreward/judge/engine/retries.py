@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
+from longreward.config import ModelConfig
 from longreward.errors import JudgeError, Reason
 from longreward.judge.engine.limits import PASSING, REFUSES_US, is_doubtful
-from longreward.model_config import ModelConfig
 
 _LONGEST_BACKOFF_S = 20.0
 _JITTER = 0.1

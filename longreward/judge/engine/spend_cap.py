@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from longreward.config import JudgeConfig
-from longreward.model_config import PriceConfig
+from longreward.config import JudgeConfig, PriceConfig
 from longreward.schema import Usage
 
 

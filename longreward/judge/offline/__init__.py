@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from longreward.concurrency.pacing import Priority, pacer
 from longreward.judge import requests
 from longreward.judge.base import Judge, Verdict
-from longreward.judge.offline import completeness, helpfulness, logicality, references, statements, support
+from longreward.judge.offline import completeness, criteria, helpfulness, logicality, references, statements, support
 from longreward.judge.requests import JudgeRequest, evaluation
 from longreward.schema import JudgeCall
 
@@ -36,6 +36,7 @@ RULES: dict[type[JudgeRequest[Any]], Callable[[Any], object]] = {
     requests.RateCompleteness: completeness.rate,
     requests.ListPoints: completeness.list_points,
     requests.CheckCoverage: completeness.check_coverage,
+    requests.JudgeCriteria: criteria.judge,
     evaluation.RateAgainstReference: references.against_reference,
     evaluation.RateSummary: references.summary,
     evaluation.RateChat: references.chat,

@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
-from longreward.config import JudgeConfig
+from longreward.config import EndpointConfig, JudgeConfig
 from longreward.errors import ConfigError
-from longreward.model_config import EndpointConfig
 
 KEY = "LONGREWARD_JUDGE_KEY"
 """The variable that holds the key which only the run and its judge know."""

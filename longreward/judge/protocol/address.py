@@ -19,9 +19,9 @@ import aiohttp
 import yarl
 
 from longreward.base_url import AROUND, chat_url, without_password
+from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.refusals import short
-from longreward.model_config import EndpointConfig
 from longreward.redaction import keep_secret
 
 DEFAULT_KEY = "OPENAI_API_KEY"

@@ -12,6 +12,7 @@ import aiohttp
 
 from longreward.base_url import chat_url, classify_url, embeddings_url, score_url
 from longreward.concurrency.pacing import Priority, pacer
+from longreward.config import EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.address import Address, Proxy, failure, proxy_for, redirected
 from longreward.judge.protocol.checkers import read_likelihood, read_score
@@ -20,7 +21,6 @@ from longreward.judge.protocol.content_encoding import decoded, too_long
 from longreward.judge.protocol.embeddings import read as read_embeddings
 from longreward.judge.protocol.refusals import short as _short
 from longreward.judge.protocol.replies import Reply, read
-from longreward.model_config import EndpointConfig
 
 _IDLE_CONNECTION_S = 4.0  # below the 5 s after which uvicorn (and so vLLM) closes an idle connection
 _MOST_REDIRECTS = 3

@@ -10,6 +10,7 @@ from typing import Any
 
 from longreward.config import RewardConfig
 from longreward.judge.requests.base import AnalysedRequest, JudgeRequest, Measure, RewardRequest
+from longreward.judge.requests.criteria import JudgeCriteria
 from longreward.judge.requests.extraction import ExtractRelevant
 from longreward.judge.requests.key_points import CheckCoverage, ListPoints
 from longreward.judge.requests.ranking import RankAnswers
@@ -28,6 +29,7 @@ REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     RateCompleteness,
     ListPoints,
     CheckCoverage,
+    JudgeCriteria,
 )
 """Every kind of question that a reward asks."""
 
@@ -43,6 +45,7 @@ __all__ = [
     "CheckCoverage",
     "CheckStatement",
     "ExtractRelevant",
+    "JudgeCriteria",
     "JudgeRequest",
     "ListPoints",
     "ListStatements",

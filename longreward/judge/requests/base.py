@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Generic, Literal, Self, TypeVar
 
-from longreward.config import RewardConfig
+from longreward.config import PAPER_FORM, ReplyForm, RewardConfig
 from longreward.judge import votes
 from longreward.judge.constrained import Shape
 from longreward.judge.distribution import Token, odds_of
 from longreward.judge.said import Reading, Said
-from longreward.model_config import PAPER_FORM, ReplyForm
 from longreward.prompts import OURS, Language, Prompts
 from longreward.schema import Dimension
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+from longreward.config import ReplyForm
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import JudgeRequest
 from longreward.judge.verdicts import Preference
-from longreward.model_config import ReplyForm
 
 T = TypeVar("T")
 

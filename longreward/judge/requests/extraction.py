@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from longreward.config import ReplyForm
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import Measure, RewardRequest
-from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 from longreward.text.shorten import without_middle
 from longreward.text.tokens import text_of, tokens_in

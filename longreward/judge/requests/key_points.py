@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
-from longreward.config import RewardConfig
+from longreward.config import ReplyForm, RewardConfig
 from longreward.errors import VerdictError
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_lines
 from longreward.judge.said import first_vote
-from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 from longreward.text.shorten import without_middle
 from longreward.text.tokens import text_of, tokens_in

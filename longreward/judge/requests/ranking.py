@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from longreward.config import RewardConfig
+from longreward.config import ReplyForm, RewardConfig
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import RewardRequest
-from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from longreward.config import RewardConfig
+from longreward.config import ReplyForm, RewardConfig
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import AnalysedRequest
-from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 from longreward.text.shorten import without_middle
 

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from longreward.config import RewardConfig
+from longreward.config import PAPER_FORM, ReplyForm, RewardConfig
 from longreward.errors import VerdictError
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.distribution import Token, mean_and_deviation, mean_likelihood, odds_of_word
 from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_lines, as_passages
 from longreward.judge.said import Reading, Said
-from longreward.model_config import PAPER_FORM, ReplyForm
 from longreward.prompts import OURS, Prompts
 from longreward.schema import Dimension
 from longreward.text.sentences import language_name, split_sentences

@@ -11,6 +11,7 @@ const LISTED = 2000; // characters of a statement in the list; beside its eviden
 const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
 const COVERAGE = { 1: ["full", "✓", "covered"], 0.5: ["partly", "◐", "partly covered"], 0: ["none", "✗", "missing"] };
+const MET = { 1: ["full", "✓", "met"], 0.5: ["partly", "◐", "partly met"], 0: ["none", "✗", "not met"] };
 const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
 
 /** A number, and how unsure the judge is of it where that is known. */
@@ -97,12 +98,14 @@ function reading(answers, row, detail, all) {
     return [...found, ...nodes(detail.answer.slice(done, Math.max(done, to)))];
   };
   const items = all.map((fact, number) => h("li", {}, factLink(row, fact, number, listed(fact.text), support(fact)[2])));
+  const without = detail.dimensions.some((dimension) => dimension.criteria.length) ? null : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify.");
   return [
     query ? [h("h2", {}, "Question"), block(query)] : null,
     h("h2", {}, "Answer"),
     detail.answer ? block(detail.answer, marked) : h("p", { class: "notice" }, noAnswer(answers, row)),
+    criteria(detail),
     keyPoints(detail),
-    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
+    all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : without,
   ];
 }
 
@@ -112,11 +115,25 @@ function keyPoints(detail) {
     const items = points.map((point) => {
       const [kind, sign, told] = nearestKind(COVERAGE, point.covered, point.deviation, status);
       const quote = point.quote ? h("span", { class: "quoted" }, h("q", {}, h("bdi", {}, nodes(listed(point.quote)))), point.inAnswer ? null : " – not in the answer") : null;
-      return h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, `${sign} `), h("bdi", {}, nodes(listed(point.text))), h("span", { class: "verdict" }, " ", line(told, 60)), quote);
+      return verdictItem(kind, sign, point.text, line(told, 60), quote);
     });
     return [h("h2", {}, "Key points for ", nodes(name), `: ${points.filter((point) => point.covered >= 0.75).length} of ${points.length} covered`), h("ol", { class: "statements points" }, items)];
   });
 }
+
+/** What the data asks of the answer, and what it does. A criterion with a negative weight is good where it is not met. */
+function criteria(detail) {
+  return detail.dimensions.filter((dimension) => dimension.criteria.length).map(({ status, criteria }) => {
+    const items = criteria.map(({ text, weight, met, deviation }) => {
+      const [, sign, told] = nearestKind(MET, met, deviation, status);
+      const [kind] = nearestKind(MET, met === null || weight > 0 ? met : 1 - met, null, status);
+      return verdictItem(kind, sign, text, [line(told, 60), `; weight ${number(weight).replace("-", "−")}`]);
+    });
+    return [h("h2", {}, `What was asked of it: ${criteria.length} ${criteria.length === 1 ? "criterion" : "criteria"}`), h("ol", { class: "statements criteria" }, items)];
+  });
+}
+
+const verdictItem = (kind, sign, text, verdict, more = null) => h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, `${sign} `), h("bdi", {}, nodes(listed(text))), h("span", { class: "verdict" }, " ", verdict), more);
 
 const listed = (text) => (text.length > LISTED ? `${text.slice(0, LISTED)} …` : text);
 

@@ -199,7 +199,7 @@ export class Answers {
   }
 }
 
-function dimension([name, score, status, detail, calls, facts, deviation = null, points = []], texts, answer) {
+function dimension([name, score, status, detail, calls, facts, deviation = null, points = [], criteria = []], texts, answer) {
   // A statement that stands in the answer word for word is kept as its place there.
   const stated = (text) => (Array.isArray(text) ? answer.slice(...text) : texts.named(text));
   // Texts are named in the order in which they were packed, so these read in that order.
@@ -207,7 +207,8 @@ function dimension([name, score, status, detail, calls, facts, deviation = null,
   const said = texts.named(detail);
   const told = calls.map((row) => call(row, texts));
   const listed = points.map(([text, covered, unsure, quote, inAnswer]) => ({ text: texts.named(text), covered, deviation: unsure, quote: texts.named(quote), inAnswer }));
-  return { name, score, deviation, status, detail: said, calls: told, facts: made, points: listed };
+  const asked = criteria.map(([text, weight, met, unsure]) => ({ text: texts.named(text), weight, met, deviation: unsure }));
+  return { name, score, deviation, status, detail: said, calls: told, facts: made, points: listed, criteria: asked };
 }
 
 function call([kind, source, text, status = "ok", attempts, seconds = 0, shrunk = 0, told = 0, ...usage], texts) {

@@ -91,6 +91,15 @@ def document_at(files: OpenFiles, place: Place) -> str | None:
         return None
 
 
+def criteria_at(files: OpenFiles, place: Place) -> list[Any]:
+    """The criteria in a row as above; empty where there are none."""
+    try:
+        row = from_json(files.line(place))
+        return list((row if "context" in row else from_json(row["label"])).get("criteria", []))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
 def gather(
     sources: Sequence[Source], samples: Iterable[tuple[str, Sample]], folder: Path, files: OpenFiles
 ) -> Gathered:

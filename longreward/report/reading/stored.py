@@ -64,6 +64,15 @@ class StoredPoint(msgspec.Struct, gc=False, frozen=True):
     in_answer: bool | None = None
 
 
+class StoredCriterion(msgspec.Struct, gc=False):
+    """See schema.JudgedCriterion."""
+
+    text: str
+    weight: _Number = 1.0
+    met: _Number | None = None
+    deviation: _Number | None = None
+
+
 class StoredDimension(msgspec.Struct, gc=False):
     score: _Number | None = None
     deviation: _Number | None = None
@@ -72,6 +81,7 @@ class StoredDimension(msgspec.Struct, gc=False):
     calls: list[StoredCall] = []
     statements: list[StoredStatement] = []
     points: list[StoredPoint] = []
+    criteria: list[StoredCriterion] = []
 
 
 class StoredAnswer(store.Fields, kw_only=True):

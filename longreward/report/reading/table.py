@@ -16,7 +16,7 @@ PARTS = ("training", "held-out before", "held-out during", "held-out after", "he
 """What an answer was scored for. `held-out` alone: nothing was trained; `scored`: a file of answers."""
 TRAINING, BEFORE, DURING, AFTER, HELDOUT, SCORED = range(len(PARTS))
 
-MOST_DIMENSIONS = 16  # LongReward has four, composite rewards a few more
+MOST_DIMENSIONS = 16  # LongReward has five, composite rewards a few more
 _MOST_STATUSES = 255
 KINDS = {
     "run": "u1",
@@ -38,7 +38,7 @@ KINDS = {
     "judge_tokens": "u4",
     "cost": "f4",
     "shrunk": "u1",
-    "said": "u4",  # characters of the judge's replies, of the statements and of the points
+    "said": "u4",  # characters of the judge's replies, of the statements, of the points and of the criteria
     "file": "u4",  # with the next one, the answer's place
     "offset": "u8",
 }
@@ -65,6 +65,10 @@ class TableBuilder:
         statements = [statement for d in answer.dimensions.values() for statement in d.statements]
         calls = [call for d in answer.dimensions.values() for call in d.calls]
         calls += [statement.call for statement in statements]
+        texts = [call.text for call in calls] + [statement.text for statement in statements]
+        for dimension in answer.dimensions.values():
+            texts += [criterion.text for criterion in dimension.criteria]
+            texts += [point.text + point.quote for point in dimension.points]
         # Of the three kinds the nearest, as the page shows it: the offline judge uses all numbers from 0 to 1.
         supports = [s.support if s.support is None else math.floor(2 * s.support + 0.5) / 2 for s in statements]
         figures: dict[str, float] = {
@@ -83,9 +87,7 @@ class TableBuilder:
             "supported": supports.count(1.0),
             "unsupported": supports.count(0.0),
             "partly": sum(support is not None and 0 < support < 1 for support in supports),
-            "said": sum(len(call.text) for call in calls)
-            + sum(len(statement.text) for statement in statements)
-            + sum(len(point.text) + len(point.quote) for d in answer.dimensions.values() for point in d.points),
+            "said": sum(map(len, texts)),
             "file": file,
             "offset": offset,
             "calls": len(calls),

@@ -25,16 +25,17 @@ def findings(config: RunConfig, flags: Flags, *, documents: bool = True) -> list
 
     `documents`: data.train holds documents with questions. SFT has rows of its own.
     """
-    found, reference = [], config.reward.reference_field
+    found, reference, criteria = [], config.reward.reference_field, config.reward.uses_criteria
     wanted = "context and query as text" + (f" and a reference answer in {reference!r}" if reference else "")
+    wanted += " and criteria" if criteria else ""
     if config.watch.canaries is not None:
         try:
-            canaries.load(config.watch.canaries, reference)
+            canaries.load(config.watch.canaries, reference, criteria=criteria)
         except InputError as error:
             found.append(Finding.problem("files", f"watch.canaries: {error}"))
     for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
         if path is not None and (documents or key != "data.train"):
-            found += unusable(key, path, partial(prompt_files.rows, reference=reference), wanted)
+            found += unusable(key, path, partial(prompt_files.rows, reference=reference, criteria=criteria), wanted)
         elif path is not None and not rows.exists(path):
             action = f"give a file with idx, context, query, answer, or {_HUB}"
             found.append(Finding.problem("files", f"{key} {path} does not exist", action))
@@ -64,7 +65,8 @@ def notes(config: RunConfig, a_step: int = 0) -> Iterator[Finding]:
             continue
         broken: list[str] = []
         documents, prompts = prompt_files.DocumentsById(), 0
-        for row in prompt_files.rows(path, broken, config.reward.reference_field):
+        reward = config.reward
+        for row in prompt_files.rows(path, broken, reward.reference_field, criteria=reward.uses_criteria):
             documents.add(row)
             prompts += 1
         if key == "data.train" and prompts < a_step:

@@ -28,8 +28,9 @@ def findings(config: RunConfig, flags: Flags) -> list[Finding]:
             ("data.heldout", config.data.heldout, config.evaluation.max_prompts),
         ):
             if source is not None:
+                reference, criteria = config.reward.reference_field, config.reward.uses_criteria
                 report = prompt_files.prepare(
-                    source, None, tokenizer, budget, "train", most, config.reward.reference_field
+                    source, None, tokenizer, budget, "train", most, reference, criteria=criteria
                 )
                 found += _about_prompts(key, report, budget, flags)
                 if key == "data.train":

@@ -161,6 +161,17 @@ def test_columns_have_other_names_if_the_data_set_has(rows):
         call(longreward_rewards({}), [rows[0] | {"query": None}])
 
 
+def test_criteria_are_a_column_where_they_have_a_weight(rows):
+    config = {"weights": {"criteria": 1}}
+    wanted = [["Mara sold copper to Otto in Lisbon."]] * len(rows)
+    (found,) = call(longreward_rewards(config, criteria="rubric"), rows, rubric=wanted).values()
+    assert found[0] > 9 and found[2] == 0
+    with pytest.raises(InputError, match=r"no column 'criteria'.*criteria=\.\.\."):
+        call(longreward_rewards(config), rows)
+    with pytest.raises(InputError, match=r"the row that asks 'What did Mara and Lena do.*there is no criterion"):
+        call(longreward_rewards(config), rows, criteria=[[]] * len(rows))
+
+
 def test_training_ends_where_the_judge_fails(failing, rows):
     silver = rows[1]
     rewards = longreward_rewards(failing, max_void_rate=0.5, void_window=4)

@@ -82,6 +82,20 @@ def test_a_row_without_document_names_what_is_missing(rows):
     assert renamed == compute_score_sync(**arguments(rows[0]))
 
 
+def test_criteria_are_read_where_they_have_a_weight(rows):
+    def extra(row, **more):
+        return {"index": row["idx"], "context": row["context"], "query": row["query"], **more}
+
+    config = {"weights": {"criteria": 1}}
+    wanted = ["Mara sold copper to Otto in Lisbon.", {"text": "Mara sold silver.", "weight": -1}]
+    given = [arguments(row, config=config, extra_info=extra(row, rubric=wanted)) for row in rows]
+    found = [compute_score_sync(**one, criteria_key="rubric") for one in given]
+    assert list(found[0]) == ["score", "criteria", "void"]
+    assert found[0]["score"] > found[1]["score"] >= found[2]["score"] == 0
+    with pytest.raises(InputError, match=r"answer 0: extra_info\['criteria'\] is NoneType, not a list"):
+        compute_score_sync(**given[0])
+
+
 @pytest.fixture
 def manager():
     """verl's reward manager of that name, with the function of that name, by verl's own loader."""

@@ -14,10 +14,9 @@ import pytest
 from real.models import minilm
 
 from longreward import LongReward, Sample
-from longreward.config import RewardConfig
+from longreward.config import EndpointConfig, RewardConfig
 from longreward.config_file import validate
 from longreward.judge.own_server.local import served
-from longreward.model_config import EndpointConfig
 
 pytestmark = pytest.mark.e2e
 

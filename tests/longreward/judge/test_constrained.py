@@ -8,14 +8,13 @@ import json
 import pytest
 from aiohttp import web
 
-from longreward.config import CacheConfig, JudgeConfig, RewardConfig
+from longreward.config import CacheConfig, JudgeConfig, ReplyForm, RewardConfig
 from longreward.config_file import validate
 from longreward.errors import ConfigError, VerdictError
 from longreward.fingerprint import fingerprint
 from longreward.judge import constrained, make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference
-from longreward.model_config import ReplyForm
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions
 

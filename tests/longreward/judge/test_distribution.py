@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from longreward import LongReward, Sample
-from longreward.config import CacheConfig, JudgeConfig, RewardConfig
+from longreward.config import CacheConfig, JudgeConfig, ReplyForm, RewardConfig
 from longreward.config_file import validate
 from longreward.errors import ConfigError, VerdictError
 from longreward.fingerprint import fingerprint
@@ -21,7 +21,6 @@ from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import ListStatements, RateHelpfulness, VerifyStatement, VerifyStatements
 from longreward.judge.requests.evaluation import RateSummary
 from longreward.judge.said import Said
-from longreward.model_config import ReplyForm
 from longreward.preflight.estimate import estimate
 from longreward.preflight.judge_checks import check_judge
 

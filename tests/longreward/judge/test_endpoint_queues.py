@@ -7,10 +7,10 @@ import math
 
 import pytest
 
+from longreward.config import EndpointConfig
 from longreward.errors import JudgeError, Reason
 from longreward.judge.engine.endpoints import Endpoint, Endpoints
 from longreward.judge.engine.spend_cap import Amount, Spend
-from longreward.model_config import EndpointConfig
 
 NOTHING = Amount()
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from longreward import DIMENSIONS, prompts
+from longreward import prompts
 from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.judge.offline import OfflineJudge
@@ -14,20 +14,22 @@ from longreward.judge.requests import REQUESTS
 from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.preflight.counting import CountingJudge
 from longreward.preflight.questions import questions
+from longreward.schema import EVERY_DIMENSION
 
 ROUTES = {"judge": {"routes": {"checker": {"kind": "offline"}}}}
 EVERY = {**ROUTES, "faithfulness": {"statements_per_call": 2, "first": "checker"}, "helpfulness": {"way": "ranking"}}
+EVERY["weights"] = dict.fromkeys(EVERY_DIMENSION, 1)
 RATING, KEY_POINTS = (
     questions(validate(RewardConfig, {**EVERY, "completeness": {"way": way}})) for way in ("rating", "key_points")
 )
-EVERY_KIND = RATING + KEY_POINTS[-2:]
+EVERY_KIND = RATING[:-1] + KEY_POINTS[-3:]
 COUNTED = validate(RewardConfig, {"judge": {"max_tokens": 10}})
 
 
 def test_each_kind_has_a_prompt_a_name_and_a_question_for_the_doctor():
     assert tuple(map(type, EVERY_KIND)) == REQUESTS
     assert tuple(dict.fromkeys(request.prompt for request in EVERY_KIND)) == prompts.NAMES
-    assert {request.dimension for request in REQUESTS} == set(DIMENSIONS)
+    assert {request.dimension for request in REQUESTS} == set(EVERY_DIMENSION)
     assert len({request.label for request in REQUESTS}) == len(REQUESTS)
 
 
@@ -42,7 +44,7 @@ def test_each_kind_has_a_rule_offline_and_a_typical_reply(request_):
 
 def test_a_way_to_judge_completeness_asks_its_own_kinds():
     kinds = [request.kind for request in RATING]
-    assert [request.kind for request in KEY_POINTS] == [*kinds[:-1], "points", "coverage"]
+    assert [request.kind for request in KEY_POINTS] == [*kinds[:-2], "points", "coverage", "criteria"]
 
 
 def test_what_no_reward_asks_is_not_estimated():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, Sample, cli
-from longreward.schema import DimensionScore, JudgeCall, Point, Reward, ScoredAnswer, Statement
+from longreward.schema import DimensionScore, JudgeCall, JudgedCriterion, Point, Reward, ScoredAnswer, Statement
 from longreward.store import Store
 
 api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (pip install .[dev])")
@@ -314,6 +314,44 @@ def test_how_unsure_the_judge_is_stands_beside_its_scores(read, make_run, tmp_pa
     listed = page.locator(".statements").inner_text()
     assert "supported, 0.93 ± 0.21" in listed and "not supported, 0.02 ± 0.11" in listed
     assert "not supported, 0.02 ± 0.11" in page.locator("#evidence h2").inner_text()
+
+
+def test_what_was_asked_of_an_answer_stands_beside_it(read, make_run, tmp_path):
+    run, document = make_run(**GRPO), "Mara sold copper in Oslo. Otto bought it."
+    run.prompt("p0", document, query="What did Mara do?")
+    judged = [
+        JudgedCriterion(text="Names the place.", weight=2.5, met=1.0),
+        JudgedCriterion(text="Names the buyer.", met=0.45, deviation=0.3),
+        JudgedCriterion(text="Is rude <b>", weight=-1, met=1.0),
+        JudgedCriterion(text="Is long.", weight=-2, met=0.0),
+    ]
+    call = JudgeCall(kind="criteria", text="1. It does. [[Met]]", attempts=1, seconds=0.5)
+    asked = DimensionScore(score=5.5, deviation=0.86, criteria=judged, calls=[call])
+    void = DimensionScore(score=None, status="timeout", criteria=[JudgedCriterion(text="Is kind.", met=None)])
+    sample = Sample(id="p0", context=document, query="What did Mara do?", answer="She sold copper in Oslo.")
+    with Store(run.path / "store" / "answers-0-a.jsonl") as store:
+        for number, dimension in enumerate((asked, void)):
+            scored = Reward(id="p0", total=dimension.score, dimensions={"criteria": dimension})
+            store.append(ScoredAnswer.of(sample, scored, split="train", rollout=f"0/0/{number}", time=1.0 + number))
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(run.path), "--out", str(out)]) == 0
+    reader = read(out)
+    page = reader.at("answer/0")
+    assert "5.50 ± 0.86" in page.locator(".scores").inner_text()
+    items = page.locator(".criteria li")
+    assert [text.strip() for text in items.all_inner_texts()] == [
+        "✓ Names the place. met; weight 2.5",
+        "◐ Names the buyer. partly met, 0.45 ± 0.30; weight 1",
+        "✓ Is rude <b> met; weight −1",
+        "✗ Is long. not met; weight −2",
+    ]
+    kinds = [items.nth(number).get_attribute("class") for number in range(4)]
+    assert kinds == ["full", "partly", "none", "full"]
+    page.evaluate(OPEN_ALL)
+    assert "1. It does. [[Met]]" in page.locator(".dimension").inner_text()
+    assert violations(page) == []
+    (unknown,) = reader.at("answer/1").locator(".criteria li.unknown").all_inner_texts()
+    assert unknown.strip() == "? Is kind. void: timeout; weight 1"
 
 
 def test_key_points_stand_beside_the_answer(read, make_run, tmp_path):

@@ -10,10 +10,10 @@ from longreward.errors import ConfigError, InputError
 from longreward.server.openrlhf_protocol import SpecialTokens, items_of, read_request
 
 
-def read(query: str, prompt: str, label: object, tokenizer=None):
+def read(query: str, prompt: str, label: object, tokenizer=None, *, criteria: bool = False):
     text = label if isinstance(label, str) else json.dumps(label)
     body = json.dumps({"query": [query], "prompts": [prompt], "labels": [text]}).encode()
-    (item,) = items_of(read_request(body, 8, 1000), SpecialTokens(tokenizer))
+    (item,) = items_of(read_request(body, 8, 1000), SpecialTokens(tokenizer), criteria=criteria)
     return item.sample
 
 
@@ -72,3 +72,19 @@ def test_a_folder_without_a_tokenizer_is_told_at_once(tmp_path, content):
         (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(ConfigError, match=r"serve\.tokenizer: .*tokenizer\.json"):
         SpecialTokens(tmp_path)
+
+
+def test_a_label_brings_the_criteria_where_the_reward_asks_for_them():
+    label = {"context": "c", "query": "q", "criteria": [{"text": "Names it.", "weight": 2}, "Is short."]}
+    sample = read("pa", "p", label, criteria=True)
+    assert [(one.text, one.weight) for one in sample.criteria] == [("Names it.", 2), ("Is short.", 1)]
+    assert read("pa", "p", label | {"criteria": "whatever"}).criteria == ()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "why"),
+    [(None, "there are no criteria"), ([], "there are no criteria"), ([""], "criterion 1: text is ''")],
+)
+def test_a_label_without_usable_criteria_is_refused_with_its_place(criteria, why):
+    with pytest.raises(InputError, match=f"item 0: labels: .*{why}"):
+        read("pa", "p", {"context": "c", "query": "q", "criteria": criteria}, criteria=True)

@@ -206,3 +206,16 @@ def head(header: str) -> bytes:
     return (
         f"POST /get_reward HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{header}\r\n\r\n".encode()
     )
+
+
+def test_criteria_come_in_the_label_and_one_without_is_refused(serve, as_sent, rows):
+    with serve({"weights": {"criteria": 1}}) as server:
+        sent, headers = as_sent(rows), {"Content-Type": "application/json"}
+        status, _, refused = server.request("POST", "/get_reward", json.dumps(sent), **headers)
+        assert status == 422 and "item 0: labels: there are no criteria; add the field criteria" in refused["detail"]
+        wanted = {"criteria": ["Mara sold copper to Otto in Lisbon."]}
+        sent["labels"] = [json.dumps(json.loads(label) | wanted) for label in sent["labels"]]
+        status, _, reply = server.request("POST", "/get_reward", json.dumps(sent), **headers)
+    assert status == 200 and reply["status"] == ["ok"] * 3
+    good, _, padding = reply["extra_logs"]["longreward/criteria"]
+    assert good > 9 and padding == 0

@@ -165,3 +165,30 @@ def test_rows_without_a_reference_are_neither_prepared_nor_measured(tmp_path, to
 def test_a_template_may_begin_the_answers_thoughts(end, thinking):
     prompt, label = Label.of_text("7", "train", "The document.", "What?")
     assert label.sample(prompt + end, "Karl.").thinking is thinking
+
+
+def test_criteria_travel_in_the_label_to_the_sample_that_is_scored(tmp_path, tokenizer):
+    wanted = [{"text": "Names the buyer.", "weight": 2.0}, {"text": "Is rude.", "weight": -1.0}]
+    given = [{"idx": i, "context": "Ada met Bob.", "query": "Who?", **more} for i, more in enumerate(
+        [{"criteria": wanted}, {}, {"rubric": ["Is short."]}, {"criteria": [{"text": "Is rude.", "weight": -1}]}]
+    )]  # fmt: skip
+    source, out = tmp_path / "in.jsonl", tmp_path / "prompts.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in given))
+    report = prompt_files.prepare(source, out, tokenizer, 1000, "train", criteria=True)
+    assert (report.kept, len(report.broken)) == (2, 2)
+    assert "in.jsonl:2: there are no criteria; add the field criteria" in report.broken[0]
+    assert "in.jsonl:4: criteria: no criterion has a positive weight" in report.broken[1]
+    first, second = (json.loads(line) for line in out.read_text().splitlines())
+    sample = Label.from_json(first["label"]).sample(first["input"], "Bob.")
+    assert [criterion.model_dump() for criterion in sample.criteria] == wanted
+    assert Label.from_json(second["label"]).criteria == ({"text": "Is short.", "weight": 1.0},)
+    # Without a weight nobody looks at them.
+    assert prompt_files.prepare(source, out, tokenizer, 1000, "train").kept == 4
+    assert all(not Label.from_json(json.loads(line)["label"]).criteria for line in out.read_text().splitlines())
+
+
+def test_a_file_without_criteria_is_refused(tmp_path, tokenizer):
+    source = tmp_path / "in.jsonl"
+    source.write_text(json.dumps({"idx": 1, "context": "c", "query": "q"}))
+    with pytest.raises(InputError, match="no row with context and query as text and criteria; first problem"):
+        prompt_files.prepare(source, None, tokenizer, 1000, "train", criteria=True)

@@ -166,6 +166,20 @@ def test_a_reference_that_is_no_text_is_refused_with_the_line(tmp_path, rows, re
     assert canaries.load(path, "gold")[0].sample.reference == ["Copper.", "Tin."]
 
 
+def test_canaries_have_criteria_where_the_reward_asks_for_them(tmp_path, rows):
+    path, keys = tmp_path / "mine.jsonl", []
+    for text in ("Names copper.", "Names tin."):
+        path.write_text(json.dumps(rows[0] | {"criteria": [text]}) + "\n")
+        (canary,) = canaries.load(path, criteria=True)
+        assert [criterion.text for criterion in canary.sample.criteria] == [text]
+        keys.append(canary.key)
+    assert keys[0] != keys[1], "a canary whose criteria were edited is another one"
+    path.write_text(json.dumps(rows[0]) + "\n")
+    assert canaries.load(path)[0].sample.criteria == ()
+    with pytest.raises(InputError, match=r"mine\.jsonl:1: there are no criteria"):
+        canaries.load(path, criteria=True)
+
+
 def test_a_reward_model_on_a_gpu_has_no_canaries(configure):
     config = configure(name="openrlhf", openrlhf={"model_name_or_path": "x/y", "gpus": 1})
     assert canaries.check(config) is None

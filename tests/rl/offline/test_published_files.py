@@ -117,6 +117,23 @@ def test_sampled_responses_are_joined_with_their_documents(tmp_path, name):
     assert "there is a response '11-0' before" in broken[5]
 
 
+@pytest.mark.parametrize("name", ["sft.jsonl", "sft.json"])
+def test_responses_have_criteria_of_their_own_or_those_of_their_question(tmp_path, name):
+    asked = [sft_row(1) | {"criteria": ["Names it."]}, sft_row(2)]
+    sft = write(tmp_path / name, asked, name.endswith(".json"))
+    rows = [{"idx": f"{i}-0", "query": QUERY, "answer": "x"} for i in (1, 2)]
+    rows += [rows[0] | {"idx": "1-1", "criteria": ["Is short."]}, rows[0] | {"idx": "1-2", "query": "Another?"}]
+    broken: list[str] = []
+    source = write(tmp_path / "responses.jsonl", rows)
+    found = list(published_files.responses(source, broken, sft, criteria=True))
+    assert [(one.rollout, [c.text for c in one.sample.criteria]) for one in found] == [
+        ("1-0", ["Names it."]),
+        ("1-1", ["Is short."]),
+    ]
+    assert places(broken) == ["responses.jsonl:2", "responses.jsonl:4"] and "there are no criteria" in broken[0]
+    assert len(list(published_files.responses(source, [], sft))) == 4
+
+
 def test_a_models_name_may_stand_before_the_document_of_a_response(tmp_path):
     """As in the published pairs; only where the question is that document's too."""
     sft = write(tmp_path / "sft.jsonl", [sft_row(11), sft_row("b-2"), sft_row(5, query="Other?")])

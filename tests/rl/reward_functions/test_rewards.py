@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -533,3 +534,24 @@ def test_a_package_can_bring_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match=r"known: .*composite, words"):
         registry.check(section("word"))
     sys.modules.pop("packaged_reward", None)
+
+
+def test_criteria_is_longreward_with_other_weights():
+    config = section("criteria")
+    assert config.name == "longreward" and config.weights == {"criteria": 1} and config.uses_criteria
+    assert config.scored_by() == section("longreward", weights={"criteria": 1}).scored_by()
+    assert registry.dimensions(config) == ["criteria"] and config.dimension_weights == {"criteria": 1}
+    both = section("criteria", weights={"criteria": 2, "faithfulness": 1})
+    assert both.dimension_weights == {"faithfulness": 1, "criteria": 2}
+    assert not section("longreward").uses_criteria
+    with pytest.raises(ConfigError, match="name is criteria, which weights does not have; add it there"):
+        section("criteria", weights={"faithfulness": 1})
+
+
+def test_the_worker_scores_by_the_criteria_of_the_label():
+    prompt, label = Label.of_text("1", "train", CONTEXT, QUERY)
+    wanted = ({"text": "Says that Mara sold copper.", "weight": 2.0}, {"text": "Names Zeno of Thule.", "weight": 1.0})
+    label = Label.from_json(replace(label, criteria=wanted).to_json())
+    (scored,) = score(section("criteria"), label.sample(prompt, "Mara sold copper to Otto in Lisbon."))
+    assert [one.met for one in scored.dimensions["criteria"].criteria] == [1, 0]
+    assert scored.total == pytest.approx(20 / 3 * scored.kept)

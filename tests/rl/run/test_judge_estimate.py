@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from longreward.model_config import PriceConfig
+from longreward.config import JudgeConfig
 from rl.config import load
 from rl.data import prompt_files
 from rl.run import judge_estimate, planning
@@ -27,8 +27,8 @@ def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     # Ten prompts of four answers, three times over; five held-out prompts of four answers, twice.
     assert found.answers == 10 * 4 * 3 + 5 * 4 * 2
     assert found.calls >= found.answers * 4
-    assert f"{found.calls:,} calls" in judge_estimate.sentence(found, PriceConfig())
-    assert "cost" not in judge_estimate.sentence(found, PriceConfig())
+    assert f"{found.calls:,} calls" in judge_estimate.sentence(found, JudgeConfig())
+    assert "cost" not in judge_estimate.sentence(found, JudgeConfig())
     judge = {"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "judge"}
     config.reward.judge = config.reward.judge.model_validate(judge)
     config.watch = config.watch.model_validate({"noise_share": 0.1, "shadow": {"share": 0.25, "judge": judge}})

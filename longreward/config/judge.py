@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from longreward.model_config import OF_ENDPOINTS, ModelConfig, ReplyForm, Section, Way
+from longreward.config.model import OF_ENDPOINTS, ModelConfig, ReplyForm, Section, Way
 
 QUESTIONS = (
     *("helpfulness", "rank", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage"),

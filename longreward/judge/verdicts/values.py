@@ -1,10 +1,4 @@
-"""Reads the value out of a judge's reply, or raises VerdictError.
-
-The last verdict counts and must be valid. A number out of range is not moved into the range, and an earlier verdict
-never stands in for a bad last one: a judge that corrects itself at the end must not be read by its first thought. What
-the judge says in addition to a value that is certain, such as its unit, does no harm. The formats are those of
-LongReward (paper, section 3).
-"""
+"""Reads the ratings, grades, labels and rankings of a reply."""
 
 from __future__ import annotations
 
@@ -22,16 +16,6 @@ from longreward.judge.last_verdict import (
     refuse_unknown_marks,
     without_citations,
 )
-from longreward.text.language import letters
-from longreward.text.sentences import says_nothing
-
-NO_STATEMENTS = "No statements"
-"""The whole reply about an answer without factual statements, in both languages."""
-NO_POINTS = "No points"
-"""The whole reply about extractions that hold nothing on the question, in both languages."""
-_NONE_ZH = {NO_STATEMENTS: ("没有陈述", "没有事实性陈述"), NO_POINTS: ("没有要点",)}
-NO_RELEVANT = {"en": "No relevant information", "zh": "没有相关信息"}
-"""The whole reply about a passage that says nothing on the question."""
 
 _SUPPORT = {
     1.0: "fully supported|full supported|fully support|full support|完全支持|完全被支持|完全得到支持",
@@ -45,6 +29,11 @@ _COVERAGE = {
     1.0: "covered|fully covered|completely covered|已覆盖|完全覆盖|覆盖",
     0.5: "partly|partly covered|partially covered|partial|部分|部分覆盖",
     0.0: "missing|not covered|uncovered|absent|遗漏|缺失|未覆盖|没有覆盖",
+}
+_MET = {
+    1.0: "met|fully met|satisfied|fully satisfied|满足|完全满足|已满足",
+    0.5: "partly met|partially met|partly satisfied|partially satisfied|部分满足",
+    0.0: "unmet|not met|not satisfied|unsatisfied|不满足|未满足|没有满足",
 }
 
 
@@ -71,14 +60,16 @@ def _scale(about: str, known: str, labels: dict[float, str]) -> _Scale:
 
 _OF_STATEMENTS = _scale("statement", "Fully supported, Partially supported or No support", _SUPPORT)
 _OF_POINTS = _scale("point", "Covered, Partly covered or Missing", _COVERAGE)
+_OF_CRITERIA = _scale("criterion", "Met, Partly met or Unmet", _MET)
 
 Preference = Literal["A", "B", "tie"]
 """Which of two answers is better: the one shown first ("A") or second ("B")."""
 _PREFERENCES: dict[str, Preference] = {"a": "A", "b": "B", "c": "tie", "tie": "tie", "平局": "tie"}
 
-# The number of a statement or a point at the beginning of a line. "12:30" and "3.5" are not such numbers.
+# The number of a statement, a point or a criterion at the beginning of a line. "12:30" and "3.5" are not such numbers.
 _NUMBERED = re.compile(
-    r"[\s>|*_#`•(\[-]*(?:(?:statement|point|陈述|要点)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)|第\s*(?P<counted>\d{1,6})\s*[条句项]"
+    r"[\s>|*_#`•(\[-]*(?:(?:statement|point|criterion|陈述|要点|标准)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)"
+    r"|第\s*(?P<counted>\d{1,6})\s*[条句项]"
     r"|(?P<plain>\d{1,6})\s*(?:[)\]|、*_]|[.:](?!\d)|[-–—]\s|(?=\[\[)))",
     re.IGNORECASE,
 )
@@ -95,23 +86,7 @@ _NAMED = re.compile(
 _RANKED = re.compile(r"(?:answer|response|回答|答案)?[\s#(]*([0-9]{1,2})[\s)]*", re.IGNORECASE)
 _ANSWER = re.compile(r"(?:answer|response|回答|答案)\s*(?=[abc]\b)", re.IGNORECASE)
 _MARKUP = " \t\r\n*_`\"'$“”‘’「」"
-# The whole reply about a passage that says nothing, as judges reword it.
-_PASSAGE = "(?:the|this) (?:passage|text|chunk|excerpt|document)"
-_NOTHING_FOUND = re.compile(
-    r"(?:there (?:is|was) )?no relevant information"
-    r"(?: (?:(?:is|was|has been|could be) )?(?:found|available|given|provided|present|contained|identified))?"
-    rf"(?: (?:on|to|for|about|regarding) (?:the|this) question)?(?: (?:in|from) {_PASSAGE})?"
-    rf"|{_PASSAGE} (?:contains|has|holds|provides|gives) no relevant information"
-)
-_LONGEST_NONE = 200  # characters
-_NOTHING_FOUND_ZH = re.compile(
-    r"(?:(?:本|该|这|此)?(?:段落?|文|段文字)中?)?(?:没有|无|未|并未|并没有)(?:找到|发现|包含|提供)?(?:任何)?(?:与(?:该|此)?问题)?相关的?信息"
-)
-_TAGS = {name: re.compile(rf"[<＜]\s*(?:(/)\s*)?{name}\s*[>＞]", re.IGNORECASE) for name in ("statement", "point")}
 _QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^“”\n]+)”|„([^„“”\n]+)[“”]|「([^「」\n]+)」|『([^『』\n]+)』|«([^«»\n]+)»")
-_RESTATED = re.compile(
-    r"<\s*statement\s*>([^<]*)<\s*/\s*statement\s*>\s*<\s*original\s*>([^<]*)<\s*/\s*original\s*>", re.IGNORECASE
-)
 
 
 def parse_rating(text: str, lowest: int = 0) -> float:
@@ -205,6 +180,11 @@ def parse_coverage(text: str, count: int) -> list[float]:
     return _numbered_verdicts(text, count, _OF_POINTS)
 
 
+def parse_criteria(text: str, count: int) -> list[float]:
+    """The same for criteria: `[[Met]]` (1.0), `[[Partly met]]` (0.5) or `[[Unmet]]` (0.0)."""
+    return _numbered_verdicts(text, count, _OF_CRITERIA)
+
+
 def parse_quotes(text: str) -> dict[int, list[str]]:
     """Read what stands in quotation marks before each verdict of such a reply: number of the point -> quotations."""
     found: dict[int, list[str]] = {}
@@ -246,66 +226,6 @@ def _numbered_verdicts(text: str, count: int, scale: _Scale) -> list[float]:
     return [found[i] for i in range(1, count + 1)]
 
 
-def parse_statements(text: str) -> list[str]:
-    """Read the contents of `<statement>...</statement>`, in order, empty ones dropped, repetitions (but for case and
-    white space) counted once.
-
-    An empty list only if the judge says so: the reply, or its last line, is `No statements`. VerdictError if there
-    is neither, or if tags do not pair up (a reply cut short).
-    """
-    return _listed(text, "statement", NO_STATEMENTS)
-
-
-def parse_points(text: str) -> list[str]:
-    """The same for `<point>...</point>` and `No points`."""
-    return _listed(text, "point", NO_POINTS)
-
-
-def _listed(text: str, name: str, none: str) -> list[str]:
-    reply = after_thoughts(text, text)
-    tags = list(_TAGS[name].finditer(reply))
-    starts, ends = tags[::2], tags[1::2]
-    if any(tag[1] for tag in starts) or not all(tag[1] for tag in ends):
-        raise VerdictError(f"the <{name}> tags do not pair up", text)
-    if len(starts) > len(ends):
-        raise VerdictError(f"the last <{name}> is not closed: the reply was cut short", text)
-    edges = [0, *(tag.start() if not tag[1] else tag.end() for tag in tags)]
-    outside = zip(edges[::2], edges[1::2], strict=False)
-    refuse_unknown_marks(" ".join(reply[start:end] for start, end in outside), text)
-    refuse_unknown_end(reply[edges[-1] :] if tags else "", text)
-    found: dict[str, str] = {}
-    for start, end in zip(starts, ends, strict=True):
-        if statement := reply[start.end() : end.start()].strip():
-            found.setdefault(" ".join(statement.casefold().split()), statement)
-    if found:
-        says_none = len(found) == 1 and _says(none, next(iter(found)))
-        return [] if says_none else list(found.values())
-    lines = [line for line in reply.splitlines() if letters(line)]
-    if lines and _says(none, lines[-1]):
-        refuse_unknown_marks(reply[: reply.rindex(lines[-1])], text)
-        return []
-    raise VerdictError(f"neither <{name}> tags with content nor {none!r} in the reply", text)
-
-
-def parse_original_wording(text: str) -> dict[str, str]:
-    """Read what follows a restated statement: statement -> the answer's own words, `<original>...</original>`."""
-    found = _RESTATED.findall(after_thoughts(text, text))
-    return {statement.strip(): words.strip() for statement, words in found if words.strip()}
-
-
-def parse_extraction(text: str) -> str | None:
-    """Read what the judge extracted. None if the whole reply is `No relevant information` (or 没有相关信息), in any
-    case, with any spaces and punctuation, or `No relevant information found`. VerdictError for an empty reply."""
-    reply = after_thoughts(text, text).strip()
-    if says_nothing(reply):
-        raise VerdictError("the reply is empty", text)
-    if len(reply) > _LONGEST_NONE:
-        return reply
-    words = "".join(c if c.isalnum() else " " for c in folded(reply).casefold()).split()
-    none = _NOTHING_FOUND.fullmatch(" ".join(words)) or _NOTHING_FOUND_ZH.fullmatch("".join(words))
-    return None if none else reply
-
-
 def _value(content: str) -> str:
     """A verdict's content without its markup and its name: `**Rating:** 7` is `7`."""
     content = content.strip(_MARKUP)
@@ -315,7 +235,3 @@ def _value(content: str) -> str:
 
 def _number(numbered: re.Match[str]) -> int:
     return int(numbered["named"] or numbered["counted"] or numbered["plain"])
-
-
-def _says(none: str, line: str) -> bool:
-    return letters(line) in {letters(none), *_NONE_ZH[none]}

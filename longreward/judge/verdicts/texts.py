@@ -1,0 +1,99 @@
+"""Reads the texts of a reply: statements, points and what was extracted."""
+
+from __future__ import annotations
+
+import re
+
+from longreward.errors import VerdictError
+from longreward.judge.last_verdict import after_thoughts, folded, refuse_unknown_end, refuse_unknown_marks
+from longreward.text.language import letters
+from longreward.text.sentences import says_nothing
+
+NO_STATEMENTS = "No statements"
+"""The whole reply about an answer without factual statements, in both languages."""
+NO_POINTS = "No points"
+"""The whole reply about extractions that hold nothing on the question, in both languages."""
+_NONE_ZH = {NO_STATEMENTS: ("没有陈述", "没有事实性陈述"), NO_POINTS: ("没有要点",)}
+NO_RELEVANT = {"en": "No relevant information", "zh": "没有相关信息"}
+"""The whole reply about a passage that says nothing on the question."""
+
+# The whole reply about a passage that says nothing, as judges reword it.
+_PASSAGE = "(?:the|this) (?:passage|text|chunk|excerpt|document)"
+_NOTHING_FOUND = re.compile(
+    r"(?:there (?:is|was) )?no relevant information"
+    r"(?: (?:(?:is|was|has been|could be) )?(?:found|available|given|provided|present|contained|identified))?"
+    rf"(?: (?:on|to|for|about|regarding) (?:the|this) question)?(?: (?:in|from) {_PASSAGE})?"
+    rf"|{_PASSAGE} (?:contains|has|holds|provides|gives) no relevant information"
+)
+_LONGEST_NONE = 200  # characters
+_NOTHING_FOUND_ZH = re.compile(
+    r"(?:(?:本|该|这|此)?(?:段落?|文|段文字)中?)?(?:没有|无|未|并未|并没有)(?:找到|发现|包含|提供)?(?:任何)?(?:与(?:该|此)?问题)?相关的?信息"
+)
+_TAGS = {name: re.compile(rf"[<＜]\s*(?:(/)\s*)?{name}\s*[>＞]", re.IGNORECASE) for name in ("statement", "point")}
+_RESTATED = re.compile(
+    r"<\s*statement\s*>([^<]*)<\s*/\s*statement\s*>\s*<\s*original\s*>([^<]*)<\s*/\s*original\s*>", re.IGNORECASE
+)
+
+
+def parse_statements(text: str) -> list[str]:
+    """Read the contents of `<statement>...</statement>`, in order, empty ones dropped, repetitions (but for case and
+    white space) counted once.
+
+    An empty list only if the judge says so: the reply, or its last line, is `No statements`. VerdictError if there
+    is neither, or if tags do not pair up (a reply cut short).
+    """
+    return _listed(text, "statement", NO_STATEMENTS)
+
+
+def parse_points(text: str) -> list[str]:
+    """The same for `<point>...</point>` and `No points`."""
+    return _listed(text, "point", NO_POINTS)
+
+
+def _listed(text: str, name: str, none: str) -> list[str]:
+    reply = after_thoughts(text, text)
+    tags = list(_TAGS[name].finditer(reply))
+    starts, ends = tags[::2], tags[1::2]
+    if any(tag[1] for tag in starts) or not all(tag[1] for tag in ends):
+        raise VerdictError(f"the <{name}> tags do not pair up", text)
+    if len(starts) > len(ends):
+        raise VerdictError(f"the last <{name}> is not closed: the reply was cut short", text)
+    edges = [0, *(tag.start() if not tag[1] else tag.end() for tag in tags)]
+    outside = zip(edges[::2], edges[1::2], strict=False)
+    refuse_unknown_marks(" ".join(reply[start:end] for start, end in outside), text)
+    refuse_unknown_end(reply[edges[-1] :] if tags else "", text)
+    found: dict[str, str] = {}
+    for start, end in zip(starts, ends, strict=True):
+        if statement := reply[start.end() : end.start()].strip():
+            found.setdefault(" ".join(statement.casefold().split()), statement)
+    if found:
+        says_none = len(found) == 1 and _says(none, next(iter(found)))
+        return [] if says_none else list(found.values())
+    lines = [line for line in reply.splitlines() if letters(line)]
+    if lines and _says(none, lines[-1]):
+        refuse_unknown_marks(reply[: reply.rindex(lines[-1])], text)
+        return []
+    raise VerdictError(f"neither <{name}> tags with content nor {none!r} in the reply", text)
+
+
+def parse_original_wording(text: str) -> dict[str, str]:
+    """Read what follows a restated statement: statement -> the answer's own words, `<original>...</original>`."""
+    found = _RESTATED.findall(after_thoughts(text, text))
+    return {statement.strip(): words.strip() for statement, words in found if words.strip()}
+
+
+def parse_extraction(text: str) -> str | None:
+    """Read what the judge extracted. None if the whole reply is `No relevant information` (or 没有相关信息), in any
+    case, with any spaces and punctuation, or `No relevant information found`. VerdictError for an empty reply."""
+    reply = after_thoughts(text, text).strip()
+    if says_nothing(reply):
+        raise VerdictError("the reply is empty", text)
+    if len(reply) > _LONGEST_NONE:
+        return reply
+    words = "".join(c if c.isalnum() else " " for c in folded(reply).casefold()).split()
+    none = _NOTHING_FOUND.fullmatch(" ".join(words)) or _NOTHING_FOUND_ZH.fullmatch("".join(words))
+    return None if none else reply
+
+
+def _says(none: str, line: str) -> bool:
+    return letters(line) in {letters(none), *_NONE_ZH[none]}
