@@ -82,6 +82,8 @@ class Run:
     """By key, what this run and the ones before it have scored, and what else is in `out`."""
     used_before: dict[str, Usage] = field(default_factory=dict)
     """By key, what earlier runs used, also for answers that ended void."""
+    beside: Usage = field(default_factory=Usage)
+    """What else counts against `judge.spend`."""
     expected: Estimate | None = None
     seconds: float = 0.0
     stopped: bool = False
@@ -100,7 +102,7 @@ class Run:
     @property
     def earlier(self) -> Usage:
         """What all runs before this one used."""
-        return sum(self.used_before.values(), Usage())
+        return sum(self.used_before.values(), self.beside)
 
     def read(self) -> None:
         """Take in what an earlier run of the same command left in `out`. A line cut by a kill is passed over."""
@@ -141,13 +143,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Way:
-    """How answers are scored that were scored before."""
+    """How answers are scored where `longreward score` would do it otherwise."""
 
     asked: RewardConfig
     """What is asked of the judge now."""
-    record: Callable[..., ScoredAnswer]
-    """As `ScoredAnswer.of`."""
+    record: Callable[..., ScoredAnswer] = ScoredAnswer.of
     token_spans: TokenSpans = word_spans
+    reward: Callable[[RewardConfig, TokenSpans], LongReward] = LongReward.from_config
+    beside: Usage = field(default_factory=Usage)
+    """What else counts against `judge.spend`."""
 
 
 async def score_samples(
@@ -164,8 +168,8 @@ async def score_samples(
     InputError where `out` cannot be used, was scored with another configuration or has used up `judge.spend`;
     JudgeError where the judge answers nothing at all.
     """
-    way = way or Way(config, ScoredAnswer.of)
-    judge, run = config.judge, Run(config, samples, out, Account(config.judge.price))
+    way = way or Way(config)
+    judge, run = config.judge, Run(config, samples, out, Account(config.judge.price), beside=way.beside)
     run.read()
     todo = run.todo()
     if judge.kind == "offline":
@@ -174,7 +178,7 @@ async def score_samples(
         done = len(samples) - len(todo)
         console.print(f"{done} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
     if todo:
-        left = way.asked.model_copy(update={"judge": _what_is_left(judge, run.earlier, out)})
+        left = way.asked.model_copy(update={"judge": what_is_left(judge, run.earlier, out)})
         way = replace(way, asked=left)
     if todo and judge.kind == "openai":
         with console.status("estimating"):
@@ -184,7 +188,7 @@ async def score_samples(
         console.print(f"expected: about {in_words(run.expected, judge.price)}{warning}")
 
     with nullcontext() if out is None else _opened(out) as file:
-        reward = LongReward.from_config(way.asked, way.token_spans)
+        reward = way.reward(way.asked, way.token_spans)
         rare_collections()
         started = time.monotonic()  # what a judge's client needs is imported by now
         try:
@@ -264,7 +268,7 @@ def _opened(out: Path) -> store.Store:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
 
 
-def _what_is_left(judge: JudgeConfig, used: Usage, out: Path | None) -> JudgeConfig:
+def what_is_left(judge: JudgeConfig, used: Usage, out: Path | None) -> JudgeConfig:
     """The judge with `spend` lowered by what earlier runs have used. InputError where nothing is left."""
     left: dict[str, float] = {}
     for name, cap, amount, words in caps(judge, used):

@@ -1,0 +1,125 @@
+"""What the figures of an audit say of a judge, in words: of each dimension what it sees and what is wrong with it, and
+whether a place is preferred when two answers are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from longreward.evaluation.audit import Audit, Moves
+from longreward.evaluation.orders import Orders
+
+FEWEST = 5
+"""Cases below which nothing is said."""
+_SEES, _HARDLY = 0.7, 0.25  # shares of falls less rises
+_HIGH, _LOW = 8.0, 2.0  # mean scores
+_FOR_NOTHING = 0.5  # moves of harmless changes, as a share of those of flaws, from which on a dimension is noise
+_TAKEN_IN = 0.25  # rises less falls with what may not raise a score
+_BIAS = 0.2  # pairs in which a place wins in both orders
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of a dimension, or of the order of two answers."""
+
+    about: str
+    sentence: str
+    fault: str
+    """What is wrong, in a word or two; empty where nothing is."""
+
+
+def of_dimensions(audit: Audit) -> list[Finding]:
+    """One for each dimension."""
+    return [_of_dimension(audit, name) for name in audit.dimensions]
+
+
+def of_orders(found: Orders) -> Finding:
+    """Whether what stands first, or second, is preferred for its place."""
+    if found.n < FEWEST:
+        return Finding("order", f"only {found.n} pairs were compared", "too few pairs")
+    places = found.first + found.second
+    sentence = f"the same in both orders for {_percent(found.consistent.value)} of {found.n:,} pairs"
+    sentence += f" (original {found.original:,}, flawed {found.flawed:,}, tie {found.same - _decided(found):,})"
+    if places:
+        sentence += f"; what stands first wins twice {found.first:,} times, what stands second {found.second:,}"
+    interval = found.prefers_first.interval
+    if places >= _BIAS * found.n and interval is not None and not interval[0] <= 0.5 <= interval[1]:
+        return Finding("order", sentence, f"prefers the {'first' if found.first > found.second else 'second'} answer")
+    if places + found.half > found.same:
+        return Finding("order", sentence, "order decides more often than the answers")
+    return Finding("order", sentence, "" if _decided(found) else "tells no answers apart")
+
+
+def _decided(found: Orders) -> int:
+    return found.original + found.flawed
+
+
+def _of_dimension(audit: Audit, name: str) -> Finding:
+    flaws, harmless, again = audit.all_flaws(name), audit.harmless(name), audit.again(name)
+    parts = list(_seen(audit, name))
+    for moves, what in ((harmless, "a harmless change"), (again, "judging again")):
+        if moves.changes:
+            parts.append(f"{what} {_moved(moves)}")
+    if flaws.void:
+        parts.append(f"{flaws.void:,} cases void")
+    faults = [fault for fault in (_fault(flaws, harmless, again), *_raised(audit, name)) if fault]
+    return Finding(name, "; ".join(parts), ", ".join(faults))
+
+
+def _seen(audit: Audit, name: str) -> Iterator[str]:
+    """What is seen, what sometimes, what not, each with the share of falls."""
+    groups: dict[str, list[str]] = {"sees": [], "sees some of": [], "does not see": [], "too few cases of": []}
+    for flaw in audit.flaws(name, "lowers"):
+        moves = audit.moves(flaw.name, name)
+        net, low = _net(moves)
+        kind = "does not see" if low <= 0 or net < _HARDLY else "sees" if net >= _SEES else "sees some of"
+        kind = "too few cases of" if len(moves.changes) < FEWEST else kind
+        groups[kind].append(f"{flaw.name} ({_percent(moves.falls.value)})")
+    yield from (f"{kind} {', '.join(found)}" for kind, found in groups.items() if found)
+
+
+def _fault(flaws: Moves, harmless: Moves, again: Moves) -> str:
+    """What is wrong with how a dimension answers to flaws."""
+    if len(flaws.changes) < FEWEST:
+        return "too few cases"
+    net, low = _net(flaws)
+    for_nothing = Moves.together([harmless, again])
+    if low <= 0 or net < _HARDLY:
+        level = fmean(flaws.before)
+        if level >= _HIGH:
+            return f"lenient: {level:.1f} on average, whatever is wrong"
+        if level <= _LOW:
+            return f"harsh: {level:.1f} on average, whatever is right"
+        if (for_nothing.moved.value or 0.0) >= _FOR_NOTHING * (flaws.moved.value or 0.0) > 0:
+            return "random: moves as often for nothing"
+        return "blind: hardly moves for what is planted"
+    if (for_nothing.size or 0.0) >= _FOR_NOTHING * (flaws.size or 0.0):
+        return "noisy: moves as far for nothing"
+    return "" if net >= _FOR_NOTHING else "weak: misses more than it sees"
+
+
+def _raised(audit: Audit, name: str) -> Iterator[str]:
+    """What raises the score and may not."""
+    for flaw in audit.flaws(name, "never_raises"):
+        moves = audit.moves(flaw.name, name)
+        net = moves.net
+        if len(moves.changes) >= FEWEST and net is not None and net[0] <= -_TAKEN_IN and (net[2] or 0.0) < 0:
+            by = moves.change[0] if moves.change else 0.0
+            yield f"raised by {flaw.name} in {_percent(moves.rises.value)} of cases, by {by:.2f} on average"
+
+
+def _moved(moves: Moves) -> str:
+    if not moves.moved.count:
+        return "never moves it"
+    return f"moves it in {_percent(moves.moved.value)} of cases, by {moves.size or 0:.2f} on average"
+
+
+def _net(moves: Moves) -> tuple[float, float]:
+    """Falls less rises, and the lower end of the interval."""
+    mean, low, _, _ = moves.net or (0.0, None, None, 0)
+    return mean, mean if low is None else low
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"

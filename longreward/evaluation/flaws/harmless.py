@@ -1,0 +1,64 @@
+"""Changes that make an answer neither better nor worse."""
+
+from __future__ import annotations
+
+import re
+
+from longreward.evaluation.flaws.material import Material
+from longreward.text.language import terms
+
+_ITEM = re.compile(r"[ \t]*[-*•][ \t]+(?=\S)")
+# A sentence with one of these may need the one before it.
+_REFERS = frozenset(
+    "it its itself he she him his her hers they them their theirs this that these those such there here then also too "
+    "both either neither another other others else however therefore thus hence so but and or nor yet because instead "
+    "further furthermore moreover additionally besides meanwhile later earlier afterwards finally first firstly second "
+    "secondly third next last former latter same overall conclusion summary addition result again still similarly "
+    "likewise consequently example instance which who i we".split()
+)
+_ZH_REFERS = re.compile(
+    "[他她它这那其此该也还又则再且但而]|因为|所以|因此|首先|其次|最后|总之|另外|同时|上述|以上|例如"
+)
+
+
+def spaced_otherwise(material: Material) -> str | None:
+    """Each sentence a paragraph of its own, and white space around the answer."""
+    starts = [start for start, _ in material.spans[1:]]
+    if _is_list(material.answer):
+        return None
+    pieces = [material.answer[a:b].rstrip() for a, b in zip([0, *starts], [*starts, len(material.answer)], strict=True)]
+    return "\n" + "\n\n".join(pieces) + "\n"
+
+
+def list_or_prose(material: Material) -> str | None:
+    """A list of the sentences, or the items of a list as prose. None where the answer is neither alone."""
+    if _is_list(material.answer):
+        return ("" if material.language == "zh" else " ").join(_items(material.answer))
+    if len(material.spans) < 2 or "\n" in material.answer.strip():
+        return None
+    return "\n".join(f"- {sentence}" for sentence in material.sentences)
+
+
+def in_another_order(material: Material) -> str | None:
+    """The items of a list, or the sentences, the last first: where none of them refers to another."""
+    is_list = _is_list(material.answer)
+    parts = _items(material.answer) if is_list else material.sentences
+    if len(parts) < 2 or (not is_list and "\n" in material.answer.strip()) or any(map(_refers, parts)):
+        return None
+    if is_list:
+        return "\n".join(f"- {part}" for part in reversed(parts))
+    ended = all(part[-1] in ".!?。！？" for part in parts)
+    return ("" if material.language == "zh" else " ").join(reversed(parts)) if ended else None
+
+
+def _refers(sentence: str) -> bool:
+    return not _REFERS.isdisjoint(terms(sentence)) or bool(_ZH_REFERS.search(sentence))
+
+
+def _is_list(answer: str) -> bool:
+    lines = [line for line in answer.splitlines() if line.strip()]
+    return len(lines) > 1 and all(_ITEM.match(line) for line in lines)
+
+
+def _items(answer: str) -> list[str]:
+    return [_ITEM.sub("", line, count=1).strip() for line in answer.splitlines() if line.strip()]
