@@ -114,9 +114,8 @@ class Audit:
         return self._moves.get((version, dimension), Moves())
 
     def flaws(self, dimension: str, wanted: str) -> list[Flaw]:
-        """The flaws whose `wanted` ("lowers" or "never_raises") names the dimension and that stand in some answer."""
-        named = [flaw for flaw in FLAWS if dimension in getattr(flaw, wanted)]
-        return [flaw for flaw in named if self.moves(flaw.name, dimension).changes]
+        """The flaws whose `wanted` ("lowers" or "never_raises") names the dimension and that were planted somewhere."""
+        return [flaw for flaw in FLAWS if dimension in getattr(flaw, wanted) and (flaw.name, dimension) in self._moves]
 
     def all_flaws(self, dimension: str) -> Moves:
         """Of all flaws that must lower the dimension."""

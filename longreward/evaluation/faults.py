@@ -16,6 +16,7 @@ _SEES, _HARDLY = 0.7, 0.25  # shares of falls less rises
 _HIGH, _LOW = 8.0, 2.0  # mean scores
 _FOR_NOTHING = 0.5  # moves of harmless changes, as a share of those of flaws, from which on a dimension is noise
 _TAKEN_IN = 0.25  # rises less falls with what may not raise a score
+_LITTLE = 0.25  # of 10: a mean change below it is hardly worth a mention
 _BIAS = 0.2  # pairs in which a place wins in both orders
 
 
@@ -68,14 +69,16 @@ def _of_dimension(audit: Audit, name: str) -> Finding:
 
 
 def _seen(audit: Audit, name: str) -> Iterator[str]:
-    """What is seen, what sometimes, what not, each with the share of falls."""
-    groups: dict[str, list[str]] = {"sees": [], "sees some of": [], "does not see": [], "too few cases of": []}
+    """What is seen, what hardly, what not, each with the share of falls and the mean change."""
+    groups: dict[str, list[str]] = {"sees": [], "hardly sees": [], "does not see": [], "too few cases of": []}
     for flaw in audit.flaws(name, "lowers"):
         moves = audit.moves(flaw.name, name)
         net, low = _net(moves)
-        kind = "does not see" if low <= 0 or net < _HARDLY else "sees" if net >= _SEES else "sees some of"
+        change = _change(moves)
+        sees = net >= _SEES and change <= -_LITTLE
+        kind = "does not see" if low <= 0 or net < _HARDLY else "sees" if sees else "hardly sees"
         kind = "too few cases of" if len(moves.changes) < FEWEST else kind
-        groups[kind].append(f"{flaw.name} ({_percent(moves.falls.value)})")
+        groups[kind].append(f"{flaw.name} ({_percent(moves.falls.value)}, {change:+.2f})")
     yield from (f"{kind} {', '.join(found)}" for kind, found in groups.items() if found)
 
 
@@ -103,16 +106,21 @@ def _raised(audit: Audit, name: str) -> Iterator[str]:
     """What raises the score and may not."""
     for flaw in audit.flaws(name, "never_raises"):
         moves = audit.moves(flaw.name, name)
-        net = moves.net
-        if len(moves.changes) >= FEWEST and net is not None and net[0] <= -_TAKEN_IN and (net[2] or 0.0) < 0:
-            by = moves.change[0] if moves.change else 0.0
-            yield f"raised by {flaw.name} in {_percent(moves.rises.value)} of cases, by {by:.2f} on average"
+        net, change = moves.net or (0.0, None, None, 0), _change(moves)
+        raised = net[0] <= -_TAKEN_IN and (net[2] or 0.0) < 0 and change >= _LITTLE
+        if raised and len(moves.changes) >= FEWEST:
+            yield f"raised by {flaw.name} in {_percent(moves.rises.value)} of cases, {change:+.2f}"
 
 
 def _moved(moves: Moves) -> str:
     if not moves.moved.count:
         return "never moves it"
     return f"moves it in {_percent(moves.moved.value)} of cases, by {moves.size or 0:.2f} on average"
+
+
+def _change(moves: Moves) -> float:
+    """The mean; 0 where there are no cases."""
+    return moves.change[0] if moves.change else 0.0
 
 
 def _net(moves: Moves) -> tuple[float, float]:
@@ -122,4 +130,4 @@ def _net(moves: Moves) -> tuple[float, float]:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
+    return "-" if share is None else "under 1%" if 0 < share < 0.005 else f"{share:.0%}"
