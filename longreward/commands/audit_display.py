@@ -13,7 +13,7 @@ from longreward.commands.accounts import table
 from longreward.config import RewardConfig
 from longreward.evaluation.agreement import CONFIDENCE, Proportion
 from longreward.evaluation.audit import Audit, fall_difference
-from longreward.evaluation.faults import of_dimensions, of_orders
+from longreward.evaluation.faults import FEWEST, of_dimensions, of_orders
 from longreward.evaluation.flaws import AGAIN, FLAWS, HARMLESS
 from longreward.evaluation.intervals import Interval
 from longreward.evaluation.orders import Orders
@@ -61,6 +61,9 @@ def print_audit(console: Console, done: Audited) -> None:
         console.print(f"{finding.about}: {finding.sentence}", highlight=False, markup=False)
     faults = [f"{finding.about} ({finding.fault})" for finding in findings if finding.fault]
     console.print(f"at fault: {'; '.join(faults) or 'nothing'}", style="bold", highlight=False, markup=False)
+    if unsure := [finding.about for finding in findings if not finding.is_sure]:
+        few = f"fewer than {FEWEST} cases, too few to tell: {', '.join(unsure)}"
+        console.print(few, highlight=False, markup=False)
     console.print(f"scores: {done.out}", highlight=False, markup=False)
 
 

@@ -28,6 +28,8 @@ class Finding:
     sentence: str
     fault: str
     """What is wrong, in a word or two; empty where nothing is."""
+    is_sure: bool = True
+    """Whether there are enough cases to tell."""
 
 
 def of_dimensions(audit: Audit) -> list[Finding]:
@@ -38,7 +40,7 @@ def of_dimensions(audit: Audit) -> list[Finding]:
 def of_orders(found: Orders) -> Finding:
     """Whether what stands first, or second, is preferred for its place."""
     if found.n < FEWEST:
-        return Finding("order", f"only {found.n} pairs were compared", "too few pairs")
+        return Finding("order", f"only {found.n} pairs were compared", "", is_sure=False)
     places = found.first + found.second
     sentence = f"the same in both orders for {_percent(found.consistent.value)} of {found.n:,} pairs"
     sentence += f" (original {found.original:,}, flawed {found.flawed:,}, tie {found.same - _decided(found):,})"
@@ -64,28 +66,36 @@ def _of_dimension(audit: Audit, name: str) -> Finding:
             parts.append(f"{what} {_moved(moves)}")
     if flaws.void:
         parts.append(f"{flaws.void:,} cases void")
-    faults = [fault for fault in (_fault(flaws, harmless, again), *_raised(audit, name)) if fault]
-    return Finding(name, "; ".join(parts), ", ".join(faults))
+    is_sure = len(flaws.changes) >= FEWEST
+    faults = [*([_fault(flaws, harmless, again)] if is_sure else []), *_raised(audit, name)]
+    return Finding(name, "; ".join(parts), ", ".join(filter(None, faults)), is_sure)
 
 
 def _seen(audit: Audit, name: str) -> Iterator[str]:
     """What is seen, what hardly, what not, each with the share of falls and the mean change."""
-    groups: dict[str, list[str]] = {"sees": [], "hardly sees": [], "does not see": [], "too few cases of": []}
+    groups: dict[str, list[str]] = {
+        "sees": [],
+        "sees some of": [],
+        "hardly moves for": [],
+        "does not see": [],
+        "too few cases of": [],
+    }
     for flaw in audit.flaws(name, "lowers"):
         moves = audit.moves(flaw.name, name)
         net, low = _net(moves)
         change = _change(moves)
-        sees = net >= _SEES and change <= -_LITTLE
-        kind = "does not see" if low <= 0 or net < _HARDLY else "sees" if sees else "hardly sees"
-        kind = "too few cases of" if len(moves.changes) < FEWEST else kind
+        if len(moves.changes) < FEWEST:
+            kind = "too few cases of"
+        elif low <= 0 or net < _HARDLY:
+            kind = "does not see"
+        else:
+            kind = "hardly moves for" if change > -_LITTLE else "sees" if net >= _SEES else "sees some of"
         groups[kind].append(f"{flaw.name} ({_percent(moves.falls.value)}, {change:+.2f})")
     yield from (f"{kind} {', '.join(found)}" for kind, found in groups.items() if found)
 
 
 def _fault(flaws: Moves, harmless: Moves, again: Moves) -> str:
-    """What is wrong with how a dimension answers to flaws."""
-    if len(flaws.changes) < FEWEST:
-        return "too few cases"
+    """What is wrong with how a dimension answers to flaws; empty where nothing is."""
     net, low = _net(flaws)
     for_nothing = Moves.together([harmless, again])
     if low <= 0 or net < _HARDLY:

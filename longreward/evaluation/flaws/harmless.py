@@ -8,14 +8,19 @@ from longreward.evaluation.flaws.material import Material
 from longreward.text.language import terms
 
 _ITEM = re.compile(r"[ \t]*[-*•][ \t]+(?=\S)")
-# A sentence with one of these may need the one before it.
+# A sentence with one of these may need the one before it, and so may one that begins with a link.
 _REFERS = frozenset(
-    "it its itself he she him his her hers they them their theirs this that these those such there here then also too "
-    "both either neither another other others else however therefore thus hence so but and or nor yet because instead "
-    "further furthermore moreover additionally besides meanwhile later earlier afterwards finally first firstly second "
-    "secondly third next last former latter same overall conclusion summary addition result again still similarly "
-    "likewise consequently example instance which who i we".split()
+    "it its itself he she him his her hers they them their theirs this that these those such there here then too both "
+    "either neither another other others else same former latter first second third next last later earlier "
+    "afterwards again still respectively".split()
 )
+_LINKS = frozenset(
+    "and but or nor so yet because instead also however therefore thus hence further furthermore moreover additionally "
+    "besides meanwhile finally firstly secondly similarly likewise consequently overall in for to while as which who "
+    "yes no".split()
+)
+_OF_ITS_OWN = re.compile(r"\d|(?<=\s)[A-Z]")
+"""A number, or a name behind the first word: such a sentence seldom leans on another."""
 _ZH_REFERS = re.compile(
     "[他她它这那其此该也还又则再且但而]|因为|所以|因此|首先|其次|最后|总之|另外|同时|上述|以上|例如"
 )
@@ -52,7 +57,10 @@ def in_another_order(material: Material) -> str | None:
 
 
 def _refers(sentence: str) -> bool:
-    return not _REFERS.isdisjoint(terms(sentence)) or bool(_ZH_REFERS.search(sentence))
+    """Whether a sentence may need another."""
+    words = terms(sentence)
+    refers = not _REFERS.isdisjoint(words) or words[0] in _LINKS or _ZH_REFERS.search(sentence)
+    return bool(refers) or not _OF_ITS_OWN.search(sentence)
 
 
 def _is_list(answer: str) -> bool:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -22,28 +23,15 @@ from longreward.judge.requests import RateAnswer, VerifyStatement
 from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.schema import JudgeCall
 
-WORKS = "mill bridge school theatre harbour library station tower market brewery quarry chapel".split()
-PLACES = "Vell Orsa Tarn Brix Lund Holm Ekby Nora Sund Arve Dala Kisa".split()
-PEOPLE = "Brandt Lindgren Okafor Moreau Silva Novak Tanaka Weber Rossi Haddad Kowal Jansen".split()
-
-
-def row(i: int) -> dict[str, str]:
-    work, place, person = (words[i % 12] for words in (WORKS, PLACES, PEOPLE))
-    year, cost, days = 1801 + 7 * i, 14 + 3 * i, 21 + i
-    said = [
-        f"The {work} of {place} was built in {year} under the engineer {person}.",
-        f"The town council paid {cost} thousand crowns for the {work} and borrowed half of the sum.",
-        f"A storm in the winter closed the {work} for {days} days.",
-    ]
-    rest = f"Visitors of {place} came by boat. The tower clock was wound by hand. Nobody counted the gulls."
-    query = f"Who built the {work} of {place} and what did the town council pay for the {work} after the storm?"
-    return {"idx": f"{work}-{i}", "context": " ".join([*said, rest]), "query": query, "answer": " ".join(said)}
+TOWNS = Path(__file__).parents[3] / "docs" / "examples" / "towns.jsonl"
+ROWS = TOWNS.read_text(encoding="utf-8").splitlines()[:24]
+"""Those in English."""
 
 
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "in.jsonl"
-    path.write_text("".join(json.dumps(row(i)) + "\n" for i in range(24)))
+    path.write_text("".join(line + "\n" for line in ROWS))
     return path
 
 
@@ -105,7 +93,7 @@ def test_it_names_what_is_at_fault_with_a_judge(source, monkeypatch, capsys, nam
     found = dict(re.findall(r"(\w+) \((\w[^()]*)\)", told))
     assert found.keys() == faults.keys(), told
     assert all(found[about].startswith(fault) for about, fault in faults.items()), told
-    assert "24 answers" not in screen and "360 versions scored, 528 comparisons" in screen
+    assert "384 versions scored, 528 comparisons" in screen
 
 
 def test_what_raises_a_score_and_may_not_is_a_fault(source, monkeypatch, capsys):
@@ -148,7 +136,7 @@ def test_two_judges_stand_side_by_side(source, capsys):
     told = capsys.readouterr().out
     assert told.count("at fault:") == 2 and "how often the score falls" in told
     assert re.search(r"^number changed +faithfulness +100% +\d+% +[+-]\d+%", told, re.MULTILINE)
-    assert len(rows_of(source.parent / "out.against.jsonl")) == len(rows_of(source.parent / "out.jsonl")) == 8 * 15
+    assert len(rows_of(source.parent / "out.against.jsonl")) == len(rows_of(source.parent / "out.jsonl")) == 8 * 16
 
 
 def rows_of(path) -> list[dict]:
@@ -255,10 +243,10 @@ def test_other_files_are_not_written_over(source, capsys):
     (source.parent / "out.pairs.jsonl").write_text('{"a": 1}\n')
     assert run(source, "--judge", "offline") == 2
     assert "is no comparison of an audit" in capsys.readouterr().err
-    assert rows_of(source)[0] == row(0) and (source.parent / "out.pairs.jsonl").read_text() == '{"a": 1}\n'
+    assert len(rows_of(source)) == 24 and (source.parent / "out.pairs.jsonl").read_text() == '{"a": 1}\n'
 
 
 def test_a_file_without_answers_is_told(source, capsys):
-    source.write_text(json.dumps(row(0) | {"answer": " ... "}) + "\n" + json.dumps({"idx": 1}) + "\n")
+    source.write_text(json.dumps(json.loads(ROWS[0]) | {"answer": " ... "}) + "\n" + json.dumps({"idx": 1}) + "\n")
     assert run(source, "--judge", "offline") == 2
     assert "holds no answer to plant something in; first problem:" in capsys.readouterr().err
