@@ -196,7 +196,7 @@ def _audited(
             audit.add(name, original, (sample.context, sample.query), old, new)
     compared = orders(known[pair.key] for pair in plan.pairs if pair.key in known)
     used, whole = used + _used_for(known), whole and scoring.whole > 0
-    return Audited(config, audit, compared, plan.left_out, scoring.rows, used, scoring.seconds, out, whole)
+    return Audited(config, audit, compared, plan.left_out, scoring.rows, used, out, whole)
 
 
 async def _compare(

@@ -18,7 +18,7 @@ from longreward.evaluation.flaws import AGAIN, FLAWS, HARMLESS
 from longreward.evaluation.intervals import Interval
 from longreward.evaluation.orders import Orders
 from longreward.schema import ScoredAnswer, Usage
-from longreward.text.amounts import duration, in_words
+from longreward.text.amounts import in_words
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,6 @@ class Audited:
     rows: Sequence[ScoredAnswer]
     usage: Usage
     """Of all runs into the same files, the comparisons' included."""
-    seconds: float
     out: Path
     whole: bool
     """Something could be scored, and no spend cap ended it."""
@@ -45,9 +44,9 @@ class Audited:
 
 def print_audit(console: Console, done: Audited) -> None:
     """The tables, and the verdict in words."""
-    spent = in_words(done.usage, done.config.judge.price)
+    spent = f"; {in_words(done.usage, done.config.judge.price)} in all" if done.usage.calls else ""
     title = f"{done.judge}: {len(done.rows):,} versions scored, {2 * done.orders.n:,} comparisons"
-    console.print(f"\n{title}; {duration(done.seconds)}, {spent}", style="bold", highlight=False, markup=False)
+    console.print(f"\n{title}{spent}", style="bold", highlight=False, markup=False)
     _print_flaws(console, done, "what must lower a score", "lowers", "falls")
     _print_flaws(console, done, "what must not raise a score", "never_raises", "rises")
     _print_harmless(console, done.audit)

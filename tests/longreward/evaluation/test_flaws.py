@@ -81,7 +81,7 @@ def test_what_is_changed_where():
         ("unit changed", "It has 12 doors.", None),
         ("unit changed", "桥长30公里。", "桥长30米。"),
         ("name changed", "In March the old pier fell.", None),
-        ("name changed", "The pier of Vell fell. Near Vell it rained.", "The pier of Harwick fell. Near Harwick it rained."),
+        ("name changed", "The pier of Vell fell. Vell is wet.", "The pier of Harwick fell. Harwick is wet."),
         ("name changed", "他写了《红楼梦》一书。", ("《寒山集》", "《白鹿记》", "《远帆》")),
         ("negation", "The pier was not rebuilt in time.", "The pier was rebuilt in time."),
         ("negation", "The pier wasn't rebuilt in time.", "The pier was rebuilt in time."),
