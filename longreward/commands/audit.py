@@ -32,7 +32,7 @@ from longreward.judge.cache import VerdictCache
 from longreward.judge.own_server.local import served
 from longreward.prompts import Prompts
 from longreward.reward import LongReward
-from longreward.schema import OK, Reward, Sample, Usage
+from longreward.schema import OK, Reward, Sample, ScoredAnswer, Usage
 from longreward.server.config import ServerConfig
 from longreward.text.amounts import in_words
 from longreward.text.chunking import TokenSpans
@@ -70,18 +70,21 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
 
     Raises as `score_samples` does, InputError where the file holds no answer, and ConfigError for wrong settings.
     """
-    configs = [(reward_config(options, overrides), options.out)]
+    config = reward_config(options, overrides)
+    judges = [(config.judge.model or config.judge.kind, config, options.out)]
     if options.against is not None:
         data = config_file.load_yaml(options.against)
         other = config_file.validate(ServerConfig, data, str(options.against)).reward
-        if fingerprint(other) == fingerprint(configs[0][0]):
+        if fingerprint(other) == fingerprint(config):
             raise InputError(f"{options.against} scores as the first configuration does; give another one as --against")
-        configs.append((other, options.out.with_suffix(".against.jsonl")))
+        name = other.judge.model or other.judge.kind
+        name = options.against.stem if name == judges[0][0] else name
+        judges.append((name, other, options.out.with_suffix(".against.jsonl")))
     screen, rows = Console(stderr=True, soft_wrap=True), Rows(options.input)
     samples = {key: sample for key, sample, _ in rows.samples() if not says_nothing(sample.answer)}
     if not samples:
         raise InputError(f"{options.input} holds no answer to plant something in{rows.first_problem}")
-    done = [_audited(samples, config, out, options, screen) for config, out in configs]
+    done = [_audited(name, samples, config, out, options, screen) for name, config, out in judges]
     console = Console(soft_wrap=True)
     for each in done:
         print_audit(console, each)
@@ -134,6 +137,16 @@ class Plan:
             if name in flaws
         ]
 
+    def figures(self, rows: Sequence[ScoredAnswer], dimensions: Sequence[str]) -> Audit:
+        """How the scores move, where both an answer and its version are scored."""
+        audit, scored = Audit(dimensions), {row.key: row for row in rows}
+        for name, key, original in self.versions:
+            if key in scored and original in scored:
+                old, new = ({part: scored[each].score_of(part) for part in dimensions} for each in (original, key))
+                sample = self.samples[original]
+                audit.add(name, original, (sample.context, sample.query), old, new)
+        return audit
+
     def _add(self, sample: Sample, name: str, row: str, text: str) -> str:
         key = _hash(row, name, text)
         self.samples[key] = sample.model_copy(update={"id": f"{sample.id}/{name}", "answer": text})
@@ -164,13 +177,19 @@ class TwiceJudged(LongReward):
 
 
 def _audited(
-    samples: dict[str, Sample], config: RewardConfig, out: Path, options: argparse.Namespace, screen: Console
+    judge: str,
+    samples: dict[str, Sample],
+    config: RewardConfig,
+    out: Path,
+    options: argparse.Namespace,
+    screen: Console,
 ) -> Audited:
     plan = Plan.of(samples, config, options.limit, options.seed)
     if not plan.samples:
         raise InputError(f"{options.input} holds thoughts alone, no answer; strip_thoughts=false judges them")
     file = out.with_suffix(".pairs.jsonl")
-    known = _comparisons(file, fingerprint(config))
+    ours = fingerprint(config)
+    known = _comparisons(file, ours)
     todo = [pair for pair in plan.pairs if pair.key not in known or known[pair.key].status != OK]
     _announce(screen, plan, config, todo)
     with served(config) as asked:
@@ -183,20 +202,13 @@ def _audited(
         if whole and todo:
             left = asked.model_copy(update={"judge": what_is_left(asked.judge, used + _used_for(known), out)})
             with screen.status(f"comparing {len(todo):,} pairs"), judge_log(screen):
-                whole = asyncio.run(_compare(left, todo, known, file, fingerprint(asked), options.concurrency))
+                whole = asyncio.run(_compare(left, todo, known, file, ours, options.concurrency))
             if not whole:
                 screen.print("stopped at the spend cap; raise judge.spend and run the same command again", style="red")
-    audit, scored = Audit(list(map(str, config.needed))), {row.key: row for row in scoring.rows}
-    for name, key, original in plan.versions:
-        if key in scored and original in scored:
-            old, new = (
-                {part: row.score_of(part) for part in audit.dimensions} for row in (scored[original], scored[key])
-            )
-            sample = plan.samples[original]
-            audit.add(name, original, (sample.context, sample.query), old, new)
     compared = orders(known[pair.key] for pair in plan.pairs if pair.key in known)
     used, whole = used + _used_for(known), whole and scoring.whole > 0
-    return Audited(config, audit, compared, plan.left_out, scoring.rows, used, out, whole)
+    audit = plan.figures(scoring.rows, list(map(str, config.needed)))
+    return Audited(judge, config, audit, compared, plan.left_out, scoring.rows, used, out, whole)
 
 
 async def _compare(

@@ -25,6 +25,8 @@ from longreward.text.amounts import in_words
 class Audited:
     """What came of auditing a judge."""
 
+    judge: str
+    """What people call it."""
     config: RewardConfig
     audit: Audit
     orders: Orders
@@ -36,10 +38,6 @@ class Audited:
     out: Path
     whole: bool
     """Something could be scored, and no spend cap ended it."""
-
-    @property
-    def judge(self) -> str:
-        return self.config.judge.model or self.config.judge.kind
 
 
 def print_audit(console: Console, done: Audited) -> None:
@@ -68,10 +66,8 @@ def print_audit(console: Console, done: Audited) -> None:
 
 def print_difference(console: Console, one: Audited, other: Audited) -> None:
     """How often two judges see each flaw, side by side."""
-    names = [one.judge, other.judge] if one.judge != other.judge else ["first", "against"]
-    shown = table(
-        f"\n{names[0]} and {names[1]}: how often the score falls", "flaw", ["dimension", *names, "difference"]
-    )
+    headings = ["dimension", one.judge, other.judge, "difference"]
+    shown = table("\nhow often the score falls", "flaw", headings)
     for flaw in FLAWS:
         for name in flaw.lowers:
             moves = [each.audit.moves(flaw.name, name) for each in (one, other)]

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from longreward.evaluation.agreement import Proportion
 from longreward.evaluation.flaws import AGAIN, FLAWS, HARMLESS, Flaw
-from longreward.evaluation.intervals import Interval, mean_and_interval, paired_change
+from longreward.evaluation.intervals import Interval, mean_and_interval
 
 _ROUNDING = 1e-9  # closer scores are equal
 
@@ -70,12 +70,12 @@ class Moves:
     @property
     def change(self) -> Interval | None:
         """The mean over prompts; its interval is of independent prompts. None where there are no cases."""
-        return self._of_prompts(self.changes)
+        return self.of_prompts(self.changes)
 
     @property
     def net(self) -> Interval | None:
         """The share of falls less that of rises, in the same way: 0 for a judge that guesses."""
-        return self._of_prompts({answer: (change < 0) - (change > 0) for answer, change in self.changes.items()})
+        return self.of_prompts({answer: (change < 0) - (change > 0) for answer, change in self.changes.items()})
 
     @property
     def size(self) -> float | None:
@@ -91,7 +91,8 @@ class Moves:
     def _share(self, such: Iterable[bool]) -> Proportion:
         return Proportion(sum(such), len(self.changes))
 
-    def _of_prompts(self, values: Mapping[Hashable, float]) -> Interval | None:
+    def of_prompts(self, values: Mapping[Hashable, float]) -> Interval | None:
+        """The mean of values of answers over their prompts. None where there are no values."""
         by_prompt = defaultdict[Hashable, list[float]](list)
         for answer, value in values.items():
             by_prompt[self.prompts[answer]].append(value)
@@ -131,6 +132,7 @@ class Audit:
 
 
 def fall_difference(one: Moves, other: Moves) -> Interval | None:
-    """How much more often the score falls with the other judge, -1..1, over the answers that both have scored."""
-    before, after = ({answer: float(change < 0) for answer, change in each.changes.items()} for each in (one, other))
-    return paired_change(before, after)
+    """How much more often the score falls with the other judge, -1..1, over the answers that both have scored. The
+    interval is of independent prompts."""
+    shared = one.changes.keys() & other.changes.keys()
+    return one.of_prompts({answer: (other.changes[answer] < 0) - (one.changes[answer] < 0) for answer in shared})
