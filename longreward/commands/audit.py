@@ -108,7 +108,7 @@ class Plan:
     @classmethod
     def of(cls, samples: dict[str, Sample], config: RewardConfig, limit: int | None, seed: str) -> Plan:
         """Of so many of the samples; more of them are the same ones and others."""
-        plan, others = cls(), dict[str, list[Sample]]()
+        plan = cls()
         chosen = set(sorted(samples, key=lambda key: _hash(seed, key))[:limit])
         for key, given in samples.items():
             if key not in chosen:
@@ -117,10 +117,9 @@ class Plan:
             if says_nothing(answer):
                 continue
             sample = given.model_copy(update={"answer": answer})
-            if sample.context not in others:
-                others = {sample.context: [s for s in samples.values() if s.context != sample.context]}
+            others = [other for other in samples.values() if other.context != sample.context]
             original = plan._add(sample, _ORIGINAL, key, answer)
-            for name, text in planted(sample, others[sample.context], f"{seed} {key}", config.needed).items():
+            for name, text in planted(sample, others, f"{seed} {key}", config.needed).items():
                 if text is None:
                     plan.left_out[name] += 1
                 else:

@@ -124,7 +124,8 @@ def test_the_screen_says_which_flaws_are_seen_and_which_are_not(source, monkeypa
                 return Verdict(float(held), JudgeCall(kind=request.kind))
             return await super().ask(request)
 
-    _, screen = verdict(source, monkeypatch, capsys, ReadsNoUnits(), "chunking.evidence_tokens=512")
+    fault, screen = verdict(source, monkeypatch, capsys, ReadsNoUnits(), "chunking.evidence_tokens=512")
+    assert fault == "faithfulness (does not see unit changed)"
     told = re.findall("^faithfulness: (.*)", screen, re.MULTILINE)[0]
     assert told.startswith("sees number changed (100%, -") and "does not see unit changed (0%, +0.00)" in told
 
