@@ -23,7 +23,7 @@ import judge_server
 from cache_kill import opened, served
 
 from longreward.config import JudgeConfig
-from longreward.judge.engine.openai_judge import OpenAIJudge
+from longreward.judge import Judge, make_judge
 from longreward.judge.requests import RateHelpfulness
 
 KINDS = ("none", "path", "run", "url")
@@ -31,7 +31,7 @@ MOST = 1.3
 LATENCY_S = 0.1
 
 
-async def calls(judge: OpenAIJudge, first: int, count: int, rate: float) -> None:
+async def calls(judge: Judge, first: int, count: int, rate: float) -> None:
     """So many calls at this rate."""
     began = time.monotonic()
 
@@ -48,7 +48,7 @@ async def calls(judge: OpenAIJudge, first: int, count: int, rate: float) -> None
 async def asked(kind: str, folder: Path, url: str, first: int, count: int, rate: float) -> float:
     """The CPU seconds of the calls, without those of the start."""
     cache = None if kind == "none" else opened(kind, folder)
-    judge = OpenAIJudge.of(JudgeConfig(model="judge", base_url=url), cache)
+    judge = make_judge(JudgeConfig(kind="openai", model="judge", base_url=url), cache)
     await calls(judge, -1 - first, 1, rate)
     before = resource.getrusage(resource.RUSAGE_SELF)
     await calls(judge, first, count, rate)

@@ -22,7 +22,7 @@ from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.judge import make_judge
 from longreward.judge.own_server.local import served
-from longreward.judge_config import VerdictForm
+from longreward.model_config import VerdictForm
 from longreward.preflight.questions import questions
 from longreward.reward import LongReward
 from longreward.schema import OK, Sample

@@ -53,7 +53,12 @@ def sections(
     """A table of the model's own keys, then one for each section in it. One that stands elsewhere already (`shown`) is
     named."""
     shown = {} if shown is None else shown
-    fields = {name: field for name, field in model.model_fields.items() if not (less and name in less.model_fields)}
+    known = less.model_fields if less else {}
+    fields = {
+        name: field
+        for name, field in model.model_fields.items()
+        if name not in known or field.description != known[name].description
+    }
     own, inner = [], []
     for name, field in fields.items():
         full = f"{path}.{name}".lstrip(".")
@@ -74,8 +79,18 @@ def sections(
         if found in shown:
             yield f"### `{place}`\n\n{one_line(field.description or '')} Its keys are those of `{shown[found]}`.\n"
             continue
+        about = field.description or ""
+        like, common = next(((each, base) for each in shown if (base := common_base(found, each))), (None, None))
+        if like is not None:
+            about += f" All other keys are those of `{shown[like]}`."
         shown[found] = place
-        yield from sections(found, place, field.description or "", shown=shown)
+        yield from sections(found, place, about, common, shown)
+
+
+def common_base(one: type[Section], other: type[Section]) -> type[Section] | None:
+    """The section that both extend."""
+    bases = (base for base in one.__mro__ if issubclass(base, Section) and base is not Section)
+    return next((base for base in bases if issubclass(other, base)), None)
 
 
 def section_in(annotation: Any, path: str) -> tuple[type[Section] | None, str]:

@@ -13,7 +13,7 @@ AROUND = whitespace + "\u200b\ufeff"
 """What copied text and mounted files have around a value and nobody means: white space, a byte-order mark."""
 
 
-_CHAT, _EMBEDDINGS = "/chat/completions", "/embeddings"
+_CHAT, _EMBEDDINGS, _CLASSIFY = "/chat/completions", "/embeddings", "/classify"
 
 
 def _header_name(value: str) -> str:
@@ -86,6 +86,18 @@ def chat_url(base_url: str) -> str:
 def embeddings_url(base_url: str) -> str:
     """Where embeddings are asked for, given a tidy base URL."""
     return _beneath(base_url, _EMBEDDINGS)
+
+
+def score_url(base_url: str) -> str:
+    """Where vLLM's cross-encoders are asked, given a tidy base URL."""
+    return _beneath(base_url, "/score")
+
+
+def classify_url(base_url: str) -> str:
+    """Where vLLM's server is asked for a reward, given a tidy base URL: beside /v1, not beneath it."""
+    parts = urlsplit(base_url)
+    path = parts.path.removesuffix(_CLASSIFY).removesuffix("/v1")
+    return urlunsplit(parts._replace(path=path + _CLASSIFY))
 
 
 def _beneath(base_url: str, path: str) -> str:

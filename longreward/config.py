@@ -11,10 +11,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from longreward.base_url import HeaderName, redis_url, tidy
-from longreward.judge_config import (
-    JudgeConfig,
-    Section,
-)
+from longreward.errors import ConfigError
+from longreward.judge_config import QUESTIONS, JudgeConfig
+from longreward.model_config import ModelConfig, Section
 from longreward.schema import DIMENSIONS, Dimension
 
 
@@ -108,6 +107,18 @@ class ChunkingConfig(Section):
     """Size in tokens of the chunks from which relevant passages are extracted (paper: 4096)."""
 
 
+MOST_RANKED = 16
+"""The most answers that a judge is shown at once."""
+
+
+class HelpfulnessConfig(Section):
+    way: Literal["rating", "ranking"] = "rating"
+    """`rating`: the judge rates each answer, as in the paper. `ranking`: it is shown all answers to a prompt at once,
+    at most 16, and ranks them, in both orders; an answer's helpfulness is then 10 times the share of the others that it
+    beats. Only in training and collecting: held-out answers and canaries are rated, and commands that do not know which
+    answers are siblings refuse it."""
+
+
 class FaithfulnessConfig(Section):
     without_statements: float = Field(5.0, ge=0, le=10)
     """Faithfulness of an answer without any statement, such as a refusal or a mere yes: it says nothing false, and
@@ -116,6 +127,36 @@ class FaithfulnessConfig(Section):
     """Statements verified in one judge call. The paper asks about one at a time; 3 to 5 need far fewer calls."""
     skip_verbatim: bool = False
     """Take a statement that is word for word a sentence of the document as supported, without asking the judge."""
+    first: str | None = None
+    """Name of the route in `judge.routes` that is asked about each statement first, such as a small checker. Its
+    support stands where it is sure; only the other statements are asked of the judge, or of the route `verify`. Null:
+    the judge is asked about all."""
+    unsure: tuple[float, float] = (0.1, 0.9)
+    """`first` is unsure where its support lies between these. `longreward agree` on labelled claims helps to choose."""
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """What can change a score."""
+        return self.model_dump(exclude={"first", "unsure"} if self.first is None else None)
+
+    @field_validator("unsure")
+    @classmethod
+    def _unsure_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1] <= 1:
+            raise ValueError(f"faithfulness.unsure is [lowest, highest], from 0 to 1; got {list(value)}")
+        return value
+
+
+class CompletenessConfig(Section):
+    way: Literal["rating", "key_points"] = "rating"
+    """How completeness is judged. `rating`: the judge rates the answer against what was extracted from the document,
+    0 to 10, the paper's way. `key_points`: what was extracted is made into at most 20 points, once for all answers; of
+    each answer the judge says which of them it covers (docs/rewards.md)."""
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """What changes a score of the paper's way; empty where nothing does."""
+        return {} if self.way == "rating" else self.model_dump()
 
 
 class CopyingConfig(Section):
@@ -125,8 +166,9 @@ class CopyingConfig(Section):
     the paper."""
     answered: float | None = Field(8.0, gt=0, le=10)
     """A copy with this helpfulness and completeness answers the question, and loses nothing. Their product counts: one
-    can make up for the other, and the smaller it is, the more a copy loses. Null: every copy loses, for a judge that
-    finds each passage helpful."""
+    can make up for the other, and the smaller it is, the more a copy loses. A place among siblings says nothing of it:
+    where helpfulness is ranked, completeness alone counts. Null: every copy loses, for a judge that finds each passage
+    helpful."""
     row: int = Field(16, ge=4)
     """So many words in a row that stand in the document are copied (in Chinese and Japanese five pairs of characters
     for three words). Fewer are a name, a phrase or a short exact answer. Lower it where answers are short: a policy of
@@ -147,8 +189,12 @@ class RewardConfig(Section):
     """How evidence is found in the document."""
     chunking: ChunkingConfig = ChunkingConfig()
     """How the document is cut into chunks."""
+    helpfulness: HelpfulnessConfig = HelpfulnessConfig()
+    """How helpfulness is found."""
     faithfulness: FaithfulnessConfig = FaithfulnessConfig()
     """How statements are verified."""
+    completeness: CompletenessConfig = CompletenessConfig()
+    """How completeness is judged."""
     copying: CopyingConfig = CopyingConfig()
     """What answers lose that are copied from the document."""
     truncated_loss: float = Field(0.0, ge=0, le=1)
@@ -184,6 +230,15 @@ class RewardConfig(Section):
         return value
 
     @model_validator(mode="after")
+    def _a_gate_needs_a_rating(self) -> Self:
+        if self.helpfulness.way == "ranking" and "helpfulness" in self.gates:
+            raise ValueError(
+                f"gates.helpfulness is {self.gates['helpfulness']:g} and helpfulness.way is ranking, where half of all "
+                "answers are below 5, good or bad; take the gate out, or set helpfulness.way=rating"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _embeddings_have_an_endpoint(self) -> Self:
         if self.retrieval.embedder and self.judge.kind == "offline":
             raise ValueError(
@@ -197,7 +252,57 @@ class RewardConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _routes_are_used(self) -> Self:
+        first, routes = self.faithfulness.first, self.judge.routes
+        if first is not None and first not in routes:
+            raise ValueError(
+                f"faithfulness.first is {first}, and judge.routes has no {first}; put its model and endpoint there"
+            )
+        for name, route in routes.items():
+            if name != first and name not in QUESTIONS:
+                known = ", ".join(QUESTIONS)
+                raise ValueError(
+                    f"judge.routes.{name} is asked nothing: name it after a question ({known}), or set "
+                    f"faithfulness.first={name}"
+                )
+            if route.way == "chat":
+                continue
+            if name not in ("verify", first):
+                raise ValueError(
+                    f"judge.routes.{name}.way={route.way} verifies statements and nothing else; take it out"
+                )
+            if name == "verify" and self.faithfulness.statements_per_call > 1:
+                raise ValueError(
+                    f"judge.routes.verify.way={route.way} takes one statement at a time; set "
+                    "faithfulness.statements_per_call=1"
+                )
+        return self
+
+    def route_of(self, kind: str) -> str | None:
+        """The name of the route that a kind of question (`JudgeRequest.kind`) takes; None for the judge itself."""
+        name = {"check": self.faithfulness.first, "verify_many": "verify"}.get(kind, kind)
+        return name if name in self.judge.routes else None
+
+    def model_for(self, kind: str) -> ModelConfig:
+        """The settings of the model that a kind of question is asked of."""
+        name = self.route_of(kind)
+        return self.judge if name is None else self.judge.route(name)
+
     @property
     def needed(self) -> list[Dimension]:
         """The dimensions with a weight or a gate, in the order of `DIMENSIONS`."""
         return [name for name in DIMENSIONS if self.weights.get(name, 0) > 0 or name in self.gates]
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the judge ranks the answers to a prompt, so that each has to come with its siblings."""
+        return self.helpfulness.way == "ranking" and "helpfulness" in self.needed
+
+    def refuse_ranking(self, whose: str) -> None:
+        """ConfigError where answers are ranked, for a caller of this name that does not know which are siblings."""
+        if self.ranks:
+            raise ConfigError(
+                f"helpfulness.way is ranking, and {whose} does not know all answers to a prompt; set "
+                "helpfulness.way=rating"
+            )

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from longreward.config import RewardConfig
-from longreward.judge.requests import REQUESTS
+from longreward.judge.requests import REQUESTS, RewardRequest, VerifyStatements
+from longreward.model_config import ModelConfig
 from longreward.prompts import NAMES, Prompts, closings
 from longreward.schema import Dimension
 
 
 def fingerprint(config: RewardConfig) -> str:
     """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
-    prompts = (*NAMES, *closings(config.judge.form))
+    asked = _asked(config)
+    prompts = (*_names(asked), *_of_forms(config, asked))
     # No key for what is not used: files of scores from before there were these settings can be continued.
     without = {"judge", "cache"}
     optional = {"gates": config.gates, "copying": config.copying.used, "truncated_loss": config.truncated_loss}
+    optional |= {"completeness": config.completeness.used, "helpfulness": config.ranks}
     without |= {name for name, used in optional.items() if not used}
     scoring = config.model_dump(mode="json", exclude=without)
-    scoring |= {"judge": _judge(config), "retrieval": _retrieval(config)}
+    scoring |= {"judge": _judge(config, asked), "retrieval": _retrieval(config)}
+    scoring["faithfulness"] = config.faithfulness.used
     return _hash(scoring | {"prompts": Prompts(config.prompts).version(prompts)})
 
 
@@ -30,25 +35,51 @@ def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
     chunking, found = config.chunking.model_dump(), dict[Dimension, str]()
     own: dict[str, dict[str, Any]] = {
         "faithfulness": {
-            "faithfulness": config.faithfulness.model_dump(),
+            "faithfulness": config.faithfulness.used,
             "retrieval": _retrieval(config),
             "chunks": chunking["evidence_tokens"],
         },
-        "completeness": {"chunks": chunking["extraction_tokens"]},
+        "completeness": {"chunks": chunking["extraction_tokens"]} | config.completeness.used,
     }
+    if config.ranks:
+        own["helpfulness"] = {"way": config.helpfulness.way}
     prompts = Prompts(config.prompts)
     for name in config.needed:
-        kinds = [request.kind for request in REQUESTS if request.dimension == name]
-        version = prompts.version((*kinds, *closings(config.judge.form)))
-        common = {"judge": _judge(config), "prompts": version, "strip_thoughts": config.strip_thoughts}
+        asked = [request for request in _asked(config) if request.dimension == name]
+        version = prompts.version((*_names(asked), *_of_forms(config, asked)))
+        common = {"judge": _judge(config, asked), "prompts": version, "strip_thoughts": config.strip_thoughts}
         found[name] = _hash(common | own.get(name, {}))
     return found
 
 
-def _judge(config: RewardConfig) -> dict[str, Any]:
-    return (
-        config.judge.model_dump(include={"kind", "model", "temperature", "extra_body"}) | config.judge.form.parameters
-    )
+def _asked(config: RewardConfig) -> list[type[RewardRequest[Any]]]:
+    """All kinds that a reward with these ways asks, whatever its weights; several statements in one call always were
+    among them."""
+    return [request for request in REQUESTS if request.asked(config) or request is VerifyStatements]
+
+
+def _names(asked: Iterable[type[RewardRequest[Any]]]) -> list[str]:
+    """The prompts that the questions have for themselves."""
+    return [request.kind for request in asked if request.kind in NAMES]
+
+
+def _judge(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]]) -> dict[str, Any]:
+    """The judge, and the models of the routes that these questions take; no key for those where there are none."""
+    used = {config.route_of(request.kind) for request in asked}
+    routes = {name: _model(config.judge.route(name)) for name in used if name is not None}
+    return _model(config.judge) | ({"routes": routes} if routes else {})
+
+
+def _model(model: ModelConfig) -> dict[str, Any]:
+    form = model.form
+    curve = {"curve": form.curve} if form.way == "likelihood" else {}
+    return model.model_dump(include={"kind", "model", "temperature", "extra_body"}) | form.parameters | curve
+
+
+def _of_forms(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]]) -> list[str]:
+    """The names of the prompts that a model's form adds."""
+    forms = [config.judge.form, *(config.model_for(request.kind).form for request in asked)]
+    return list(dict.fromkeys(name for form in forms for name in closings(form)))
 
 
 def _retrieval(config: RewardConfig) -> dict[str, Any]:

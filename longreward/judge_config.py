@@ -1,61 +1,22 @@
-"""What a section of a configuration file is, and the sections about the judge: its model, endpoints, prices, spend."""
+"""The section about the judge: its model, other models for some of its questions, and what may be spent."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from longreward.base_url import HeaderName, tidy
+from longreward.model_config import OF_ENDPOINTS, ModelConfig, ReplyForm, Section, Way
 
-VerdictForm = Literal["written", "constrained", "distribution"]
+QUESTIONS = (
+    *("helpfulness", "rank", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage"),
+    "criteria",
+)
+"""What a route may be named after. `verify` is also for several statements at once."""
 _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middleware", "tensor-parallel-size"}
 """Flags of vLLM's server that other settings give."""
-_VOTES_DIFFER = 0.3  # below this temperature most votes are alike
-
-
-class ReplyForm(NamedTuple):
-    """How a judge is asked to reply; the defaults are the paper's."""
-
-    verdict: VerdictForm = "written"
-    analysis: bool = True
-    votes: int = 1
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What differs from the paper's: no key otherwise, so that verdicts and scores from before there was such a
-        setting stay good."""
-        return {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
-
-
-PAPER_FORM = ReplyForm()
-
-
-class Section(BaseModel):
-    """A section of a configuration file."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class PriceConfig(Section):
-    prompt_per_million: float = Field(0.0, ge=0)
-    """Price of a million prompt tokens, in the same currency as `spend.max_cost`."""
-    cached_prompt_per_million: float | None = Field(None, ge=0)
-    """Price of a million prompt tokens that the endpoint reports as cached. Null: the same as `prompt_per_million`."""
-    completion_per_million: float = Field(0.0, ge=0)
-    """Price of a million completion tokens; tokens of the judge's reasoning count as well."""
-
-    @property
-    def known(self) -> bool:
-        """Whether any price is set, so that costs can be counted."""
-        return self.prompt_per_million > 0 or self.completion_per_million > 0
-
-    def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
-        """The price of these tokens, in the currency of the prices. `cached_tokens` are a part of `prompt_tokens`."""
-        cached = self.prompt_per_million if self.cached_prompt_per_million is None else self.cached_prompt_per_million
-        fresh = (prompt_tokens - cached_tokens) * self.prompt_per_million
-        return (fresh + cached_tokens * cached + completion_tokens * self.completion_per_million) / 1e6
+_ENDPOINTS = ("base_url", "endpoints")
+_OF_MODEL = ("price", "tokenizer", "extra_body", "max_tokens_field")
 
 
 class SpendConfig(Section):
@@ -65,47 +26,40 @@ class SpendConfig(Section):
     """The most prompt and completion tokens to use, together. No call begins that could exceed it. Null: no cap."""
 
 
-class EndpointConfig(Section):
-    base_url: str
-    """URL of the endpoint, such as http://host:8000/v1. A query such as `?api-version=...` is kept."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the endpoint's key. Null: `judge.api_key_env`."""
-    api_key_header: HeaderName | None = None
-    """Header that the endpoint wants its key in. Null: `judge.api_key_header`."""
-    max_in_flight: int | None = Field(None, ge=1)
-    """The most requests at once at this endpoint. Null: `judge.max_in_flight`."""
-    requests_per_minute: float | None = Field(None, gt=0)
-    """The most requests per minute at this endpoint. Null: `judge.requests_per_minute`."""
-    tokens_per_minute: float | None = Field(None, gt=0)
-    """The most prompt and completion tokens per minute at this endpoint. Null: `judge.tokens_per_minute`."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _url_is_http(cls, value: str) -> str:
-        return tidy(value)
+class LikelihoodConfig(Section):
+    middle: float = -2.0
+    """The mean log-likelihood of a statement's tokens at which its support is 0.5."""
+    width: float = Field(0.5, gt=0)
+    """How much more of it makes the odds of being supported 2.7 times as high."""
 
 
-class HedgeConfig(Section):
-    quantile: float = Field(0.8, gt=0, lt=1)
-    """A call that is out longer than this share of the calls of its kind and size take is asked a second time: at
-    another endpoint, or by a fresh connection where there is none. The first valid reply is the verdict, and the other
-    request is cancelled."""
-    budget: float = Field(0.0, ge=0, le=1)
-    """At most this share of the calls is asked a second time; both requests count towards `spend`. None is while an
-    endpoint refuses (429) or is slow with all calls. 0: never; 0.1 is enough for most judges."""
+class RouteConfig(ModelConfig):
+    kind: Literal["openai", "offline"] = "openai"
+    """`openai`: a model behind endpoints. `offline`: the rules, which cost nothing."""
+    way: Way = "chat"
+    """How a statement is verified. `chat`: by the prompt of the reward, as the judge does. `yes_no`: a checker says Yes
+    or No to a document and a claim, and its probability of Yes is the support (MiniCheck and every chat model with
+    `logprobs`). `score`: a cross-encoder behind vLLM's /score. `likelihood`: how likely the statement is after its
+    evidence (vLLM's `prompt_logprobs`). All but `chat` are for `verify` and for `faithfulness.first` alone."""
+    likelihood: LikelihoodConfig = LikelihoodConfig()
+    """`likelihood`: how a mean log-likelihood becomes a support."""
+
+    @model_validator(mode="after")
+    def _a_checker_has_no_form(self) -> Self:
+        if self.way != "chat" and self.kind == "offline":
+            raise ValueError(f"way={self.way} asks a model, and kind is offline; take one of them out")
+        return self
+
+    @property
+    def form(self) -> ReplyForm:
+        if self.way == "chat":
+            return super().form
+        return ReplyForm(way=self.way, curve=(self.likelihood.middle, self.likelihood.width))
 
 
-class JudgeConfig(Section):
-    kind: Literal["openai", "vllm", "offline"] = "offline"
-    """`openai`: a model behind OpenAI-compatible endpoints. `vllm`: a model that vLLM serves for as long as the run or
-    the command lasts, which starts it and ends it. `offline`: rules that need no network, for trying things out; their
-    scores do not measure quality."""
-    base_url: str | None = None
-    """URL of the endpoint, such as http://host:8000/v1. Short for `endpoints` with one entry."""
-    endpoints: list[EndpointConfig] = Field(default_factory=list)
-    """Several endpoints that serve the same model. All calls about one document prefer the same endpoint."""
-    model: str | None = None
-    """`openai`: name of the judge model at the endpoints. `vllm`: a folder or a name on the hub. Both need it."""
+class JudgeConfig(ModelConfig):
+    _prefix: ClassVar[str] = "judge."
+
     replicas: int = Field(1, ge=1)
     """`vllm`: copies of the judge in a training run, each a server of its own. Commands of `longreward` start one."""
     gpus: int = Field(1, ge=1)
@@ -115,102 +69,54 @@ class JudgeConfig(Section):
     flag alone, false its `--no-` form."""
     start_timeout_s: float = Field(600, gt=0)
     """`vllm`: longest wait in seconds for all replicas to have loaded the model."""
-    tokenizer: Path | None = None
-    """Folder of the judge's tokenizer.json. All of its added tokens are made inert in documents, questions and answers,
-    beside the control tokens that are known without it. Null: `model`, where that is such a folder."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the key. Null: OPENAI_API_KEY, if it is set."""
-    api_key_header: HeaderName | None = None
-    """Header that holds the key alone, such as `api-key` for Azure. Null: `Authorization: Bearer KEY`."""
-    temperature: float | None = Field(0.01, ge=0, le=2)
-    """Sampling temperature of the first attempt. Null: none is sent, as to an endpoint that refuses any."""
-    retry_temperature: float = Field(0.7, ge=0, le=2)
-    """Sampling temperature after a reply without a valid verdict. Not sent where `temperature` is not."""
-    max_tokens: int = Field(2048, ge=1)
-    """Longest reply in tokens. A reply that was cut is asked for once more with twice as many and twice
-    `reasoning_tokens`, one that was cut in the reasoning before it twice more."""
-    reasoning_tokens: int = Field(0, ge=0)
-    """Room in tokens for the reasoning before a reply. The endpoint is sent the sum of `max_tokens` and this."""
-    verdict: VerdictForm = "written"
-    """`written`: the formats of the prompts, read from free text. `constrained`: the server holds each reply to a JSON
-    object (`response_format`), for a judge that does not follow the reply formats. `distribution`: the same, and a
-    rating or a support is the mean over the judge's probabilities of all that it could have said (`logprobs`)."""
-    analysis: bool = True
-    """Whether the judge writes an analysis before a rating or a support. Without one a reply has a few tokens."""
-    votes: int = Field(1, ge=1)
-    """A rating or a support is the mean of so many replies, which one request asks for (`n`), for an endpoint that
-    gives no `logprobs`. They must differ: `temperature` of about 0.7."""
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """The field that limits the reply's length. Null: `max_tokens`, or the other one where that is refused."""
-    attempt_timeout_s: float = Field(60, gt=0)
-    """Deadline of one attempt in seconds, from connecting to the last byte of the reply."""
-    call_timeout_s: float = Field(180, gt=0)
-    """Deadline of a judge call in seconds, with all its attempts and the waits between them. Waiting for a free place
-    at a working endpoint does not count."""
-    max_outage_s: float | None = Field(None, gt=0)
-    """While no endpoint works at all, calls wait this many seconds beyond their own deadlines; then a training run
-    stops. Null: not beyond their deadlines (in training: 600)."""
-    max_attempts: int | None = Field(None, ge=1)
-    """The most attempts per judge call, the first included. Null: temporary faults of the endpoint (rate limits, 5xx,
-    broken connections, time-outs) are retried until `call_timeout_s`."""
-    parse_attempts: int = Field(3, ge=1)
-    """The most attempts to get a valid verdict. Each costs tokens."""
-    retry_base_s: float = Field(0.5, ge=0)
-    """Wait before the second attempt, in seconds. It doubles with each attempt, up to 20 s, and varies at random."""
-    hedge: HedgeConfig = HedgeConfig()
-    """Second requests for calls that are slow, so that a step does not wait for a few of them."""
-    max_in_flight: int = Field(256, ge=1)
-    """The most requests at once, per endpoint. Fewer are sent while the endpoint refuses or times out; the number grows
-    back when it works."""
-    requests_per_minute: float | None = Field(None, gt=0)
-    """The most requests per minute, per endpoint. Null: no limit."""
-    tokens_per_minute: float | None = Field(None, gt=0)
-    """The most prompt and completion tokens per minute, per endpoint. Null: no limit."""
-    price: PriceConfig = PriceConfig()
-    """What the judge's tokens cost."""
     spend: SpendConfig = SpendConfig()
     """What may be spent: by one command, or by a whole training run."""
-    extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request body, sent as they are (for example chat_template_kwargs of vLLM). Null removes a
-    field: `{max_tokens: null}`."""
+    routes: dict[str, RouteConfig] = Field(default_factory=dict)
+    """Other judges for some questions: `{verify: {base_url: ..., model: ...}}`. Named after a kind of question (verify,
+    extract, helpfulness, ...; the error about a wrong name lists them), or as `faithfulness.first` says. What a route
+    does not set is the judge's; where it names another endpoint or model, not the settings that belong to those (key,
+    limits; price, tokenizer, `extra_body`, `max_tokens_field`). All routes spend from `judge.spend`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _routes_inherit(cls, data: Any) -> Any:
+        routes = data.get("routes") if isinstance(data, dict) else None
+        if not isinstance(routes, dict):
+            return data
+        return data | {"routes": {name: _with_defaults(route, data) for name, route in routes.items()}}
 
     @model_validator(mode="after")
-    def _endpoint_is_named(self) -> JudgeConfig:
-        if self.base_url is not None:
-            if self.endpoints:
-                raise ValueError("give judge.base_url or judge.endpoints, not both")
-            self.base_url = tidy(self.base_url)
-        if self.tokenizer is None and self.model and Path(self.model, "tokenizer.json").is_file():
-            self.tokenizer = Path(self.model)
+    def _endpoint_is_named(self) -> Self:
         missing = [] if self.base_url or self.endpoints else ["judge.base_url"]
         missing += [] if self.model else ["judge.model"]
         if self.kind == "openai" and missing:
             raise ValueError(f"judge.kind is openai but {' and '.join(missing)} is not set")
         if self.kind == "vllm":
             self._check_own_server()
-        urls = [endpoint.base_url for endpoint in self.endpoints]
-        if len(set(urls)) < len(urls):
-            raise ValueError(f"judge.endpoints names the same base_url twice: {', '.join(urls)}")
-        self._check_form()
-        if self.spend.max_cost is not None and not self.price.known:
+        priced = [self.price.known, *(route.price.known for route in self.routes.values())]
+        if self.spend.max_cost is not None and not any(priced):
             raise ValueError("judge.spend.max_cost needs judge.price; without prices no cost is counted")
+        for name, route in self.routes.items():
+            self._check_route(name, route)
         return self
 
-    def _check_form(self) -> None:
-        sends = {"verdict": {"response_format"}} if self.verdict != "written" else {}
-        sends |= {"votes": {"n"}} if self.votes > 1 else {}
-        for setting, fields in sends.items():
-            if taken := fields & self.extra_body.keys():
-                given = f"judge.{setting}={getattr(self, setting)}"
-                raise ValueError(f"{given} sends {', '.join(taken)}; take it out of judge.extra_body")
-        if self.votes > 1 and self.verdict == "distribution":
+    def _check_route(self, name: str, route: RouteConfig) -> None:
+        at = f"judge.routes.{name}"
+        if route.kind == "offline":
+            return
+        own = bool(route.base_url or route.endpoints)
+        if not route.model:
+            raise ValueError(f"{at} names no model; set {at}.model")
+        if not own and self.kind == "offline":
+            raise ValueError(f"{at} names no endpoint, and judge.kind is offline; set {at}.base_url")
+        if not own and self.kind == "vllm" and route.model != self.model:
             raise ValueError(
-                f"judge.votes={self.votes} and judge.verdict=distribution are two ways to a mean; take one of them out"
+                f"{at}.model is {route.model}, and the run serves {self.model} alone; set {at}.base_url to where it is "
+                "served"
             )
-        if self.votes > 1 and self.temperature is not None and self.temperature < _VOTES_DIFFER:
+        if self.spend.max_cost is not None and "price" not in route.model_fields_set:
             raise ValueError(
-                f"judge.votes={self.votes} with judge.temperature={self.temperature:g} would be the same reply each "
-                "time; set judge.temperature to about 0.7"
+                f"judge.spend.max_cost needs {at}.price: it is another model; set it, to {{}} where it costs nothing"
             )
 
     def _check_own_server(self) -> None:
@@ -224,17 +130,42 @@ class JudgeConfig(Section):
         if taken := sorted({name.lstrip("-").replace("_", "-") for name in self.args} & _OURS):
             raise ValueError(f"judge.args.{taken[0]} is set by the run itself; take it out")
 
-    @property
-    def form(self) -> ReplyForm:
-        """How it is asked to reply."""
-        return ReplyForm(self.verdict, self.analysis, self.votes)
+    def route(self, name: str) -> RouteConfig:
+        """The route of that name, with the judge's endpoints where it names none of its own."""
+        route = self.routes[name]
+        if route.kind == "offline" or route.base_url or route.endpoints:
+            return route
+        return route.model_copy(update={"endpoints": self.resolved_endpoints})
+
+    def shares_endpoints(self, name: str) -> bool:
+        """Whether a route asks the judge's own model at its endpoints, as the judge is asked, so that one limit goes
+        for both."""
+        route = self.routes[name]
+        return not (route.base_url or route.endpoints) and route.model == self.model and route.way == "chat"
 
     @property
-    def resolved_endpoints(self) -> list[EndpointConfig]:
-        """All endpoints. A setting that an endpoint does not have is taken from the judge."""
-        given = self.endpoints or ([EndpointConfig(base_url=self.base_url)] if self.base_url else [])
-        names = ("api_key_env", "api_key_header", "max_in_flight", "requests_per_minute", "tokens_per_minute")
-        return [
-            e.model_copy(update={name: getattr(self, name) for name in names if getattr(e, name) is None})
-            for e in given
-        ]
+    def models(self) -> dict[str | None, ModelConfig]:
+        """All models that are asked: the judge itself (None), and each route by its name."""
+        return {None: self} | {name: self.route(name) for name in self.routes}
+
+    @property
+    def asks_endpoints(self) -> bool:
+        """Whether any question leaves this process."""
+        return any(model.kind != "offline" for model in self.models.values())
+
+    @property
+    def knows_prices(self) -> bool:
+        """Whether any price is set, so that costs can be counted."""
+        return any(model.price.known for model in self.models.values())
+
+
+def _with_defaults(route: Any, judge: dict[str, Any]) -> Any:
+    """What a route's mapping does not say, from the judge's."""
+    if not isinstance(route, dict):
+        return route
+    left_out = {*_ENDPOINTS, "kind"}
+    elsewhere = any(route.get(name) for name in _ENDPOINTS)
+    left_out |= set(OF_ENDPOINTS) if elsewhere else set()
+    left_out |= set(_OF_MODEL) if elsewhere or route.get("model", judge.get("model")) != judge.get("model") else set()
+    given = {name: judge[name] for name in ModelConfig.model_fields if name in judge and name not in left_out}
+    return given | route

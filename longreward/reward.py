@@ -6,19 +6,19 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from longreward.concurrency.pacing import Priority, at_most, pacer
 from longreward.concurrency.tasks import together
-from longreward.config import RewardConfig
+from longreward.config import MOST_RANKED, RewardConfig
 from longreward.config_file import validate
-from longreward.dimensions import SCORE
+from longreward.dimensions import SCORE, faithfulness, helpfulness
 from longreward.dimensions.document import Document
-from longreward.judge import Judge, JudgeStatus, make_judge
+from longreward.errors import InputError
+from longreward.judge import Judge, JudgeStatus, judge_of
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
-from longreward.prompts import Prompts
 from longreward.schema import Dimension, DimensionScore, JudgeCall, Reward, Sample
 from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
 from longreward.text.retrieval import BM25Index
@@ -40,9 +40,7 @@ class LongReward:
         tokens, in which chunk sizes are counted."""
         self.config = config
         if judge is None:
-            judge = make_judge(
-                config.judge, VerdictCache.of(config.cache), Prompts.of(config), config.retrieval.embedder
-            )
+            judge = judge_of(config, VerdictCache.of(config.cache))
         self._judge = judge
         self._token_spans = token_spans
         if "faithfulness" in config.needed:
@@ -65,11 +63,13 @@ class LongReward:
         self._document(context, query).start()
 
     async def score(self, sample: Sample) -> Reward:
-        """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number."""
+        """Score one answer. A judge failure is a void dimension with its reason, never an exception or a number.
+
+        InputError where answers are ranked and this one comes without its siblings, or with too many.
+        """
         started = time.monotonic()
-        answer = sample.answer
-        if self.config.strip_thoughts:
-            answer = without_thoughts(answer, thinking=sample.thinking)
+        siblings = self._siblings(sample)
+        answer = self._spoken(sample.answer, sample)
         thought_chars, copied = len(sample.answer) - len(answer), 0.0
         if says_nothing(answer):  # the floor, without a call
             but = " but for its thoughts" if thought_chars else ""
@@ -80,7 +80,7 @@ class LongReward:
             await pacer().turn(Priority.ANSWER)
             document = self._document(sample.context, sample.query)
             document.start()
-            found = await together(SCORE[name](answer, document) for name in self.config.needed)
+            found = await together(self._dimension(name, answer, siblings, document) for name in self.config.needed)
             dimensions = dict(zip(self.config.needed, found, strict=True))
             if self.config.copying.loss:  # only now: no call waits for it
                 copied = document.copying.share(answer)
@@ -95,6 +95,17 @@ class LongReward:
             copied=copied,
             kept=kept,
         )
+
+    async def verify(self, sample: Sample) -> Reward:
+        """Take the whole answer for one statement, and verify it as faithfulness does: the total is 10 x its support.
+        Weights, gates and losses play no part. Void as in `score`."""
+        started = time.monotonic()
+        await pacer().turn(Priority.ANSWER)
+        document = self._document(sample.context, sample.query)
+        document.start()
+        found = await faithfulness.verify(sample.answer, document)
+        dimensions = {"faithfulness": found}
+        return Reward(id=sample.id, total=found.score, dimensions=dimensions, seconds=time.monotonic() - started)
 
     async def score_many(self, samples: Iterable[Sample], *, concurrency: int = 64) -> list[Reward]:
         """Score answers, at most `concurrency` at once; the results in the order of the answers.
@@ -123,6 +134,31 @@ class LongReward:
         self._documents.clear()
         await self._judge.aclose()
 
+    def _spoken(self, text: str, sample: Sample) -> str:
+        """An answer to the sample's prompt, as it is judged."""
+        return without_thoughts(text, thinking=sample.thinking) if self.config.strip_thoughts else text
+
+    def _siblings(self, sample: Sample) -> list[str]:
+        """What the answer is ranked with, itself included; empty where it is rated."""
+        if not self.config.ranks or sample.rated:
+            return []
+        if sample.answer not in sample.siblings:
+            raise InputError(
+                f"helpfulness.way is ranking, and the answer {sample.id!r} is not among its siblings; give the texts "
+                "of all answers to its prompt (Sample.siblings), or set helpfulness.way=rating"
+            )
+        if len(sample.siblings) > MOST_RANKED:
+            raise InputError(
+                f"the answer {sample.id!r} has {len(sample.siblings)} siblings, and a judge ranks at most "
+                f"{MOST_RANKED}; give fewer, or set helpfulness.way=rating"
+            )
+        return [self._spoken(text, sample) for text in sample.siblings]
+
+    async def _dimension(self, name: Dimension, answer: str, siblings: list[str], document: Document) -> DimensionScore:
+        if name == "helpfulness" and siblings:
+            return await helpfulness.ranked(answer, siblings, document)
+        return await SCORE[name](answer, document)
+
     def _document(self, context: str, query: str) -> Document:
         document = self._documents.pop((context, query), None)
         if document is None:
@@ -132,6 +168,10 @@ class LongReward:
             # An answer under way holds its document itself, so its work is not lost.
             self._documents.popitem(last=False)
         return document
+
+
+Scoring = Callable[[LongReward, Sample], Awaitable[Reward]]
+"""`LongReward.score` or `LongReward.verify`."""
 
 
 def total_of(
@@ -154,7 +194,8 @@ def total_of(
 def _loss(copied: float, scores: Mapping[Dimension, float | None], config: RewardConfig) -> float:
     """0..1: the share of the total that a copy loses."""
     rule = config.copying
-    answering = [scores[name] or 0.0 for name in ("helpfulness", "completeness") if name in scores]
+    telling: list[Dimension] = ["completeness"] if config.ranks else ["helpfulness", "completeness"]
+    answering = [scores[name] or 0.0 for name in telling if name in scores]
     answers = 0.0
     if rule.answered is not None and answering:
         answers = min(1.0, math.prod(score / rule.answered for score in answering))

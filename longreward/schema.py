@@ -5,6 +5,7 @@ Plain data, JSON both ways, safe to send between processes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
@@ -35,6 +36,11 @@ class Sample(Record):
     """Whether the prompt ends in the beginning of a thought, which the answer has to close."""
     truncated: bool = Field(False, exclude=True)
     """Whether the answer was cut at the most tokens that the policy may write."""
+    siblings: tuple[str, ...] = Field((), exclude=True)
+    """The texts of all answers to the same prompt, this one included, where `helpfulness.way` is `ranking`."""
+    rated: bool = Field(False, exclude=True)
+    """Rate its helpfulness where `helpfulness.way` is `ranking`, too: it has no siblings, or is compared with what is
+    none."""
 
     @field_validator("id", mode="before")
     @classmethod
@@ -120,23 +126,47 @@ class Statement(Record):
     call: JudgeCall
 
 
+class Point(Record):
+    """A point that a complete answer has, and how far the answer covers it: 1, 0.5 or 0; None where void. The offline
+    judge uses all numbers from 0 to 1."""
+
+    text: str
+    covered: float | None
+    deviation: float | None = None
+    """Standard deviation of `covered` by the judge's distribution or votes; None where it was asked for neither."""
+    quote: str = ""
+    """The words that the judge quotes from the answer for it."""
+    in_answer: bool | None = None
+    """Whether `quote` stands in the answer, but for white space, case and punctuation; None where nothing is quoted."""
+
+
 class DimensionScore(Record):
     """A dimension's score in 0..10, or None and the reason in `status` (a failure is never a number)."""
 
     score: float | None
     deviation: float | None = None
     """Standard deviation of `score` by the judge's distribution or votes; None where it was asked for neither. That of
-    statements is as if the judge erred at each on its own."""
+    statements and points is as if the judge erred at each on its own."""
     status: str = OK
     detail: str = ""
     calls: list[JudgeCall] = Field(default_factory=list)
     """The judge calls made for this answer; shared document work is counted once, in the answer that caused it."""
     statements: list[Statement] = Field(default_factory=list)
+    points: list[Point] = Field(default_factory=list)
 
     @classmethod
-    def void(cls, call: JudgeCall, calls: list[JudgeCall], statements: list[Statement] | None = None) -> DimensionScore:
+    def void(
+        cls, call: JudgeCall, calls: list[JudgeCall], statements: Sequence[Statement] = (), points: Sequence[Point] = ()
+    ) -> DimensionScore:
         """The dimension has no score because `call` failed."""
-        return cls(score=None, status=call.status, detail=call.detail, calls=calls, statements=statements or [])
+        return cls(
+            score=None,
+            status=call.status,
+            detail=call.detail,
+            calls=calls,
+            statements=list(statements),
+            points=list(points),
+        )
 
     @classmethod
     def rated(cls, rating: float | None, call: JudgeCall, shared: list[JudgeCall] | None = None) -> DimensionScore:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from longreward import config_file
-from longreward.config import CacheConfig, Section
+from longreward.config import CacheConfig, HelpfulnessConfig, Section
 from longreward.errors import ConfigError
 from rl.reward_functions.config import RewardSection
 from rl.watch_config import WatchSection
@@ -171,12 +171,15 @@ class RunConfig(Section):
 
     @property
     def shadow_reward(self) -> RewardSection | None:
-        """The reward as the shadow judge gives it: that of the run, or LongReward where the run's asks no judge."""
+        """The reward as the shadow judge gives it: that of the run, or LongReward where the run's asks no judge: then
+        answers come without their siblings, and are rated."""
         shadow, reward = self.watch.shadow, self.reward
         if shadow is None:
             return None
-        other = {"judge": shadow.judge, "prompts": shadow.prompts, "cache": CacheConfig()}
-        return reward.model_copy(update=other if "longreward" in reward.parts else other | {"name": "longreward"})
+        other: dict[str, Any] = {"judge": shadow.judge, "prompts": shadow.prompts, "cache": CacheConfig()}
+        if "longreward" not in reward.parts:
+            other |= {"name": "longreward", "helpfulness": HelpfulnessConfig()}
+        return reward.model_copy(update=other)
 
     @model_validator(mode="after")
     def _noise_is_a_judges(self) -> Self:

@@ -41,7 +41,7 @@ def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
     config, flags, before, after = plan.config, plan.flags, None, None
     with session.open_session(plan, verbose=verbose) as run:
         if judged := judge_estimate.expected(config, flags) if config.reward.asks_judge else None:
-            run.say(judge_estimate.sentence(judged, config.reward.judge.price))
+            run.say(judge_estimate.sentence(judged, config.reward.judge))
         if "heldout" in run.reports:
             taken = config.directory / "heldout_before.json"
             before = HeldoutScores.read(taken)

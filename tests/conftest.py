@@ -49,7 +49,8 @@ Reply = str | Callable[[str, int], Any]
 
 @dataclass
 class JudgeServer:
-    """Speaks /v1/chat/completions. The request's header tells what kind of question it is."""
+    """Speaks /v1/chat/completions, and /v1/score where the script says what. The request's header tells what kind of
+    question it is."""
 
     latency: float = 0.0
     statements: int = 3
@@ -74,7 +75,7 @@ class JudgeServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        prompt = body["messages"][-1]["content"]
+        prompt = body["messages"][-1]["content"] if "messages" in body else f"{body['text_1']}\n{body['text_2']}"
         kind = request.headers.get("X-LongReward-Request", "")
         self.calls[kind] += 1
         number = self.calls[kind]
@@ -112,7 +113,11 @@ class JudgeServer:
             return "Something relevant."
         if kind == "verify_many":
             return "\n".join(f"{number}. Passage 1 says so. [[Fully supported]]" for number in numbered(prompt))
-        if kind == "verify":
+        if kind == "points":
+            return "<point>Something relevant is said.</point>\n<point>More is said.</point>"
+        if kind == "coverage":
+            return "\n".join(f"{number}. [[Covered]]" for number in numbered(prompt, "points"))
+        if kind in ("verify", "check"):
             return "Analysis.\n[[Fully supported]]"
         return {"evaluate_qa": "[[2]]", "evaluate_summary": "[[4]]", "evaluate_pair": "[[C]]"}.get(
             kind, "Analysis.\n[[8]]"
@@ -132,9 +137,10 @@ def completion(text: str | None, finish_reason: str = "stop") -> dict[str, Any]:
     }
 
 
-def numbered(prompt: str) -> dict[str, str]:
-    """The statements of a prompt that asks for several verdicts, by their numbers."""
-    return dict(re.findall(r"^(\d+)\. (.*)$", prompt.rpartition("<statements>")[2], re.MULTILINE))
+def numbered(prompt: str, fence: str = "statements") -> dict[str, str]:
+    """The statements or points of a prompt that asks for several verdicts, by their numbers."""
+    listed = prompt.rpartition(f"<{fence}>\n")[2].partition(f"\n</{fence}>")[0]
+    return dict(re.findall(r"^(\d+)\. (.*)$", listed, re.MULTILINE))
 
 
 @contextmanager
@@ -148,6 +154,7 @@ def running_judge() -> Iterator[JudgeServer]:
     async def serve() -> None:
         application = web.Application(client_max_size=2**26)
         application.router.add_post("/v1/chat/completions", server.handle)
+        application.router.add_post("/v1/score", server.handle)
         runner = web.AppRunner(application, shutdown_timeout=0.5)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

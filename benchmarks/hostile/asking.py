@@ -15,7 +15,7 @@ from hostile.replies import Reply
 from hostile.responses import DOUBT, SURE, Response
 from longreward.errors import JudgeError, VerdictError
 from longreward.judge.protocol.client import EndpointClient
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 
 GOOD = ("right", "asked again")
 AT_ONCE = 16

@@ -16,13 +16,14 @@ import re
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from longreward import LongReward, Sample
 from longreward.config import RewardConfig
+from longreward.evaluation.claims import auc
 from longreward.judge import Judge, Verdict
 from longreward.judge.offline import OfflineJudge, by_rules
 from longreward.judge.requests import JudgeRequest
@@ -48,13 +49,6 @@ ARBITRARY = {
     "arbitrary words": "Seven purple kettles hummed beside the old railway. Nobody counted the lanterns twice.",
     "a refusal": REFUSALS[0],
 }
-
-
-def auc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    supported = [score for score, label in zip(scores, labels, strict=True) if label]
-    others = [score for score, label in zip(scores, labels, strict=True) if not label]
-    pairs = [(a, b) for a in supported for b in others]
-    return sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs)
 
 
 def replaced(text: str, match: re.Match[str], new: str) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from longreward.evaluation.claims import auc
 from longreward.schema import ScoredAnswer
 from longreward.text.copying import Copying
 from longreward.text.language import terms
@@ -31,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from finished_runs import before_and_after, means, scores
 
-from real.embedded_judge import auc, read
+from real.embedded_judge import read
 
 COPIES = 0.5  # share of an answer's words that makes it a copy
 REPEATED_RUN, REPEATS = 4, 0.1  # words in a row that an answer says again; share that makes it repetitive

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from longreward.config import EmbeddingsConfig, JudgeConfig, RetrievalConfig, RewardConfig
 from longreward.dimensions.document import Document
-from longreward.judge import make_judge
+from longreward.judge import judge_of
 from longreward.text.chunking import word_spans
 
 ARTICLES = 40  # in a document
@@ -54,7 +54,7 @@ async def main() -> None:
     articles = list(dict.fromkeys(context for _, context in claims))
     print("| statements | | at least one right chunk of 5 | right chunks of the 5 | right chunks found |")
     print("|---|---|---|---|---|")
-    judge = make_judge(settings, embeddings=embeddings)
+    judge = judge_of(RewardConfig(judge=settings, retrieval=RetrievalConfig(kind="hybrid", embeddings=embeddings)))
     try:
         for kind in ("bm25", "embeddings", "hybrid"):
             config = RewardConfig(judge=settings, retrieval=RetrievalConfig(kind=kind, embeddings=embeddings))

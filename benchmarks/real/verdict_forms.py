@@ -22,11 +22,11 @@ from typing import Any
 
 from longreward.config import RewardConfig
 from longreward.config_file import validate
+from longreward.evaluation.claims import auc
 from longreward.judge import make_judge
 from longreward.judge.own_server.local import served
 from longreward.judge.requests import VerifyStatement
 from longreward.judge_config import JudgeConfig
-from real.embedded_judge import auc
 from real.models import smollm2
 
 RESAMPLES = 1000

@@ -30,6 +30,8 @@ class OpenRLHFRewards:
     """Scores from any thread, with siblings known as in `longreward serve`. Its event loop ends with the process."""
 
     def __init__(self, config: ServerConfig) -> None:
+        """ConfigError for a reward that needs siblings."""
+        config.refuse_ranking("OpenRLHF's reward_func")
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="longreward", daemon=True).start()
         self._special = SpecialTokens(config.serve.tokenizer)

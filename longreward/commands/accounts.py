@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from longreward.config import RewardConfig
 from longreward.judge.requests import VerifyStatements
-from longreward.judge_config import PriceConfig
+from longreward.model_config import PriceConfig
 from longreward.schema import OK, ScoredAnswer, Usage
 
 
 class Account:
     """Sums up scored answers: usage per dimension, and where the verdicts came from."""
 
-    def __init__(self, price: PriceConfig) -> None:
-        self._price = price
+    def __init__(self, config: RewardConfig) -> None:
+        self._config = config
         self.rows = self.void = 0
         self.sum = 0.0
         """The sum of the totals (0..10 each); void answers add nothing."""
@@ -33,12 +34,12 @@ class Account:
         self.rows += 1
         self.void += answer.total is None
         self.sum += answer.total or 0.0
-        self.earlier += _priced(answer.earlier_usage, self._price)
+        self.earlier += _earlier(answer, self._config)
         for name, dimension in answer.dimensions.items():
             # A verdict of the answer's own call about several statements is not one that others paid for.
             own = {call.text for call in dimension.calls if call.kind == VerifyStatements.kind}
             for call in dimension.all_calls:
-                self.dimensions[name] += _priced(call.usage, self._price)
+                self.dimensions[name] += _priced(call.usage, self._config.model_for(call.kind).price)
                 in_own_call = call.kind == VerifyStatements.kind and call.text in own
                 if call.status == OK and not (call.source == "shared" and in_own_call):
                     self.sources[call.source] += 1
@@ -55,9 +56,16 @@ class Account:
         return f"verdicts without a call: {', '.join(found)}" if found else ""
 
 
-def used_for(answer: ScoredAnswer, price: PriceConfig) -> Usage:
+def used_for(answer: ScoredAnswer, config: RewardConfig) -> Usage:
     """All that scoring an answer has used, earlier attempts included."""
-    return _priced(answer.usage, price) + _priced(answer.earlier_usage, price)
+    calls = (_priced(call.usage, config.model_for(call.kind).price) for call in answer.calls)
+    return sum(calls, _earlier(answer, config))
+
+
+def _earlier(answer: ScoredAnswer, config: RewardConfig) -> Usage:
+    """What earlier attempts used. Which models, is not known: it is priced now only where there is but one."""
+    price = PriceConfig() if config.judge.routes else config.judge.price
+    return _priced(answer.earlier_usage, price)
 
 
 def _priced(usage: Usage, price: PriceConfig) -> Usage:

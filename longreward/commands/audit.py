@@ -18,8 +18,8 @@ from longreward import config_file, store
 from longreward.commands.audit_display import Audited, print_audit, print_difference
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, positive, reward_config
 from longreward.commands.rows import Rows
-from longreward.commands.score import Way, print_run, score_samples, what_is_left
-from longreward.commands.score_display import judge_log
+from longreward.commands.score import Way, check_continues, print_run, score_samples, what_is_left
+from longreward.commands.score_display import judge_log, warning_of_cap
 from longreward.config import CacheConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.evaluation.audit import Audit
@@ -27,9 +27,9 @@ from longreward.evaluation.flaws import AGAIN, FLAWS, HARMLESS, planted
 from longreward.evaluation.orders import Comparison, Pair, compare, orders
 from longreward.files import jsonlines
 from longreward.fingerprint import fingerprint
-from longreward.judge import make_judge
+from longreward.judge import judge_of
 from longreward.judge.cache import VerdictCache
-from longreward.judge.own_server.local import served
+from longreward.judge.own_server.local import as_served, served
 from longreward.prompts import Prompts
 from longreward.reward import LongReward
 from longreward.schema import OK, Reward, Sample, ScoredAnswer, Usage
@@ -71,10 +71,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     Raises as `score_samples` does, InputError where the file holds no answer, and ConfigError for wrong settings.
     """
     config = reward_config(options, overrides)
+    config.refuse_ranking("longreward audit")
     judges = [(config.judge.model or config.judge.kind, config, options.out)]
     if options.against is not None:
         data = config_file.load_yaml(options.against)
         other = config_file.validate(ServerConfig, data, str(options.against)).reward
+        other.refuse_ranking("longreward audit")
         if fingerprint(other) == fingerprint(config):
             raise InputError(f"{options.against} scores as the first configuration does; give another one as --against")
         name = other.judge.model or other.judge.kind
@@ -84,10 +86,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     samples = {key: sample for key, sample, _ in rows.samples() if not says_nothing(sample.answer)}
     if not samples:
         raise InputError(f"{options.input} holds no answer to plant something in{rows.first_problem}")
-    done = [_audited(name, samples, config, out, options, screen) for name, config, out in judges]
-    console = Console(soft_wrap=True)
-    for each in done:
-        print_audit(console, each)
+    # Files of earlier runs are looked into before the first judge is asked.
+    tasks = [Task.of(name, config, out, samples, options) for name, config, out in judges]
+    console, done = Console(soft_wrap=True), list[Audited]()
+    for task in tasks:
+        done.append(_audited(task, options.concurrency, screen))
+        print_audit(console, done[-1])
     if len(done) == 2:
         print_difference(console, done[0], done[1])
     rows.report(screen)
@@ -156,15 +160,9 @@ class TwiceJudged(LongReward):
     """Scores answers; of those that are to be judged again everything is asked anew, within the same limits."""
 
     def __init__(self, config: RewardConfig, token_spans: TokenSpans) -> None:
-        judge = make_judge(config.judge, VerdictCache.of(config.cache), Prompts.of(config), config.retrieval.embedder)
+        judge = judge_of(config, VerdictCache.of(config.cache))
         super().__init__(config, judge, token_spans)
-        anew = judge
-        if config.judge.kind != "offline":
-            from longreward.judge.engine.openai_judge import OpenAIJudge
-
-            assert isinstance(judge, OpenAIJudge)
-            anew = judge.afresh()
-        self._anew = LongReward(config.model_copy(update={"cache": CacheConfig()}), anew, token_spans)
+        self._anew = LongReward(config.model_copy(update={"cache": CacheConfig()}), judge.afresh(), token_spans)
 
     async def score(self, sample: Sample) -> Reward:
         again = sample.id.endswith(f"/{AGAIN}")
@@ -175,46 +173,85 @@ class TwiceJudged(LongReward):
         await super().aclose()
 
 
-def _audited(
-    judge: str,
-    samples: dict[str, Sample],
-    config: RewardConfig,
-    out: Path,
-    options: argparse.Namespace,
-    screen: Console,
-) -> Audited:
-    plan = Plan.of(samples, config, options.limit, options.seed)
-    if not plan.samples:
-        raise InputError(f"{options.input} holds thoughts alone, no answer; strip_thoughts=false judges them")
-    file = out.with_suffix(".pairs.jsonl")
-    ours = fingerprint(config)
-    known = _comparisons(file, ours)
-    todo = [pair for pair in plan.pairs if pair.key not in known or known[pair.key].status != OK]
-    _announce(screen, plan, config, todo)
-    with served(config) as asked:
-        way = Way(asked, reward=TwiceJudged, beside=_used_for(known))
-        scoring = asyncio.run(score_samples(plan.samples, out, asked, options.concurrency, screen, way))
+async def _scoring(reward: LongReward, sample: Sample) -> Reward:
+    """As the reward itself does it: TwiceJudged otherwise than LongReward."""
+    return await reward.score(sample)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A judge to be audited, and what it has been asked already."""
+
+    name: str
+    """What people call it."""
+    config: RewardConfig
+    out: Path
+    plan: Plan
+    known: dict[str, Comparison]
+    """By the key of the version with the flaw."""
+
+    @classmethod
+    def of(
+        cls, name: str, config: RewardConfig, out: Path, samples: dict[str, Sample], options: argparse.Namespace
+    ) -> Task:
+        """InputError where there is no answer, and where files of an earlier run cannot be continued."""
+        plan = Plan.of(samples, config, options.limit, options.seed)
+        if not plan.samples:
+            raise InputError(f"{options.input} holds thoughts alone, no answer; strip_thoughts=false judges them")
+        check_continues(out, as_served(config))
+        return cls(name, config, out, plan, _comparisons(_pairs_file(out), fingerprint(config)))
+
+    @property
+    def todo(self) -> list[Pair]:
+        """What is to be compared."""
+        return [pair for pair in self.plan.pairs if pair.key not in self.known or self.known[pair.key].status != OK]
+
+    @property
+    def used(self) -> Usage:
+        """By comparisons."""
+        return sum((each.usage for each in self.known.values()), Usage())
+
+    @property
+    def expected(self) -> Usage:
+        """What comparing will use."""
+        judge, prompts, todo = self.config.judge, Prompts.of(self.config), self.todo
+        if judge.kind == "offline":
+            return Usage()
+        tokens = sum(tokens_in(request.text(prompts, judge.form)) for pair in todo for request in pair.requests)
+        calls, reply = 2 * len(todo), min(_REPLY, judge.max_tokens)
+        cost = judge.price.cost(tokens, calls * reply)
+        return Usage(calls=calls, prompt_tokens=round(tokens), completion_tokens=calls * reply, cost=cost)
+
+
+def _audited(task: Task, concurrency: int, screen: Console) -> Audited:
+    plan, out, todo, expected = task.plan, task.out, task.todo, task.expected
+    _announce(screen, task)
+    with served(task.config) as asked:
+        way = Way(asked, reward=TwiceJudged, scoring=_scoring, used_beside=task.used, expected_beside=expected)
+        scoring = asyncio.run(score_samples(plan.samples, out, asked, concurrency, screen, way))
         others = [row for key, row in scoring.known.items() if key not in plan.samples]
         store.rewrite(out, [*scoring.rows, *others])  # what was planted by another seed is paid for, too
         print_run(screen, scoring)
         used, whole = sum(scoring.used_before.values(), scoring.account.usage), not scoring.stopped
         if whole and todo:
-            left = asked.model_copy(update={"judge": what_is_left(asked.judge, used + _used_for(known), out)})
+            left = asked.model_copy(update={"judge": what_is_left(asked.judge, used + task.used, out)})
+            if scoring.expected is None and expected.calls:  # else it is told before the scoring
+                warning = warning_of_cap(expected, left)
+                screen.print(f"expected: about {in_words(expected, asked.judge)}{warning}")
             with screen.status(f"comparing {len(todo):,} pairs"), judge_log(screen):
-                whole = asyncio.run(_compare(left, todo, known, file, ours, options.concurrency))
+                whole = asyncio.run(_compare(left, todo, task, concurrency))
             if not whole:
                 screen.print("stopped at the spend cap; raise judge.spend and run the same command again", style="red")
-    compared = orders(known[pair.key] for pair in plan.pairs if pair.key in known)
-    used, whole = used + _used_for(known), whole and scoring.whole > 0
-    audit = plan.figures(scoring.rows, list(map(str, config.needed)))
-    return Audited(judge, config, audit, compared, plan.left_out, scoring.rows, used, out, whole)
+    compared = orders(task.known[pair.key] for pair in plan.pairs if pair.key in task.known)
+    used, whole = used + task.used, whole and scoring.whole > 0
+    audit = plan.figures(scoring.rows, list(map(str, task.config.needed)))
+    return Audited(task.name, task.config, audit, compared, plan.left_out, scoring.rows, used, out, whole)
 
 
-async def _compare(
-    config: RewardConfig, pairs: Sequence[Pair], known: dict[str, Comparison], file: Path, ours: str, concurrency: int
-) -> bool:
-    """Ask which answer is better, and keep what was said in `file` and in `known`. False where the cap ended it."""
-    judge = make_judge(config.judge, VerdictCache.of(config.cache), Prompts.of(config))
+async def _compare(asked: RewardConfig, pairs: Sequence[Pair], task: Task, concurrency: int) -> bool:
+    """Ask which answer is better, and keep what was said on disk and in `task`. False where the cap ended it."""
+    judge, known = judge_of(asked, VerdictCache.of(asked.cache)), task.known
+    file = _pairs_file(task.out)
     with jsonlines.Appender[Comparison](file, lambda row: row.model_dump(mode="json")) as kept:
 
         def done(comparison: Comparison) -> None:
@@ -224,7 +261,7 @@ async def _compare(
             known[comparison.key] = comparison
 
         try:
-            return await compare(pairs, judge, ours, concurrency, done)
+            return await compare(pairs, judge, fingerprint(task.config), concurrency, done)
         finally:
             await judge.aclose()
 
@@ -243,24 +280,16 @@ def _comparisons(file: Path, ours: str) -> dict[str, Comparison]:
     return found
 
 
-def _used_for(comparisons: dict[str, Comparison]) -> Usage:
-    return sum((each.usage for each in comparisons.values()), Usage())
+def _pairs_file(out: Path) -> Path:
+    return out.with_suffix(".pairs.jsonl")
 
 
-def _announce(screen: Console, plan: Plan, config: RewardConfig, todo: Sequence[Pair]) -> None:
+def _announce(screen: Console, task: Task) -> None:
     """Say what will be asked."""
-    counts = Counter(name for name, _, _ in plan.versions)
+    counts = Counter(name for name, _, _ in task.plan.versions)
     flawed, harmless = (sum(counts[each.name] for each in several) for several in (FLAWS, HARMLESS))
-    form, prompts, price = config.judge.form, Prompts.of(config), config.judge.price
-    about = ""
-    if config.judge.kind != "offline" and todo:
-        tokens = sum(tokens_in(request.text(prompts, form)) for pair in todo for request in pair.requests)
-        calls = 2 * len(todo)
-        cost = price.cost(tokens, calls * _REPLY)
-        usage = Usage(calls=calls, prompt_tokens=round(tokens), completion_tokens=calls * _REPLY, cost=cost)
-        about = f" (about {in_words(usage, price)}, beside what is expected below)"
     versions = f"{flawed:,} versions with a flaw, {harmless:,} with a change that must not matter"
-    pairs = f"{len(todo):,} pairs to compare in both orders{about}"
+    pairs = f"{len(task.todo):,} pairs to compare in both orders"
     screen.print(f"{counts[AGAIN]:,} answers, each judged twice; {versions}; {pairs}", highlight=False)
 
 

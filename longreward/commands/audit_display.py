@@ -42,7 +42,7 @@ class Audited:
 
 def print_audit(console: Console, done: Audited) -> None:
     """The tables, and the verdict in words."""
-    spent = f"; {in_words(done.usage, done.config.judge.price)} in all" if done.usage.calls else ""
+    spent = f"; {in_words(done.usage, done.config.judge)} in all" if done.usage.calls else ""
     title = f"{done.judge}: {len(done.rows):,} versions scored, {2 * done.orders.n:,} comparisons"
     console.print(f"\n{title}{spent}", style="bold", highlight=False, markup=False)
     _print_flaws(console, done, "what must lower a score", "lowers", "falls")

@@ -65,7 +65,7 @@ def check_judge(out: Console, config: RewardConfig, section: str = "") -> tuple[
         check = asyncio.run(judge_checks.check_judge(config))
     findings = list(check.findings)
     if check.usage.calls:
-        findings.append(Finding.ok("judge", f"this check took {in_words(check.usage, judge.price)}"))
+        findings.append(Finding.ok("judge", f"this check took {in_words(check.usage, judge)}"))
     findings += [*settings_checks.keys(judge), *settings_checks.limits(judge)]
     return show(out, [finding.within(section) for finding in findings]), check.latency_s
 
@@ -109,9 +109,9 @@ def _about_input(rows: Rows) -> Iterator[Finding]:
 
 
 def _about_scoring(expected: Estimate, judge: JudgeConfig, latency_s: float | None) -> Iterator[Finding]:
-    if judge.kind == "offline":
+    if not judge.asks_endpoints:
         return
-    yield Finding.ok("cost", f"scoring them takes about {in_words(expected, judge.price)}")
+    yield Finding.ok("cost", f"scoring them takes about {in_words(expected, judge)}")
     yield from settings_checks.spend(expected, judge)
     if latency_s is not None:
         found = throughput(expected, judge, latency_s)

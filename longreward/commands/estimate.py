@@ -15,7 +15,6 @@ from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
 from longreward.fingerprint import fingerprint
-from longreward.judge_config import PriceConfig
 from longreward.preflight.estimate import Estimate, Throughput, estimate, throughput
 from longreward.schema import ScoredAnswer
 from longreward.text.amounts import caps, duration, money, rounded
@@ -61,7 +60,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     _say(out, _spend(expected, config.judge))
     if found is not None:
         account, same_configuration = found
-        _print_comparison(out, expected, account, config.judge.price)
+        _print_comparison(out, expected, account, config.judge)
         if account.rows != rows.answers:
             _say(out, [f"compare with care: {account.rows:,} answers are scored, the input has {rows.answers:,}"])
         if not same_configuration:
@@ -95,7 +94,7 @@ def _account(scored: Path, config: RewardConfig) -> tuple[Account, bool]:
 
     InputError if the file holds no scores.
     """
-    account, configurations = Account(config.judge.price), set()
+    account, configurations = Account(config), set()
     broken: list[str] = []
     # If an answer was scored again, its last row counts: that row knows what the earlier ones have used.
     last = {row.key or number: number for number, _, row in store.read(scored, broken, _KeyFields)}
@@ -114,10 +113,10 @@ def _print_costs(console: Console, expected: Estimate, judge: JudgeConfig) -> No
     costs = table(title, "dimension", ["calls", "prompt tokens", "completion tokens", "cost"])
     for name, usage in (*expected.dimensions.items(), ("total", expected)):
         tokens = (rounded(usage.prompt_tokens), rounded(usage.completion_tokens))
-        cost = money(usage.cost) if judge.price.known else "-"
+        cost = money(usage.cost) if judge.knows_prices else "-"
         costs.add_row(name, f"{usage.calls:,}", *tokens, cost, style="bold" if name == "total" else None)
     console.print(costs)
-    if not judge.price.known:
+    if not judge.knows_prices:
         _say(console, ["cost: unknown; give judge.price.prompt_per_million=... judge.price.completion_per_million=..."])
 
 
@@ -138,11 +137,11 @@ def _spend(expected: Estimate, judge: JudgeConfig) -> Iterator[str]:
         yield f"spend: {words(amount)} of judge.spend.{name}={cap:.12g}, {verdict}"
 
 
-def _print_comparison(console: Console, expected: Estimate, account: Account, price: PriceConfig) -> None:
+def _print_comparison(console: Console, expected: Estimate, account: Account, judge: JudgeConfig) -> None:
     console.print()
     title = f"{account.rows:,} answers scored: calls and tokens they took, ratio to the estimate"
     amounts = {"calls": "calls", "prompt": "prompt_tokens", "completion": "completion_tokens"}
-    amounts |= {"cost": "cost"} if price.known else {}
+    amounts |= {"cost": "cost"} if judge.knows_prices else {}
     costs = table(title, "dimension", [heading for name in amounts for heading in (name, "ratio")])
     for name, was, estimated in (
         *((name, account.dimensions[name], usage) for name, usage in expected.dimensions.items()),

@@ -87,6 +87,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     _check_out(options.out, fingerprint(now))
     old, new = of_dimensions(was), of_dimensions(now)
     asked: list[Dimension] = [name for name in now.needed if old.get(name) != new[name]]
+    if "helpfulness" in asked:
+        now.refuse_ranking("longreward rejudge")
     with OpenFiles() as files:
         answers = Answers(source, files, options.input, options.out.parent)
         again = Again(answers, now, asked, copies=bool(now.copying.loss) and was.copying != now.copying)

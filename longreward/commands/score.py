@@ -25,7 +25,7 @@ from longreward.fingerprint import fingerprint
 from longreward.judge import offline
 from longreward.judge.own_server.local import served
 from longreward.preflight.estimate import Estimate, estimate
-from longreward.reward import LongReward
+from longreward.reward import LongReward, Scoring
 from longreward.schema import Sample, ScoredAnswer, Usage
 from longreward.text.amounts import caps, in_words
 from longreward.text.chunking import TokenSpans, word_spans
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     Raises as `score_samples` does, and InputError where the file holds nothing to score.
     """
     config = reward_config(options, overrides)
+    config.refuse_ranking("longreward score")
     console = Console(stderr=True, soft_wrap=True)
     rows = Rows(options.input)
     samples = {key: sample for key, sample, _ in rows.samples()}
@@ -61,10 +62,29 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     with served(config) as asked:
         scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, console))
     store.rewrite(options.out, scoring.rows)  # in the order of the input
-    print_summary(scoring.rows, scoring.account, config.judge.price.known, scoring.seconds, options.out)
+    print_summary(scoring.rows, scoring.account, config.judge.knows_prices, scoring.seconds, options.out)
     print_run(console, scoring)
     rows.report(console)
     return 1 if rows.broken or scoring.stopped or not scoring.whole else 0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How answers are scored."""
+
+    asked: RewardConfig
+    """What is asked of the judge now."""
+    record: Callable[..., ScoredAnswer] = ScoredAnswer.of
+    """As `ScoredAnswer.of`."""
+    token_spans: TokenSpans = word_spans
+    reward: Callable[[RewardConfig, TokenSpans], LongReward] = LongReward.from_config
+    scoring: Scoring = LongReward.score
+    noun: str = "answers"
+    """What people call the samples."""
+    used_beside: Usage = field(default_factory=Usage)
+    """What earlier runs used for other questions, which `judge.spend` counts too."""
+    expected_beside: Usage = field(default_factory=Usage)
+    """What other questions are expected to use after the scoring."""
 
 
 @dataclass
@@ -74,6 +94,7 @@ class Run:
     config: RewardConfig
     samples: dict[str, Sample]
     """By key, in the order of the input."""
+    way: Way
     out: Path | None
     """Where scored answers are kept, so that the next run goes on where this one stopped."""
     account: Account
@@ -82,8 +103,6 @@ class Run:
     """By key, what this run and the ones before it have scored, and what else is in `out`."""
     used_before: dict[str, Usage] = field(default_factory=dict)
     """By key, what earlier runs used, also for answers that ended void."""
-    beside: Usage = field(default_factory=Usage)
-    """What else counts against `judge.spend`."""
     expected: Estimate | None = None
     seconds: float = 0.0
     stopped: bool = False
@@ -102,7 +121,7 @@ class Run:
     @property
     def earlier(self) -> Usage:
         """What all runs before this one used."""
-        return sum(self.used_before.values(), self.beside)
+        return sum(self.used_before.values(), self.way.used_beside)
 
     def read(self) -> None:
         """Take in what an earlier run of the same command left in `out`. A line cut by a kill is passed over."""
@@ -116,7 +135,7 @@ class Run:
                     "choose another --out, or remove that file to score again"
                 )
             # The last row of an answer includes what the ones before it used.
-            self.used_before[row.key] = used_for(row, self.config.judge.price)
+            self.used_before[row.key] = used_for(row, self.config)
             before, sample = self.known.get(row.key), self.samples.get(row.key)
             if sample is None:
                 self.known[row.key] = row
@@ -141,19 +160,6 @@ class Run:
         self.stopped |= Reason.SPEND_CAP in row.void_reasons.values()
 
 
-@dataclass(frozen=True)
-class Way:
-    """How answers are scored where `longreward score` would do it otherwise."""
-
-    asked: RewardConfig
-    """What is asked of the judge now."""
-    record: Callable[..., ScoredAnswer] = ScoredAnswer.of
-    token_spans: TokenSpans = word_spans
-    reward: Callable[[RewardConfig, TokenSpans], LongReward] = LongReward.from_config
-    beside: Usage = field(default_factory=Usage)
-    """What else counts against `judge.spend`."""
-
-
 async def score_samples(
     samples: dict[str, Sample],
     out: Path | None,
@@ -169,30 +175,31 @@ async def score_samples(
     JudgeError where the judge answers nothing at all.
     """
     way = way or Way(config)
-    judge, run = config.judge, Run(config, samples, out, Account(config.judge.price), beside=way.beside)
+    judge, run = config.judge, Run(config, samples, way, out, Account(config))
     run.read()
     todo = run.todo()
-    if judge.kind == "offline":
+    if not judge.asks_endpoints:
         console.print(offline.NOTICE, style="yellow")
     if len(todo) < len(samples):
         done = len(samples) - len(todo)
-        console.print(f"{done} of {len(samples)} answers are already scored in {out}; {len(todo)} to go")
+        console.print(f"{done} of {len(samples)} {way.noun} are already scored in {out}; {len(todo)} to go")
     if todo:
         left = way.asked.model_copy(update={"judge": what_is_left(judge, run.earlier, out)})
         way = replace(way, asked=left)
-    if todo and judge.kind == "openai":
+    if todo and judge.asks_endpoints:
         with console.status("estimating"):
             some = [sample for _, sample in todo]
-            run.expected = await asyncio.to_thread(estimate, some, way.asked, sample=_LOOKED_INTO)
-        warning = warning_of_cap(run.expected, way.asked)
-        console.print(f"expected: about {in_words(run.expected, judge.price)}{warning}")
+            run.expected = await asyncio.to_thread(estimate, some, way.asked, sample=_LOOKED_INTO, scoring=way.scoring)
+        warning = warning_of_cap(run.expected + way.expected_beside, way.asked)
+        beside = f", then about {in_words(way.expected_beside, judge)}" if way.expected_beside.calls else ""
+        console.print(f"expected: about {in_words(run.expected, judge)}{beside}{warning}")
 
     with nullcontext() if out is None else _opened(out) as file:
         reward = way.reward(way.asked, way.token_spans)
         rare_collections()
         started = time.monotonic()  # what a judge's client needs is imported by now
         try:
-            await _score_all(reward, todo, concurrency, run, file, console, way.record)
+            await _score_all(reward, todo, concurrency, run, file, console)
         finally:
             await reward.aclose()
     run.seconds = time.monotonic() - started
@@ -206,17 +213,16 @@ async def _score_all(
     run: Run,
     file: store.Store | None,
     console: Console,
-    record: Callable[..., ScoredAnswer],
 ) -> None:
     """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
-    ours = fingerprint(run.config)
+    ours, way = fingerprint(run.config), run.way
 
     async def one(keyed: tuple[str, Sample]) -> None:
         if run.stopped:
             return
         key, sample = keyed
         about = {"time": time.time(), "earlier_usage": run.used_before.get(key, Usage())}
-        row = record(sample, await reward.score(sample), key=key, config=ours, **about)
+        row = way.record(sample, await way.scoring(reward, sample), key=key, config=ours, **about)
         if file is not None:
             file.append(row)
         run.add(row)
@@ -238,15 +244,15 @@ def _check_any_scored(account: Account, row: ScoredAnswer) -> None:
 
 def print_run(console: Console, run: Run) -> None:
     """Print what all runs together took, and how far this one was from its estimate or from the end."""
-    price = run.config.judge.price
+    judge = run.config.judge
     if run.earlier.calls:
-        total = in_words(run.earlier + run.account.usage, price)
-        console.print(f"earlier runs: {in_words(run.earlier, price)}; all runs: {total}")
+        total = in_words(run.earlier + run.account.usage, judge)
+        console.print(f"earlier runs: {in_words(run.earlier, judge)}; all runs: {total}")
     if run.stopped:
-        sentence = f"{_stopped(run)}; {run.whole:,} of {len(run.samples):,} answers are scored"
+        sentence = f"{_stopped(run)}; {run.whole:,} of {len(run.samples):,} {run.way.noun} are scored"
         console.print(sentence, style="bold red")
     elif run.expected is not None:
-        console.print(compared(run.account, run.expected, price))
+        console.print(compared(run.account, run.expected, judge))
 
 
 def _stopped(run: Run) -> str:
@@ -259,6 +265,11 @@ def _stopped(run: Run) -> str:
         f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
         f"call could go past it; raise judge.spend.{name} and run {again}"
     )
+
+
+def check_continues(out: Path, config: RewardConfig) -> None:
+    """InputError where `score_samples` could not go on with what is in `out`."""
+    Run(config, {}, Way(config), out, Account(config)).read()
 
 
 def _opened(out: Path) -> store.Store:

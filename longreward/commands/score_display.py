@@ -13,11 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from longreward.commands.accounts import Account, table
-from longreward.config import RewardConfig
+from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import JudgeError, Reason
-from longreward.judge_config import PriceConfig
 from longreward.preflight.estimate import Estimate
-from longreward.schema import ScoredAnswer
+from longreward.schema import ScoredAnswer, Usage
 from longreward.text.amounts import caps, duration, money, rounded
 
 _PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
@@ -90,8 +89,8 @@ def print_summary(rows: list[ScoredAnswer], account: Account, priced: bool, seco
     console.print(f"scores: {out}", highlight=False, soft_wrap=True)
 
 
-def warning_of_cap(expected: Estimate, config: RewardConfig) -> str:
-    """A warning if less is left of `judge.spend` than scoring is expected to take; empty otherwise."""
+def warning_of_cap(expected: Usage, config: RewardConfig) -> str:
+    """A warning if less is left of `judge.spend` than is expected to be used; empty otherwise."""
     for name, cap, amount, words in caps(config.judge, expected):
         if amount > cap:
             keep = "" if config.cache.path else " (give cache.path=..., or answers cut short are paid twice)"
@@ -99,7 +98,7 @@ def warning_of_cap(expected: Estimate, config: RewardConfig) -> str:
     return ""
 
 
-def compared(account: Account, expected: Estimate, price: PriceConfig) -> str:
+def compared(account: Account, expected: Estimate, judge: JudgeConfig) -> str:
     """What scoring took, each amount with how far it is from what was expected."""
     usage, cached = account.usage, account.sources["cache"]
     parts = [f"{usage.calls:,} calls ({_off_by(usage.calls, expected.calls)})"]
@@ -107,7 +106,7 @@ def compared(account: Account, expected: Estimate, price: PriceConfig) -> str:
         parts = [f"{parts[0]}; the endpoint reports no tokens"]
     else:
         parts += [f"{rounded(usage.tokens)} tokens ({_off_by(usage.tokens, expected.tokens)})"]
-        parts += [f"cost {money(usage.cost)} ({_off_by(usage.cost, expected.cost)})"] if price.known else []
+        parts += [f"cost {money(usage.cost)} ({_off_by(usage.cost, expected.cost)})"] if judge.knows_prices else []
     why = f"; {cached:,} verdicts were in the cache" if cached else ""
     return f"against the estimate: {', '.join(parts)}{why}"
 

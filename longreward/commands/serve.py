@@ -41,6 +41,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     ConfigError where a package or the token is missing, the address cannot be used, or --workers is not 1.
     """
     config, workers = server_config(options, overrides), options.workers
+    config.refuse_ranking("longreward serve")
     if workers != 1:
         raise ConfigError(
             f"--workers {workers}: the server is one process, which makes some 1000 judge calls a second; leave "
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     SpecialTokens(config.serve.tokenizer)
     token_spans(config.serve.tokenizer, "serve.tokenizer")
     listening = process.listen(options.host, options.port)
-    if config.judge.kind == "offline":
+    if not config.judge.asks_endpoints:
         print(offline.NOTICE, file=sys.stderr)
     address, actual_port = listening.getsockname()[:2]
     url = f"http://[{address}]:{actual_port}" if ":" in address else f"http://{address}:{actual_port}"

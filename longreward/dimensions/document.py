@@ -1,5 +1,5 @@
-"""The work that all answers about one document and question share. Chunks, index, extractions and verified statements
-are each made once."""
+"""The work that all answers about one document and question share. Chunks, index, extractions, key points and verified
+statements are each made once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TypeVar
 from longreward.concurrency.pacing import Priority, in_slices, pacer
 from longreward.concurrency.tasks import Shared, task_group, together
 from longreward.config import RewardConfig
+from longreward.dimensions.key_points import KeyPoints
+from longreward.dimensions.ranking import Ranking
 from longreward.dimensions.verification import Verification
 from longreward.errors import Reason
 from longreward.judge import Judge, Verdict
@@ -70,6 +72,8 @@ class Document:
         self._extracted: dict[int, Verdict[str | None]] = {}
         self._told: Shared[list[Verdict[str | None]]] | None = None
         self.verification = Verification(self, config.faithfulness)
+        self.key_points = KeyPoints(self)
+        self.ranking = Ranking(self)
 
     @cached_property
     def key(self) -> str:
@@ -97,6 +101,8 @@ class Document:
         """Begin the work in the background, so that it is done before the first answer needs it."""
         if "completeness" in self.config.needed:
             self._start_extraction()
+            if self.config.completeness.way == "key_points":
+                self.key_points.start()
         if "faithfulness" in self.config.needed:
             self._start_index()
             if self.config.retrieval.embedder:
@@ -149,6 +155,8 @@ class Document:
 
     def cancel(self) -> None:
         self.verification.cancel()
+        self.key_points.cancel()
+        self.ranking.cancel()
         for work in (self._chunks, self._index, self._vectors, self._extraction):
             if work is not None:
                 work.cancel()

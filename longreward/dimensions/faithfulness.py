@@ -1,11 +1,12 @@
 """Faithfulness: is each fact of the answer in the document? Break down, retrieve, verify (paper, section 3.3)."""
 
 import math
+from collections.abc import Mapping
 
 from longreward.dimensions.document import Document
 from longreward.judge.requests import ListStatements
 from longreward.judge.verdicts import parse_original_wording
-from longreward.schema import DimensionScore
+from longreward.schema import DimensionScore, JudgeCall
 
 
 async def score(answer: str, document: Document) -> DimensionScore:
@@ -23,9 +24,20 @@ async def score(answer: str, document: Document) -> DimensionScore:
             detail="the answer states no fact",
             calls=[listed.call],
         )
-    statements, calls = await document.verification.verify(listed.value)
-    calls = [listed.call, *calls]
-    own_words = parse_original_wording(listed.call.text)
+    return await _verified(listed.value, document, [listed.call], parse_original_wording(listed.call.text))
+
+
+async def verify(claim: str, document: Document) -> DimensionScore:
+    """10 x the support of a claim, which is verified as one statement of an answer is; void where it cannot be."""
+    return await _verified([claim], document, [], {})
+
+
+async def _verified(
+    texts: list[str], document: Document, before: list[JudgeCall], own_words: Mapping[str, str]
+) -> DimensionScore:
+    """`before`: the calls that led to the statements; `own_words`: statement -> the answer's own words for it."""
+    statements, calls = await document.verification.verify(texts)
+    calls = [*before, *calls]
     statements = [s.model_copy(update={"original": own_words.get(s.text, "")}) for s in statements]
     failed = next((s.call for s in statements if s.support is None), None)
     if failed is not None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from longreward.concurrency.tasks import Shared, together
 from longreward.config import FaithfulnessConfig
 from longreward.judge import Verdict
-from longreward.judge.requests import JudgeRequest, VerifyStatement, VerifyStatements
+from longreward.judge.requests import CheckStatement, JudgeRequest, VerifyStatement, VerifyStatements
 from longreward.prompts import Language
 from longreward.schema import Evidence, JudgeCall, Statement
 from longreward.text.verbatim import normal_form, stated_sentences
@@ -94,7 +94,7 @@ class Verification:
         for key in verbatim:
             self._begin([key], self._read_off(key))
         for batch in balanced([key for key in new if key not in verbatim], self._config.statements_per_call):
-            self._begin(batch, self._ask_one(batch[0]) if len(batch) == 1 else self._ask_many(batch))
+            self._begin(batch, self._ask(batch))
         calls: list[JudgeCall] = []
         works = [self._known[key] for key in keys]
         waiting = [
@@ -174,29 +174,55 @@ class Verification:
             return _Verified([Statement(text=text, support=1.0, call=call)], [*found.calls, found.failed])
         return _Verified([Statement(text=text, support=1.0, evidence=found.chunks, call=call)], found.calls)
 
-    async def _ask_one(self, text: str) -> _Verified:
-        found = await self._document.evidence(text)
-        if found.failed:
-            return _Verified([Statement(text=text, support=None, call=found.failed)], found.calls)
-        shown = passages(found.chunks)
-        verdict = await self._document.ask(VerifyStatement(self._document.language, text, shown))
-        deviations = verdict.call.deviations or [None]
-        return _Verified([_statement(text, verdict.value, deviations[0], found, verdict.call)], found.calls)
-
-    async def _ask_many(self, texts: list[str]) -> _Verified:
+    async def _ask(self, texts: list[str]) -> _Verified:
+        """Find the evidence for these statements, which are all different, and ask about them."""
         evidence = await together(self._document.evidence(text) for text in texts)
         made = [call for found in evidence for call in found.calls]
         if failed := [found.failed for found in evidence if found.failed]:
+            if len(texts) == 1:
+                return _Verified([Statement(text=texts[0], support=None, call=failed[0])], made)
             void = [Statement(text=text, support=None, call=failed[0].without_cost("shared")) for text in texts]
             return _Verified(void, made + failed)
-        union = {e.index: e for found in evidence for e in found.chunks}
+        found = dict(zip(texts, evidence, strict=True))
+        known, calls = await self._checked(found) if self._config.first is not None else ({}, [])
+        left = {text: each for text, each in found.items() if text not in known}
+        judged = await self._judged(left) if left else _Verified([])
+        known |= {statement.text: statement for statement in judged.statements}
+        return _Verified([known[text] for text in texts], [*made, *calls, *judged.calls])
+
+    async def _checked(self, found: dict[str, Evident]) -> tuple[dict[str, Statement], list[JudgeCall]]:
+        """Those of the statements that need not be asked further: the first model is sure of them, or failed. And its
+        calls about the others."""
+        lowest, highest = self._config.unsure
+        verdicts = await together(
+            self._document.ask(CheckStatement(self._document.language, text, passages(each.chunks)))
+            for text, each in found.items()
+        )
+        known, unsure = dict[str, Statement](), list[JudgeCall]()
+        for (text, each), verdict in zip(found.items(), verdicts, strict=True):
+            if verdict.value is not None and lowest <= verdict.value <= highest:
+                unsure.append(verdict.call)
+            else:
+                deviation = verdict.call.deviations[0] if verdict.call.deviations else None
+                known[text] = _statement(text, verdict.value, deviation, each, verdict.call)
+        return known, unsure
+
+    async def _judged(self, found: dict[str, Evident]) -> _Verified:
+        """One call about all of these statements."""
+        texts, evidence = list(found), list(found.values())
+        if len(texts) == 1:
+            request = VerifyStatement(self._document.language, texts[0], passages(evidence[0].chunks))
+            one = await self._document.ask(request)
+            deviations = one.call.deviations or [None]
+            return _Verified([_statement(texts[0], one.value, deviations[0], evidence[0], one.call)])
+        union = {e.index: e for each in evidence for e in each.chunks}
         shown = passages([union[index] for index in sorted(union)])
         verdict = await self._document.ask(VerifyStatements(self._document.language, texts, shown))
         support = verdict.value if verdict.ok and verdict.value is not None else [None] * len(texts)
         deviations = verdict.call.deviations or [None] * len(texts)
         call = verdict.call.without_cost("shared")
         statements = list(map(_statement, texts, support, deviations, evidence, [call] * len(texts)))
-        return _Verified(statements, [*made, verdict.call])
+        return _Verified(statements, [verdict.call])
 
 
 def _statement(text: str, support: float | None, deviation: float | None, found: Evident, call: JudgeCall) -> Statement:

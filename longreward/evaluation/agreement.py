@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist, fmean
 from typing import Any, NamedTuple
 
+from longreward.evaluation.intervals import Interval, paired_change
 from longreward.schema import HumanPreference
 
 CONFIDENCE = 0.95
@@ -128,6 +129,23 @@ def agreement(pairs: Iterable[Judged]) -> Agreement:
         gap_of_human_ties=fmean(gaps[False]) if gaps[False] else None,
         void=void,
     )
+
+
+def difference(one: Sequence[Judged], other: Sequence[Judged]) -> Interval | None:
+    """How much more often the first agrees with the humans, -1..1, on the pairs that both judge: two judgements of each
+    pair, in the same order. Ties count half. None where there is no such pair."""
+    first, second = ({i: c for i, c in enumerate(map(_credit, judged)) if c is not None} for judged in (one, other))
+    found = paired_change(second, first)
+    if found is None or found[1] is None or found[2] is None:
+        return found
+    return found[0], max(-1.0, found[1]), min(1.0, found[2]), found[3]
+
+
+def _credit(pair: Judged) -> float | None:
+    if pair.a is None or pair.b is None or pair.human == "tie":
+        return None
+    judge = preference(pair.a, pair.b)
+    return 0.5 if judge == "tie" else float(judge == pair.human)
 
 
 def preference(a: float, b: float) -> HumanPreference:

@@ -74,6 +74,19 @@ class Judge(Protocol):
         """
         raise ConfigError("this judge has no embeddings; set retrieval.kind=bm25, or judge.kind=openai")
 
+    def afresh(self) -> Judge:
+        """A judge with the same endpoints, limits, spend and embedding model that remembers no verdicts. Close it
+        before this one."""
+        return self
+
+    async def load(self) -> None:
+        """Begin now with what the first question would wait for."""
+        return None
+
+    def slowest_calls(self) -> list[SlowCall]:
+        """Of each kind at each endpoint the slowest since this was asked last."""
+        return []
+
     def status(self) -> JudgeStatus:
         """How it is doing now. Call it on the judge's event loop."""
         return JudgeStatus()

@@ -27,14 +27,14 @@ Schema = dict[str, Any]
 # reply is truncated. A list is ended here: small judges repeat its entries without end.
 _TEXT: Schema = {"type": "string"}
 _MOST = 40
-_TEXTS: Schema = {"type": "array", "items": _TEXT, "maxItems": _MOST}
 _SUPPORT = {"Fully supported": 1.0, "Partially supported": 0.5, "No support": 0.0}
+_COVERAGE = {"Covered": 1.0, "Partly covered": 0.5, "Missing": 0.0}
 _PREFERENCE: dict[str, verdicts.Preference] = {"A": "A", "B": "B", "C": "tie"}
 
 
-def _object(verdict: Schema, analysis: bool) -> Schema:
+def _object(verdict: Schema, analysis: bool, name: str = "analysis") -> Schema:
     """The analysis comes first: what is written first cannot rest on what comes later."""
-    properties = {"analysis": _TEXT, "verdict": verdict} if analysis else {"verdict": verdict}
+    properties = {name: _TEXT, "verdict": verdict} if analysis else {"verdict": verdict}
     return {
         "type": "object",
         "properties": properties,
@@ -75,8 +75,8 @@ class Shape(Generic[T]):
         """The field of the request."""
         return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": self.schema, "strict": True}}
 
-    def read(self, text: str) -> T:
-        """The value in a reply that is one JSON object of the schema, behind closed thoughts or alone.
+    def object(self, text: str) -> dict[str, Any]:
+        """A reply that is one JSON object of the schema, behind closed thoughts or alone.
 
         VerdictError for all else: a missing, further or repeated key, a number in quotes or out of range.
         """
@@ -92,6 +92,11 @@ class Shape(Generic[T]):
                 "judge.verdict=written or use another server",
                 text,
             ) from None
+        return dict(found)
+
+    def read(self, text: str) -> T:
+        """The value in such a reply; VerdictError where there is none."""
+        found = self.object(text)
         try:
             return self.value(found["verdict"])
         except VerdictError as error:
@@ -127,8 +132,12 @@ def support(analysis: bool = True) -> Shape[float]:
 
 def supports(count: int, analysis: bool = True) -> Shape[list[float]]:
     """One for each of `count` statements, in their order, each with its analysis."""
-    schema = {"type": "array", "items": _object(_one_of(_SUPPORT), analysis), "minItems": count, "maxItems": count}
-    return Shape(schema, lambda found: [_SUPPORT[one["verdict"]] for one in found], _SUPPORT, analysis)
+    return _one_each(count, _SUPPORT, analysis, "analysis")
+
+
+def coverage(count: int, analysis: bool = True) -> Shape[list[float]]:
+    """1, 0.5 or 0 for each of `count` points, in their order, each with a quotation in the place of an analysis."""
+    return _one_each(count, _COVERAGE, analysis, "quote")
 
 
 def preference() -> Shape[verdicts.Preference]:
@@ -136,17 +145,42 @@ def preference() -> Shape[verdicts.Preference]:
     return Shape(_one_of(_PREFERENCE), _PREFERENCE.__getitem__)
 
 
+def places(count: int, analysis: bool = True) -> Shape[list[int]]:
+    """The place of each of `count` answers, in their order: 1 is the best, several may share one."""
+    names = [f"place_of_answer_{i}" for i in range(1, count + 1)]
+    place: Schema = {"type": "integer", "enum": list(range(1, count + 1))}
+    schema: Schema = {"type": "object", "properties": dict.fromkeys(names, place), "required": names}
+    schema["additionalProperties"] = False
+    return Shape(schema, lambda found: [found[name] for name in names], analysis=analysis)
+
+
 def statements() -> Shape[list[str]]:
     """At most 40 statements, repetitions (but for case and white space) counted once; none for an empty list.
 
     VerdictError for a list of 40 that does not end in a repetition: more may be missing. So for `passages`.
     """
-    return Shape(_TEXTS, _different)
+    return Shape(_texts(_MOST), _all_different)
+
+
+def points(most: int) -> Shape[list[str]]:
+    """At most `most` points, repetitions counted once; none for an empty list. The list may be full: the judge is asked
+    for no more."""
+    return Shape(_texts(most), _different)
 
 
 def passages() -> Shape[str | None]:
     """At most 40 passages, a line each; None for an empty list."""
-    return Shape(_TEXTS, _joined)
+    return Shape(_texts(_MOST), _joined)
+
+
+def _texts(most: int) -> Schema:
+    return {"type": "array", "items": _TEXT, "maxItems": most}
+
+
+def _one_each(count: int, labels: dict[str, float], analysis: bool, name: str) -> Shape[list[float]]:
+    one = _object(_one_of(labels), analysis, name)
+    schema = {"type": "array", "items": one, "minItems": count, "maxItems": count}
+    return Shape(schema, lambda found: [labels[each["verdict"]] for each in found], labels, analysis)
 
 
 def _one_of(values: dict[str, Any]) -> Schema:
@@ -165,18 +199,24 @@ def _alternatives(schema: Schema) -> str:
 
 def _different(found: list[str]) -> list[str]:
     different: dict[str, str] = {}
-    repeated = False
     for text in filter(None, map(str.strip, found)):
-        key = " ".join(text.casefold().split())
-        repeated = key in different
-        different.setdefault(key, text)
-    if len(found) == _MOST and not repeated:
-        raise VerdictError(f"the list has {_MOST} entries, the most it may have, so more may be missing")
+        different.setdefault(_key(text), text)
     return list(different.values())
 
 
+def _all_different(found: list[str]) -> list[str]:
+    said = [_key(text) for text in found if text.strip()]
+    if len(found) == _MOST and not (said and said[-1] in said[:-1]):
+        raise VerdictError(f"the list has {_MOST} entries, the most it may have, so more may be missing")
+    return _different(found)
+
+
+def _key(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 def _joined(found: list[str]) -> str | None:
-    text = "\n".join(_different(found))
+    text = "\n".join(_all_different(found))
     return verdicts.parse_extraction(text) if text else None
 
 

@@ -22,16 +22,17 @@ _AROUND = b' \t\r\n":,}'
 _LEAST = 0.01
 """Of the probability that must be on possible verdicts. Less is noise: the judge was about to say something else."""
 _DAMAGED = (AttributeError, KeyError, TypeError, ValueError)
-_NONE = "the reply has no logprobs, which judge.verdict=distribution needs"
+_NONE = "the reply has no logprobs, which judge.verdict=distribution and way=yes_no need"
 
 
 class Token(NamedTuple):
     """A token of a reply."""
 
     text: bytes
-    alternatives: Any
-    """The likeliest tokens at its place, itself among them, as the endpoint tells them. There are twenty for each token
-    of an analysis, of which nobody reads any: they are looked into where a verdict stands."""
+    told: Any
+    """Of a reply's token: the likeliest tokens at its place, itself among them, as the endpoint tells them. There are
+    twenty for each token of an analysis, of which nobody reads any: they are looked into where a verdict stands. Of a
+    prompt's token: its log-likelihood."""
 
 
 def tokens_in(choice: Mapping[str, Any]) -> list[Token]:
@@ -58,6 +59,33 @@ def odds_of(tokens: Sequence[Token], labels: Mapping[str, float], count: int) ->
     return tuple(_odds(_token_at(tokens, place), labels) for place in places)
 
 
+def odds_of_word(tokens: Sequence[Token], labels: Mapping[str, float]) -> Odds:
+    """The probability of each label where a reply begins with one of them. VerdictError as for `odds_of`."""
+    first = next((token for token in tokens if token.text.strip()), None)
+    if first is None:
+        raise VerdictError(_NONE, "")
+    return _odds(first, labels)
+
+
+def mean_likelihood(tokens: Sequence[Token], text: str) -> float:
+    """The mean log-likelihood of the tokens in which a prompt that ends in `text` spells it.
+
+    VerdictError where the last tokens do not spell it.
+    """
+    wanted, found, spelled = text.strip().encode(), list[float](), b""
+    for token in reversed(tokens):
+        if len(spelled.strip()) >= len(wanted):
+            break
+        spelled = token.text + spelled
+        found.append(token.told)
+    if not found or not spelled.strip().endswith(wanted):
+        raise VerdictError("the prompt's last tokens are not those of the statement", spelled.decode(errors="replace"))
+    mean = sum(found) / len(found)
+    if not math.isfinite(mean):
+        raise VerdictError(f"the mean log-likelihood is {mean}, which is no number", "")
+    return mean
+
+
 def mean_and_deviation(odds: Odds, labels: Mapping[str, float]) -> tuple[float, float]:
     """The expected value and its standard deviation. VerdictError for odds of other labels."""
     if not odds or not odds.keys() <= labels.keys():
@@ -70,12 +98,12 @@ def mean_and_deviation(odds: Odds, labels: Mapping[str, float]) -> tuple[float, 
 def _odds(token: Token, labels: Mapping[str, float]) -> Odds:
     found = dict.fromkeys(labels, 0.0)
     try:
-        alternatives = [(_bytes(other), _probability(other)) for other in token.alternatives]
+        alternatives = [(_bytes(other), _probability(other)) for other in token.told]
     except _DAMAGED:
         raise VerdictError(_NONE, token.text.decode(errors="replace")) from None
     for text, probability in alternatives:
         said = text.strip(_AROUND).decode(errors="replace")
-        meant = [label for label in labels if said and label.startswith(said)]
+        meant = [label for label in labels if said and label.casefold().startswith(said.casefold())]
         if len(meant) == 1:
             found[meant[0]] += probability
     whole = sum(found.values())

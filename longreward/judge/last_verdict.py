@@ -60,7 +60,8 @@ _BOXED = re.compile(
 )
 
 _OUR_TAGS = (
-    "question answer document context evidence passage passages extraction extractions reference examples example"
+    "question answer document context evidence passage passages extraction extractions point points reference examples "
+    "example"
 )
 _VALUES = (
     "final verdict rating ratings score scores grade result results output response solution label conclusion overall"
@@ -69,7 +70,7 @@ _HTML = (
     "a abbr b big blockquote body br center code dd div dl dt em font h1 h2 h3 h4 h5 h6 head hr html i img kbd li mark "
     "ol p pre q section small span strong sub summary sup table tbody td th thead tr tt u ul"
 )
-_PLAIN = frozenset(f"{_OUR_TAGS} {_VALUES} {_HTML} statement statements original language query text".split())
+_PLAIN = frozenset(f"{_OUR_TAGS} {_VALUES} {_HTML} ranking statement statements original language query text".split())
 """Words of marks that may stand around a verdict."""
 _ASIDE = frozenset(
     "analysis analyses assessment check comment comments commentary comparison critique details evaluation explanation "

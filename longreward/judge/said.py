@@ -44,6 +44,11 @@ class Said:
         return cls(text, tuple(others), tuple(odds))
 
 
+def first_vote(shown: str) -> str:
+    """Of several replies as `Said.shown` has them the first."""
+    return shown.removeprefix("(1) ").partition("\n\n(2) ")[0]
+
+
 def _are_odds(found: Any) -> bool:
     if not isinstance(found, dict) or not all(type(share) in (int, float) and share >= 0 for share in found.values()):
         return False

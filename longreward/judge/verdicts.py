@@ -9,6 +9,7 @@ LongReward (paper, section 3).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from longreward.errors import VerdictError
@@ -21,11 +22,14 @@ from longreward.judge.last_verdict import (
     refuse_unknown_marks,
     without_citations,
 )
-from longreward.text.language import nfkc
+from longreward.text.language import letters
 from longreward.text.sentences import says_nothing
 
 NO_STATEMENTS = "No statements"
 """The whole reply about an answer without factual statements, in both languages."""
+NO_POINTS = "No points"
+"""The whole reply about extractions that hold nothing on the question, in both languages."""
+_NONE_ZH = {NO_STATEMENTS: ("没有陈述", "没有事实性陈述"), NO_POINTS: ("没有要点",)}
 NO_RELEVANT = {"en": "No relevant information", "zh": "没有相关信息"}
 """The whole reply about a passage that says nothing on the question."""
 
@@ -37,15 +41,44 @@ _SUPPORT = {
     "|refuted|irrelevant|not relevant|no relevance|not mentioned|no evidence|不支持|无支持|不被支持|没有支持|未得到支持"
     "|矛盾|相矛盾|与证据矛盾|无关|不相关|没有依据|无依据",
 }
-_LABELS = {label: value for value, labels in _SUPPORT.items() for label in labels.split("|")}
+_COVERAGE = {
+    1.0: "covered|fully covered|completely covered|已覆盖|完全覆盖|覆盖",
+    0.5: "partly|partly covered|partially covered|partial|部分|部分覆盖",
+    0.0: "missing|not covered|uncovered|absent|遗漏|缺失|未覆盖|没有覆盖",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Labels with a value, and what they are about."""
+
+    about: str
+    known: str
+    values: dict[str, float]
+
+    def value(self, content: str, text: str) -> float:
+        """Of the content of double brackets. The label is looked up whole. VerdictError, with the whole reply, for
+        another one."""
+        label = " ".join(re.sub(r"[_-]", " ", _value(content).casefold()).split()).strip(" .。!*\"'")
+        if label not in self.values:
+            raise VerdictError(f"unknown verdict [[{content}]]; expected {self.known}", text)
+        return self.values[label]
+
+
+def _scale(about: str, known: str, labels: dict[float, str]) -> _Scale:
+    return _Scale(about, known, {label: value for value, names in labels.items() for label in names.split("|")})
+
+
+_OF_STATEMENTS = _scale("statement", "Fully supported, Partially supported or No support", _SUPPORT)
+_OF_POINTS = _scale("point", "Covered, Partly covered or Missing", _COVERAGE)
 
 Preference = Literal["A", "B", "tie"]
 """Which of two answers is better: the one shown first ("A") or second ("B")."""
 _PREFERENCES: dict[str, Preference] = {"a": "A", "b": "B", "c": "tie", "tie": "tie", "平局": "tie"}
 
-# The number of a statement at the beginning of a line. "12:30" and "3.5" are not such numbers.
+# The number of a statement or a point at the beginning of a line. "12:30" and "3.5" are not such numbers.
 _NUMBERED = re.compile(
-    r"[\s>|*_#`•(\[-]*(?:(?:statement|陈述)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)|第\s*(?P<counted>\d{1,6})\s*[条句项]"
+    r"[\s>|*_#`•(\[-]*(?:(?:statement|point|陈述|要点)[\s*_#(\[]*(?P<named>\d{1,6})(?!\d)|第\s*(?P<counted>\d{1,6})\s*[条句项]"
     r"|(?P<plain>\d{1,6})\s*(?:[)\]|、*_]|[.:](?!\d)|[-–—]\s|(?=\[\[)))",
     re.IGNORECASE,
 )
@@ -56,9 +89,10 @@ _GRADE = re.compile(rf"([0-9]{{1,2}}){_POINTS}(?:\s*(?:/|out\s+of)\s*([0-9]{{1,2
 # What a judge writes before its value, inside the brackets.
 _NAMED = re.compile(
     r"(?:(?:my|the|final|overall|total)\s+)*(?:(?:helpfulness|logicality|completeness|faithfulness)\s*)?"
-    r"(?:rating|score|grade|verdict|preference|评分|得分|分数|总分|评级|结论|判断)?\s*(?:[:=]|\bis\b|为|是)?[\s*_`]*",
+    r"(?:rating|ranking|score|grade|verdict|preference|排名|评分|得分|分数|总分|评级|结论|判断)?\s*(?:[:=]|\bis\b|为|是)?[\s*_`]*",
     re.IGNORECASE,
 )
+_RANKED = re.compile(r"(?:answer|response|回答|答案)?[\s#(]*([0-9]{1,2})[\s)]*", re.IGNORECASE)
 _ANSWER = re.compile(r"(?:answer|response|回答|答案)\s*(?=[abc]\b)", re.IGNORECASE)
 _MARKUP = " \t\r\n*_`\"'$“”‘’「」"
 # The whole reply about a passage that says nothing, as judges reword it.
@@ -73,8 +107,8 @@ _LONGEST_NONE = 200  # characters
 _NOTHING_FOUND_ZH = re.compile(
     r"(?:(?:本|该|这|此)?(?:段落?|文|段文字)中?)?(?:没有|无|未|并未|并没有)(?:找到|发现|包含|提供)?(?:任何)?(?:与(?:该|此)?问题)?相关的?信息"
 )
-_TAG = re.compile(r"[<＜]\s*(?:(/)\s*)?statement\s*[>＞]", re.IGNORECASE)
-
+_TAGS = {name: re.compile(rf"[<＜]\s*(?:(/)\s*)?{name}\s*[>＞]", re.IGNORECASE) for name in ("statement", "point")}
+_QUOTED = re.compile(r"\"([^\"\n]+)\"|“([^“”\n]+)”|„([^„“”\n]+)[“”]|「([^「」\n]+)」|『([^『』\n]+)』|«([^«»\n]+)»")
 _RESTATED = re.compile(
     r"<\s*statement\s*>([^<]*)<\s*/\s*statement\s*>\s*<\s*original\s*>([^<]*)<\s*/\s*original\s*>", re.IGNORECASE
 )
@@ -125,13 +159,35 @@ def parse_preference(text: str) -> Preference:
     return label
 
 
+def parse_ranking(text: str, count: int) -> list[int]:
+    """Read `[[2 > 1 = 3]]`, the numbers of `count` answers from the best to the worst, as the place of each answer in
+    their order: 2, 1, 2. Full-width forms and names such as `Answer 2` included.
+
+    Raises VerdictError if there is no double bracket or if the last one holds anything else: an answer that is
+    missing, unknown or named twice.
+    """
+    content = last_verdict(text)
+    expected = f"expected each number from 1 to {count} once, the best first, such as [[2 > 1 = 3]]"
+    found: dict[int, int] = {}
+    for equal in _value(content).split(">"):
+        place = len(found) + 1
+        for name in equal.split("="):
+            match = _RANKED.fullmatch(name.strip(_MARKUP))
+            if not match or not 1 <= int(match[1]) <= count or int(match[1]) in found:
+                raise VerdictError(f"the last verdict [[{content}]] is not a ranking; {expected}", text)
+            found[int(match[1])] = place
+    if len(found) < count:
+        raise VerdictError(f"the ranking [[{content}]] lacks an answer; {expected}", text)
+    return [found[i] for i in range(1, count + 1)]
+
+
 def parse_support(text: str) -> float:
     """Read `[[Fully supported]]` (1.0), `[[Partially supported]]` (0.5) or `[[No support]]` (0.0); `[[Contradicted]]`
     and `[[Irrelevant]]` are no support.
 
     The label is looked up whole, so `[[Not fully supported]]` and any unknown label raise VerdictError.
     """
-    return _support(last_verdict(text), text)
+    return _OF_STATEMENTS.value(last_verdict(text), text)
 
 
 def parse_supports(text: str, count: int) -> list[float]:
@@ -141,6 +197,26 @@ def parse_supports(text: str, count: int) -> list[float]:
     unless every statement has its verdict: for a number that is missing, out of range or has two different verdicts,
     a verdict without a number, and an unknown label.
     """
+    return _numbered_verdicts(text, count, _OF_STATEMENTS)
+
+
+def parse_coverage(text: str, count: int) -> list[float]:
+    """The same for points: `[[Covered]]` (1.0), `[[Partly covered]]` (0.5) or `[[Missing]]` (0.0)."""
+    return _numbered_verdicts(text, count, _OF_POINTS)
+
+
+def parse_quotes(text: str) -> dict[int, list[str]]:
+    """Read what stands in quotation marks before each verdict of such a reply: number of the point -> quotations."""
+    found: dict[int, list[str]] = {}
+    for line in after_thoughts(text, text).translate(_CIRCLED).splitlines():
+        if numbered := _NUMBERED.match(line):
+            said = line[numbered.end() :].rpartition("[[")[0]
+            found.setdefault(_number(numbered), ["".join(match.groups("")) for match in _QUOTED.finditer(said)])
+    return found
+
+
+def _numbered_verdicts(text: str, count: int, scale: _Scale) -> list[float]:
+    about = scale.about
     found: dict[int, float] = {}
     number: int | None = None
     said = after_thoughts(folded(text.translate(_CIRCLED)), text)
@@ -149,24 +225,24 @@ def parse_supports(text: str, count: int) -> list[float]:
     for line in said.splitlines():
         numbered = _NUMBERED.match(line)
         if numbered:
-            number = int(numbered["named"] or numbered["counted"] or numbered["plain"])
+            number = _number(numbered)
             if not 1 <= number <= count:
-                raise VerdictError(f"the reply speaks of statement {number}; there are {count}", text)
+                raise VerdictError(f"the reply speaks of {about} {number}; there are {count}", text)
         for verdict in without_citations(BRACKETS.finditer(line)):
             if number is None:
-                raise VerdictError(f"the verdict {verdict[0]} belongs to no numbered statement", text)
+                raise VerdictError(f"the verdict {verdict[0]} belongs to no numbered {about}", text)
             if verdict[2] is None:
-                raise VerdictError(f"the double brackets of statement {number}'s verdict are not closed", text)
+                raise VerdictError(f"the double brackets of {about} {number}'s verdict are not closed", text)
             if line[: verdict.start()].rstrip().endswith("~~"):
-                raise VerdictError(f"the verdict on statement {number} is struck out", text)
-            support = _support(verdict[1].strip(), text)
-            if found.setdefault(number, support) != support:
-                raise VerdictError(f"statement {number} has two different verdicts", text)
+                raise VerdictError(f"the verdict on {about} {number} is struck out", text)
+            value = scale.value(verdict[1].strip(), text)
+            if found.setdefault(number, value) != value:
+                raise VerdictError(f"{about} {number} has two different verdicts", text)
         if number in found:
             number = None
     missing = [str(i) for i in range(1, count + 1) if i not in found]
     if missing:
-        raise VerdictError(f"no verdict for statement {', '.join(missing)}", text)
+        raise VerdictError(f"no verdict for {about} {', '.join(missing)}", text)
     return [found[i] for i in range(1, count + 1)]
 
 
@@ -177,13 +253,22 @@ def parse_statements(text: str) -> list[str]:
     An empty list only if the judge says so: the reply, or its last line, is `No statements`. VerdictError if there
     is neither, or if tags do not pair up (a reply cut short).
     """
+    return _listed(text, "statement", NO_STATEMENTS)
+
+
+def parse_points(text: str) -> list[str]:
+    """The same for `<point>...</point>` and `No points`."""
+    return _listed(text, "point", NO_POINTS)
+
+
+def _listed(text: str, name: str, none: str) -> list[str]:
     reply = after_thoughts(text, text)
-    tags = list(_TAG.finditer(reply))
+    tags = list(_TAGS[name].finditer(reply))
     starts, ends = tags[::2], tags[1::2]
     if any(tag[1] for tag in starts) or not all(tag[1] for tag in ends):
-        raise VerdictError("the <statement> tags do not pair up", text)
+        raise VerdictError(f"the <{name}> tags do not pair up", text)
     if len(starts) > len(ends):
-        raise VerdictError("the last <statement> is not closed: the reply was cut short", text)
+        raise VerdictError(f"the last <{name}> is not closed: the reply was cut short", text)
     edges = [0, *(tag.start() if not tag[1] else tag.end() for tag in tags)]
     outside = zip(edges[::2], edges[1::2], strict=False)
     refuse_unknown_marks(" ".join(reply[start:end] for start, end in outside), text)
@@ -193,13 +278,13 @@ def parse_statements(text: str) -> list[str]:
         if statement := reply[start.end() : end.start()].strip():
             found.setdefault(" ".join(statement.casefold().split()), statement)
     if found:
-        says_none = len(found) == 1 and _says_no_statements(next(iter(found)))
+        says_none = len(found) == 1 and _says(none, next(iter(found)))
         return [] if says_none else list(found.values())
-    lines = [line for line in reply.splitlines() if _letters(line)]
-    if lines and _says_no_statements(lines[-1]):
+    lines = [line for line in reply.splitlines() if letters(line)]
+    if lines and _says(none, lines[-1]):
         refuse_unknown_marks(reply[: reply.rindex(lines[-1])], text)
         return []
-    raise VerdictError(f"neither <statement> tags with content nor {NO_STATEMENTS!r} in the reply", text)
+    raise VerdictError(f"neither <{name}> tags with content nor {none!r} in the reply", text)
 
 
 def parse_original_wording(text: str) -> dict[str, str]:
@@ -228,17 +313,9 @@ def _value(content: str) -> str:
     return content[named.end() if named else 0 :].strip(_MARKUP)
 
 
-def _support(content: str, text: str) -> float:
-    label = " ".join(re.sub(r"[_-]", " ", _value(content).casefold()).split()).strip(" .。!*\"'")
-    if label not in _LABELS:
-        known = "Fully supported, Partially supported or No support"
-        raise VerdictError(f"unknown verdict [[{content}]]; expected {known}", text)
-    return _LABELS[label]
+def _number(numbered: re.Match[str]) -> int:
+    return int(numbered["named"] or numbered["counted"] or numbered["plain"])
 
 
-def _says_no_statements(line: str) -> bool:
-    return _letters(line) in {_letters(NO_STATEMENTS), "没有陈述", "没有事实性陈述"}
-
-
-def _letters(text: str) -> str:
-    return "".join(c for c in nfkc(text).casefold() if c.isalnum())
+def _says(none: str, line: str) -> bool:
+    return letters(line) in {letters(none), *_NONE_ZH[none]}

@@ -9,17 +9,20 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from longreward.config import JudgeConfig
 from longreward.errors import Reason
 from longreward.judge import Verdict, make_judge
 from longreward.judge.engine.limits import REFUSES_US
 from longreward.judge.requests import RewardRequest
+from longreward.model_config import ModelConfig
 from longreward.preflight.finding import listed
 from longreward.preflight.remedies import remedy
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
+
+M = TypeVar("M", bound=ModelConfig)
 
 _MOMENT_S = 0.5
 _WHEN_BUSY_S = 2.0
@@ -80,14 +83,14 @@ class Asked:
         return remedy(Reason(self.call.status), self.call.detail)
 
 
-def one_by_one(judge: JudgeConfig) -> list[JudgeConfig]:
+def one_by_one(judge: M) -> list[M]:
     """The judge as if each endpoint were the only one; the judge itself where it has no network."""
     alone = [{"base_url": None, "endpoints": [endpoint]} for endpoint in judge.resolved_endpoints]
     return [judge.model_copy(update=changes) for changes in alone] or [judge]
 
 
 async def ask(
-    judge: JudgeConfig,
+    judge: ModelConfig,
     requests: Sequence[RewardRequest[Any]],
     call_s: float,
     within_s: float | None = None,
@@ -124,7 +127,7 @@ async def ask(
 
 
 async def _ask_once(
-    judge: JudgeConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float, prompts: Prompts
+    judge: ModelConfig, requests: Sequence[RewardRequest[Any]], call_s: float, within_s: float, prompts: Prompts
 ) -> list[Asked]:
     """One attempt for each question, by a new judge. After a failure, the same judge would wait longer and longer
     before it asks the endpoint again, one call at a time."""
@@ -146,7 +149,7 @@ async def _ask_once(
         await asking.aclose()
 
 
-def one_attempt(judge: JudgeConfig, call_s: float) -> JudgeConfig:
+def one_attempt(judge: M, call_s: float) -> M:
     """The judge with one attempt for each call, which may take `call_s` seconds."""
     times = {name: min(call_s, getattr(judge, name)) for name in ("attempt_timeout_s", "call_timeout_s")}
     return judge.model_copy(update={"max_attempts": 1, "max_outage_s": None} | times)
@@ -187,6 +190,9 @@ def quietly() -> Iterator[None]:
 def urls_by_key(judge: JudgeConfig) -> dict[str | None, list[str]]:
     """Each environment variable that holds a key (None: OPENAI_API_KEY, if it is set) -> the URLs it is for."""
     found: dict[str | None, list[str]] = {}
-    for endpoint in judge.resolved_endpoints if judge.kind == "openai" else []:
-        found.setdefault(endpoint.api_key_env, []).append(endpoint.base_url)
+    for model in judge.models.values():
+        for endpoint in model.resolved_endpoints if model.kind == "openai" else []:
+            urls = found.setdefault(endpoint.api_key_env, [])
+            if endpoint.base_url not in urls:
+                urls.append(endpoint.base_url)
     return found

@@ -15,7 +15,7 @@ def findings(config: RewardConfig, run_directory: Path | None = None) -> Iterato
 
     Trouble with it is a note: without a cache the judge is asked. ConfigError as for `VerdictCache.of`.
     """
-    if config.judge.kind == "offline":
+    if not config.judge.asks_endpoints:
         return
     cache = VerdictCache.of(config.cache, run_directory)
     if cache is None:

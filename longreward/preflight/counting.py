@@ -9,16 +9,15 @@ from typing import TypeVar
 
 from longreward.config import CopyingConfig, RetrievalConfig, RewardConfig
 from longreward.judge import Judge, Verdict
-from longreward.judge.requests import REQUESTS, JudgeRequest, RewardRequest
-from longreward.judge_config import PAPER_FORM, ReplyForm
-from longreward.prompts import OURS, Prompts
-from longreward.reward import LongReward
+from longreward.judge.requests import REQUESTS, JudgeRequest, RankAnswers, RewardRequest
+from longreward.prompts import Prompts
+from longreward.reward import LongReward, Scoring
 from longreward.schema import JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
 
 T = TypeVar("T")
 
-_ONCE_A_DOCUMENT = {request.kind for request in REQUESTS if request.grows_with == "document_text"}
+_ONCE_A_PROMPT = {request.kind for request in REQUESTS if request.grows_with == "document_text"} | {RankAnswers.kind}
 _STATEMENT_TOKENS = 30
 """Length of a statement in an answer that is not written yet; 300 tokens make the 10 statements of the paper."""
 _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
@@ -27,31 +26,39 @@ _STOPS = str.maketrans("\n.!?。！？；", ",,,,，，，，")
 class CountingJudge(Judge):
     """Every question gets its typical value, and the call holds the tokens that it would take."""
 
-    def __init__(self, max_tokens: int, prompts: Prompts = OURS, form: ReplyForm = PAPER_FORM) -> None:
-        """`max_tokens` and `form`: as `judge.max_tokens` and `judge.form`."""
-        self._max_tokens, self._prompts, self._form = max_tokens, prompts, form
+    def __init__(self, config: RewardConfig) -> None:
+        self._config = config
+        self._prompts: dict[str | None, Prompts] = {}
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         """Count one question. TypeError for a question without a typical reply, such as an evaluation's."""
         if not isinstance(request, RewardRequest):
             raise TypeError(f"{type(request).__name__} has no typical reply; make it a RewardRequest to count it")
-        value, reply = request.typical_in(self._form)
-        prompt = round(tokens_in(request.text(self._prompts, self._form)))
-        completion = round(min(reply, self._form.votes * self._max_tokens))
+        model, route = self._config.model_for(request.kind), self._config.route_of(request.kind)
+        if route not in self._prompts:
+            self._prompts[route] = Prompts.of(self._config, model)
+        value, reply = request.typical_in(model.form)
+        if model.kind == "offline" and route is not None:  # the rules cost nothing
+            return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
+        prompt = round(tokens_in(request.text(self._prompts[route], model.form)))
+        completion = round(min(reply, model.form.votes * model.max_tokens))
         usage = Usage(calls=1, prompt_tokens=prompt, completion_tokens=completion)
         return Verdict(value, JudgeCall(kind=request.kind, attempts=1, usage=usage))
 
 
 async def usage_by_kind(
-    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]], config: RewardConfig
+    prompts: Iterable[tuple[str, str, Iterable[tuple[str, int]]]],
+    config: RewardConfig,
+    scoring: Scoring = LongReward.score,
 ) -> dict[str, Usage]:
     """What the judge is asked about the answers to all prompts: kind of question -> calls and tokens, without costs.
 
     A prompt is (context, query, answers), an answer is (text, how many such answers there are). Questions about a
-    document alone count once. So does a question that an earlier answer to the prompt has caused already.
+    document, or about all answers to a prompt, count once. So does a question that an earlier answer to the prompt has
+    caused already.
     """
     found: defaultdict[str, Usage] = defaultdict(Usage)
-    judge = CountingJudge(config.judge.max_tokens, Prompts.of(config), config.judge.form)
+    judge = CountingJudge(config)
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
     free = CopyingConfig(loss=0)  # what is copied asks nothing
     config = config.model_copy(update={"retrieval": by_words, "copying": free})
@@ -60,13 +67,21 @@ async def usage_by_kind(
         reward = LongReward(config, judge)
         try:
             # One after the other, or chance would decide which statements are verified in one call.
+            answers = list(answers)
+            siblings = _siblings(answers) if config.ranks else ()
             for answer, times in answers:
-                scored = await reward.score(Sample(context=context, query=query, answer=answer))
+                asked = Sample(context=context, query=query, answer=answer, siblings=siblings)
+                scored = await scoring(reward, asked)
                 for call in scored.calls:
-                    found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_DOCUMENT else times)
+                    found[call.kind] += call.usage.times(1 if call.kind in _ONCE_A_PROMPT else times)
         finally:
             await reward.aclose()
     return found
+
+
+def _siblings(answers: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    """All of them. What stands for several that are not written yet is made to differ, as those will."""
+    return tuple(f"{answer} {place}" if place else answer for answer, times in answers for place in range(times))
 
 
 def unwritten_answer(context: str, tokens: int) -> str:

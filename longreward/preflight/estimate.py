@@ -17,6 +17,7 @@ from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.judge.requests import REQUESTS
 from longreward.preflight.counting import unwritten_answer, usage_by_kind
+from longreward.reward import LongReward, Scoring
 from longreward.schema import Record, Sample, Usage
 from longreward.text.sentences import says_nothing
 from longreward.text.tokens import ASCII_BYTES_PER_TOKEN, size_in
@@ -87,13 +88,15 @@ def estimate(
     answers_per_prompt: int | None = None,
     answer_tokens: int = 300,
     sample: int = 200,
+    scoring: Scoring = LongReward.score,
 ) -> Estimate:
     """What scoring `items` will take. An item is an answer, or a prompt (context, query) without an answer yet.
 
     A prompt counts as `answers_per_prompt` answers (None: one) of `answer_tokens` tokens each. With
     `answers_per_prompt`, the answers among the items count as prompts too. A prompt that comes twice counts once.
     Verdicts from a cache and repeated attempts are not considered. `items` is read once and may be long: only `sample`
-    documents, chosen at random but always the same, are kept in memory and looked into.
+    documents, chosen at random but always the same, are kept in memory and looked into. `scoring`: how an answer is
+    scored.
 
     It runs its own event loop. Inside a running event loop, call it in a thread (`asyncio.to_thread`).
     """
@@ -106,11 +109,11 @@ def estimate(
             documents.add_prompt(context, query, answers_per_prompt or 1)
 
     prompts = (document.material(answer_tokens) for document in documents.sample.values())
-    found = asyncio.run(usage_by_kind(prompts, config))
+    found = asyncio.run(usage_by_kind(prompts, config, scoring))
     dimensions = {str(name): Usage() for name in config.needed}
     for kind, usage in found.items():
         usage = usage.times(documents.factor(kind))
-        usage.cost = config.judge.price.cost(usage.prompt_tokens, usage.completion_tokens)
+        usage.cost = config.model_for(kind).price.cost(usage.prompt_tokens, usage.completion_tokens)
         dimensions[_BY_KIND[kind].dimension] += usage
     return Estimate(
         **sum(dimensions.values(), Usage()).model_dump(),

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 _SETTING = re.compile(r"(?<![\w./])(judge\.(?=[a-z])|cache\.(?=path|url|password_env))")
 
+_OF_JUDGE = re.compile(r"(?<![\w./])judge\.(?!spend|routes)(?=[a-z])")
+
 
 class Severity(StrEnum):
     """How bad a finding is."""
@@ -48,6 +50,13 @@ class Finding:
     def text(self) -> str:
         """Sentence and action as one."""
         return f"{self.sentence}; {self.action}" if self.action else self.sentence
+
+    def of_route(self, name: str | None) -> Finding:
+        """The same finding, with the judge's settings named as those of a route; itself for None."""
+        if name is None:
+            return self
+        sentence, action = (_OF_JUDGE.sub(f"judge.routes.{name}.", text) for text in (self.sentence, self.action))
+        return replace(self, sentence=sentence, action=action)
 
     def within(self, section: str) -> Finding:
         """The same finding, with the settings of judge and cache named as in a configuration that holds them in

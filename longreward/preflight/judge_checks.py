@@ -10,14 +10,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from longreward.concurrency.tasks import task_group, together
-from longreward.config import JudgeConfig, RewardConfig
+from longreward.config import RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline
 from longreward.judge.engine.embedder import key_variables
 from longreward.judge.protocol.address import secret_from_environment
-from longreward.judge.requests import ExtractRelevant
+from longreward.judge.requests import ExtractRelevant, RewardRequest
+from longreward.model_config import ModelConfig
 from longreward.preflight.asking import Asked, ask, failure, one_by_one, quietly
 from longreward.preflight.embedding_check import check_embeddings
 from longreward.preflight.finding import Finding, Severity, listed
@@ -26,6 +28,8 @@ from longreward.preflight.remedies import remedy
 from longreward.prompts import Prompts
 from longreward.schema import Usage
 from longreward.text.tokens import fewest_tokens_in
+
+R = TypeVar("R", bound=RewardRequest[Any])
 
 _LONGEST_CHECK_S = 120  # seconds; with tight limits of our own, not all questions are asked in this time
 _SLOW = 0.5  # of the time an attempt may take
@@ -54,12 +58,13 @@ async def check_judge(config: RewardConfig) -> JudgeCheck:
     judge, check = config.judge, JudgeCheck()
     if judge.kind == "offline":
         check.findings.append(Finding.note("judge", offline.NOTICE.removeprefix("judge: "), _REAL_JUDGE))
+    if not judge.asks_endpoints:
         return check
     _read_keys(config)
     # An endpoint whose key is not set cannot be asked; the check of the keys says so.
-    usable = [one for one in one_by_one(judge) if _has_key(one)]
+    usable = [(name, one) for name, one in _alone(config) if _has_key(one)]
     with quietly():
-        results = await together(_check_endpoint(config, one) for one in usable)
+        results = await together(_check_endpoint(config, name, one) for name, one in usable)
         vectors, check.usage = await check_embeddings(config, judge.attempt_timeout_s)
     latencies: list[float] = []
     for findings, seconds, usage in results:
@@ -77,50 +82,74 @@ async def unusable(config: RewardConfig, within_s: float) -> list[Finding]:
 
     ConfigError where a key is named that is not set, or holds what no HTTP header may hold.
     """
-    if config.judge.kind == "offline":
+    if not config.judge.asks_endpoints:
         return []
     _read_keys(config)
-    alone, full, prompts = one_by_one(config.judge), _full(config), Prompts.of(config)
+    alone = _alone(config)
     with quietly():
-        first = [*questions(config), *full]
         async with task_group() as group:
-            asking = group.create_task(together(ask(judge, first, within_s, prompts=prompts) for judge in alone))
+            asking = group.create_task(together(_asked_once(config, name, judge, within_s) for name, judge in alone))
             vectors, _ = await check_embeddings(config, within_s)
         results = asking.result()
     found = [finding for finding in vectors if finding.severity is Severity.PROBLEM]
-    for judge, asked in zip(alone, results, strict=True):
+    for (name, judge), (short, full) in zip(alone, results, strict=True):
         url = judge.resolved_endpoints[0].base_url
-        short = asked[: len(asked) - len(full)]
         if why := failure(short):
             sentence = f"the judge {judge.model} at {url} did not answer: {why}"
-            found.append(Finding.problem("judge", sentence, "check judge.base_url, judge.model and the key"))
+            problem = Finding.problem("judge", sentence, "check judge.base_url, judge.model and the key")
+            found.append(problem.of_route(name))
         else:
             # A slow or a weak judge is no reason to refuse a run; one that does not read all of it is.
-            found += [f for f in _context(judge, asked[len(short) :]) if f.severity is Severity.PROBLEM]
+            found += [f.of_route(name) for f in _context(judge, full) if f.severity is Severity.PROBLEM]
     return found
 
 
-async def _check_endpoint(config: RewardConfig, judge: JudgeConfig) -> tuple[list[Finding], list[float], Usage]:
+def _alone(config: RewardConfig) -> list[tuple[str | None, ModelConfig]]:
+    """Each endpoint of the judge and of its routes that a question is asked at, with the route's name."""
+    used = {config.route_of(request.kind) for request in questions(config)}
+    models = [(name, model) for name, model in config.judge.models.items() if name in used and model.kind != "offline"]
+    return [(name, one) for name, model in models for one in one_by_one(model)]
+
+
+async def _asked_once(
+    config: RewardConfig, name: str | None, judge: ModelConfig, within_s: float
+) -> tuple[list[Asked], list[Asked]]:
+    """The route's short questions, and its extraction of full size."""
+    short, full = _routed(config, name, questions(config)), _routed(config, name, _full(config))
+    asked = await ask(judge, [*short, *full], within_s, prompts=Prompts.of(config, judge))
+    return asked[: len(short)], asked[len(short) :]
+
+
+def _routed(config: RewardConfig, name: str | None, asked: Sequence[R]) -> list[R]:
+    """Those of the questions that take this route."""
+    return [request for request in asked if config.route_of(request.kind) == name]
+
+
+async def _check_endpoint(
+    config: RewardConfig, name: str | None, judge: ModelConfig
+) -> tuple[list[Finding], list[float], Usage]:
     """Findings about the only endpoint of `judge`, the seconds of its calls, and their usage."""
     call_s = min(judge.attempt_timeout_s, judge.call_timeout_s)
-    within_s, prompts = max(call_s, _LONGEST_CHECK_S), Prompts.of(config)
-    asked = await ask(judge, questions(config), call_s, within_s, prompts=prompts)
+    within_s, prompts = max(call_s, _LONGEST_CHECK_S), Prompts.of(config, judge)
+    asked = await ask(judge, _routed(config, name, questions(config)), call_s, within_s, prompts=prompts)
     kinds = {one.request.kind for one in asked if one.ok}
     more: list[Asked] = []
     full: list[Asked] = []
     if kinds:
         # After the first round: its seconds are measured with only a few calls under way.
-        further = [request for request in (*wrong_answers(config), *questions(config, "zh")) if request.kind in kinds]
+        both = (*wrong_answers(config), *questions(config, "zh"))
+        further = [request for request in both if request.kind in kinds]
         more = await ask(judge, further, call_s, within_s, prompts=prompts)
     if ExtractRelevant.kind in kinds:
         full = await ask(judge, _full(config), call_s, within_s, prompts=prompts)
     usage = sum((one.call.usage for one in (*asked, *more, *full) if one.verdict is not None), Usage())
     first = [one.call for one in asked if one.ok]
     seconds = [call.seconds for call in first if call.attempts == 1]
-    return [*_judge_findings(judge, asked, more), *_context(judge, full)], seconds, usage
+    found = [*_judge_findings(judge, asked, more), *_context(judge, full)]
+    return [finding.of_route(name) for finding in found], seconds, usage
 
 
-def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[Asked]) -> Iterator[Finding]:
+def _judge_findings(judge: ModelConfig, asked: Sequence[Asked], more: Sequence[Asked]) -> Iterator[Finding]:
     url = judge.resolved_endpoints[0].base_url
     good = [one for one in asked if one.ok]
     failed = [one for one in asked if one.failed]
@@ -151,7 +180,7 @@ def _judge_findings(judge: JudgeConfig, asked: Sequence[Asked], more: Sequence[A
             yield Finding.note("judge", sentence, action)
 
 
-def _pace_findings(judge: JudgeConfig, url: str, good: Sequence[Asked], total: int) -> Iterator[Finding]:
+def _pace_findings(judge: ModelConfig, url: str, good: Sequence[Asked], total: int) -> Iterator[Finding]:
     again = [one.kind for one in good if one.call.attempts > 1]
     seconds = {one.kind: one.call.seconds for one in good if one.kind not in again or len(again) == len(good)}
     slowest = max(seconds, key=lambda kind: seconds[kind])
@@ -173,7 +202,7 @@ def _full(config: RewardConfig) -> list[ExtractRelevant]:
     return [full_extraction(config)] if ExtractRelevant.dimension in config.needed else []
 
 
-def _context(judge: JudgeConfig, full: Sequence[Asked]) -> Iterator[Finding]:
+def _context(judge: ModelConfig, full: Sequence[Asked]) -> Iterator[Finding]:
     """Whether the judge reads an extraction of full size from its beginning to its end."""
     url = judge.resolved_endpoints[0].base_url
     for one in full:
@@ -202,7 +231,7 @@ def _context(judge: JudgeConfig, full: Sequence[Asked]) -> Iterator[Finding]:
             yield Finding.ok("judge", sentence)
 
 
-def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Sequence[Asked]) -> Iterator[Finding]:
+def _weak(judge: ModelConfig, url: str, right: Mapping[str, Asked], wrong: Sequence[Asked]) -> Iterator[Finding]:
     """Whether an answer that is clearly wrong gets at least the value of a right one."""
     fooled = [
         f"{one.kind} ({_value(one):g}, the right one {_value(other):g})"
@@ -216,10 +245,11 @@ def _weak(judge: JudgeConfig, url: str, right: Mapping[str, Asked], wrong: Seque
 
 def _value(asked: Asked) -> float:
     assert asked.verdict is not None and asked.verdict.value is not None
-    return float(asked.verdict.value)
+    value = asked.verdict.value
+    return statistics.fmean(value) if isinstance(value, list) else float(value)
 
 
-def _has_key(judge: JudgeConfig) -> bool:
+def _has_key(judge: ModelConfig) -> bool:
     name = judge.resolved_endpoints[0].api_key_env
     return not name or bool(secret_from_environment(name))
 

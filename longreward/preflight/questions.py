@@ -7,14 +7,15 @@ from typing import Any
 
 from longreward.config import RewardConfig
 from longreward.judge.requests import (
-    REQUESTS,
+    CheckCoverage,
+    CheckStatement,
     ExtractRelevant,
     RateCompleteness,
     RateHelpfulness,
     RateLogicality,
     RewardRequest,
     VerifyStatement,
-    VerifyStatements,
+    kinds_for,
 )
 from longreward.prompts import Language
 from longreward.text.chunking import word_spans
@@ -28,6 +29,8 @@ class _Example:
     query: str
     right: str
     wrong: str
+    points: tuple[str, str]
+    """What a complete answer says."""
 
 
 _EXAMPLES: dict[Language, _Example] = {
@@ -36,12 +39,14 @@ _EXAMPLES: dict[Language, _Example] = {
         "What did Mara sell to Otto, and where?",
         "Mara sold 40 crates of copper to Otto in Lisbon.",
         "Karl bought 12 ships from Lena in Oslo.",
+        ("Mara sold 40 crates of copper to Otto.", "The copper was sold in Lisbon."),
     ),
     "zh": _Example(
         "玛拉在里斯本把40箱铜卖给了奥托。那天一直下雨。莉娜在罗马向卡尔买了苹果。",
         "玛拉卖给奥托什么？在哪里？",
         "玛拉在里斯本把40箱铜卖给了奥托。",
         "卡尔在奥斯陆向莉娜买了12艘船。",
+        ("玛拉把40箱铜卖给了奥托。", "铜是在里斯本卖出的。"),
     ),
 }
 
@@ -62,24 +67,25 @@ _HAY = (
 def questions(config: RewardConfig, language: Language = "en") -> list[RewardRequest[Any]]:
     """One short question of each kind that this reward asks, about a right answer.
 
-    Six questions if every dimension has a weight, and a seventh if several statements are verified in one call.
+    Six questions if every dimension has a weight, and more for what a reward may ask besides.
     """
-    asked = [kind for kind in REQUESTS if kind.dimension in config.needed]
-    if config.faithfulness.statements_per_call == 1:
-        asked = [kind for kind in asked if kind is not VerifyStatements]
-    return [_about_example(kind, language) for kind in asked]
+    return [_about_example(kind, language) for kind in kinds_for(config)]
 
 
 def wrong_answers(config: RewardConfig) -> list[RewardRequest[Any]]:
-    """The questions that end in a number, each about an answer that is clearly wrong in just that respect."""
+    """The questions that end in a number, or in one for each point, each about an answer that is clearly wrong in just
+    that respect."""
     wrong = _EXAMPLES["en"].wrong
     changes: dict[type[RewardRequest[Any]], dict[str, str]] = {
         RateHelpfulness: {"answer": _BESIDE_THE_POINT},
         RateLogicality: {"answer": _CONTRADICTORY},
         VerifyStatement: {"statement": wrong},
+        CheckStatement: {"statement": wrong},
         RateCompleteness: {"answer": wrong},
+        CheckCoverage: {"answer": wrong},
     }
-    return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind.dimension in config.needed]
+    asked = kinds_for(config)
+    return [_about_example(kind, "en", **change) for kind, change in changes.items() if kind in asked]
 
 
 def full_extraction(config: RewardConfig) -> ExtractRelevant:
@@ -105,11 +111,13 @@ def _about_example(kind: type[RewardRequest[Any]], language: Language, **changes
         "language": language,
         "query": example.query,
         "answer": example.right,
+        "answers": [example.wrong, example.right],
         "statement": example.right,
         "statements": [example.right, example.wrong],
         "evidence": [example.passage],
         "chunk": example.passage,
         "document": example.passage,
         "extractions": [example.right],
+        "points": example.points,
     } | changes
     return kind(**{field.name: material[field.name] for field in fields(kind)})

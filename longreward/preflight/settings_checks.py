@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from longreward.config import JudgeConfig
 from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
+from longreward.model_config import EndpointConfig
 from longreward.preflight.asking import urls_by_key
 from longreward.preflight.finding import Finding, listed
 from longreward.schema import Usage
@@ -28,27 +29,32 @@ def keys(judge: JudgeConfig) -> Iterator[Finding]:
 
 def limits(judge: JudgeConfig) -> Iterator[Finding]:
     """What limits the load on each endpoint and the spending."""
-    if judge.kind == "offline":
+    if not judge.asks_endpoints:
         return
-    for endpoint in judge.resolved_endpoints:
-        a_minute = {name: getattr(endpoint, f"{name}_per_minute") for name in ("requests", "tokens")}
-        given = [f"at most {endpoint.max_in_flight:,} requests at once"]
-        given += [f"{value:,.0f} {name} a minute" for name, value in a_minute.items() if value is not None]
-        sentence = f"{endpoint.base_url}: {', '.join(given)}"
-        if unset := [f"judge.{name}_per_minute" for name, value in a_minute.items() if value is None]:
-            sentence += f"; {' and '.join(unset)} not set: what the endpoint refuses (429) is asked again later"
-            action = "set what your provider allows; a server of your own needs none"
-            yield Finding.note("limits", sentence, action)
-        else:
-            yield Finding.ok("limits", sentence)
+    for name, model in judge.models.items():
+        own = name is None or not judge.shares_endpoints(name)
+        for endpoint in model.resolved_endpoints if own and model.kind == "openai" else []:
+            yield _load(endpoint).of_route(name)
     if capped := [f"judge.spend.{name}={cap:.12g}" for name, cap, *_ in caps(judge, Usage())]:
         yield Finding.ok("limits", f"no call is made that could go past {' or '.join(capped)}")
     else:
         action = "set judge.spend.max_tokens, or judge.price and judge.spend.max_cost"
         yield Finding.note("limits", "no spend cap: nothing ends a run that costs more than expected", action)
-    if not judge.price.known:
+    if not judge.knows_prices:
         action = "set judge.price.prompt_per_million and judge.price.completion_per_million if tokens cost money"
         yield Finding.note("limits", "judge.price is not set: costs are not counted", action)
+
+
+def _load(endpoint: EndpointConfig) -> Finding:
+    a_minute = {name: getattr(endpoint, f"{name}_per_minute") for name in ("requests", "tokens")}
+    given = [f"at most {endpoint.max_in_flight:,} requests at once"]
+    given += [f"{value:,.0f} {name} a minute" for name, value in a_minute.items() if value is not None]
+    sentence = f"{endpoint.base_url}: {', '.join(given)}"
+    unset = [f"judge.{name}_per_minute" for name, value in a_minute.items() if value is None]
+    if not unset:
+        return Finding.ok("limits", sentence)
+    sentence += f"; {' and '.join(unset)} not set: what the endpoint refuses (429) is asked again later"
+    return Finding.note("limits", sentence, "set what your provider allows; a server of your own needs none")
 
 
 def spend(expected: Usage, judge: JudgeConfig) -> Iterator[Finding]:

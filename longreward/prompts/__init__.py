@@ -17,16 +17,29 @@ from typing import Literal
 from longreward.config import RewardConfig
 from longreward.errors import ConfigError
 from longreward.files.nesting import from_json
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ModelConfig, ReplyForm
 from longreward.prompts.injection_defence import added_tokens_in, neutralise
 
 Language = Literal["en", "zh"]
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
-NAMES = ("helpfulness", "logicality", "statements", "verify", "verify_many", "extract", "completeness")
+NAMES = (
+    "helpfulness",
+    "rank",
+    "logicality",
+    "statements",
+    "verify",
+    "verify_many",
+    "extract",
+    "completeness",
+    "points",
+    "coverage",
+)
 """The reward's prompts."""
 EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")
 """The prompts of `longreward.evaluation`, which no reward depends on."""
+WAYS = ("yes_no", "likelihood")
+"""What a statement's evidence stands in where the model is no judge but a checker (`way` of a route)."""
 CLOSINGS = ("constrained", "object", "alone", "digit")
 """What stands behind a prompt where the reply's form is not the paper's."""
 _MAY_LACK = frozenset({"document_language"})
@@ -45,24 +58,28 @@ class Prompts:
         ConfigError for a file that cannot be read, names no prompt, or lacks or adds a placeholder.
         """
         self._added = None if judge_tokenizer is None else added_tokens_in(_added_tokens(judge_tokenizer))
-        known = {f"{language}/{name}.txt" for name in (*NAMES, *EVALUATION_NAMES, *CLOSINGS) for language in LANGUAGES}
+        known = {
+            f"{language}/{name}.txt" for name in (*NAMES, *WAYS, *EVALUATION_NAMES, *CLOSINGS) for language in LANGUAGES
+        }
         package = resources.files(__name__)
         self._texts = {file: package.joinpath(file).read_text(encoding="utf-8").strip() for file in sorted(known)}
         if folder is not None:
             self._replace(folder)
 
     @classmethod
-    def of(cls, config: RewardConfig) -> Prompts:
-        """Those that a configuration asks for."""
-        return cls(config.prompts, config.judge.tokenizer)
+    def of(cls, config: RewardConfig, model: ModelConfig | None = None) -> Prompts:
+        """Those that a configuration asks for, for the judge or another model of its routes."""
+        return cls(config.prompts, (model or config.judge).tokenizer)
 
     def _replace(self, folder: Path) -> None:
         found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.txt"))}
         if not found:
-            raise ConfigError(f"reward.prompts: {folder} holds no en/NAME.txt or zh/NAME.txt; NAME: {', '.join(NAMES)}")
+            known = ", ".join((*NAMES, *WAYS))
+            raise ConfigError(f"reward.prompts: {folder} holds no en/NAME.txt or zh/NAME.txt; NAME: {known}")
         for file, path in found.items():
-            if path.stem not in NAMES or file not in self._texts:
-                raise ConfigError(f"reward.prompts: {path} is no prompt of the reward; use {', '.join(NAMES)}")
+            if path.stem not in (*NAMES, *WAYS) or file not in self._texts:
+                known = ", ".join((*NAMES, *WAYS))
+                raise ConfigError(f"reward.prompts: {path} is no prompt of the reward; use {known}")
             try:
                 text = path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
@@ -78,10 +95,14 @@ class Prompts:
         """
         text = self._texts.get(f"{language}/{name}.txt")
         if text is None:
-            known = ", ".join((*NAMES, *EVALUATION_NAMES))
+            known = ", ".join((*NAMES, *WAYS, *EVALUATION_NAMES))
             raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {known} in {', '.join(LANGUAGES)}")
         _check(f"prompt {name!r}", wanted=_placeholders(text) | (_MAY_LACK & fields.keys()), found=fields.keys())
         return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]], self._added), text)
+
+    def inert(self, text: str) -> str:
+        """A text that is sent without a prompt around it, made inert as a field is."""
+        return neutralise(text, self._added)
 
     def closings(self, language: Language, form: ReplyForm, wanted: str, digit: bool) -> Iterator[str]:
         """What stands behind a prompt for a reply of this form. `wanted` is the JSON that is asked for, or its schema;
@@ -98,7 +119,10 @@ class Prompts:
 
 
 def closings(form: ReplyForm) -> tuple[str, ...]:
-    """The names of the closings that a form of the reply takes."""
+    """The names of the closings that a form of the reply takes, or of the prompt that stands in place of a question's
+    own."""
+    if form.way != "chat":
+        return (form.way,) if form.way in WAYS else ()
     if form.verdict == "written":
         return () if form.analysis else ("alone",)
     if form.verdict == "constrained":

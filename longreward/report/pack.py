@@ -21,7 +21,7 @@ import numpy as np
 
 from longreward.report import suspicious
 from longreward.report.reading.gather import Gathered
-from longreward.report.reading.stored import StoredCall, StoredDimension, StoredEvidence
+from longreward.report.reading.stored import StoredCall, StoredDimension, StoredEvidence, StoredPoint
 from longreward.report.reading.table import Column
 
 MOST_BYTES = 95_000_000
@@ -147,7 +147,17 @@ class Packer:
         score = None if dimension.score is None else round(dimension.score, 4)
         detail = texts.add(shortened(dimension.detail, other))
         calls = [_call(texts, call, other) for call in dimension.calls]
-        return [name, score, dimension.status, detail, calls, statements, *_rounded(dimension.deviation)]
+        packed = [name, score, dimension.status, detail, calls, statements]
+        if not dimension.points:
+            return packed + _rounded(dimension.deviation)
+        deviation = None if dimension.deviation is None else round(dimension.deviation, 4)
+        return [*packed, deviation, [_point(texts, point) for point in dimension.points]]
+
+
+def _point(texts: Texts, point: StoredPoint) -> list[Any]:
+    covered = None if point.covered is None else round(point.covered, 4)
+    deviation = None if point.deviation is None else round(point.deviation, 4)
+    return [texts.add(point.text), covered, deviation, texts.add(point.quote), point.in_answer]
 
 
 def _rounded(deviation: float | None) -> list[float]:

@@ -40,7 +40,8 @@ class Place:
 
 def descriptors_of_others(config: RewardConfig) -> int:
     """How many clients never get: those open now, those of the judge, those of the disk."""
-    endpoints = config.judge.resolved_endpoints if config.judge.kind == "openai" else []
+    asked = [model for model in (config.judge, *config.judge.routes.values()) if model.kind == "openai"]
+    endpoints = [endpoint for model in asked for endpoint in model.resolved_endpoints]
     judge = sum((each.max_in_flight or 1) + _BESIDE_THE_JUDGE for each in endpoints)
     return sum(1 for _ in Path("/dev/fd").iterdir()) + judge * (2 if config.retrieval.embedder else 1) + _DISK_AND_NAMES
 

@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 
 from longreward.config import JudgeConfig
-from longreward.judge_config import PriceConfig
 from longreward.schema import Usage
 
 
-def in_words(usage: Usage, price: PriceConfig) -> str:
-    """What the judge was asked, as "1,480 calls, 2.1M tokens, cost 3.20"; without the cost where `price` is unset."""
+def in_words(usage: Usage, judge: JudgeConfig) -> str:
+    """What the judge was asked, as "1,480 calls, 2.1M tokens, cost 3.20"; without the cost where it has no price."""
     asked = f"{usage.calls:,} calls, {rounded(usage.tokens)} tokens"
-    return f"{asked}, cost {money(usage.cost)}" if price.known else asked
+    return f"{asked}, cost {money(usage.cost)}" if judge.knows_prices else asked
 
 
 def caps(judge: JudgeConfig, used: Usage) -> Iterator[tuple[str, float, float, Callable[[float], str]]]:

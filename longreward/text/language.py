@@ -73,6 +73,11 @@ def nfkc(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
+def letters(text: str) -> str:
+    """The letters and digits of a text, in NFKC and without case: what is left where spaces and punctuation differ."""
+    return "".join(char for char in nfkc(text).casefold() if char.isalnum())
+
+
 def folded(text: str) -> str:
     """A text in NFKC with European digits, without what nobody sees and without vowel points that may be left out."""
     if text.isascii():

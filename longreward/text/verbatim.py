@@ -1,4 +1,5 @@
-"""The whole sentences that a document itself states. A statement that repeats one of them needs no judge.
+"""What stands in a text word for word: a quotation in an answer, and the whole sentences that a document itself states.
+A statement that repeats one of them needs no judge.
 
 Every doubtful sentence is dropped: a statement like it is then verified by the judge as any other, while a sentence
 that is kept by mistake would count as supported without a check.
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 import re
 
-from longreward.text.language import nfkc, terms
+from longreward.text.language import letters, nfkc, terms
 from longreward.text.sentences import FULL_STOPS, QUESTION_MARKS, is_question, sentence_spans
 
+_LEFT_OUT = re.compile(r"\.{3,}|…")
 _MIN_TERMS = 3
 """Shorter sentences ("He agreed.") depend on what stands around them."""
 
@@ -53,6 +55,14 @@ def stated_sentences(text: str) -> frozenset[str]:
             found.add(normal)
         done, done_well = end, bool(_END_OR_QUESTION.search(sentence))
     return frozenset(found)
+
+
+def stands_in(quote: str, text: str) -> bool:
+    """Whether a quotation stands in a text, but for white space, case and punctuation. Where "..." leaves something
+    out, each of its parts must; without a letter or digit it does not."""
+    parts = [said for part in _LEFT_OUT.split(quote) if (said := letters(part))]
+    whole = letters(text)
+    return bool(parts) and all(part in whole for part in parts)
 
 
 def normal_form(sentence: str) -> str | None:

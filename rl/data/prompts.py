@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import msgspec
@@ -52,6 +53,8 @@ class Label:
     """Reference answers, where the task has them."""
     document: str = ""
     """`document_hash` of the whole document, of which the prompt may show less; empty in files of before."""
+    answered: tuple[str, ...] = ()
+    """Where answers are ranked, those to the same prompt that are there already."""
 
     @classmethod
     def of_text(cls, identity: str, split: str, context: str, query: str) -> tuple[str, Label]:
@@ -60,8 +63,10 @@ class Label:
         spans = (0, len(context)), (start, start + len(query))
         return context + SEPARATOR + query, cls(identity, split, *spans, document=document_hash(context))
 
-    def sample(self, prompt: str, answer: str, *, tokens: int = 0, truncated: bool = False) -> TrainingSample:
-        """An answer to the prompt that this is the label of."""
+    def sample(
+        self, prompt: str, answer: str, *, tokens: int = 0, truncated: bool = False, siblings: Sequence[str] = ()
+    ) -> TrainingSample:
+        """An answer to the prompt that this is the label of. Only training answers are ranked with `siblings`."""
         return TrainingSample(
             id=self.id,
             context=prompt[slice(*self.context)],
@@ -73,6 +78,8 @@ class Label:
             reference=list(self.reference),
             tokens=tokens,
             truncated=truncated,
+            siblings=tuple(siblings),
+            rated=self.split != "train",
         )
 
     def to_json(self) -> str:

@@ -7,7 +7,7 @@ generated nor judged again; what it holds without a score is judged again as it 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -17,6 +17,8 @@ from typing import Any
 import ray
 
 from longreward import store
+from longreward.config import MOST_RANKED
+from longreward.errors import InputError
 from longreward.files import jsonlines
 from longreward.openrlhf_logs import AnswerFigures, void_reason
 from longreward.voids import VoidWindow
@@ -78,6 +80,8 @@ class Outstanding:
             missing = tuple(n for n in range(answers) if (rollout_id(label.id, n), prompt[1]) not in known)
             if missing or prompt in voids:
                 todo.setdefault(prompt, (replace(label, rollouts=missing), voids.get(prompt, [])))
+        if config.reward.ranks:
+            todo = _with_siblings(todo, config.directory / "store")
         return cls(answers, len(scored), todo)
 
     @property
@@ -97,7 +101,7 @@ def collect(
     `at_once`: how many answers an engine has in flight. A judge that is down or has used up its money ends this with an
     error of rl/errors.py; what was scored by then is kept.
     """
-    todo = dict(outstanding.by_prompt)
+    todo, ranks = dict(outstanding.by_prompt), run.config.reward.ranks
     generated, again = outstanding.to_generate if engines else 0, outstanding.to_judge_again
     if outstanding.scored:
         run.say(f"{outstanding.scored:,} answers are in the store already")
@@ -115,9 +119,10 @@ def collect(
             if wanted is None:
                 continue
             label, voids = wanted
+            siblings = (*label.answered, *(void.answer for void in voids)) if ranks else ()
             for void in voids:
                 about = {"rollout": void.rollout, "tokens": void.tokens, "truncated": void.truncated}
-                yield partial(_score, run, row["input"], label, void.answer, about)
+                yield partial(_score, run, row["input"], label, void.answer, about, siblings)
             if engines and label.rollouts:
                 seeded = row | {"label": replace(label, seed=seed).to_json()}
                 yield partial(engines.generate, number, seeded, sampling, len(label.rollouts))
@@ -131,12 +136,14 @@ def score_responses(run: Session, source: Path, tokenizer: Any, at_once: int) ->
     """Score those answers of the file `source`, sampled elsewhere, that the store has no score for yet.
 
     `tokenizer` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
+    InputError where a judge is to rank more answers to a prompt than it can.
     """
     scored, _ = stored(run.config.directory / "store")
     sft = run.config.data.train
     broken: list[str] = []
     all_of_them = published_files.responses(source, broken, sft)
     todo = {each.rollout for each in all_of_them if (each.rollout, each.sample.query) not in scored}
+    siblings = _siblings(published_files.responses(source, [], sft), source) if run.config.reward.ranks else {}
     run.say(f"scoring {len(todo):,} answers of {source}; {len(scored):,} are scored already")
     for problem in broken:
         run.say(f"passed over: {problem}")
@@ -151,14 +158,52 @@ def score_responses(run: Session, source: Path, tokenizer: Any, at_once: int) ->
                     "tokens": count_tokens(tokenizer, sample.answer),
                     "truncated": False,
                 }
-                yield partial(_score, run, prompt, label, sample.answer, about)
+                ranked_with = siblings.get((sample.id, sample.query), ())
+                yield partial(_score, run, prompt, label, sample.answer, about, ranked_with)
 
     _make(run, calls(), at_once, len(todo))
 
 
-def _score(run: Session, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> Any:
+def _with_siblings(
+    todo: Mapping[AnswerKey, tuple[Label, list[CollectedAnswer]]], folder: Path
+) -> dict[AnswerKey, tuple[Label, list[CollectedAnswer]]]:
+    """The same where answers are ranked: with the scored answers to each prompt. Where some are still to be generated,
+    all void ones are generated with them, the same as before by their seeds: an answer is ranked with whole groups."""
+    scored: dict[AnswerKey, dict[str, str]] = {prompt: {} for prompt in todo}
+    for path in store.files(folder):
+        for _, _, record in store.read(path, [], CollectedAnswer):
+            prompt = record.id, record.query
+            if record.split == "train" and record.total is not None and prompt in scored:
+                scored[prompt][record.rollout] = record.answer
+    found = {}
+    for prompt, (label, voids) in todo.items():
+        if label.rollouts:
+            again = (int(void.rollout.rpartition("/")[2]) for void in voids)
+            label, voids = replace(label, rollouts=tuple(sorted((*label.rollouts, *again)))), []
+        found[prompt] = replace(label, answered=tuple(scored[prompt].values())), voids
+    return found
+
+
+def _siblings(responses: Iterable[published_files.Response], source: Path) -> dict[AnswerKey, tuple[str, ...]]:
+    """All responses to each prompt. InputError where there are too many to rank."""
+    found: dict[AnswerKey, list[str]] = {}
+    for response in responses:
+        found.setdefault((response.sample.id, response.sample.query), []).append(response.sample.answer)
+    for (identity, _), answers in found.items():
+        if len(answers) > MOST_RANKED:
+            raise InputError(
+                f"{source} has {len(answers)} responses to {identity!r}, and a judge ranks at most {MOST_RANKED}; set "
+                "reward.helpfulness.way=rating"
+            )
+    return {prompt: tuple(answers) for prompt, answers in found.items()}
+
+
+def _score(
+    run: Session, prompt: str, label: Label, answer: str, about: dict[str, Any], siblings: tuple[str, ...]
+) -> Any:
     """A reference to the score of an answer that is there already."""
-    return run.workers.for_document(label.id).score.remote(ray.put(prompt), label, answer, about)
+    worker = run.workers.for_document(label.id)
+    return worker.score.remote(ray.put(prompt), label, answer, about, siblings)
 
 
 def _prompts(config: RunConfig) -> Iterator[tuple[AnswerKey, Label, dict[str, Any]]]:

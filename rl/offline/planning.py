@@ -87,6 +87,10 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
         lacking = "holds no answers (no answers-*.jsonl)"
         if "collect" not in stages and not config.collect.stores and not store.files(own):
             yield Finding.problem("files", f"{own} {lacking}", "run the stage collect before")
+        if config.collect.stores and config.reward.ranks:
+            sentence = "collect.stores holds answers of other groups, and reward.helpfulness.way is ranking: a place"
+            action = "take collect.stores out, or set reward.helpfulness.way=rating"
+            yield Finding.problem("reward", f"{sentence} in one group says nothing in another", action)
         for folder in config.collect.stores:
             if not store.files(folder):
                 why = lacking if folder.is_dir() else "does not exist"

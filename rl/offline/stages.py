@@ -34,7 +34,7 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
         outstanding = collect.Outstanding.of(config, flags.rollout_n_samples_per_prompt, flags.data_max_samples)
     lacking = outstanding.to_generate if outstanding else 0
     if lacking and config.reward.asks_judge:
-        run.say(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge.price))
+        run.say(judge_estimate.sentence(judge_estimate.expected(config, flags), config.reward.judge))
     with ExitStack() as stack:
         source = None
         if (lacking and wanted.served is None) or _first_scores_missing(config):

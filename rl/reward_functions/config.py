@@ -120,9 +120,13 @@ class RewardSection(RewardConfig):
         return list(self.composite.parts) if self.name == "composite" else [self.name]
 
     @property
+    def ranks(self) -> bool:
+        return "longreward" in self.parts and super().ranks
+
+    @property
     def asks_judge(self) -> bool:
         """Whether scoring an answer takes calls to a judge's endpoint."""
-        return "longreward" in self.parts and self.judge.kind != "offline"
+        return "longreward" in self.parts and self.judge.asks_endpoints
 
     @property
     def gpus(self) -> int:
@@ -152,7 +156,9 @@ class RewardSection(RewardConfig):
         found["reward.reference.field"] = self.reference_field or ""
         for name in ("weights", "gates", "truncated_loss", "strip_thoughts"):
             found[f"reward.{name}"] = getattr(self, name) if "longreward" in used else None
+        found["reward.helpfulness.way"] = self.helpfulness.way if "longreward" in used else None
         found["reward.copying"] = self.copying.used if "longreward" in used else None
+        found["reward.completeness"] = self.completeness.used if "longreward" in used else None
         of_a_package = self.name not in ("longreward", *_CHANGES_NO_SCORE)
         found["reward.options"] = self.options if of_a_package else None
         return found

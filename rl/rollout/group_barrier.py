@@ -52,6 +52,12 @@ class Group:
     document: Any
     """What the group shares; set by the caller when the first member registers."""
     size: int = 0
+    answers: list[str] = field(default_factory=list)
+    """Those that are generated."""
+    without_answer: int = 0
+    """Members whose generation brought none."""
+    generated: asyncio.Event = field(default_factory=asyncio.Event)
+    """No member is being generated any more."""
     members: list[Member] = field(default_factory=list)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     final: list[Scores] = field(default_factory=list)
@@ -70,6 +76,15 @@ class Group:
     """No valid member, one alone, or a spread below `min_spread`: nothing here to learn from."""
     error: Exception | None = None
     """Why the group could not be settled, for all its members."""
+
+    def add(self, answer: str | None) -> None:
+        """A member is generated; None: without an answer."""
+        if answer is None:
+            self.without_answer += 1
+        else:
+            self.answers.append(answer)
+        if len(self.answers) + self.without_answer == self.size:
+            self.generated.set()
 
     @property
     def without_spread(self) -> bool:

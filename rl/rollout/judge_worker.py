@@ -15,10 +15,9 @@ from longreward.concurrency.pacing import rare_collections
 from longreward.config import CacheConfig
 from longreward.errors import ConfigError, Reason
 from longreward.evaluation import second_scores
+from longreward.judge import Judge, judge_of
 from longreward.judge.cache import VerdictCache
-from longreward.judge.engine.openai_judge import OpenAIJudge
 from longreward.openrlhf_logs import AnswerFigures
-from longreward.prompts import Prompts
 from longreward.redaction import redacted
 from longreward.schema import Reward, ScoredAnswer, Usage
 from longreward.store import Store
@@ -55,7 +54,7 @@ class JudgeWorker:
         self._name = f"judge-{index}-{uuid.uuid4().hex[:8]}"
         config, shadow, directory = run.reward, run.shadow_reward, run.directory
         self._token_spans = token_spans(tokenizer)
-        self._judge: OpenAIJudge | None = None
+        self._judge: Judge | None = None
         self._ledger: SpendLedger | None = None
         if config.asks_judge or (shadow and shadow.asks_judge):
             self._ledger = SpendLedger(config.judge, directory, pauses=config.on_spend_cap == "pause")
@@ -98,15 +97,19 @@ class JudgeWorker:
             self._second.group_begins(label.id)
         self._reward.prepare(prompt[slice(*label.context)], prompt[slice(*label.query)])
 
-    async def score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> AnswerFigures:
+    async def score(
+        self, prompt: str, label: Label, answer: str, about: dict[str, Any], siblings: Sequence[str] = ()
+    ) -> AnswerFigures:
         """Score one answer to a prompt. `about` (rollout, tokens, truncated) is stored beside it: a worker that dies
-        before the engine has its answer leaves a second record of the same `rollout`.
+        before the engine has its answer leaves a second record of the same `rollout`. `siblings`: all answers to the
+        prompt, where they are ranked.
 
         SpendCapReachedError and JudgeDownError where the run has to end.
         """
         self._begin()
         started = time.time()
-        sample = label.sample(prompt, answer, tokens=about["tokens"], truncated=about["truncated"])
+        lengths = {"tokens": about["tokens"], "truncated": about["truncated"]}
+        sample = label.sample(prompt, answer, **lengths, siblings=siblings)
         reward = await self._reward.score(sample)
         self._usage += reward.usage
         self._counts[label.split] += 1
@@ -168,10 +171,10 @@ class JudgeWorker:
         if self._ledger is not None:
             await self._ledger.end()
 
-    def _asked(self, config: RewardSection, cache: VerdictCache | None = None) -> OpenAIJudge:
+    def _asked(self, config: RewardSection, cache: VerdictCache | None = None) -> Judge:
         """The judge of a reward, under the run's spend cap."""
         spend = None if self._ledger is None else self._ledger.spend
-        return OpenAIJudge.of(config.judge, cache, spend, Prompts.of(config), config.retrieval.embedder)
+        return judge_of(config, cache, spend)
 
     def _afresh(self) -> RewardFunction:
         """The run's reward, with nothing remembered that was judged before."""

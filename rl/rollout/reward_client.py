@@ -48,6 +48,8 @@ class Settings:
     min_spread: float | None
     """None: the judge's noise as the worker knows it."""
     shuffle: bool
+    ranks: bool
+    """Whether the judge ranks the answers to a prompt: it is then asked once all of them are generated."""
     compares: bool
     """Whether the advantage estimator compares the answers to one prompt."""
     compared: list[str]
@@ -70,6 +72,7 @@ class Settings:
             void_window=reward.void_window,
             min_spread=None if reward.min_group_spread == "auto" else reward.min_group_spread,
             shuffle=reward.shuffle,
+            ranks=reward.ranks,
             compares=estimator in COMPARE_WITHIN_GROUPS,
             compared=list(reward.compared),
             filtering=filtering,
@@ -159,18 +162,23 @@ class RewardClient:
         """Score an answer and wait for its siblings: the fields of OpenRLHF's rollout that are about the reward.
 
         `about["tokens"]` is the answer's length. RunStoppedError where the run has to end.
+
+        Where answers are ranked, the first question waits for the group's last token: scoring a group does not overlap
+        with its own generation, only with that of others, and a step ends with the whole scoring of its last group.
         """
         if rollout.group is None:
             return {"answer": answer}
+        siblings = await self._siblings(rollout.group, answer)
         with self._rewarded(rollout.under_way):
             document, about = rollout.group.document, {"rollout": rollout.id, **about}
-            scored = await self._score(document, answer, about, rollout.under_way)
+            scored = await self._score(document, answer, about, siblings, rollout.under_way)
             return await self._settled(prompt, rollout, scored, about["tokens"])
 
     async def unanswered(self, prompt: str, rollout: Rollout) -> dict[str, Any]:
         """As `reward`, where the policy gave no answer that could be scored: void."""
         if rollout.group is None:
             return {"answer": ""}
+        rollout.group.add(None)
         with self._rewarded(rollout.under_way):
             return await self._settled(prompt, rollout, AnswerFigures(None, (Reason.FILTERED,)), 0)
 
@@ -220,13 +228,27 @@ class RewardClient:
         logs |= {PREFIX + name: float(value) for name, value in figures.items()}
         return logs | {LEFT_OUT: float(settled.masked)}
 
+    async def _siblings(self, group: Group, answer: str) -> tuple[str, ...]:
+        """All answers to the prompt, once they are there; none where they are not ranked."""
+        group.add(answer)
+        label: Label = group.document.label
+        if not self._settings.ranks or label.split != "train":
+            return ()
+        await group.generated.wait()
+        return (*label.answered, *group.answers)
+
     async def _score(
-        self, document: GroupDocument, answer: str, about: dict[str, Any], under_way: UnderWay | None
+        self,
+        document: GroupDocument,
+        answer: str,
+        about: dict[str, Any],
+        siblings: tuple[str, ...],
+        under_way: UnderWay | None,
     ) -> AnswerFigures:
         """Void where the worker died too often or did not answer in time, as for any failure of the judge, and where
         the answer is late."""
         identity = document.label.id
-        call = document.worker.score.remote(document.prompt, document.label, answer, about)
+        call = document.worker.score.remote(document.prompt, document.label, answer, about, siblings)
         scoring = asyncio.ensure_future(_awaitable(call))
         late = None if under_way is None else under_way.late
         limit_s = self._settings.answer_timeout_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from longreward.judge_config import PriceConfig
+from longreward.config import HelpfulnessConfig, JudgeConfig
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.text.amounts import in_words
 from rl.config import RunConfig
@@ -34,7 +34,10 @@ def expected(config: RunConfig, flags: Flags, episode: Estimate | None = None) -
         parts.append(shadowed.scaled(flags.train_num_episodes * config.watch.shadow.share))
     if config.data.heldout is not None:
         evaluation = config.evaluation
-        once = _estimate(config, flags, config.data.heldout, evaluation.max_prompts, evaluation.n_samples_per_prompt)
+        rated = config.model_copy(
+            update={"reward": config.reward.model_copy(update={"helpfulness": HelpfulnessConfig()})}
+        )
+        once = _estimate(rated, flags, config.data.heldout, evaluation.max_prompts, evaluation.n_samples_per_prompt)
         evaluated = flags.eval_dataset and flags.eval_steps > 0
         parts.append(once.scaled(2 + (flags.steps(episode.documents) // flags.eval_steps if evaluated else 0)))
     whole = parts[0]
@@ -49,8 +52,8 @@ def expected(config: RunConfig, flags: Flags, episode: Estimate | None = None) -
     return whole
 
 
-def sentence(found: Estimate, price: PriceConfig) -> str:
-    return f"the judge is expected to be asked about {in_words(found, price)} for {found.answers:,} answers"
+def sentence(found: Estimate, judge: JudgeConfig) -> str:
+    return f"the judge is expected to be asked about {in_words(found, judge)} for {found.answers:,} answers"
 
 
 def _estimate(config: RunConfig, flags: Flags, source: Path, max_prompts: int | None, answers: int) -> Estimate:

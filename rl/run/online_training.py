@@ -111,7 +111,7 @@ def judged(config: RunConfig) -> dict[str, Any]:
     return {
         "judge_calls": usage.calls,
         "judge_tokens": usage.tokens,
-        "cost": round(usage.cost, 4) if config.reward.judge.price.known else None,
+        "cost": round(usage.cost, 4) if config.reward.judge.knows_prices else None,
         "void_rate": round(void.total() / max(1, len(found)), 4),
         "void_reasons": dict(void),
     }

@@ -22,7 +22,7 @@ from rl.plan import Kind, Resources, RunPlan
 from rl.reward_functions import registry, reward_model
 from rl.rollout import reward_client
 from rl.run import judge_estimate, run_directory
-from rl.run.checks import advantage, batches, disk, files, late, lora, placement, policy_tokenizer, services
+from rl.run.checks import advantage, batches, disk, files, late, lora, placement, policy_tokenizer, ranking, services
 from rl.run.openrlhf_command import command_line
 from rl.trainer import cpu_backend, learner_process, model_folder, openrlhf_flags, openrlhf_run
 from rl.trainer.openrlhf_flags import Flags
@@ -118,7 +118,7 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
     for finding in [*notes, *services.keys(config)]:
         print(f"note: {finding.text}")
     if plan.kind != "sft" and config.reward.asks_judge:
-        print(judge_estimate.sentence(judge_estimate.expected(config, plan.flags), config.reward.judge.price))
+        print(judge_estimate.sentence(judge_estimate.expected(config, plan.flags), config.reward.judge))
     if plan.resources.gpus:
         then = ", then the learners" if learners is not None else ""
         print(f"needs {plan.resources.gpus} GPUs ({plan.resources.parts}){then}")
@@ -143,6 +143,7 @@ def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool)
     if "openrlhf" in config.reward.parts:
         found += reward_model.problems(config.reward.openrlhf, flags)
     found += late.findings(config.reward, flags, kind)
+    found += ranking.findings(config.reward, flags, kind)
     if problem := canaries.check(config):
         found.append(problem)
 

@@ -159,7 +159,7 @@ def _directory(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session]:
 def _tell_beginning(session: Session) -> None:
     """What judge is asked, and where a run that is continued goes on."""
     plan, directory = session.plan, session.config.directory
-    if session.config.needs_judge and session.config.reward.judge.kind == "offline":
+    if session.config.needs_judge and not session.config.reward.judge.asks_endpoints:
         session.say(offline.NOTICE)
     if plan.before and not plan.trains_online:
         session.say(f"continuing {directory}")

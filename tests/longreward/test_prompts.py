@@ -9,11 +9,17 @@ from hypothesis import strategies as st
 
 from longreward.errors import ConfigError, VerdictError
 from longreward.judge.requests import VerifyStatements
+from longreward.judge.requests.key_points import MOST_POINTS
 from longreward.judge.verdicts import (
+    NO_POINTS,
     NO_RELEVANT,
     NO_STATEMENTS,
+    parse_coverage,
     parse_grade,
+    parse_points,
     parse_preference,
+    parse_quotes,
+    parse_ranking,
     parse_rating,
     parse_statements,
     parse_support,
@@ -26,12 +32,15 @@ from longreward.schema import Sample
 
 FIELDS = {
     "helpfulness": ["query", "answer"],
+    "rank": ["query", "answers"],
     "logicality": ["query", "answer"],
     "statements": ["document_language", "query", "answer"],
     "verify": ["evidence", "statement"],
     "verify_many": ["evidence", "statements"],
     "extract": ["chunk", "query"],
     "completeness": ["extractions", "query", "answer"],
+    "points": ["extractions", "query"],
+    "coverage": ["points", "query", "answer"],
     "evaluate_qa": ["query", "reference", "answer"],
     "evaluate_summary": ["reference", "answer"],
     "evaluate_chat": ["query", "reference", "examples", "answer"],
@@ -87,11 +96,21 @@ def test_the_prompts_ask_for_what_the_parsers_read(language: str) -> None:
     assert [parse_support(f"[[{label}]]") for label in labels] == [1, 0.5, 0]
     lines = re.findall(r"^\d\. .*$", text["verify_many"], re.MULTILINE)
     assert parse_supports("\n".join(lines), 2) == [1, 0]
+    lines = re.findall(r"^\d\. .*$", text["coverage"], re.MULTILINE)
+    assert parse_coverage("\n".join(lines), 3) == [1, 0.5, 0]
+    assert [len(found) for found in parse_quotes("\n".join(lines)).values()] == [1, 1, 0]
+    labels = re.findall(r"^\[\[(.*?)\]\]", text["coverage"], re.MULTILINE)
+    assert labels == ["Covered", "Partly covered", "Missing"]
+    assert NO_POINTS in text["points"] and str(MOST_POINTS) in text["points"]
+    example = re.findall(r"^<point>.*</point>$", text["points"], re.MULTILINE)
+    assert len(parse_points("\n".join(example))) == 6
     for name in ("helpfulness", "logicality", "completeness"):
         shown = re.findall(r"^\[\[.*\]\]$", text[name], re.MULTILINE)
         ratings = [parse_rating(example) for example in shown]
         assert len(ratings) >= 3 and len(set(ratings)) == len(ratings), "one number alone would be copied"
         assert any(6 <= rating <= 9 for rating in ratings) and max(ratings) == 10
+    rankings = re.findall(r"^\[\[.*\]\]$", text["rank"], re.MULTILINE)
+    assert [parse_ranking(one, count) for one, count in zip(rankings, (3, 4), strict=True)] == [[3, 2, 1], [1, 3, 4, 1]]
     example = re.findall(r"^<statement>.*</statement>$", text["statements"], re.MULTILINE)
     assert len(parse_statements("\n".join(example))) == 8
     for name in ("evaluate_qa", "evaluate_summary", "evaluate_chat"):
@@ -171,7 +190,7 @@ def test_a_users_prompt_need_not_name_the_documents_language(tmp_path):
             {"en_logicality": "{{query}} {{anwser}}"},
             "needs the fields answer, query: missing answer; unknown anwser",
         ),
-        ({"en_logic": OWN}, "en/logic.txt is no prompt of the reward; use helpfulness, logicality"),
+        ({"en_logic": OWN}, "en/logic.txt is no prompt of the reward; use helpfulness"),
         ({"fr_logicality": OWN}, "fr/logicality.txt is no prompt of the reward"),
         ({"en_evaluate_qa": OWN}, "evaluate_qa.txt is no prompt of the reward"),
         ({}, "holds no en/NAME.txt or zh/NAME.txt; NAME: helpfulness"),

@@ -149,7 +149,7 @@ class Call:
             usage, heard = reply.usage, True
             permit.endpoint.cuts.check(self._prompt, usage, reply.texts[0])
             caller.latencies.append(asyncio.get_running_loop().time() - now)
-            if len(reply.texts) == 1 and reply.usage.completion_tokens in form.limits(permit.sent):
+            if caller.api.whole and len(reply.texts) == 1 and reply.usage.completion_tokens in form.limits(permit.sent):
                 # Some servers cut a reply and say that the judge has ended it, or nothing.
                 detail = f"the reply has just the {reply.usage.completion_tokens} tokens that it may have: it was cut"
                 raise JudgeError(Reason.TRUNCATED, detail=detail, usage=reply.usage, text=reply.texts[0])

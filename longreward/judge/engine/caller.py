@@ -6,29 +6,68 @@ import math
 from collections import Counter, deque
 from typing import Any
 
-from longreward.config import JudgeConfig
 from longreward.errors import ConfigError
 from longreward.judge.distribution import MOST_ALTERNATIVES
 from longreward.judge.engine.endpoint import Endpoint
 from longreward.judge.engine.endpoints import Endpoints
 from longreward.judge.engine.hedging import Hedging
 from longreward.judge.engine.spend_cap import Spend, TokenEstimate
-from longreward.judge.protocol.client import CHAT, EndpointClient, allow_open_files
+from longreward.judge.protocol.client import (
+    CHAT,
+    FIRST_WORD,
+    LIKELIHOOD,
+    SCORE,
+    Api,
+    EndpointClient,
+    allow_open_files,
+)
 from longreward.judge.protocol.request_form import RequestForm
-from longreward.judge.requests import JudgeRequest
+from longreward.judge.requests import JudgeRequest, VerifyStatement
+from longreward.model_config import ModelConfig, Way
 from longreward.prompts import OURS, Prompts
 
 _LATENCIES_KEPT = 1000
+_APIS: dict[Way, Api] = {"chat": CHAT, "yes_no": FIRST_WORD, "score": SCORE, "likelihood": LIKELIHOOD}
+_WORD = 4  # tokens: white space may stand before it
+WITHOUT_REPLY: dict[str, Any] = {"max_tokens": 0, "reasoning_tokens": 0, "temperature": None}
+"""Settings of a model that writes nothing."""
+NO_LIMITS = {"max_tokens": None, "max_completion_tokens": None}
+"""In `extra_body`: no field for a reply's length is sent."""
+
+
+def _as_asked(config: ModelConfig) -> ModelConfig:
+    """The settings with which a model is asked in its way."""
+    match config.form.way:
+        case "yes_no":
+            return config.model_copy(update={"max_tokens": _WORD, "reasoning_tokens": 0})
+        case "likelihood":
+            return config.model_copy(update={"max_tokens": 1, "reasoning_tokens": 0})
+        case "score":
+            return config.model_copy(update=WITHOUT_REPLY | {"extra_body": config.extra_body | NO_LIMITS})
+    return config
 
 
 class Caller:
     """`config.model` at its endpoints, and how the calls to it go: `Call` is one of them."""
 
-    api = CHAT
+    def __init__(
+        self, config: ModelConfig, spend: Spend, prompts: Prompts = OURS, beside: Caller | None = None
+    ) -> None:
+        """`beside`: another one that has the same model at the same endpoints; they share their limits. ConfigError as
+        for `OpenAIJudge.of`."""
+        config = _as_asked(config)
+        self.config, self.prompts, self.api = config, prompts, self.api_of(config)
+        self.tokens = TokenEstimate()
+        self.counts: Counter[str] = Counter()
+        self.latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self.slowest: dict[tuple[str, str], float] = {}
+        """Of the answered calls, seconds by kind and endpoint. Whoever takes note of them clears them."""
+        self.owns_endpoints = beside is None
+        self.hedging: Hedging = Hedging(config.hedge) if beside is None else beside.hedging
+        self.endpoints: Endpoints = self._open(spend) if beside is None else beside.endpoints
 
-    def __init__(self, config: JudgeConfig, spend: Spend, prompts: Prompts = OURS) -> None:
-        """ConfigError as for `OpenAIJudge.of`."""
-        self.config, self.prompts = config, prompts
+    def _open(self, spend: Spend) -> Endpoints:
+        config = self.config
         form, given = RequestForm(config.max_tokens_field), config.resolved_endpoints
         writes = config.max_tokens > 0  # an embedding model does not
         if writes and min(spend.cap) < math.inf and not form.limits(form.fields(None, 1, config.extra_body)):
@@ -43,21 +82,31 @@ class Caller:
             )
             for each in given
         ]
-        self.hedging = Hedging(config.hedge)
-        self.endpoints = Endpoints(endpoints, spend, config.call_timeout_s, config.max_outage_s, self.hedging)
-        self.tokens = TokenEstimate()
-        self.counts: Counter[str] = Counter()
-        self.latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
-        self.slowest: dict[tuple[str, str], float] = {}
-        """Of the answered calls, seconds by kind and endpoint. Whoever takes note of them clears them."""
+        return Endpoints(endpoints, spend, config.call_timeout_s, config.max_outage_s, self.hedging)
+
+    def api_of(self, config: ModelConfig) -> Api:
+        """What is asked of the endpoints."""
+        return _APIS[config.form.way]
 
     def material(self, request: JudgeRequest[Any], prompt: str) -> dict[str, Any]:
         """The fields of the body that hold the question, and the form of its reply where the server is to keep it."""
-        asked: dict[str, Any] = {"messages": messages(prompt)}
         form = request.form(self.config.form)
+        if form.way in ("score", "likelihood"):
+            assert isinstance(request, VerifyStatement)
+            shown, statement = request.texts(self.prompts, form)
+            if form.way == "score":
+                return {"text_1": shown, "text_2": statement}
+            continued = [*messages(shown), {"role": "assistant", "content": statement}]
+            return {
+                "messages": continued,
+                "add_generation_prompt": False,
+                "continue_final_message": True,
+                "prompt_logprobs": 0,
+            }
+        asked: dict[str, Any] = {"messages": messages(prompt)}
         if form.verdict != "written":
             asked["response_format"] = request.shape(form).response_format
-        if form.verdict == "distribution":
+        if form.verdict == "distribution" or form.way == "yes_no":
             asked |= {"logprobs": True, "top_logprobs": MOST_ALTERNATIVES}
         if form.votes > 1:
             asked["n"] = form.votes
@@ -84,6 +133,8 @@ class Caller:
         }
 
     async def aclose(self) -> None:
+        if not self.owns_endpoints:
+            return
         self.endpoints.aclose()
         for endpoint in self.endpoints:
             await endpoint.client.aclose()

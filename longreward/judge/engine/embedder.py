@@ -15,12 +15,12 @@ from longreward.judge.base import Role, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
 from longreward.judge.constrained import Shape
 from longreward.judge.engine.call import Call
-from longreward.judge.engine.caller import Caller
+from longreward.judge.engine.caller import NO_LIMITS, WITHOUT_REPLY, Caller
 from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.protocol.address import DEFAULT_KEY
-from longreward.judge.protocol.client import EMBEDDINGS
+from longreward.judge.protocol.client import EMBEDDINGS, Api
 from longreward.judge.requests import JudgeRequest
-from longreward.judge_config import PAPER_FORM, PriceConfig, ReplyForm
+from longreward.model_config import PAPER_FORM, ModelConfig, PriceConfig, ReplyForm
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall, Usage
 from longreward.text.shorten import without_middle
@@ -53,7 +53,8 @@ class Embed(JudgeRequest[list[str]]):
 
 
 class _EmbeddingCaller(Caller):
-    api = EMBEDDINGS
+    def api_of(self, config: ModelConfig) -> Api:
+        return EMBEDDINGS
 
     def material(self, request: JudgeRequest[Any], prompt: str) -> dict[str, Any]:
         assert isinstance(request, Embed)
@@ -152,9 +153,8 @@ def call_settings(settings: EmbeddingsConfig, judge: JudgeConfig) -> JudgeConfig
     own: dict[str, Any] = {
         "model": settings.model,
         "price": PriceConfig(prompt_per_million=settings.price_per_million),
-        # An embedding has no reply of tokens.
-        **{"max_tokens": 0, "reasoning_tokens": 0, "temperature": None},
-        "extra_body": {"max_tokens": None, "max_completion_tokens": None},
+        **WITHOUT_REPLY,
+        "extra_body": NO_LIMITS,
         "verdict": "written",
     }
     if settings.base_url:
@@ -166,7 +166,8 @@ def call_settings(settings: EmbeddingsConfig, judge: JudgeConfig) -> JudgeConfig
 def key_variables(config: RewardConfig) -> set[str]:
     """The environment variables that hold the keys for the judge and for the embedding model."""
     settings = config.retrieval.embedder
-    asked = [config.judge, *([call_settings(settings, config.judge)] if settings else [])]
+    judge = config.judge
+    asked = [judge, *map(judge.route, judge.routes), *([call_settings(settings, judge)] if settings else [])]
     return {endpoint.api_key_env or DEFAULT_KEY for one in asked for endpoint in one.resolved_endpoints}
 
 

@@ -17,7 +17,7 @@ from longreward.judge.engine.spend_cap import Amount
 from longreward.judge.protocol.client import EndpointClient
 from longreward.judge.protocol.request_form import RequestForm
 from longreward.judge.protocol.silent_cut import SilentCuts
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 
 _log = logging.getLogger("longreward.judge")
 

@@ -15,7 +15,7 @@ from longreward.judge.engine.hedging import Hedging
 from longreward.judge.engine.outage import Outage
 from longreward.judge.engine.routing import for_another, for_document
 from longreward.judge.engine.spend_cap import Amount, Spend
-from longreward.judge_config import HedgeConfig
+from longreward.model_config import HedgeConfig
 
 _log = logging.getLogger("longreward.judge")
 

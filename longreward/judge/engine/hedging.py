@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
 
-from longreward.judge_config import HedgeConfig
+from longreward.model_config import HedgeConfig
 
 Sort = tuple[str, int]
 """Calls that take about as long: their kind, and the power of two that their prompts' bytes lie below."""
@@ -19,6 +19,8 @@ _KEPT = 256  # latencies of a sort
 _FEWEST = 20  # below, a 95th percentile is the maximum, and all kinds together tell more
 _UNKNOWN = 2.0
 """Of a sort of which little is known, a call may take so many times what calls take elsewhere."""
+_SHORT_S = 0.1
+"""What takes less may be late because the asking process is busy, and has little to gain."""
 _FIRST_CALLS = 100
 """The budget is never smaller than that of so many calls."""
 
@@ -101,5 +103,7 @@ class Hedging:
     def patience(self, sort: Sort, now: float) -> float:
         """Seconds after which a call is late; infinity while too little is known."""
         if len(known := self._sorts[sort]) >= _FEWEST:
-            return known.quantile(self._quantile, now)
-        return _UNKNOWN * self._all.quantile(self._quantile, now) if len(self._all) >= _FEWEST else math.inf
+            return max(_SHORT_S, known.quantile(self._quantile, now))
+        if len(self._all) < _FEWEST:
+            return math.inf
+        return max(_SHORT_S, _UNKNOWN * self._all.quantile(self._quantile, now))

@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 from longreward.concurrency.pacing import Priority, pacer
 from longreward.concurrency.tasks import Shared
-from longreward.config import EmbeddingsConfig, JudgeConfig
 from longreward.errors import VerdictError
 from longreward.judge.base import Judge, JudgeStatus, Role, SlowCall, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
 from longreward.judge.engine.call import Call
 from longreward.judge.engine.caller import Caller, messages
 from longreward.judge.engine.embedder import Embedder
-from longreward.judge.engine.spend_cap import Spend, cap_of
+from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.requests import JudgeRequest
 from longreward.judge.said import Said
+from longreward.model_config import ModelConfig
 from longreward.prompts import OURS, Prompts
 from longreward.schema import JudgeCall
 
@@ -38,37 +38,40 @@ class OpenAIJudge(Judge):
         embedder: Embedder | None = None,
         *,
         owns_caller: bool = True,
+        owns_cache: bool = True,
     ) -> None:
-        self._caller, self._cache, self._embedder, self._owns_caller = caller, cache, embedder, owns_caller
+        """What it owns, it closes. The counts of a cache are its owner's."""
+        self._caller, self._cache, self._embedder = caller, cache, embedder
+        self._owns_caller, self._owns_cache = owns_caller, owns_cache
         self._flights: dict[bytes, _Flight] = {}
         self._shared = 0
 
     @classmethod
     def of(
         cls,
-        config: JudgeConfig,
+        config: ModelConfig,
+        spend: Spend,
         cache: VerdictCache | None = None,
-        spend: Spend | None = None,
         prompts: Prompts = OURS,
-        embeddings: EmbeddingsConfig | None = None,
+        embedder: Embedder | None = None,
     ) -> OpenAIJudge:
-        """`cache` is the judge's to close; `spend` counts the cost, from 0 up to `judge.spend` where it is None;
-        `embeddings` is the model that `embed` asks.
+        """`cache` is the judge's to close, and so is `embedder`; `spend` counts the cost.
 
         ConfigError when `api_key_env` names a variable that is not set, when the process may not open enough sockets
         for all endpoints, or when there is a cap on spending and none on the length of a reply.
         """
-        spend = spend or Spend(cap_of(config))
-        embedder = Embedder(embeddings, config, spend, cache) if embeddings is not None else None
         return cls(Caller(config, spend, prompts), cache, embedder)
 
+    def beside(self, config: ModelConfig, spend: Spend, prompts: Prompts, *, shares: bool) -> OpenAIJudge:
+        """A judge for some of the questions, with this one's cache and, where it `shares` the model and the endpoints,
+        its limits. Close it before this one."""
+        caller = Caller(config, spend, prompts, self._caller if shares else None)
+        return OpenAIJudge(caller, self._cache, owns_cache=False)
+
     def afresh(self) -> OpenAIJudge:
-        """A judge with the same endpoints, limits, spend and embedding model that remembers no verdicts. Close it
-        before this one."""
         return OpenAIJudge(self._caller, embedder=self._embedder, owns_caller=False)
 
     async def load(self) -> None:
-        """Begin now with what the first question would wait for, see `VerdictCache.load`."""
         if self._cache is not None:
             await self._cache.load()
 
@@ -122,10 +125,14 @@ class OpenAIJudge(Judge):
         embedding model's, and the cache's."""
         shared = {"judge/shared": float(self._shared)} if self._shared else {}
         embeddings = self._embedder.stats() if self._embedder else {}
-        return self._caller.stats() | shared | embeddings | (self._cache.stats() if self._cache else {})
+        return (
+            self._caller.stats()
+            | shared
+            | embeddings
+            | (self._cache.stats() if self._cache and self._owns_cache else {})
+        )
 
     def slowest_calls(self) -> list[SlowCall]:
-        """Of each kind at each endpoint the slowest since this was asked last."""
         slowest = self._caller.slowest
         found = [SlowCall(kind, endpoint, seconds) for (kind, endpoint), seconds in slowest.items()]
         slowest.clear()
@@ -142,7 +149,7 @@ class OpenAIJudge(Judge):
             await self._caller.aclose()
             if self._embedder is not None:
                 await self._embedder.aclose()
-        if self._cache is not None:
+        if self._cache is not None and self._owns_cache:
             await self._cache.aclose()
 
     async def _fly(self, key: bytes, request: JudgeRequest[T], prompt: str, document: str) -> Verdict[T]:

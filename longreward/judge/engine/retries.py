@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from longreward.config import JudgeConfig
 from longreward.errors import JudgeError, Reason
 from longreward.judge.engine.limits import PASSING, REFUSES_US, is_doubtful
+from longreward.model_config import ModelConfig
 
 _LONGEST_BACKOFF_S = 20.0
 _JITTER = 0.1
@@ -19,7 +19,7 @@ _LAST_ATTEMPT = 0.25
 class Retries:
     """One call's settings for its next attempt, and when that is due."""
 
-    def __init__(self, config: JudgeConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         self._config = config
         self.temperature = config.temperature
         self.max_tokens = config.max_tokens + config.reasoning_tokens

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from longreward.config import JudgeConfig
-from longreward.judge_config import PriceConfig
+from longreward.model_config import PriceConfig
 from longreward.schema import Usage
 
 
@@ -17,6 +17,10 @@ class Amount(NamedTuple):
 
     cost: float = 0.0
     tokens: float = 0.0
+
+    @classmethod
+    def unlimited(cls) -> Amount:
+        return cls(math.inf, math.inf)
 
     def plus(self, other: Amount) -> Amount:
         return Amount(self.cost + other.cost, self.tokens + other.tokens)

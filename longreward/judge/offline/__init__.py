@@ -26,12 +26,16 @@ NOTICE = "judge: offline - a rule-based stand-in for trying things out, not a me
 
 RULES: dict[type[JudgeRequest[Any]], Callable[[Any], object]] = {
     requests.RateHelpfulness: helpfulness.rate,
+    requests.RankAnswers: helpfulness.rank,
     requests.RateLogicality: logicality.rate,
     requests.ListStatements: statements.list_statements,
     requests.VerifyStatement: support.verify,
     requests.VerifyStatements: support.verify_many,
+    requests.CheckStatement: support.verify,
     requests.ExtractRelevant: completeness.extract,
     requests.RateCompleteness: completeness.rate,
+    requests.ListPoints: completeness.list_points,
+    requests.CheckCoverage: completeness.check_coverage,
     evaluation.RateAgainstReference: references.against_reference,
     evaluation.RateSummary: references.summary,
     evaluation.RateChat: references.chat,

@@ -10,8 +10,10 @@ from math import fsum
 
 from longreward.judge.offline.helpfulness import brevity, covered_by, on_topic
 from longreward.judge.offline.statements import is_statement
-from longreward.judge.offline.words import Sentence, sentences, topic, weight
-from longreward.judge.requests import ExtractRelevant, RateCompleteness
+from longreward.judge.offline.support import verify
+from longreward.judge.offline.words import Sentence, read, sentences, topic, weight, weight_of
+from longreward.judge.requests import CheckCoverage, ExtractRelevant, ListPoints, RateCompleteness, VerifyStatement
+from longreward.judge.requests.key_points import MOST_POINTS
 
 _NEAR_BEST = 0.25  # a sentence is relevant that has this share of what the best of the passage has on the question
 _CENTRAL = 12  # sentences that stand for a passage where the question is a general one
@@ -20,6 +22,8 @@ _OWN_WORDS = 0.2  # and how many of them: it has words of its own
 _QUOTES = 0.5  # share of neighbouring words that an answer may have from the document without being copied
 # What a copy loses that covers hardly anything: this of little material, all of so many words.
 _LITTLE, _MUCH = 0.2, 120
+_CONCAVE = 1.7  # real answers have words of their own: half of a point's words are more than half of it
+_TOUCHED = 0.25  # of a point; less is a word or two in common, which any text may have
 _ASIDE = 0.4  # what the words of an answer count that does not speak of what is asked
 
 
@@ -55,6 +59,38 @@ def rate(request: RateCompleteness) -> float:
     to_the_point = _ASIDE + (1 - _ASIDE) * covered_by(on_topic(request.query, said), request.query)
     loss = needed.in_own_words * copied * (1 - share**2)
     return 10 * much * (1 - loss) * to_the_point * brevity(said)
+
+
+def list_points(request: ListPoints) -> list[str]:
+    """The sentences that claim something, each once, the ones with most of what is asked about first."""
+    asked = topic(request.query).words
+    found = [one for passage in request.extractions for one in sentences(passage) if is_statement(one.text)]
+    kept: list[Sentence] = []
+    for sentence in sorted(found, key=lambda one: -fsum(asked[word] for word in asked.keys() & one.words)):
+        if len(kept) < MOST_POINTS and not any(_alike(sentence, other) for other in kept):
+            kept.append(sentence)
+    return [sentence.text for sentence in kept]
+
+
+def check_coverage(request: CheckCoverage) -> list[float]:
+    """0..1 for each point: how far what the answer claims supports it, and at most the share of its words that one
+    sentence says. To repeat the question covers nothing."""
+    said = [sentence for sentence in sentences(request.answer) if is_statement(sentence.text)]
+    claimed = [" ".join(sentence.text for sentence in said)]
+    asked = frozenset(word for sentence in sentences(request.query) for word in sentence.words)
+    found = []
+    for text in request.points:
+        point = read(text)
+        needed = point.words - asked or point.words
+        says = max((weight_of(sorted(needed & sentence.words)) for sentence in said), default=0.0)
+        share = 1 - (1 - says / weight_of(sorted(needed))) ** _CONCAVE if says else 0.0
+        covered = min(share, verify(VerifyStatement(request.language, text, claimed)))
+        found.append(brevity(said) * covered if covered >= _TOUCHED else 0.0)
+    return found
+
+
+def _alike(sentence: Sentence, other: Sentence) -> bool:
+    return 2 * len(sentence.words & other.words) > len(sentence.words | other.words)
 
 
 def _copied(sentence: Sentence, material: _Material) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from longreward.judge.offline.statements import is_empty, is_statement, is_yes_or_no
 from longreward.judge.offline.words import Sentence, sentences, topic
-from longreward.judge.requests import RateHelpfulness
+from longreward.judge.requests import RankAnswers, RateHelpfulness
 
 _CLAIMS = 0.25  # of the score, for an answer that claims something at all
 _ASIDE = 0.4  # what a sentence counts that does not speak of what is asked
@@ -29,6 +29,12 @@ def rate(request: RateHelpfulness) -> float:
     aside = _aside(said, useful)
     to_the_point = (len(useful) + _ASIDE * aside) / max(1, len(said))
     return 10 * (_CLAIMS * claims + (1 - _CLAIMS) * covered) * (0.4 + 0.6 * to_the_point) * focus(request.query, said)
+
+
+def rank(request: RankAnswers) -> list[int]:
+    """By the rule for one; each answer is looked at alone, so their order cannot matter."""
+    ratings = [round(rate(RateHelpfulness(request.language, request.query, text)), 2) for text in request.answers]
+    return [1 + sum(other > rating for other in ratings) for rating in ratings]
 
 
 def covered_by(useful: Sequence[Sentence], query: str) -> float:

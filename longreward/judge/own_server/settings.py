@@ -14,7 +14,7 @@ from typing import Any
 
 from longreward.config import JudgeConfig
 from longreward.errors import ConfigError
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 
 KEY = "LONGREWARD_JUDGE_KEY"
 """The variable that holds the key which only the run and its judge know."""

@@ -21,11 +21,13 @@ import yarl
 from longreward.base_url import AROUND, chat_url, without_password
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.refusals import short
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 from longreward.redaction import keep_secret
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 """The variable that holds the key where the configuration names none."""
+NO_KEY = "-"
+"""In place of that variable's name: no key is sent, not even the default one."""
 _FROM_ENVIRONMENT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _SCHEMES_OF_KEYS = ("bearer", "basic")
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -164,6 +166,8 @@ def failure(error: Exception, proxy: Proxy | None) -> JudgeError | None:
 
 
 def _key_header(config: EndpointConfig) -> dict[str, str]:
+    if config.api_key_env == NO_KEY:
+        return {}
     key = secret_from_environment(config.api_key_env or DEFAULT_KEY)
     if config.api_key_env and not key:
         raise ConfigError(f"judge.api_key_env names {config.api_key_env}, which is not set; export it first")

@@ -10,15 +10,17 @@ from typing import Any
 
 import aiohttp
 
-from longreward.base_url import chat_url, embeddings_url
+from longreward.base_url import chat_url, classify_url, embeddings_url, score_url
 from longreward.concurrency.pacing import Priority, pacer
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.address import Address, Proxy, failure, proxy_for, redirected
+from longreward.judge.protocol.checkers import read_likelihood, read_score
+from longreward.judge.protocol.classification import read as read_classification
 from longreward.judge.protocol.content_encoding import decoded, too_long
 from longreward.judge.protocol.embeddings import read as read_embeddings
 from longreward.judge.protocol.refusals import short as _short
 from longreward.judge.protocol.replies import Reply, read
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 
 _IDLE_CONNECTION_S = 4.0  # below the 5 s after which uvicorn (and so vLLM) closes an idle connection
 _MOST_REDIRECTS = 3
@@ -38,10 +40,18 @@ class Api:
     url: Callable[[str], str]
     read: Callable[[int, Mapping[str, str], bytes, int], Reply]
     max_body: int
+    whole: bool = True
+    """Whether a reply counts only where the judge has ended it itself."""
 
 
 CHAT = Api(chat_url, read, 4 * 2**20)  # a judge's reply is a few kilobytes
+FIRST_WORD = Api(
+    chat_url, lambda status, told, raw, wanted: read(status, told, raw, wanted, whole=False), 4 * 2**20, whole=False
+)
+SCORE = Api(score_url, lambda status, told, raw, _: read_score(status, told, raw), 2**20)
+LIKELIHOOD = Api(chat_url, lambda status, told, raw, _: read_likelihood(status, told, raw), 64 * 2**20, whole=False)
 EMBEDDINGS = Api(embeddings_url, lambda status, told, raw, _: read_embeddings(status, told, raw), 64 * 2**20)
+CLASSIFY = Api(classify_url, lambda status, told, raw, _: read_classification(status, told, raw), 2**20)
 
 
 class EndpointClient:

@@ -71,9 +71,9 @@ def body_of(status: int, headers: Mapping[str, str], raw: bytes) -> Any:
     return body
 
 
-def read(status: int, headers: Mapping[str, str], raw: bytes, wanted: int = 1) -> Reply:
+def read(status: int, headers: Mapping[str, str], raw: bytes, wanted: int = 1, *, whole: bool = True) -> Reply:
     """The reply of a response, of its choices the first `wanted`. JudgeError where it is not a chat completion with at
-    least one whole text among them."""
+    least one whole text among them; with `whole` false a text may be cut at the most tokens."""
     body = body_of(status, headers, raw)
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
@@ -86,7 +86,7 @@ def read(status: int, headers: Mapping[str, str], raw: bytes, wanted: int = 1) -
                 raise JudgeError(Reason.BAD_RESPONSE, detail=detail, usage=usage)
             if error := choice.get("error"):
                 raise refusal(status, headers, {"error": error}, raw, usual=Reason.SERVER_ERROR, usage=usage)
-            text = _whole_text(choice, body.get("usage"), usage)
+            text = _text_of(choice, body.get("usage"), usage, whole)
         except JudgeError as error:
             failure = failure or error
         else:
@@ -97,13 +97,14 @@ def read(status: int, headers: Mapping[str, str], raw: bytes, wanted: int = 1) -
     return Reply(texts, usage, tokens)
 
 
-def _whole_text(choice: dict[str, Any], reported: Any, usage: Usage) -> str:
-    """The text of one choice. JudgeError where there is none, or it may not be whole."""
+def _text_of(choice: dict[str, Any], reported: Any, usage: Usage, whole: bool) -> str:
+    """The text of one choice. JudgeError where there is none, or it may not be whole and has to be."""
     message = choice["message"]
     text, thoughts = redacted(_text(message.get("content"))), _thoughts(message, reported)
     if refused := _refusal(message):
         raise JudgeError(Reason.FILTERED, detail=f"the judge refuses: {short(refused)}", usage=usage, text=text)
-    _check_whole(choice, text, thoughts, usage)
+    if whole or _finish(choice.get("finish_reason")) != "length":
+        _check_whole(choice, text, thoughts, usage)
     if text.strip():
         return text
     if thoughts:

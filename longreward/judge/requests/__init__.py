@@ -8,29 +8,46 @@ from __future__ import annotations
 
 from typing import Any
 
+from longreward.config import RewardConfig
 from longreward.judge.requests.base import AnalysedRequest, JudgeRequest, Measure, RewardRequest
 from longreward.judge.requests.extraction import ExtractRelevant
+from longreward.judge.requests.key_points import CheckCoverage, ListPoints
+from longreward.judge.requests.ranking import RankAnswers
 from longreward.judge.requests.ratings import RateAnswer, RateCompleteness, RateHelpfulness, RateLogicality
-from longreward.judge.requests.statements import ListStatements, VerifyStatement, VerifyStatements
+from longreward.judge.requests.statements import CheckStatement, ListStatements, VerifyStatement, VerifyStatements
 
 REQUESTS: tuple[type[RewardRequest[Any]], ...] = (
     RateHelpfulness,
+    RankAnswers,
     RateLogicality,
     ListStatements,
     VerifyStatement,
     VerifyStatements,
+    CheckStatement,
     ExtractRelevant,
     RateCompleteness,
+    ListPoints,
+    CheckCoverage,
 )
 """Every kind of question that a reward asks."""
+
+
+def kinds_for(config: RewardConfig) -> list[type[RewardRequest[Any]]]:
+    """The kinds that a reward of this configuration asks."""
+    return [kind for kind in REQUESTS if kind.dimension in config.needed and kind.asked(config)]
+
 
 __all__ = [
     "REQUESTS",
     "AnalysedRequest",
+    "CheckCoverage",
+    "CheckStatement",
     "ExtractRelevant",
     "JudgeRequest",
+    "ListPoints",
     "ListStatements",
     "Measure",
+    "RankAnswers",
     "RateAnswer",
     "RateCompleteness",
     "RateHelpfulness",
@@ -38,4 +55,5 @@ __all__ = [
     "RewardRequest",
     "VerifyStatement",
     "VerifyStatements",
+    "kinds_for",
 ]

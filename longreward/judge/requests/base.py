@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Generic, Literal, Self, TypeVar
 
+from longreward.config import RewardConfig
 from longreward.judge import votes
 from longreward.judge.constrained import Shape
 from longreward.judge.distribution import Token, odds_of
 from longreward.judge.said import Reading, Said
-from longreward.judge_config import PAPER_FORM, ReplyForm
+from longreward.model_config import PAPER_FORM, ReplyForm
 from longreward.prompts import OURS, Language, Prompts
 from longreward.schema import Dimension
 
@@ -29,7 +30,7 @@ class JudgeRequest(ABC, Generic[T]):
     """A question to the judge. Subclasses name their prompt, fill its fields and read the reply."""
 
     kind: ClassVar[str]
-    """The prompt's name. Rows, logs and the header `X-LongReward-Request` show it."""
+    """Its name. Rows, logs and the header `X-LongReward-Request` show it."""
     goes_first: ClassVar[bool] = False
     """Whether other questions wait for the reply. Such a question is sent before the others."""
     language: Language
@@ -51,10 +52,15 @@ class JudgeRequest(ABC, Generic[T]):
         """What of a judge's form goes for this question. Its value may have no mean, and it may ask for no analysis."""
         return ReplyForm("written" if wanted.verdict == "written" else "constrained")
 
+    @property
+    def prompt(self) -> str:
+        """The name of its prompt."""
+        return self.kind
+
     def text(self, prompts: Prompts = OURS, form: ReplyForm = PAPER_FORM) -> str:
         """The whole user message."""
         form = self.form(form)
-        written = prompts.render(self.kind, self.language, **self.fields())
+        written = prompts.render(self.prompt, self.language, **self.fields())
         if form == PAPER_FORM:
             return written
         shape = self.shape(form)
@@ -95,6 +101,11 @@ class RewardRequest(JudgeRequest[T]):
     """What people call this kind of question."""
     grows_with: ClassVar[Measure] = "answers"
 
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        """Whether a reward that needs its dimension asks it."""
+        return True
+
     @abstractmethod
     def typical(self) -> tuple[T, float]:
         """A value that judges often give, and the length of such a reply in tokens. An estimate goes on with the value
@@ -115,6 +126,11 @@ class AnalysedRequest(RewardRequest[T]):
 
     def form(self, wanted: ReplyForm) -> ReplyForm:
         return wanted
+
+
+def as_lines(texts: Sequence[str]) -> str:
+    """Several texts as one, numbered, a line each: one with a line break could look like two."""
+    return "\n".join(f"{number}. {' '.join(text.split())}" for number, text in enumerate(texts, 1))
 
 
 def as_passages(texts: Sequence[str]) -> str:

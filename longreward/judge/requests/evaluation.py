@@ -14,7 +14,7 @@ from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import JudgeRequest
 from longreward.judge.verdicts import Preference
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ReplyForm
 
 T = TypeVar("T")
 

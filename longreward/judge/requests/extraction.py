@@ -8,7 +8,7 @@ from typing import ClassVar
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import Measure, RewardRequest
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 from longreward.text.shorten import without_middle
 from longreward.text.tokens import text_of, tokens_in

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from longreward.config import RewardConfig
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import AnalysedRequest
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ReplyForm
 from longreward.schema import Dimension
 from longreward.text.shorten import without_middle
 
@@ -65,6 +66,10 @@ class RateCompleteness(RateAnswer):
     label: ClassVar[str] = "completeness"
     reply_tokens: ClassVar[float] = 150  # longer than other ratings: it names the points covered and missing
     extractions: Sequence[str]
+
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        return config.completeness.way == "rating"
 
     def shrunk(self) -> RateCompleteness | None:
         extractions = [without_middle(text) for text in self.extractions]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from longreward.config import RewardConfig
+from longreward.errors import VerdictError
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
-from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_passages
-from longreward.judge_config import ReplyForm
+from longreward.judge.distribution import Token, mean_and_deviation, mean_likelihood, odds_of_word
+from longreward.judge.requests.base import AnalysedRequest, Measure, RewardRequest, as_lines, as_passages
+from longreward.judge.said import Reading, Said
+from longreward.model_config import PAPER_FORM, ReplyForm
+from longreward.prompts import OURS, Prompts
 from longreward.schema import Dimension
 from longreward.text.sentences import language_name, split_sentences
 from longreward.text.shorten import better_half
 from longreward.text.tokens import tokens_in
 
+_YES_NO = {"Yes": 1.0, "No": 0.0}
+_UNSURE = 4  # of ten statements
 _SHOWN = 200  # characters of a document in a language without a name
 
 
@@ -71,12 +80,70 @@ class VerifyStatement(AnalysedRequest[float]):
     def shape(self, form: ReplyForm) -> Shape[float]:
         return constrained.support(form.analysis)
 
+    def text(self, prompts: Prompts = OURS, form: ReplyForm = PAPER_FORM) -> str:
+        return "\n".join(self.texts(prompts, form)) if form.way != "chat" else AnalysedRequest.text(self, prompts, form)
+
+    def texts(self, prompts: Prompts, form: ReplyForm) -> tuple[str, str]:
+        """What a checker gets: the evidence and the statement, or a prompt and the word that it is to continue."""
+        shown, statement = "\n\n".join(text.strip() for text in self.evidence), self.statement.strip()
+        if form.way == "score":
+            return prompts.inert(shown), prompts.inert(statement)
+        if form.way == "likelihood":
+            return prompts.render("likelihood", self.language, evidence=shown), prompts.inert(statement)
+        return prompts.render("yes_no", self.language, evidence=shown, statement=statement), ""
+
+    def said(self, texts: Sequence[str], tokens: Sequence[Token], form: ReplyForm) -> Said:
+        if form.way == "yes_no":
+            return Said(texts[0], odds=(odds_of_word(tokens, _YES_NO),))
+        if form.way == "likelihood":
+            return Said(f"{mean_likelihood(tokens, self.statement):.6f}")
+        return AnalysedRequest.said(self, texts, tokens, form)
+
+    def read(self, said: Said, form: ReplyForm) -> Reading[float]:
+        if form.way == "chat":
+            return AnalysedRequest.read(self, said, form)
+        if form.way == "yes_no":
+            support, deviation = mean_and_deviation(said.odds[0] if said.odds else {}, _YES_NO)
+            return Reading(support, (deviation,))
+        try:
+            support = float(said.text)
+        except ValueError:
+            raise VerdictError("no number", said.text) from None
+        if form.way == "likelihood":
+            middle, width = form.curve
+            support = 1 / (1 + math.exp(min(500.0, (middle - support) / width)))
+        return Reading(support, (math.sqrt(support * (1 - support)),))
+
     def typical(self) -> tuple[float, float]:
         return 1.0, 60  # one to three sentences and a verdict
 
-    def shrunk(self) -> VerifyStatement | None:
+    def typical_in(self, wanted: ReplyForm) -> tuple[float, float]:
+        value, _ = self.typical()
+        return (value, 1) if wanted.way != "chat" else (value, AnalysedRequest.typical_in(self, wanted)[1])
+
+    def shrunk(self) -> Self | None:
         evidence = better_half(self.evidence, [self.statement])
         return replace(self, evidence=evidence) if evidence else None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStatement(VerifyStatement):
+    """The same question to another model, which is asked first (`faithfulness.first`)."""
+
+    kind: ClassVar[str] = "check"
+    label: ClassVar[str] = "first check"
+
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        return config.faithfulness.first is not None
+
+    @property
+    def prompt(self) -> str:
+        return VerifyStatement.kind
+
+    def typical(self) -> tuple[float, float]:
+        # An estimate takes it to be unsure of as many statements as SmolLM2 was (benchmarks/README.md).
+        return 0.5 if zlib.crc32(self.statement.encode()) % 10 < _UNSURE else 1.0, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +157,12 @@ class VerifyStatements(AnalysedRequest[list[float]]):
     statements: Sequence[str]
     evidence: Sequence[str]
 
+    @classmethod
+    def asked(cls, config: RewardConfig) -> bool:
+        return config.faithfulness.statements_per_call > 1
+
     def fields(self) -> dict[str, str]:
-        # One line each, or a statement with a line break could look like two.
-        numbered = "\n".join(f"{i}. {' '.join(text.split())}" for i, text in enumerate(self.statements, 1))
-        return {"evidence": as_passages(self.evidence), "statements": numbered}
+        return {"evidence": as_passages(self.evidence), "statements": as_lines(self.statements)}
 
     def parse(self, text: str) -> list[float]:
         return verdicts.parse_supports(text, len(self.statements))

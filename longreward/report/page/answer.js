@@ -10,16 +10,19 @@ const AROUND = 160; // characters of the document that are shown before and afte
 const LISTED = 2000; // characters of a statement in the list; beside its evidence it is shown in full
 const SIBLINGS = 24; // that are shown at once
 const SUPPORT = { 1: ["full", "✓", "supported"], 0.5: ["partly", "◐", "partly supported"], 0: ["none", "✗", "not supported"] };
+const COVERAGE = { 1: ["full", "✓", "covered"], 0.5: ["partly", "◐", "partly covered"], 0: ["none", "✗", "missing"] };
 const SOURCES = { judge: "asked the judge", cache: "from the cache", shared: "shared with another answer", document: "found in the document without a judge" };
 
 /** A number, and how unsure the judge is of it where that is known. */
 const unsure = (value, deviation) => value.toFixed(2) + (deviation === null ? "" : ` ± ${deviation.toFixed(2)}`);
 
-/** Of the three kinds the nearest: a support can be any number from 0 to 1. */
-function support(fact) {
-  const [kind, sign, told] = (fact.support === null ? null : SUPPORT[Math.floor(2 * fact.support + 0.5) / 2]) ?? ["unknown", "?", `void: ${fact.call.status}`];
-  return [kind, sign, fact.deviation === null ? told : `${told}, ${unsure(fact.support, fact.deviation)}`];
+/** Of the three kinds the nearest: a value can be any number from 0 to 1. */
+function nearestKind(kinds, value, deviation, status) {
+  const [kind, sign, told] = (value === null ? null : kinds[Math.floor(2 * value + 0.5) / 2]) ?? ["unknown", "?", `void: ${status}`];
+  return [kind, sign, deviation === null ? told : `${told}, ${unsure(value, deviation)}`];
 }
+
+const support = (fact) => nearestKind(SUPPORT, fact.support, fact.deviation, fact.call.status);
 
 /** The page of an answer; `fact` is the number of the statement whose evidence is shown. */
 export async function answerPage(answers, row, neighbours) {
@@ -98,8 +101,21 @@ function reading(answers, row, detail, all) {
     query ? [h("h2", {}, "Question"), block(query)] : null,
     h("h2", {}, "Answer"),
     detail.answer ? block(detail.answer, marked) : h("p", { class: "notice" }, noAnswer(answers, row)),
+    keyPoints(detail),
     all.length ? [h("h2", {}, `Its ${all.length} ${all.length === 1 ? "statement" : "statements"}`), h("ol", { class: "statements" }, items)] : h("p", { class: "quiet" }, "The judge was not given any statement of this answer to verify."),
   ];
+}
+
+/** What a complete answer says, and what this one says of it. */
+function keyPoints(detail) {
+  return detail.dimensions.filter((dimension) => dimension.points.length).map(({ name, status, points }) => {
+    const items = points.map((point) => {
+      const [kind, sign, told] = nearestKind(COVERAGE, point.covered, point.deviation, status);
+      const quote = point.quote ? h("span", { class: "quoted" }, h("q", {}, h("bdi", {}, nodes(listed(point.quote)))), point.inAnswer ? null : " – not in the answer") : null;
+      return h("li", { class: kind }, h("span", { class: "sign", "aria-hidden": "true" }, `${sign} `), h("bdi", {}, nodes(listed(point.text))), h("span", { class: "verdict" }, " ", line(told, 60)), quote);
+    });
+    return [h("h2", {}, "Key points for ", nodes(name), `: ${points.filter((point) => point.covered >= 0.75).length} of ${points.length} covered`), h("ol", { class: "statements points" }, items)];
+  });
 }
 
 const listed = (text) => (text.length > LISTED ? `${text.slice(0, LISTED)} …` : text);

@@ -199,13 +199,15 @@ export class Answers {
   }
 }
 
-function dimension([name, score, status, detail, calls, facts, deviation = null], texts, answer) {
+function dimension([name, score, status, detail, calls, facts, deviation = null, points = []], texts, answer) {
   // A statement that stands in the answer word for word is kept as its place there.
   const stated = (text) => (Array.isArray(text) ? answer.slice(...text) : texts.named(text));
   // Texts are named in the order in which they were packed, so these read in that order.
   const made = facts.map(([text, support, chunks, row, unsure = null]) => ({ text: stated(text), support, deviation: unsure, chunks, call: call(row, texts) }));
   const said = texts.named(detail);
-  return { name, score, deviation, status, detail: said, calls: calls.map((row) => call(row, texts)), facts: made };
+  const told = calls.map((row) => call(row, texts));
+  const listed = points.map(([text, covered, unsure, quote, inAnswer]) => ({ text: texts.named(text), covered, deviation: unsure, quote: texts.named(quote), inAnswer }));
+  return { name, score, deviation, status, detail: said, calls: told, facts: made, points: listed };
 }
 
 function call([kind, source, text, status = "ok", attempts, seconds = 0, shrunk = 0, told = 0, ...usage], texts) {

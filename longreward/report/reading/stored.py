@@ -54,6 +54,16 @@ class StoredStatement(msgspec.Struct, gc=False):
     call: StoredCall = StoredCall()
 
 
+class StoredPoint(msgspec.Struct, gc=False, frozen=True):
+    """See schema.Point. `covered` is 1, 0.5 or 0; None where void."""
+
+    text: str
+    covered: _Number | None = None
+    deviation: _Number | None = None
+    quote: str = ""
+    in_answer: bool | None = None
+
+
 class StoredDimension(msgspec.Struct, gc=False):
     score: _Number | None = None
     deviation: _Number | None = None
@@ -61,6 +71,7 @@ class StoredDimension(msgspec.Struct, gc=False):
     detail: str = ""
     calls: list[StoredCall] = []
     statements: list[StoredStatement] = []
+    points: list[StoredPoint] = []
 
 
 class StoredAnswer(store.Fields, kw_only=True):

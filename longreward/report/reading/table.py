@@ -38,7 +38,7 @@ KINDS = {
     "judge_tokens": "u4",
     "cost": "f4",
     "shrunk": "u1",
-    "said": "u4",  # characters of the judge's replies and of the statements
+    "said": "u4",  # characters of the judge's replies, of the statements and of the points
     "file": "u4",  # with the next one, the answer's place
     "offset": "u8",
 }
@@ -83,7 +83,9 @@ class TableBuilder:
             "supported": supports.count(1.0),
             "unsupported": supports.count(0.0),
             "partly": sum(support is not None and 0 < support < 1 for support in supports),
-            "said": sum(len(call.text) for call in calls) + sum(len(statement.text) for statement in statements),
+            "said": sum(len(call.text) for call in calls)
+            + sum(len(statement.text) for statement in statements)
+            + sum(len(point.text) + len(point.quote) for d in answer.dimensions.values() for point in d.points),
             "file": file,
             "offset": offset,
             "calls": len(calls),

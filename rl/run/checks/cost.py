@@ -25,7 +25,7 @@ def _cost(config: RunConfig, flags: Flags, episode: Estimate, prompts: int) -> I
     judge, steps = config.reward.judge, flags.steps(prompts)
     whole = judge_estimate.expected(config, flags, episode)
     heldout = " and the held-out scores" if config.data.heldout else ""
-    sentence = f"{steps} steps{heldout} take about {in_words(whole, judge.price)} of the judge, retries left out"
+    sentence = f"{steps} steps{heldout} take about {in_words(whole, judge)} of the judge, retries left out"
     yield Finding.ok("cost", sentence)
     yield from settings_checks.spend(whole, judge)
 
@@ -43,7 +43,7 @@ def _pace(
     seconds = duration(found.seconds)
     yield Finding.ok(
         "pace",
-        f"a step of {batch} prompts x {samples} answers asks {in_words(step, config.reward.judge.price)}: at "
+        f"a step of {batch} prompts x {samples} answers asks {in_words(step, config.reward.judge)}: at "
         f"{latency_s:.2g} s a call at least {seconds} of judging, by {found.limit}. Answers are judged while others "
         f"are generated, so the judge holds nothing up where generating a step takes longer than {seconds}; the last "
         f"ones add {duration(2 * latency_s)}",

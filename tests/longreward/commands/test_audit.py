@@ -11,14 +11,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from longreward import cli
 from longreward.commands import audit
+from longreward.config import JudgeConfig
 from longreward.judge.base import Judge, Verdict
 from longreward.judge.offline import OfflineJudge
+from longreward.judge.own_server.settings import KEY, asked_at
 from longreward.judge.requests import RateAnswer, VerifyStatement
 from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.schema import JudgeCall
@@ -80,7 +83,7 @@ def run(source, *words, out="out.jsonl") -> int:
 
 def verdict(source, monkeypatch, capsys, judge: Judge, *words) -> tuple[str, str]:
     """What is at fault, and the whole screen."""
-    monkeypatch.setattr(audit, "make_judge", lambda *_: judge)
+    monkeypatch.setattr(audit, "judge_of", lambda *_: judge)
     assert run(source, "--judge", "offline", *words) == 0
     told = capsys.readouterr().out
     return re.findall(r"^at fault: (.*)", told, re.MULTILINE)[0], told
@@ -135,9 +138,8 @@ def test_two_judges_stand_side_by_side(source, capsys):
     other.write_text("judge: {kind: offline}\nretrieval: {top_k: 1}\nchunking: {evidence_tokens: 16}\n")
     assert run(source, "--judge", "offline", "--against", other, "--limit", "8") == 0
     told = capsys.readouterr().out
-    assert told.count("at fault:") == 2 and re.search(
-        "^flaw +dimension +offline +other +difference", told, re.MULTILINE
-    )
+    assert told.count("at fault:") == 2
+    assert re.search("^flaw +dimension +offline +other +difference", told, re.MULTILINE)
     assert re.search(r"^number changed +faithfulness +100% +\d+% +[+-]\d+%", told, re.MULTILINE)
     assert len(rows_of(source.parent / "out.against.jsonl")) == len(rows_of(source.parent / "out.jsonl")) == 8 * 16
 
@@ -173,6 +175,18 @@ def test_an_answer_is_judged_twice_past_the_cache_and_nothing_else_is(source, ju
     assert run(source, *at(judge_server, cache, "--limit", "6")) == 0 and not judge_server.calls
 
 
+def test_routes_are_asked_and_paid_for_and_judged_again_anew(source, judge_server, start_judge, capsys):
+    with start_judge() as checker:
+        route = f"{{base_url: {checker.url}, model: small, price: {{prompt_per_million: 1000000}}}}"
+        words = [*at(judge_server)[:-1], f"judge.routes={{verify: {route}}}", "completeness.way=key_points"]
+        assert run(source, *words, f"cache.path={source.parent / 'verdicts.db'}", "--limit", "2") == 0
+        assert not judge_server.calls["verify"] and set(checker.calls) == {"verify"}
+        assert max(Counter(checker.prompts).values()) == 2
+        assert judge_server.calls["coverage"] and not judge_server.calls["completeness"]
+        assert judge_server.calls["points"] == 2 * 2  # once a document, and once anew
+        assert f", cost {100 * checker.calls.total():,.2f} in all" in capsys.readouterr().out
+
+
 def test_a_killed_audit_continues_and_asks_nothing_twice(source, judge_server, capsys):
     judge_server.latency = 0.1
     words = ["audit", source, "--out", source.parent / "out.jsonl", *at(judge_server, "--concurrency", "2")]
@@ -199,6 +213,15 @@ def test_a_killed_audit_continues_and_asks_nothing_twice(source, judge_server, c
     assert asked == [str(2 * 24 * 4)]
 
 
+def test_an_audit_by_a_judge_of_its_own_continues(source, monkeypatch, judge_server):
+    at_server = {"judge": asked_at(JudgeConfig(kind="vllm", model="m"), [("127.0.0.1", judge_server.port)])}
+    monkeypatch.setattr(audit, "served", lambda config: nullcontext(config.model_copy(update=at_server)))
+    monkeypatch.setenv(KEY, "secret")
+    for _ in range(2):
+        assert run(source, "--limit", "2", "judge={kind: vllm, model: m}", "weights={helpfulness: 1}") == 0
+        assert judge_server.calls.total() == 2 * 9 + 2 * 8
+
+
 def test_the_spend_cap_holds_for_scores_and_comparisons_over_all_runs(source, judge_server, capsys):
     asked = 0
     for cap, code in ((3_000, 1), (10_000, 1), (60_000, 0)):
@@ -209,6 +232,16 @@ def test_the_spend_cap_holds_for_scores_and_comparisons_over_all_runs(source, ju
         assert asked < 110 * judge_server.calls.total() <= cap
         asked = 110 * judge_server.calls.total()
     assert f"{asked // 110:,} calls" in captured.out
+
+
+def test_a_cap_that_the_comparisons_will_reach_is_told_before_the_start(source, judge_server, capsys):
+    cap, warned = 9_000_000, []
+    for out in ("one.jsonl", "other.jsonl"):
+        run(source, *at(judge_server, "--limit", "2", f"judge.spend.max_tokens={cap}"), out=out)
+        warned.append("the run will end before that" in (screen := capsys.readouterr().err))
+        scored, compared = (float(k) * 1000 for k in re.findall(r"about \d+ calls, ([\d.]+)k tokens", screen))
+        cap = round(scored + compared / 2)
+    assert warned == [False, True]
 
 
 def test_void_scores_are_told_and_are_no_numbers(source, judge_server, capsys):
@@ -227,12 +260,15 @@ def test_void_scores_are_told_and_are_no_numbers(source, judge_server, capsys):
         (["weights.speed=1"], "speed"),
         (["--against", "was.yaml"], "scores as the first configuration does"),
         (["--against", "none.yaml"], "none.yaml"),
+        (["helpfulness.way=ranking"], "longreward audit does not know all answers"),
+        (["--against", "ranks.yaml"], "longreward audit does not know all answers"),
     ],
     ids=str,
 )
 def test_bad_input_is_one_sentence(source, monkeypatch, capsys, words, told):
     monkeypatch.chdir(source.parent)
     (source.parent / "was.yaml").write_text("judge: {kind: offline}\n")
+    (source.parent / "ranks.yaml").write_text("judge: {kind: offline}\nhelpfulness: {way: ranking}\n")
     try:
         code = run(source, "--judge", "offline", *words)
     except SystemExit as error:
@@ -253,3 +289,12 @@ def test_a_file_without_answers_is_told(source, capsys):
     source.write_text(json.dumps(json.loads(ROWS[0]) | {"answer": " ... "}) + "\n" + json.dumps({"idx": 1}) + "\n")
     assert run(source, "--judge", "offline") == 2
     assert "holds no answer to plant something in; first problem:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["out.against.jsonl", "out.against.pairs.jsonl"])
+def test_what_the_second_judge_cannot_continue_is_told_before_the_first_is_asked(source, judge_server, capsys, name):
+    (source.parent / "other.yaml").write_text("judge: {kind: offline}\n")
+    (source.parent / name).write_text('{"a": 1}\n')
+    assert run(source, *at(judge_server), "--against", source.parent / "other.yaml") == 2
+    assert f"/{name}" in capsys.readouterr().err
+    assert not judge_server.calls and not (source.parent / "out.jsonl").exists()

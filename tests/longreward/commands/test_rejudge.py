@@ -54,6 +54,12 @@ def rejudge(folder, source, *words, out="again.jsonl", was=True):
     return cli.main(["rejudge", str(source), "--out", str(folder / out), *given, *words])
 
 
+def test_places_among_siblings_are_not_found_again(files, capsys):
+    source = scored(files)
+    assert rejudge(files, source, "helpfulness.way=ranking", "--input", str(files / "in.jsonl")) == 2
+    assert "longreward rejudge does not know all answers to a prompt" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -17,7 +17,7 @@ from longreward import LongReward, Sample
 from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.judge.own_server.local import served
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 
 pytestmark = pytest.mark.e2e
 

@@ -15,13 +15,16 @@ from longreward.fingerprint import fingerprint
 from longreward.judge import constrained, make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ReplyForm
 from longreward.preflight.judge_checks import check_judge
 from longreward.preflight.questions import questions
 
-EVERY_KIND = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
+EVERY = {"faithfulness": {"statements_per_call": 2}, "helpfulness": {"way": "ranking"}}
+EVERY_KIND = questions(validate(RewardConfig, EVERY))
+EVERY_KIND += questions(validate(RewardConfig, {"completeness": {"way": "key_points"}}))[-2:]
 VERDICTS = {
     "helpfulness": (7, 7.0),
+    "rank": ({"place_of_answer_1": 2, "place_of_answer_2": 1}, [2, 1]),
     "logicality": (0, 0.0),
     "completeness": (10, 10.0),
     "statements": (["Tin is a metal.", " tin is  a metal. ", "", "It melts."], ["Tin is a metal.", "It melts."]),
@@ -29,6 +32,11 @@ VERDICTS = {
     "verify_many": (
         [{"analysis": "", "verdict": "Fully supported"}, {"analysis": "No.", "verdict": "No support"}],
         [1.0, 0.0],
+    ),
+    "points": (["Tin melts.", "tin  melts.", "At 232 degrees."], ["Tin melts.", "At 232 degrees."]),
+    "coverage": (
+        [{"quote": "Tin", "verdict": "Partly covered"}, {"quote": "", "verdict": "Missing"}],
+        [0.5, 0.0],
     ),
     "extract": (["Tin melts.", "At 232 degrees."], "Tin melts.\nAt 232 degrees."),
 }

@@ -21,7 +21,7 @@ from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import ListStatements, RateHelpfulness, VerifyStatement, VerifyStatements
 from longreward.judge.requests.evaluation import RateSummary
 from longreward.judge.said import Said
-from longreward.judge_config import ReplyForm
+from longreward.model_config import ReplyForm
 from longreward.preflight.estimate import estimate
 from longreward.preflight.judge_checks import check_judge
 

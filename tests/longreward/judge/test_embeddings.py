@@ -17,7 +17,7 @@ from longreward.config import RewardConfig
 from longreward.config_file import validate
 from longreward.errors import JudgeError
 from longreward.fingerprint import fingerprint
-from longreward.judge.engine.openai_judge import OpenAIJudge
+from longreward.judge import judge_of
 from longreward.judge.protocol.embeddings import read
 from longreward.preflight import judge_checks
 from longreward.preflight.embedding_check import check_embeddings
@@ -128,7 +128,7 @@ def test_a_judge_that_is_asked_afresh_embeds_as_before(settings, judge_server):
     config = validate(RewardConfig, settings, "settings")
 
     async def run():
-        judge = OpenAIJudge.of(config.judge, embeddings=config.retrieval.embedder)
+        judge = judge_of(config)
         again = LongReward(config, judge.afresh())
         reward = LongReward(config, judge)
         try:

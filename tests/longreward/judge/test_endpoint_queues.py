@@ -10,7 +10,7 @@ import pytest
 from longreward.errors import JudgeError, Reason
 from longreward.judge.engine.endpoints import Endpoint, Endpoints
 from longreward.judge.engine.spend_cap import Amount, Spend
-from longreward.judge_config import EndpointConfig
+from longreward.model_config import EndpointConfig
 
 NOTHING = Amount()
 

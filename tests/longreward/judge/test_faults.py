@@ -174,7 +174,7 @@ HANGS_S = 60.0  # nothing here takes so long, on any machine: what does hangs
 
 def ask(server: RawServer | None, *requests, url: str = "", documents=None, **settings):
     """Verdicts of requests asked all at once, the judge's stats, and the seconds it took."""
-    settings = {"retry_base_s": 0.01, "call_timeout_s": 20, "attempt_timeout_s": 10, **settings}
+    settings = {"retry_base_s": 0.01, "call_timeout_s": 20, "attempt_timeout_s": 10, "hedge": {"budget": 0}, **settings}
     if "endpoints" not in settings:
         settings["base_url"] = url or server.url
     config = JudgeConfig(kind="openai", model="judge", **settings)

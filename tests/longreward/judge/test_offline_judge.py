@@ -161,6 +161,10 @@ REQUESTS = {
     "verify": lambda text: requests.VerifyStatement("en", "Mara sold copper.", [text]),
     "extract": lambda text: requests.ExtractRelevant("en", "What did Mara sell?", text),
     "completeness": lambda text: requests.RateCompleteness("en", "What did Mara sell?", text, [text]),
+    "points": lambda text: requests.ListPoints("en", "What did Mara sell?", [text]),
+    "coverage": lambda text: requests.CheckCoverage(
+        "en", "What did Mara sell?", text, ["Mara sold copper.", "Otto is in Rome."]
+    ),
     "pairs": lambda text: evaluation.CompareAnswers("en", "What did Mara sell?", text, text, text),
 }
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from longreward.judge.requests import (
+    CheckCoverage,
     ExtractRelevant,
+    ListPoints,
     ListStatements,
     RateCompleteness,
     RateHelpfulness,
@@ -83,6 +85,8 @@ def test_extractions_are_all_cut_alike() -> None:
         VerifyStatements("en", ["Otto left.", "Ada left."], []),
         ExtractRelevant("en", "q", "It rained."),
         RateCompleteness("en", "q", "a", []),
+        ListPoints("en", "q", ["It rained."]),
+        CheckCoverage("en", "q", "a " * 500, ["It rained.", "Otto left."]),
         RateCompleteness("en", "q", "a", ["It rained."]),
     ],
     ids=lambda request: type(request).__name__,

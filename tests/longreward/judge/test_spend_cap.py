@@ -39,7 +39,7 @@ def test_calls_wait_at_the_cap_where_it_pauses_and_go_on_when_it_is_raised(judge
     spend = Spend(tokens(10 * CALL), pauses=True)
 
     async def run():
-        judge = OpenAIJudge.of(settings, None, spend)
+        judge = OpenAIJudge.of(settings, spend)
         asking = [asyncio.create_task(judge.ask(question(number))) for number in range(30)]
         await settled(lambda: judge.status().paused)
         paused = judge.status()
@@ -66,7 +66,7 @@ def test_calls_fail_at_the_cap_where_it_stops_and_a_higher_one_serves_new_calls(
     spend = Spend(tokens(15 * CALL))
 
     async def run():
-        judge = OpenAIJudge.of(settings, None, spend)
+        judge = OpenAIJudge.of(settings, spend)
         before = await asyncio.gather(*(judge.ask(question(number)) for number in range(40)))
         assert judge.status().spent and not judge.status().paused
         refused = await judge.ask(question(98))
@@ -89,7 +89,7 @@ def test_nothing_leaves_before_it_is_granted(judge_server, limit):
     spend.allowance = Amount()
 
     async def run():
-        judge = OpenAIJudge.of(settings, None, spend)
+        judge = OpenAIJudge.of(settings, spend)
         asking = asyncio.create_task(judge.ask(question()))
         await asyncio.wait_for(spend.asked.wait(), 60)
         before = judge_server.calls.total()
@@ -108,7 +108,7 @@ def test_what_an_earlier_part_of_the_run_has_used_counts(judge_server):
     spend = Spend(tokens(100 * CALL), tokens_used := Amount(0, 100 * CALL))
 
     async def run():
-        judge = OpenAIJudge.of(settings, None, spend)
+        judge = OpenAIJudge.of(settings, spend)
         verdict = await judge.ask(question())
         stats = judge.stats()
         await judge.aclose()
@@ -124,7 +124,7 @@ def test_a_judge_that_is_asked_afresh_remembers_no_verdict_and_shares_the_spend(
     spend = Spend(cap_of(settings))
 
     async def run():
-        judge = OpenAIJudge.of(settings, VerdictCache.of(CacheConfig(path=tmp_path / "cache.db")), spend)
+        judge = OpenAIJudge.of(settings, spend, VerdictCache.of(CacheConfig(path=tmp_path / "cache.db")))
         for asked in (judge, judge, judge.afresh()):
             assert (await asked.ask(question())).ok
         afresh = judge.afresh()

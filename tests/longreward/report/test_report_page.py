@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from longreward import LongReward, Sample, cli
-from longreward.schema import DimensionScore, JudgeCall, Reward, ScoredAnswer, Statement
+from longreward.schema import DimensionScore, JudgeCall, Point, Reward, ScoredAnswer, Statement
 from longreward.store import Store
 
 api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (pip install .[dev])")
@@ -314,6 +314,32 @@ def test_how_unsure_the_judge_is_stands_beside_its_scores(read, make_run, tmp_pa
     listed = page.locator(".statements").inner_text()
     assert "supported, 0.93 ± 0.21" in listed and "not supported, 0.02 ± 0.11" in listed
     assert "not supported, 0.02 ± 0.11" in page.locator("#evidence h2").inner_text()
+
+
+def test_key_points_stand_beside_the_answer(read, make_run, tmp_path):
+    run = make_run(**GRPO)
+    points = [
+        Point(text="Mara sold copper.", covered=1.0, quote="sold copper", in_answer=True),
+        Point(text=EVIL, covered=0.42, deviation=0.2, quote=EVIL, in_answer=False),
+        Point(text="Otto bought it.", covered=0.0),
+    ]
+    for number, covered in enumerate((points, [Point(text=point.text, covered=None) for point in points])):
+        score, status = (4.7, "ok") if number == 0 else (None, "timeout")
+        complete = DimensionScore(score=score, status=status, points=covered, calls=[JudgeCall(kind="coverage")])
+        scored = Reward(id="p0", total=score, dimensions={"completeness": complete})
+        sample = Sample(id="p0", context="Mara sold copper.", query="What?", answer="Mara sold copper.")
+        with Store(run.path / "store" / "answers-0-a.jsonl") as store:
+            store.append(ScoredAnswer.of(sample, scored, split="train", rollout=f"0/0/{number}", time=1.0 + number))
+    out = tmp_path / "page.html"
+    assert cli.main(["report", str(run.path), "--out", str(out)]) == 0
+    reader = read(out)
+    page = reader.at("answer/0")
+    assert "1 of 3 covered" in page.locator("main").inner_text()
+    first, second, third = page.locator(".points li").all_inner_texts()
+    assert "Mara sold copper. covered" in first and "sold copper" in first and "not in the answer" not in first
+    assert "partly covered, 0.42 ± 0.20" in second and "onerror" in second and "not in the answer" in second
+    assert third.endswith("missing")
+    assert reader.at("answer/1").locator(".points").inner_text().count("void: timeout") == 3
 
 
 # --- (d) runs in every state ---

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from longreward.errors import TooManyVoidsError
+from longreward.errors import InputError, TooManyVoidsError
 from longreward.files.jsonlines import Appender
 from longreward.openrlhf_logs import AnswerFigures
 from rl.config import RunConfig
@@ -53,8 +53,10 @@ class Run:
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def _score(self, prompt: str, label: Label, answer: str, about: dict[str, Any]) -> AnswerFigures:
-        self.judged.append((label.sample(prompt, answer), about))
+    def _score(
+        self, prompt: str, label: Label, answer: str, about: dict[str, Any], siblings: tuple[str, ...]
+    ) -> AnswerFigures:
+        self.judged.append((label.sample(prompt, answer, siblings=siblings), about))
         return AnswerFigures({"total": 5.0})
 
     def _generate(self, prompt: str, label: str, num_samples: int, **_: Any) -> list[dict[str, Any]]:
@@ -146,6 +148,37 @@ def test_a_void_answer_that_was_scored_later_is_done(run: Run) -> None:
     run.collect(engines=False)
     assert run.judged == []
     assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 6
+
+
+def test_where_answers_are_ranked_each_comes_with_all_answers_to_its_prompt(run: Run) -> None:
+    run.config.reward.helpfulness.way = "ranking"
+    of_b = [record("b/0", 5.0, "b"), record("b/1", None, "b")]
+    write_store(run.config, record("a/0", 5.0), record("a/1", None), record("a/2", None), *of_b)
+    run.collect(prompts=2)
+    # Nothing is missing of a: its void ones are judged again. Of b the void one is generated with the missing one.
+    assert [(sample.answer, sorted(sample.siblings)) for sample, _ in run.judged] == [
+        (f"answer a/{number}", ["answer a/0", "answer a/1", "answer a/2"]) for number in (1, 2)
+    ]
+    assert [(label.id, label.rollouts, label.answered) for label in run.labels] == [("b", (1, 2), ("answer b/0",))]
+
+
+def test_responses_of_others_are_ranked_by_their_prompts(run: Run, tmp_path: Path) -> None:
+    run.config.reward.helpfulness.way = "ranking"
+    source = tmp_path / "responses.jsonl"
+
+    def tokenizer(text: str, **_: Any) -> dict[str, list[str]]:
+        return {"input_ids": text.split()}
+
+    rows = [{"idx": f"{i}-{n}", "context": f"{i}", "query": QUERY, "answer": f"{i}/{n}"} for i in "ab" for n in (0, 1)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run.config.data.train.touch()
+    collect.score_responses(run, source, tokenizer, 4)  # type: ignore[arg-type]
+    assert [(sample.answer, sample.siblings) for sample, _ in run.judged] == [
+        (f"{i}/{n}", (f"{i}/0", f"{i}/1")) for i in "ab" for n in (0, 1)
+    ]
+    source.write_text("".join(json.dumps(rows[0] | {"idx": f"a-{n}", "answer": f"{n}"}) + "\n" for n in range(17)))
+    with pytest.raises(InputError, match="17 responses to 'a', and a judge ranks at most 16"):
+        collect.score_responses(run, source, tokenizer, 4)  # type: ignore[arg-type]
 
 
 def test_a_line_cut_by_a_kill_is_passed_over(run: Run) -> None:

@@ -43,7 +43,19 @@ def server(location: str = "") -> Iterator[tuple[str, list[str]]]:
 
 def test_a_redirect_carries_no_prompt_elsewhere(monkeypatch):
     nothing_scored = Settings(
-        [], [], 1.0, 1.0, 1, 0.0, shuffle=False, compares=False, compared=[], filtering=False, synchronous=True, late={}
+        [],
+        [],
+        1.0,
+        1.0,
+        1,
+        0.0,
+        shuffle=False,
+        ranks=False,
+        compares=False,
+        compared=[],
+        filtering=False,
+        synchronous=True,
+        late={},
     )
     for name, value in nothing_scored.environment().items():
         monkeypatch.setenv(name, value)

@@ -78,7 +78,7 @@ def test_a_kill_counts_no_more_than_a_hundredth_of_the_cap_and_what_was_under_wa
 def test_a_run_that_ends_and_goes_on_counts_exactly(tmp_path, judge_server):
     async def part(first: int) -> float:
         ledger = SpendLedger(config(judge_server.url, max_tokens=100_000), tmp_path, pauses=False)
-        judge = OpenAIJudge.of(config(judge_server.url), None, ledger.spend)
+        judge = OpenAIJudge.of(config(judge_server.url), ledger.spend)
         ledger.begin()
         requests = [RateHelpfulness("en", "What?", f"It, {number}.") for number in range(first, first + 50)]
         assert all(verdict.ok for verdict in await asyncio.gather(*map(judge.ask, requests)))
@@ -123,7 +123,7 @@ def test_a_paused_run_goes_on_when_the_command_raises_the_cap(tmp_path, judge_se
 
     async def run():
         ledger = SpendLedger(settings, tmp_path, pauses=True)
-        judge = OpenAIJudge.of(settings, None, ledger.spend)
+        judge = OpenAIJudge.of(settings, ledger.spend)
         ledger.begin()
         requests = [RateHelpfulness("en", "What?", f"It, {number}.") for number in range(60)]
         asking = [asyncio.create_task(judge.ask(request)) for request in requests]
@@ -159,7 +159,7 @@ def test_a_full_disk_is_told_once_and_the_count_in_memory_holds_the_cap(tmp_path
 
     async def run():
         ledger = SpendLedger(settings, tmp_path, pauses=False)
-        judge = OpenAIJudge.of(settings, None, ledger.spend)
+        judge = OpenAIJudge.of(settings, ledger.spend)
         ledger.begin()
         requests = [RateHelpfulness("en", "What?", f"It, {number}.") for number in range(60)]
         verdicts = await asyncio.wait_for(asyncio.gather(*map(judge.ask, requests)), 60)

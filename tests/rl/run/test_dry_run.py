@@ -66,6 +66,24 @@ def test_late_answers_where_no_step_waits_for_them(refused, kind, words, said):
     assert said in refused(kind, "reward.late.share=0.05", *words)
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "said"),
+    [
+        ("grpo", ["n_samples_per_prompt=17"], "2 to 16 answers to a prompt, and openrlhf.rollout.n_samples_per_prompt"),
+        ("grpo", ["n_samples_per_prompt=1"], "n_samples_per_prompt is 1; change that, or set reward.helpfulness.way"),
+        ("dpo", ["n_samples_per_prompt=17"], "n_samples_per_prompt is 17"),
+    ],
+)
+def test_too_few_or_too_many_answers_to_rank(refused, kind, words, said):
+    flags = [f"openrlhf.rollout.{word}" for word in words]
+    assert said in refused(kind, "reward.helpfulness.way=ranking", *flags)
+
+
+def test_answers_that_were_ranked_among_others(refused, tmp_path):
+    words = ["reward.helpfulness.way=ranking", f"collect.stores=[{tmp_path}]"]
+    assert "collect.stores holds answers of other groups" in refused("dpo", *words)
+
+
 @pytest.mark.parametrize("kind", MAIN)
 def test_data_without_a_row_that_can_be_used(refused, write, kind):
     data = write({"idx": 1, "context": 3})

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from longreward.judge_config import PriceConfig
+from longreward.model_config import PriceConfig
 from rl.config import load
 from rl.data import prompt_files
 from rl.run import judge_estimate, planning
@@ -33,6 +33,16 @@ def test_a_runs_calls_follow_from_its_prompts_answers_and_epochs(tmp_path):
     config.reward.judge = config.reward.judge.model_validate(judge)
     config.watch = config.watch.model_validate({"noise_share": 0.1, "shadow": {"share": 0.25, "judge": judge}})
     assert judge_estimate.expected(config, flags).answers == found.answers + 0.35 * 10 * 4 * 3
+
+
+def test_where_answers_are_ranked_held_out_ones_are_rated(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps({"idx": 1, "context": "Mara sold copper.", "query": "What did Mara do?"}) + "\n")
+    words = ["run.device=cpu", f"data.train={data}", f"data.heldout={data}", "reward.helpfulness.way=ranking"]
+    config = load(CONFIG, [*words, "reward.weights={helpfulness: 1}"])
+    flags = planning.make(config, "online").flags
+    flags = replace(flags, rollout_n_samples_per_prompt=4, train_num_episodes=3)
+    assert judge_estimate.expected(config, flags).calls == 3 * 2 + 2 * 4
 
 
 def test_rows_without_a_reference_are_not_counted_where_one_is_needed(tmp_path):
