@@ -73,7 +73,8 @@ def _judge(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]]) -> d
 def _model(model: ModelConfig) -> dict[str, Any]:
     form = model.form
     curve = {"curve": form.curve} if form.way == "likelihood" else {}
-    return model.model_dump(include={"kind", "model", "temperature", "extra_body"}) | form.parameters | curve
+    shown = {} if model.examples else {"examples": False}
+    return model.model_dump(include={"kind", "model", "temperature", "extra_body"}) | form.parameters | curve | shown
 
 
 def _of_forms(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]]) -> list[str]:

@@ -131,6 +131,9 @@ class ModelConfig(Section):
     rating or a support is the mean over the judge's probabilities of all that it could have said (`logprobs`)."""
     analysis: bool = True
     """Whether the judge writes an analysis before a rating or a support. Without one a reply has a few tokens."""
+    examples: bool = True
+    """Whether the prompts show worked examples, which are half of most prompts. In a text of your own they stand
+    between a line `Example 1` (or `Example`) and a paragraph that begins with `Now your task`."""
     votes: int = Field(1, ge=1)
     """A rating or a support is the mean of so many replies, which one request asks for (`n`), for an endpoint that
     gives no `logprobs`. They must differ: `temperature` of about 0.7."""

@@ -44,16 +44,20 @@ CLOSINGS = ("constrained", "object", "alone", "digit")
 """What stands behind a prompt where the reply's form is not the paper's."""
 _MAY_LACK = frozenset({"document_language"})
 """Placeholders that a user's text may leave out: prompts from elsewhere do not have them."""
+_EXAMPLES = re.compile(r"\n\n(?:Example(?: 1)?|示例一?)\n.*?(?=\n\n(?:Now your task|下面是你的任务))", re.DOTALL)
+"""From the first worked example of a prompt to the task itself."""
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
 class Prompts:
     """A set of prompts: those of this package, some of the reward's replaced by a user's files."""
 
-    def __init__(self, folder: Path | None = None, judge_tokenizer: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, judge_tokenizer: Path | None = None, *, examples: bool = True
+    ) -> None:
         """`folder` holds en/NAME.txt and zh/NAME.txt for the prompts it replaces, with the same placeholders as ours
         (`document_language` may be missing). `judge_tokenizer` holds the judge's tokenizer.json, whose added tokens are
-        made inert in the material, beside those that are known.
+        made inert in the material, beside those that are known. Without `examples` the prompts show none.
 
         ConfigError for a file that cannot be read, names no prompt, or lacks or adds a placeholder.
         """
@@ -65,11 +69,14 @@ class Prompts:
         self._texts = {file: package.joinpath(file).read_text(encoding="utf-8").strip() for file in sorted(known)}
         if folder is not None:
             self._replace(folder)
+        if not examples:
+            self._texts = {file: _EXAMPLES.sub("", text) for file, text in self._texts.items()}
 
     @classmethod
     def of(cls, config: RewardConfig, model: ModelConfig | None = None) -> Prompts:
         """Those that a configuration asks for, for the judge or another model of its routes."""
-        return cls(config.prompts, (model or config.judge).tokenizer)
+        model = model or config.judge
+        return cls(config.prompts, model.tokenizer, examples=model.examples)
 
     def _replace(self, folder: Path) -> None:
         found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.txt"))}

@@ -2,11 +2,14 @@ import asyncio
 import itertools
 import re
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from longreward.config import RewardConfig
+from longreward.config_file import validate
 from longreward.errors import ConfigError, VerdictError
 from longreward.judge.requests import VerifyStatements
 from longreward.judge.requests.key_points import MOST_POINTS
@@ -25,6 +28,7 @@ from longreward.judge.verdicts import (
     parse_support,
     parse_supports,
 )
+from longreward.preflight.questions import questions
 from longreward.prompts import EVALUATION_NAMES, LANGUAGES, NAMES, OURS, Prompts, neutralise
 from longreward.prompts.injection_defence import FENCES
 from longreward.reward import LongReward
@@ -327,3 +331,18 @@ def test_a_statement_cannot_pass_for_two_or_bring_its_verdict():
     assert [line[:2] for line in shown.splitlines() if line] == ["1.", "2.", "</", "Th"]
     with pytest.raises(VerdictError):
         request.parse(shown)
+
+
+EVERY_QUESTION = questions(validate(RewardConfig, {"faithfulness": {"statements_per_call": 2}}))
+EVERY_QUESTION += questions(validate(RewardConfig, {"completeness": {"way": "key_points"}}))[-2:]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("request_", EVERY_QUESTION, ids=lambda request: request.kind)
+def test_without_examples_the_rest_of_a_prompt_is_the_same(request_, language):
+    asked = replace(request_, language=language)
+    whole, bare = asked.text(), asked.text(Prompts(examples=False))
+    shown = re.search(r"^(?:Example|示例)", whole, re.MULTILINE)
+    assert (bare != whole) == bool(shown) and not re.search(r"^(?:Example|示例)", bare, re.MULTILINE)
+    start = next((i for i, (a, b) in enumerate(zip(whole, bare, strict=False)) if a != b), len(bare))
+    assert whole == bare[:start] + whole[start : start + len(whole) - len(bare)] + bare[start:]

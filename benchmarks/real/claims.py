@@ -1,0 +1,240 @@
+"""What do forms of a verdict and ways of checking make of labelled claims? The rules, SmolLM2-135M-Instruct behind
+vLLM, and both together.
+
+    PYTHONPATH=.:benchmarks python benchmarks/real/claims.py --claims ../shared/data/claims_qags_cnndm.jsonl
+
+Without a GPU some five minutes for each form of SmolLM2. Each claim goes the way of a statement: evidence is retrieved,
+and a model is asked. The claims are split by article into two halves; curve and band are chosen on the first. Printed
+are the AUC of each form on both halves, and the share of pairs of a supported and another claim that it cannot tell
+apart; then what a probability is worth against the word alone; then how much of a strong judge is needed. That judge is
+scripted: it says what the label says, but for a share of the claims.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+import numpy as np
+
+from longreward import LongReward, Sample
+from longreward.config import RewardConfig
+from longreward.config_file import validate
+from longreward.evaluation.claims import auc
+from longreward.judge import Verdict
+from longreward.judge.base import Judge
+from longreward.judge.offline import OfflineJudge
+from longreward.judge.own_server.local import served
+from longreward.judge.requests import CheckStatement, JudgeRequest, VerifyStatement
+from longreward.schema import JudgeCall
+from real.models import smollm2
+
+T = TypeVar("T")
+
+RESAMPLES = 1000
+CHAT: dict[str, dict[str, Any]] = {
+    "written": {"verdict": "written"},
+    "constrained": {"verdict": "constrained"},
+    "constrained, no analysis": {"verdict": "constrained", "analysis": False},
+    "distribution": {"verdict": "distribution"},
+    "distribution, no analysis": {"verdict": "distribution", "analysis": False},
+}
+WAYS = ("yes_no", "likelihood")
+LOWEST, HIGHEST = (0.0, 0.1, 0.2, 0.3, 0.5), (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 1.0)
+MOST_ASKED = 0.4
+ACCURACIES = (0.8, 0.85, 0.9, 0.95)
+SEEDS = 20
+
+
+class Labels(Judge):
+    """Says what the label says, but for some claims; asks the rules first where a first word is wanted."""
+
+    def __init__(self, rows: Sequence[dict], accuracy: float, seed: int) -> None:
+        rng = random.Random(seed)
+        self._says = {row["claim"]: bool(row["supported"]) == (rng.random() < accuracy) for row in rows}
+        self._rules = OfflineJudge()
+        self.asked = 0
+
+    async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
+        if isinstance(request, CheckStatement):
+            return await self._rules.ask(request)
+        assert isinstance(request, VerifyStatement)
+        self.asked += 1
+        value: Any = float(self._says[request.statement])
+        return Verdict(value, JudgeCall(kind=request.kind))
+
+
+async def supports(config: RewardConfig, rows: Sequence[dict], judge: Judge | None = None) -> list[tuple[float, str]]:
+    """Of each claim, and what the judge said. A claim without a verdict is in the middle of the scale: it cannot be
+    told from any other."""
+    reward = LongReward(config, judge)
+    try:
+        samples = [Sample(context=row["context"], query="", answer=row["claim"]) for row in rows]
+        found = await asyncio.gather(*map(reward.verify, samples))
+    finally:
+        await reward.aclose()
+    return [
+        (0.5 if one.total is None else one.total / 10, next((call.text for call in reversed(one.calls)), ""))
+        for one in found
+    ]
+
+
+def ties(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    pairs = [(a, b) for a, one in zip(scores, labels, strict=True) if one
+             for b, other in zip(scores, labels, strict=True) if not other]  # fmt: skip
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def half(row: dict) -> int:
+    return int(row["id"].split("-")[1]) % 2
+
+
+def area(scores: Sequence[float], rows: Sequence[dict], which: int | None = None) -> float:
+    """The AUC on a half of the claims, or on all."""
+    chosen = [
+        (score, bool(row["supported"])) for score, row in zip(scores, rows, strict=True) if which in (None, half(row))
+    ]
+    return auc([score for score, _ in chosen], [label for _, label in chosen])
+
+
+def difference(one: Sequence[float], other: Sequence[float], rows: Sequence[dict]) -> str:
+    """What the first's AUC has more, and its 95% interval by resampling the articles."""
+    rng, articles = random.Random(0), defaultdict[str, list[int]](list)
+    for place, row in enumerate(rows):
+        articles[row["context"]].append(place)
+    found = []
+    for _ in range(RESAMPLES):
+        places = [p for article in rng.choices(list(articles), k=len(articles)) for p in articles[article]]
+        labels = [bool(rows[p]["supported"]) for p in places]
+        found.append(auc([one[p] for p in places], labels) - auc([other[p] for p in places], labels))
+    found.sort()
+    more = area(one, rows) - area(other, rows)
+    return f"{more:+.3f} ({found[RESAMPLES // 40]:+.3f} to {found[-RESAMPLES // 40]:+.3f})"
+
+
+def show(name: str, scores: Sequence[float], rows: Sequence[dict], more: str = "") -> None:
+    areas = " | ".join(f"{area(scores, rows, which):.3f}" for which in (0, 1, None))
+    print(f"| {name} | {areas} | {ties(scores, [bool(row['supported']) for row in rows]):.1%} | {more} |", flush=True)
+
+
+def curve(means: Sequence[float], rows: Sequence[dict]) -> dict[str, float]:
+    """Middle and width of the logistic curve that fits the first half best."""
+    chosen = [(mean, float(row["supported"])) for mean, row in zip(means, rows, strict=True) if half(row) == 0]
+    x, y = np.array([mean for mean, _ in chosen]), np.array([label for _, label in chosen])
+    features, weights = np.stack([np.ones_like(x), x]), np.zeros(2)
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-weights @ features))
+        hessian = (features * p * (1 - p)) @ features.T + 1e-9 * np.eye(2)
+        weights += np.linalg.solve(hessian, features @ (y - p))
+    return {"middle": float(-weights[0] / weights[1]), "width": float(1 / weights[1])}
+
+
+def band(first: Sequence[float], then: Sequence[float], rows: Sequence[dict]) -> tuple[float, float]:
+    """Where the first is unsure: the best on the first half that asks the second about 40% of it at most."""
+    mine = [i for i, row in enumerate(rows) if half(row) == 0]
+
+    def worth(low: float, high: float) -> float:
+        inside = fmean(low <= first[i] <= high for i in mine)
+        return area(escalated(first, then, low, high), rows, 0) if inside <= MOST_ASKED else 0.0
+
+    return max(product(LOWEST, HIGHEST), key=lambda edges: worth(*edges))
+
+
+def escalated(first: Sequence[float], then: Sequence[float], low: float, high: float) -> list[float]:
+    return [b if low <= a <= high else a for a, b in zip(first, then, strict=True)]
+
+
+def settings(judge: dict[str, Any], route: dict[str, Any] | None = None, **more: Any) -> RewardConfig:
+    routes = {} if route is None else {"verify": route}
+    return validate(RewardConfig, {"judge": judge | {"routes": routes | more.pop("routes", {})}, **more})
+
+
+def by_smollm2(options: argparse.Namespace, rows: Sequence[dict], rules: Sequence[float]) -> None:
+    """Each form; what the probability is worth; and the model where the rules are unsure."""
+    judge: dict[str, Any] = {"kind": "vllm", "model": str(smollm2(options.models)), "args": {"dtype": "float32"}}
+    judge |= {"extra_body": {"repetition_penalty": 1.1}, "max_in_flight": 16, "max_tokens": 512}
+    judge |= {"attempt_timeout_s": 3600, "call_timeout_s": 7200, "max_attempts": 2, "hedge": {"budget": 0}}
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
+    with served(settings(judge)) as started:
+        asked = started.judge.model_dump()
+
+        def found(route: dict[str, Any], **more: Any) -> tuple[list[float], list[str], str]:
+            begun = time.monotonic()
+            told = asyncio.run(supports(settings(asked, route, **more), rows))
+            return [score for score, _ in told], [text for _, text in told], f"{time.monotonic() - begun:.0f} s"
+
+        for name in options.form:
+            if name in CHAT:
+                scores, _, took = found(CHAT[name])
+                show(name, scores, rows, took)
+        if "yes_no" in options.form:
+            scores, texts, took = found({"way": "yes_no", "extra_body": {}})
+            words = [0.0 if text.strip().lower().startswith("no") else 1.0 for text in texts]
+            show("yes or no: its word", words, rows)
+            show("yes or no: its probability", scores, rows, took)
+            print(f"probability against word: {difference(scores, words, rows)}")
+        if "likelihood" in options.form:
+            scores, texts, took = found({"way": "likelihood", "extra_body": {}})
+            fitted = curve([float(text) for text in texts], rows)
+            scores = [1 / (1 + math.exp((fitted["middle"] - float(text)) / fitted["width"])) for text in texts]
+            show("likelihood", scores, rows, f"{fitted['middle']:.2f}, {fitted['width']:.2f}; {took}")
+            low, high = band(rules, scores, rows)
+            both = escalated(rules, scores, low, high)
+            share = fmean(low <= one <= high for one in rules)
+            show("the rules first, the likelihood where they are unsure", both, rows, f"{low} to {high}: {share:.0%}")
+
+
+def by_labels(rows: Sequence[dict], rules: Sequence[float]) -> None:
+    """A strong judge that is asked about all claims, and one that is asked where the rules are unsure."""
+    print(
+        "\n| strong judge is right | asked always: AUC | the rules first | difference | asked |\n|---|---|---|---|---|"
+    )
+    for accuracy in ACCURACIES:
+        always, after, asked = [], [], []
+        for seed in range(SEEDS):
+            judge = Labels(rows, accuracy, seed)
+            whole = [score for score, _ in asyncio.run(supports(RewardConfig(), rows, judge))]
+            low, high = band(rules, whole, rows)
+            judge.asked = 0
+            first = settings(
+                {}, routes={"rules": {"kind": "offline"}}, faithfulness={"first": "rules", "unsure": [low, high]}
+            )
+            part = [score for score, _ in asyncio.run(supports(first, rows, judge))]
+            always.append(area(whole, rows, 1))
+            after.append(area(part, rows, 1))
+            asked.append(judge.asked / len(rows))
+        print(
+            f"| {accuracy:.0%} | {fmean(always):.3f} | {fmean(after):.3f} | {fmean(after) - fmean(always):+.3f} | "
+            f"{fmean(asked):.0%} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--claims", type=Path, required=True, help="rows with id, context, claim and supported")
+    parser.add_argument("--models", type=Path, default=Path("runs/models"), help="where the model is put")
+    parser.add_argument("--form", choices=[*CHAT, *WAYS], action="append", help="yes_no and likelihood by default")
+    options = parser.parse_args()
+    options.form = options.form or list(WAYS)
+    rows = [json.loads(line) for line in options.claims.read_text().splitlines()]
+    print("| form | first half | second half | all | ties | |\n|---|---|---|---|---|---|", flush=True)
+    rules = [score for score, _ in asyncio.run(supports(RewardConfig(), rows))]
+    show("rules", rules, rows)
+    by_smollm2(options, rows, rules)
+    by_labels(rows, rules)
+
+
+if __name__ == "__main__":
+    main()
