@@ -11,6 +11,7 @@ from longreward.errors import LongRewardError
 _COMMANDS = {
     "score": "score the answers of a JSON-lines file",
     "agree": "measure how well a judge agrees with humans, on pairs that they labelled",
+    "audit": "plant flaws in answers and show which of them a judge sees",
     "rejudge": "score answers again with another judge, weights or rules, and ask only what changed",
     "estimate": "estimate what scoring will cost, before anything is spent",
     "doctor": "check the judge, its keys and limits before they are used",

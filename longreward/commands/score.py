@@ -78,11 +78,14 @@ class Way:
     record: Callable[..., ScoredAnswer] = ScoredAnswer.of
     """As `ScoredAnswer.of`."""
     token_spans: TokenSpans = word_spans
+    reward: Callable[[RewardConfig, TokenSpans], LongReward] = LongReward.from_config
     scoring: Scoring = LongReward.score
     noun: str = "answers"
     """What people call the samples."""
     used_beside: Usage = field(default_factory=Usage)
     """What earlier runs used for other questions, which `judge.spend` counts too."""
+    expected_beside: Usage = field(default_factory=Usage)
+    """What other questions are expected to use after the scoring."""
 
 
 @dataclass
@@ -188,11 +191,12 @@ async def score_samples(
         with console.status("estimating"):
             some = [sample for _, sample in todo]
             run.expected = await asyncio.to_thread(estimate, some, way.asked, sample=_LOOKED_INTO, scoring=way.scoring)
-        warning = warning_of_cap(run.expected, way.asked)
-        console.print(f"expected: about {in_words(run.expected, judge)}{warning}")
+        warning = warning_of_cap(run.expected + way.expected_beside, way.asked)
+        beside = f", then about {in_words(way.expected_beside, judge)}" if way.expected_beside.calls else ""
+        console.print(f"expected: about {in_words(run.expected, judge)}{beside}{warning}")
 
     with nullcontext() if out is None else _opened(out) as file:
-        reward = LongReward.from_config(way.asked, way.token_spans)
+        reward = way.reward(way.asked, way.token_spans)
         rare_collections()
         started = time.monotonic()  # what a judge's client needs is imported by now
         try:
@@ -262,6 +266,11 @@ def _stopped(run: Run) -> str:
         f"stopped at the spend cap: {words(amount)} of judge.spend.{name}={cap:.12g} are used{of_it}, and the next "
         f"call could go past it; raise judge.spend.{name} and run {again}"
     )
+
+
+def check_continues(out: Path, config: RewardConfig) -> None:
+    """InputError where `score_samples` could not go on with what is in `out`."""
+    Run(config, {}, Way(config), out, Account(config)).read()
 
 
 def _opened(out: Path) -> store.Store:

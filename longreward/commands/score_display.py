@@ -16,7 +16,7 @@ from longreward.commands.accounts import Account, table
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import JudgeError, Reason
 from longreward.preflight.estimate import Estimate
-from longreward.schema import ScoredAnswer
+from longreward.schema import ScoredAnswer, Usage
 from longreward.text.amounts import caps, duration, money, rounded
 
 _PLAIN_PROGRESS_S = 10  # seconds between progress lines where there is no terminal
@@ -89,8 +89,8 @@ def print_summary(rows: list[ScoredAnswer], account: Account, priced: bool, seco
     console.print(f"scores: {out}", highlight=False, soft_wrap=True)
 
 
-def warning_of_cap(expected: Estimate, config: RewardConfig) -> str:
-    """A warning if less is left of `judge.spend` than scoring is expected to take; empty otherwise."""
+def warning_of_cap(expected: Usage, config: RewardConfig) -> str:
+    """A warning if less is left of `judge.spend` than is expected to be used; empty otherwise."""
     for name, cap, amount, words in caps(config.judge, expected):
         if amount > cap:
             keep = "" if config.cache.path else " (give cache.path=..., or answers cut short are paid twice)"

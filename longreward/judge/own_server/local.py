@@ -20,6 +20,13 @@ C = TypeVar("C", bound=RewardConfig)
 _HOST = "127.0.0.1"
 
 
+def as_served(config: C) -> C:
+    """The configuration that `served` gives, but for where the server is: it scores alike, and none has to run."""
+    if config.judge.kind != "vllm":
+        return config
+    return config.model_copy(update={"judge": settings.asked_at(config.judge, [])})
+
+
 @contextmanager
 def served(config: C) -> Iterator[C]:
     """The configuration with a judge that can be asked: itself, or with `judge.kind: vllm` one whose server runs while
