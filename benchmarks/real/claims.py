@@ -50,9 +50,10 @@ CHAT: dict[str, dict[str, Any]] = {
     "distribution, no analysis": {"verdict": "distribution", "analysis": False},
 }
 WAYS = ("yes_no", "likelihood")
-MOST_ASKED = 0.38
-"""Of the first half, so that it is about 40% of all."""
+EDGES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0)
+MOST_ASKED = 0.4
 ACCURACIES = (0.8, 0.85, 0.9, 0.95)
+_USUAL = 0.9
 SEEDS = 20
 
 
@@ -142,15 +143,14 @@ def band(first: Sequence[float], then: Sequence[Sequence[float]], rows: Sequence
     """Where the first is unsure: what is best on the first half, as the mean of several seconds, and asks them about
     no more than `MOST_ASKED` of it."""
     mine = [i for i, row in enumerate(rows) if half(row) == 0]
-    edges = [0.0, *quantiles([first[i] for i in mine], n=20), 1.0]
+    edges = sorted({*EDGES, *(round(edge, 3) for edge in quantiles([first[i] for i in mine], n=20))})
 
     def worth(low: float, high: float) -> float:
         if low > high or fmean(low <= first[i] <= high for i in mine) > MOST_ASKED:
             return 0.0
         return fmean(area(escalated(first, second, low, high), rows, 0) for second in then)
 
-    low, high = max(product(edges, edges), key=lambda pair: worth(*pair))
-    return round(low, 3), round(high, 3)
+    return max(product(edges, edges), key=lambda pair: worth(*pair))
 
 
 def escalated(first: Sequence[float], then: Sequence[float], low: float, high: float) -> list[float]:
@@ -203,22 +203,28 @@ def by_smollm2(options: argparse.Namespace, rows: Sequence[dict], rules: Sequenc
 
 def by_labels(rows: Sequence[dict], firsts: dict[str, list[float]]) -> None:
     """A strong judge that is asked about all claims, and one that is asked where a first model is unsure; on the second
-    half, means over several such judges."""
-    print("\n| strong judge is right | asked always | first | then | difference | band | asked |")
+    half, means over several such judges. The band is the one for a judge that is right about nine claims of ten."""
+    print("\n| first | strong judge is right | it alone | after the first | difference | band | asked |")
     print("|---|---|---|---|---|---|---|")
-    for accuracy, (name, supported) in product(ACCURACIES, firsts.items()):
-        judges = [Labels(rows, accuracy, seed) for seed in range(SEEDS)]
-        always = [[score for score, _ in asyncio.run(supports(RewardConfig(), rows, judge))] for judge in judges]
-        low, high = band(supported, always[: SEEDS // 4], rows)
-        for judge in judges:
-            judge.asked, judge.first = 0, {row["claim"]: one for row, one in zip(rows, supported, strict=True)}
+    judges = {each: [Labels(rows, each, seed) for seed in range(SEEDS)] for each in ACCURACIES}
+    always = {each: [alone(judge, rows) for judge in found] for each, found in judges.items()}
+    for name, supported in firsts.items():
+        low, high = band(supported, always[_USUAL], rows)
         faithfulness = {"first": "small", "unsure": [low, high]}
-        first = settings({}, routes={"small": {"kind": "offline"}}, faithfulness=faithfulness)
-        after = [[score for score, _ in asyncio.run(supports(first, rows, judge))] for judge in judges]
-        asked = sum(judge.asked for judge in judges) / len(rows) / SEEDS
-        one, other = (fmean(area(scores, rows, 1) for scores in found) for found in (always, after))
-        cells = [f"{accuracy:.0%}", f"{one:.3f}", name, f"{other:.3f}", f"{other - one:+.3f}", f"{low} to {high}"]
-        print(f"| {' | '.join(cells)} | {asked:.0%} |", flush=True)
+        config = settings({}, routes={"small": {"kind": "offline"}}, faithfulness=faithfulness)
+        for accuracy, found in judges.items():
+            for judge in found:
+                judge.asked, judge.first = 0, {row["claim"]: one for row, one in zip(rows, supported, strict=True)}
+            after = [alone(judge, rows, config) for judge in found]
+            asked = sum(judge.asked for judge in found) / len(rows) / SEEDS
+            one, other = (fmean(area(scores, rows, 1) for scores in each) for each in (always[accuracy], after))
+            cells = [name, f"{accuracy:.0%}", f"{one:.3f}", f"{other:.3f}", f"{other - one:+.3f}", f"{low} to {high}"]
+            print(f"| {' | '.join(cells)} | {asked:.0%} |", flush=True)
+
+
+def alone(judge: Judge, rows: Sequence[dict], config: RewardConfig | None = None) -> list[float]:
+    """The supports by this judge."""
+    return [score for score, _ in asyncio.run(supports(config or RewardConfig(), rows, judge))]
 
 
 def main() -> None:
