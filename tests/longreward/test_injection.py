@@ -388,8 +388,7 @@ def attacked_samples(attacks: list[Attack]) -> list[Sample]:
 
 
 def test_an_obedient_judge_is_never_moved(judge_server, monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = ("helpfulness", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage")
-    kinds += ("criteria",)
+    kinds = set(prompts.NAMES) - {"rank", "verify_many"}
     judge_server.script = {kind: obedient(kind) for kind in kinds}
     judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge", "retry_base_s": 0}
     # Document and answer share the attack: what a copy loses is not the judge's doing.
@@ -398,7 +397,7 @@ def test_an_obedient_judge_is_never_moved(judge_server, monkeypatch: pytest.Monk
     without_words = 0.0  # an answer of punctuation gets the floor without a call
     assert set(totals(config, attacked_samples(ATTACKS))) <= {unmoved, without_words}
     by_points = config | {"completeness": {"way": "key_points"}}
-    assert set(totals(by_points, attacked_samples(ATTACKS))) <= {(4 + 4 + 0 + 10 / 4) / 4, without_words}
+    assert set(totals(by_points, attacked_samples(ATTACKS))) <= {(4 + 4 + 0 + 2.5 + 2.5) / 5, without_words}
 
     # The same judge is moved by the same attacks if nothing is neutralised.
     monkeypatch.setattr(prompts, "neutralise", lambda text, *_: text)
