@@ -5,21 +5,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.console import Console
 
 from longreward import store
 from longreward.commands.accounts import table
 from longreward.commands.options import SETTINGS, add_concurrency, add_judge, server_config
-from longreward.commands.rows import Rows
 from longreward.commands.score import Way, print_run, score_samples
+from longreward.commands.scored_answers import Answers, Light
 from longreward.config import RewardConfig
 from longreward.config_file import load_yaml, validate
 from longreward.errors import ConfigError, InputError
@@ -28,7 +26,7 @@ from longreward.files import jsonlines
 from longreward.fingerprint import fingerprint, of_dimensions
 from longreward.judge.own_server.local import served
 from longreward.report.reading import sources
-from longreward.report.reading.gather import OpenFiles, Place, criteria_at, document_at, documents_of, keep
+from longreward.report.reading.gather import OpenFiles
 from longreward.report.reading.sources import Source
 from longreward.reward import total_of
 from longreward.schema import VERSION, Dimension, Reward, Sample, ScoredAnswer, Usage
@@ -40,19 +38,6 @@ from longreward.tokenizer import token_spans
 _MOVED = 5  # answers that are named
 _FREE = {"source": "cache"}
 """What is left of a call whose verdict stands: it costs nothing now."""
-
-
-class _Light(store.Fields):
-    """What tells which record of an answer counts."""
-
-    id: str = ""
-    idx: str = ""
-    split: str = ""
-    rollout: str = ""
-    key: str = ""
-    query: str = ""
-    time: float = 0.0
-    total: float | None = None
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -101,80 +86,6 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     for problem in answers.broken[:_MOVED]:
         console.print(f"skipped {problem}", style="red", markup=False, highlight=False)
     return int(bool(answers.broken) or not whole)
-
-
-@dataclass
-class Answers:
-    """The answers of a source, each by the record that counts."""
-
-    source: Source
-    files: OpenFiles
-    input: Path | None
-    folder: Path
-    broken: list[str] = field(default_factory=list)
-
-    @cached_property
-    def places(self) -> dict[str, Place]:
-        """By the answer's key, in the order of their first records. InputError where there is none."""
-        best: dict[str, tuple[tuple[bool, float], Place]] = {}
-        for path in self.source.files():
-            number = self.files.add(path.open("rb"))
-            for line, offset, light in store.read(path, self.broken, _Light):
-                name = (light.id or light.idx, light.query, light.split, light.rollout or light.key or str(line))
-                # In a file of scores the key that its rows have, so that the same command can go on with it.
-                key = light.key or hashlib.sha256("\0".join(name).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-                rank = store.rank(light.total, light.time)
-                if key not in best or rank >= best[key][0]:
-                    best[key] = (rank, (number, offset))
-        if not best:
-            first = f"; first problem: {self.broken[0]}" if self.broken else ""
-            raise InputError(f"{self.source.path} holds no scored answer{first}")
-        return {key: place for key, (_, place) in best.items()}
-
-    def row(self, key: str) -> dict[str, Any]:
-        """The record as in a run's store."""
-        line = self.files.line(self.places[key])
-        try:
-            row: dict[str, Any] = msgspec.json.decode(line)
-        except ValueError:  # half a surrogate pair
-            row = {}
-        if not row.get("version"):
-            row = store.parse(line, ScoredAnswer).model_dump(mode="json", exclude_defaults=True)
-        row["id"] = str(row.pop("idx", row.get("id", "")))
-        row["dimensions"] = row.pop("detail", row.get("dimensions"))
-        for name in ("scores", "status", "usage"):
-            row.pop(name, None)
-        return row
-
-    @cached_property
-    def _documents(self) -> dict[Any, Place]:
-        if self.input is not None:
-            found: dict[Any, Place] = dict(keep(Rows(self.input).by_any_key(), self.files, self.folder))
-            return found
-        return dict(documents_of(self.source, self.files))
-
-    def _place(self, row: dict[str, Any]) -> Place | None:
-        """Where the row or the prompt of an answer is."""
-        return self._documents.get(row.get("key") if self.input is not None else (row["id"], row.get("query", "")))
-
-    def criteria(self, row: dict[str, Any]) -> list[Any]:
-        """What an answer is judged by. InputError where it has no criteria."""
-        place = self._place(row)
-        found = [] if place is None else criteria_at(self.files, place)
-        if not found:
-            where = self.input or self.source.path
-            raise InputError(f"the answer {row['id']!r} has no criteria in {where}; set weights without criteria")
-        return found
-
-    def document(self, row: dict[str, Any]) -> str:
-        """The document of an answer. InputError where it is not at hand."""
-        place = self._place(row)
-        text = None if place is None else document_at(self.files, place)
-        if text is None:
-            where = f"in {self.input}" if self.input is not None else "in the run" if self.source.is_run else "known"
-            hint = "the rows that were scored" if self.input is None else "the file whose rows were scored"
-            raise InputError(f"the document of the answer {row['id']!r} is not {where}; give {hint} as --input")
-        return text
 
 
 @dataclass
@@ -297,7 +208,7 @@ def _check_out(out: Path, ours: str) -> None:
         there = out.exists() and out.stat().st_size > 0
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-    if there and {record.config for _, _, record in store.read(out, [], _Light)} != {ours}:
+    if there and {record.config for _, _, record in store.read(out, [], Light)} != {ours}:
         raise InputError(f"{out} exists and was not written by this command with these settings; choose another --out")
 
 

@@ -91,3 +91,33 @@ def test_several_reward_functions_train_a_policy(launcher, tiny, reward_model) -
     by_hand = [10 / (1 + math.exp(-float(line))) for line in found.stdout.split()[-8:]]
     ours = [record["dimensions"]["openrlhf"]["score"] for record in trained[:8]]
     assert ours == pytest.approx(by_hand, abs=0.02)
+
+
+def test_places_among_siblings_and_criteria_of_the_rows_train_a_policy(launcher, tiny) -> None:
+    rows = [json.loads(line) for line in (ROOT / "rl/toy/data/train.jsonl").read_text().splitlines()[:16]]
+    criteria = ["Names a place.", {"text": "Refuses to answer.", "weight": -1}]
+    data = launcher.directory / "rows.jsonl"
+    data.write_text("".join(json.dumps(row | {"criteria": criteria}) + "\n" for row in rows))
+    code, output = launcher.train(
+        "reward.helpfulness.way=ranking",
+        "reward.weights={helpfulness: 1, criteria: 1}",
+        f"data.train={data}",
+        "data.heldout=null",
+        *tiny,
+    )
+    assert code == 0, output
+    run = launcher.directory / "runs" / "grpo_cpu"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["steps"] == 2 and summary["void_rate"] == 0
+    groups: dict[str, list[dict]] = {}
+    for path in (run / "store").glob("*"):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            groups.setdefault(record["id"], []).append(record)
+    assert sum(map(len, groups.values())) == 32
+    for group in groups.values():
+        spoken = [r["dimensions"]["helpfulness"]["score"] for r in group if r["answer"].strip()]
+        assert sum(spoken) / len(spoken) == pytest.approx(5)
+        for record in group:
+            judged = record["dimensions"]["criteria"].get("criteria", [])
+            assert [one["text"] for one in judged] == ["Names a place.", "Refuses to answer."] or not record["answer"]
