@@ -179,7 +179,18 @@ class RunConfig(Section):
         other: dict[str, Any] = {"judge": shadow.judge, "prompts": shadow.prompts, "cache": CacheConfig()}
         if "longreward" not in reward.parts:
             other |= {"name": "longreward", "helpfulness": HelpfulnessConfig()}
+        if reward.faithfulness.first not in (None, *shadow.judge.routes):
+            other["faithfulness"] = reward.faithfulness.model_copy(update={"first": None})
         return reward.model_copy(update=other)
+
+    @model_validator(mode="after")
+    def _shadow_is_whole(self) -> Self:
+        if (shadow := self.shadow_reward) is not None:
+            try:
+                shadow.check_routes()
+            except ValueError as error:
+                raise ValueError(f"watch.shadow: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _noise_is_a_judges(self) -> Self:

@@ -13,6 +13,7 @@ from longreward.config.dimensions import (
 )
 from longreward.config.judge import QUESTIONS, JudgeConfig, LikelihoodConfig, RouteConfig, SpendConfig
 from longreward.config.model import (
+    NO_KEY,
     OF_ENDPOINTS,
     PAPER_FORM,
     EndpointConfig,
@@ -29,6 +30,7 @@ from longreward.config.reward import RewardConfig
 
 __all__ = [
     "MOST_RANKED",
+    "NO_KEY",
     "OF_ENDPOINTS",
     "PAPER_FORM",
     "QUESTIONS",

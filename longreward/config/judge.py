@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from longreward.config.model import OF_ENDPOINTS, ModelConfig, ReplyForm, Section, Way
+from longreward.config.model import NO_KEY, OF_ENDPOINTS, ModelConfig, ReplyForm, Section, Way
 
 QUESTIONS = (
     *("helpfulness", "rank", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage"),
@@ -16,6 +16,7 @@ QUESTIONS = (
 _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middleware", "tensor-parallel-size"}
 """Flags of vLLM's server that other settings give."""
 _ENDPOINTS = ("base_url", "endpoints")
+_OF_CALLS = ("attempt_timeout_s", "call_timeout_s", "max_outage_s", "hedge", "max_tokens_field")
 _OF_MODEL = ("price", "tokenizer", "extra_body", "max_tokens_field")
 
 
@@ -43,6 +44,11 @@ class RouteConfig(ModelConfig):
     evidence (vLLM's `prompt_logprobs`). All but `chat` are for `verify` and for `faithfulness.first` alone."""
     likelihood: LikelihoodConfig = LikelihoodConfig()
     """`likelihood`: how a mean log-likelihood becomes a support."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it has endpoints of its own."""
+        return bool(self.base_url or self.endpoints)
 
     @model_validator(mode="after")
     def _a_checker_has_no_form(self) -> Self:
@@ -74,8 +80,9 @@ class JudgeConfig(ModelConfig):
     routes: dict[str, RouteConfig] = Field(default_factory=dict)
     """Other judges for some questions: `{verify: {base_url: ..., model: ...}}`. Named after a kind of question (verify,
     extract, helpfulness, ...; the error about a wrong name lists them), or as `faithfulness.first` says. What a route
-    does not set is the judge's; where it names another endpoint or model, not the settings that belong to those (key,
-    limits; price, tokenizer, `extra_body`, `max_tokens_field`). All routes spend from `judge.spend`."""
+    does not set is the judge's. One with an endpoint of its own names its model, and its key if it wants one: no key
+    goes there otherwise. One with another model has its own price, tokenizer, `extra_body` and `max_tokens_field`. All
+    routes spend from `judge.spend`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -93,8 +100,8 @@ class JudgeConfig(ModelConfig):
             raise ValueError(f"judge.kind is openai but {' and '.join(missing)} is not set")
         if self.kind == "vllm":
             self._check_own_server()
-        priced = [self.price.known, *(route.price.known for route in self.routes.values())]
-        if self.spend.max_cost is not None and not any(priced):
+        free = "price" in self.model_fields_set and any(route.price.known for route in self.routes.values())
+        if self.spend.max_cost is not None and not self.price.known and self.kind != "offline" and not free:
             raise ValueError("judge.spend.max_cost needs judge.price; without prices no cost is counted")
         for name, route in self.routes.items():
             self._check_route(name, route)
@@ -104,9 +111,10 @@ class JudgeConfig(ModelConfig):
         at = f"judge.routes.{name}"
         if route.kind == "offline":
             return
-        own = bool(route.base_url or route.endpoints)
+        own = route.elsewhere
         if not route.model:
-            raise ValueError(f"{at} names no model; set {at}.model")
+            named = "an endpoint and no model" if own else "no model"
+            raise ValueError(f"{at} names {named}; set {at}.model")
         if not own and self.kind == "offline":
             raise ValueError(f"{at} names no endpoint, and judge.kind is offline; set {at}.base_url")
         if not own and self.kind == "vllm" and route.model != self.model:
@@ -133,15 +141,18 @@ class JudgeConfig(ModelConfig):
     def route(self, name: str) -> RouteConfig:
         """The route of that name, with the judge's endpoints where it names none of its own."""
         route = self.routes[name]
-        if route.kind == "offline" or route.base_url or route.endpoints:
+        if route.kind == "offline" or route.elsewhere:
             return route
-        return route.model_copy(update={"endpoints": self.resolved_endpoints})
+        return route.model_copy(update={"base_url": self.base_url, "endpoints": self.endpoints})
 
     def shares_endpoints(self, name: str) -> bool:
-        """Whether a route asks the judge's own model at its endpoints, as the judge is asked, so that one limit goes
-        for both."""
+        """Whether a route asks the judge's own model at its endpoints, with the same limits and deadlines, so that one
+        limit goes for both."""
         route = self.routes[name]
-        return not (route.base_url or route.endpoints) and route.model == self.model and route.way == "chat"
+        alike = all(
+            getattr(route, setting) == getattr(self, setting) for setting in ("model", *OF_ENDPOINTS, *_OF_CALLS)
+        )
+        return alike and not route.elsewhere and route.kind == self.kind and route.way == "chat"
 
     @property
     def models(self) -> dict[str | None, ModelConfig]:
@@ -167,5 +178,6 @@ def _with_defaults(route: Any, judge: dict[str, Any]) -> Any:
     elsewhere = any(route.get(name) for name in _ENDPOINTS)
     left_out |= set(OF_ENDPOINTS) if elsewhere else set()
     left_out |= set(_OF_MODEL) if elsewhere or route.get("model", judge.get("model")) != judge.get("model") else set()
+    left_out |= {"model"} if elsewhere else set()  # by one name two servers may have two models
     given = {name: judge[name] for name in ModelConfig.model_fields if name in judge and name not in left_out}
-    return given | route
+    return ({"api_key_env": NO_KEY} if elsewhere else {}) | given | route

@@ -11,6 +11,8 @@ from longreward.base_url import HeaderName, tidy
 
 VerdictForm = Literal["written", "constrained", "distribution"]
 Way = Literal["chat", "yes_no", "score", "likelihood"]
+NO_KEY = "-"
+"""In place of the name of a key's variable: no key is sent, not even the default one."""
 OF_ENDPOINTS = ("api_key_env", "api_key_header", "max_in_flight", "requests_per_minute", "tokens_per_minute")
 """Settings that each endpoint may have for itself."""
 _VOTES_DIFFER = 0.3  # below this temperature most votes are alike

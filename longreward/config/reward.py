@@ -91,10 +91,19 @@ class RewardConfig(Section):
 
     @model_validator(mode="after")
     def _routes_are_used(self) -> Self:
+        self.check_routes()
+        return self
+
+    def check_routes(self) -> None:
+        """ValueError where a route is asked nothing, or what it cannot answer."""
         first, routes = self.faithfulness.first, self.judge.routes
         if first is not None and first not in routes:
             raise ValueError(
                 f"faithfulness.first is {first}, and judge.routes has no {first}; put its model and endpoint there"
+            )
+        if first in QUESTIONS:
+            raise ValueError(
+                f"faithfulness.first is {first}, the name of a question; give the route of the first model another name"
             )
         for name, route in routes.items():
             if name != first and name not in QUESTIONS:
@@ -114,7 +123,6 @@ class RewardConfig(Section):
                     f"judge.routes.verify.way={route.way} takes one statement at a time; set "
                     "faithfulness.statements_per_call=1"
                 )
-        return self
 
     def route_of(self, kind: str) -> str | None:
         """The name of the route that a kind of question (`JudgeRequest.kind`) takes; None for the judge itself."""

@@ -33,7 +33,7 @@ async def _covered(answer: str, document: Document) -> DimensionScore:
     calls = [*found.calls, verdict.call]
     if verdict.value is None:
         return DimensionScore.void(verdict.call, calls, points=[Point(text=text, covered=None) for text in found.texts])
-    quotes = request.quotes(verdict.call.text, document.config.judge.form)
+    quotes = request.quotes(verdict.call.text, document.config.model_for(request.kind).form)
     deviations = verdict.call.deviations or [None] * len(found.texts)
     points = [
         Point(text=text, covered=covered, deviation=deviation)

@@ -188,6 +188,9 @@ class Verification:
         left = {text: each for text, each in found.items() if text not in known}
         judged = await self._judged(left) if left else _Verified([])
         known |= {statement.text: statement for statement in judged.statements}
+        if len(texts) > 1:  # of several statements only the first one's call would be counted
+            calls += [s.call for s in known.values() if s.call.source != "shared"]
+            known = {text: s.model_copy(update={"call": s.call.without_cost("shared")}) for text, s in known.items()}
         return _Verified([known[text] for text in texts], [*made, *calls, *judged.calls])
 
     async def _checked(self, found: dict[str, Evident]) -> tuple[dict[str, Statement], list[JudgeCall]]:

@@ -68,7 +68,8 @@ def judge_of(config: RewardConfig, cache: VerdictCache | None = None, spend: Spe
         else:
             others[name] = owner.beside(route, spend, prompts, shares=judge.shares_endpoints(name))
     kinds = {request.kind: config.route_of(request.kind) for request in REQUESTS}
-    return RoutedJudge(main, {kind: others[name] for kind, name in kinds.items() if name}) if others else main
+    asked = {kind: others[name] for kind, name in kinds.items() if name}
+    return RoutedJudge(main, asked, list(others.values())) if others else main
 
 
 __all__ = ["Judge", "JudgeStatus", "Verdict", "judge_of", "make_judge"]

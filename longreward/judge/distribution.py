@@ -21,6 +21,8 @@ _VERDICT = re.compile(rb'[{,]\s*"verdict"\s*:\s*"?(?=[^\s\["{])')
 _AROUND = b' \t\r\n":,}'
 _LEAST = 0.01
 """Of the probability that must be on possible verdicts. Less is noise: the judge was about to say something else."""
+_MOST_LIKELY = 0.5
+"""The same where no server holds the judge to these verdicts."""
 _DAMAGED = (AttributeError, KeyError, TypeError, ValueError)
 _NONE = "the reply has no logprobs, which judge.verdict=distribution and way=yes_no need"
 
@@ -64,7 +66,7 @@ def odds_of_word(tokens: Sequence[Token], labels: Mapping[str, float]) -> Odds:
     first = next((token for token in tokens if token.text.strip()), None)
     if first is None:
         raise VerdictError(_NONE, "")
-    return _odds(first, labels)
+    return _odds(first, labels, _MOST_LIKELY)
 
 
 def mean_likelihood(tokens: Sequence[Token], text: str) -> float:
@@ -77,6 +79,11 @@ def mean_likelihood(tokens: Sequence[Token], text: str) -> float:
         if len(spelled.strip()) >= len(wanted):
             break
         spelled = token.text + spelled
+        found.append(token.told)
+    # A character of several tokens is spelled by the last of them.
+    for token in reversed(tokens[: len(tokens) - len(found)]):
+        if token.text:
+            break
         found.append(token.told)
     if not found or not spelled.strip().endswith(wanted):
         raise VerdictError("the prompt's last tokens are not those of the statement", spelled.decode(errors="replace"))
@@ -95,7 +102,7 @@ def mean_and_deviation(odds: Odds, labels: Mapping[str, float]) -> tuple[float, 
     return mean, math.sqrt(max(0.0, variance))
 
 
-def _odds(token: Token, labels: Mapping[str, float]) -> Odds:
+def _odds(token: Token, labels: Mapping[str, float], least: float = _LEAST) -> Odds:
     found = dict.fromkeys(labels, 0.0)
     try:
         alternatives = [(_bytes(other), _probability(other)) for other in token.told]
@@ -107,7 +114,7 @@ def _odds(token: Token, labels: Mapping[str, float]) -> Odds:
         if len(meant) == 1:
             found[meant[0]] += probability
     whole = sum(found.values())
-    if whole < _LEAST:
+    if whole < least:
         raise VerdictError(
             f"the judge gives only {whole:.1%} of its probability to {', '.join(labels)}: it would say something else",
             token.text.decode(errors="replace"),

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from longreward.base_url import tidy
-from longreward.config import PAPER_FORM, JudgeConfig, ModelConfig, ReplyForm
+from longreward.config import NO_KEY, PAPER_FORM, JudgeConfig, ModelConfig, ReplyForm
 from longreward.errors import ConfigError
 from longreward.judge.base import Verdict
 from longreward.judge.constrained import Shape
 from longreward.judge.engine.call import Call
 from longreward.judge.engine.caller import NO_LIMITS, WITHOUT_REPLY, Caller
 from longreward.judge.engine.spend_cap import Amount, Spend
-from longreward.judge.protocol.address import NO_KEY, from_environment
+from longreward.judge.protocol.address import from_environment
 from longreward.judge.protocol.client import CLASSIFY, Api
 from longreward.judge.requests import JudgeRequest
 from longreward.prompts import OURS, Prompts

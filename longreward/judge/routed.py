@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from longreward.judge.base import Judge, JudgeStatus, Role, SlowCall, Verdict
@@ -17,10 +18,10 @@ _SHARED = ("judge/tokens", "judge/cost", "judge/run_cost", "judge/p50_s", "judge
 class RoutedJudge(Judge):
     """Asks each kind of question of its own judge."""
 
-    def __init__(self, judge: Judge, routes: Mapping[str, Judge]) -> None:
-        """`routes`: kind of question -> its judge; `judge` gets all others, and the embeddings."""
-        self._judge, self._routes = judge, dict(routes)
-        self._all = list({id(each): each for each in (judge, *routes.values())}.values())
+    def __init__(self, judge: Judge, routes: Mapping[str, Judge], others: Sequence[Judge]) -> None:
+        """`routes`: kind of question -> its judge; `judge` gets all others, and the embeddings. `others`: the judges of
+        the routes in the order in which they were made: the first may own what the others share."""
+        self._judge, self._routes, self._all = judge, dict(routes), [judge, *others]
 
     async def ask(self, request: JudgeRequest[T], *, document: str = "") -> Verdict[T]:
         return await self._routes.get(request.kind, self._judge).ask(request, document=document)
@@ -30,7 +31,9 @@ class RoutedJudge(Judge):
 
     def afresh(self) -> RoutedJudge:
         afresh = {id(each): each.afresh() for each in self._all}
-        return RoutedJudge(afresh[id(self._judge)], {kind: afresh[id(each)] for kind, each in self._routes.items()})
+        routes = {kind: afresh[id(each)] for kind, each in self._routes.items()}
+        judge, *others = (afresh[id(each)] for each in self._all)
+        return RoutedJudge(judge, routes, others)
 
     async def load(self) -> None:
         for each in self._all:
@@ -60,6 +63,6 @@ class RoutedJudge(Judge):
         return [call for each in self._all for call in each.slowest_calls()]
 
     async def aclose(self) -> None:
-        # The judge last: the others may use its cache and its endpoints.
-        for each in reversed(self._all):
-            await each.aclose()
+        async with AsyncExitStack() as last_first:
+            for each in self._all:
+                last_first.push_async_callback(each.aclose)

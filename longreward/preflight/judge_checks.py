@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from longreward.concurrency.tasks import task_group, together
-from longreward.config import ModelConfig, RewardConfig
+from longreward.config import NO_KEY, ModelConfig, RewardConfig
 from longreward.errors import Reason
 from longreward.judge import offline
 from longreward.judge.engine.embedder import key_variables
@@ -250,7 +250,7 @@ def _value(asked: Asked) -> float:
 
 def _has_key(judge: ModelConfig) -> bool:
     name = judge.resolved_endpoints[0].api_key_env
-    return not name or bool(secret_from_environment(name))
+    return name in (None, NO_KEY) or bool(secret_from_environment(name))
 
 
 def _read_keys(config: RewardConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from longreward.config import EndpointConfig, JudgeConfig
+from longreward.config import NO_KEY, EndpointConfig, JudgeConfig
 from longreward.judge.protocol.address import DEFAULT_KEY, from_environment
 from longreward.preflight.asking import urls_by_key
 from longreward.preflight.finding import Finding, listed
@@ -16,7 +16,9 @@ def keys(judge: JudgeConfig) -> Iterator[Finding]:
     """Which environment variables hold the judge's keys, and which of them are not set. Never a key itself."""
     for name, urls in urls_by_key(judge).items():
         where = listed(urls)
-        if from_environment(name or DEFAULT_KEY):
+        if name == NO_KEY:
+            yield Finding.ok("keys", f"no key goes to {where}: its route names none")
+        elif from_environment(name or DEFAULT_KEY):
             yield Finding.ok("keys", f"{name or DEFAULT_KEY} is set, the key for {where}")
         elif name:
             sentence = f"judge.api_key_env names {name}, the key for {where}, and {name} is not set"

@@ -116,7 +116,7 @@ class Call:
             async with asyncio.timeout(None) as permit.scope:
                 reply = await self._attempt(permit)
                 text = reply.texts[0]
-                said = self._request.said(reply.texts, reply.tokens, form)
+                said = self._request.said(reply.texts, reply.tokens, form, self._caller.prompts)
                 return said, self._request.read(said, form)
         except TimeoutError:
             raise JudgeError(Reason.TIMEOUT, detail="broken off: it answers nothing, and others do") from None

@@ -37,6 +37,11 @@ NO_LIMITS = {"max_tokens": None, "max_completion_tokens": None}
 
 def _as_asked(config: ModelConfig) -> ModelConfig:
     """The settings with which a model is asked in its way."""
+    if config.form.way == "chat":
+        return config
+    # The reward's limits are for replies of another length.
+    body = {name: value for name, value in config.extra_body.items() if name not in NO_LIMITS}
+    config = config.model_copy(update={"extra_body": body})
     match config.form.way:
         case "yes_no":
             return config.model_copy(update={"max_tokens": _WORD, "reasoning_tokens": 0})
@@ -118,15 +123,18 @@ class Caller:
         tokens and cost so far (`judge/run_cost` too: parts of the run before this process are in both), the latest
         replies' latency in seconds (`judge/p50_s`, `judge/p95_s`)."""
         used, latencies = self.endpoints.spend.used, sorted(self.latencies) or [0.0]
-        return {
-            "judge/p50_s": latencies[len(latencies) // 2],
-            "judge/p95_s": latencies[len(latencies) * 95 // 100],
-            **{f"judge/{name}": float(count) for name, count in self.counts.items()},
+        gauges = {
             "judge/hedged": float(self.hedging.hedges),
             "judge/hedges_won": float(self.hedging.won),
             "judge/in_flight": sum(e.concurrency.in_flight for e in self.endpoints),
             "judge/waiting": sum(e.waiting for e in self.endpoints),
             "judge/limit": sum(e.concurrency.limit for e in self.endpoints),
+        }
+        return {
+            "judge/p50_s": latencies[len(latencies) // 2],
+            "judge/p95_s": latencies[len(latencies) * 95 // 100],
+            **{f"judge/{name}": float(count) for name, count in self.counts.items()},
+            **(gauges if self.owns_endpoints else {}),  # who shares them does not count them again
             "judge/tokens": used.tokens,
             "judge/cost": used.cost,
             "judge/run_cost": used.cost,

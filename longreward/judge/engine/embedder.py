@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from longreward.concurrency.tasks import together
 from longreward.config import (
+    NO_KEY,
     PAPER_FORM,
     EmbeddingsConfig,
     JudgeConfig,
@@ -175,7 +176,8 @@ def key_variables(config: RewardConfig) -> set[str]:
     settings = config.retrieval.embedder
     judge = config.judge
     asked = [judge, *map(judge.route, judge.routes), *([call_settings(settings, judge)] if settings else [])]
-    return {endpoint.api_key_env or DEFAULT_KEY for one in asked for endpoint in one.resolved_endpoints}
+    names = {endpoint.api_key_env or DEFAULT_KEY for one in asked for endpoint in one.resolved_endpoints}
+    return names - {NO_KEY}
 
 
 def _sum(calls: Sequence[JudgeCall]) -> JudgeCall:

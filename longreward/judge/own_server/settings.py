@@ -90,7 +90,9 @@ def environment(key: str) -> dict[str, str]:
 def asked_at(judge: JudgeConfig, hosts: Sequence[tuple[str, int]]) -> JudgeConfig:
     """The same judge as one behind endpoints: the servers at these hosts and ports, with the key in `KEY`."""
     endpoints = [EndpointConfig(base_url=f"{url(*each)}/v1", api_key_env=KEY) for each in hosts]
-    return judge.model_copy(update={"kind": "openai", "endpoints": endpoints, "api_key_header": None})
+    plain = {"api_key_header": None}
+    routes = {name: r if r.elsewhere else r.model_copy(update=plain) for name, r in judge.routes.items()}
+    return judge.model_copy(update={"kind": "openai", "endpoints": endpoints, "routes": routes} | plain)
 
 
 def without_proxy(hosts: Sequence[str]) -> dict[str, str]:

@@ -19,15 +19,13 @@ import aiohttp
 import yarl
 
 from longreward.base_url import AROUND, chat_url, without_password
-from longreward.config import EndpointConfig
+from longreward.config import NO_KEY, EndpointConfig
 from longreward.errors import ConfigError, JudgeError, Reason
 from longreward.judge.protocol.refusals import short
 from longreward.redaction import keep_secret
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 """The variable that holds the key where the configuration names none."""
-NO_KEY = "-"
-"""In place of that variable's name: no key is sent, not even the default one."""
 _FROM_ENVIRONMENT = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _SCHEMES_OF_KEYS = ("bearer", "basic")
 _REDIRECTS = (301, 302, 303, 307, 308)

@@ -67,8 +67,9 @@ class JudgeRequest(ABC, Generic[T]):
         digit = form.verdict == "distribution" and shape.is_digit
         return "\n\n".join([written, *prompts.closings(self.language, form, wanted, digit)])
 
-    def said(self, texts: Sequence[str], tokens: Sequence[Token], form: ReplyForm) -> Said:
-        """What of a reply counts: its texts, and where the judge's distribution is wanted, what its tokens tell."""
+    def said(self, texts: Sequence[str], tokens: Sequence[Token], form: ReplyForm, prompts: Prompts = OURS) -> Said:
+        """What of a reply counts: its texts, and where the judge's distribution is wanted, what its tokens tell.
+        `prompts` are those that it was asked with."""
         form = self.form(form)
         if form.verdict != "distribution":
             return Said(texts[0], tuple(texts[1:]))

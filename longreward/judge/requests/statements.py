@@ -91,12 +91,12 @@ class VerifyStatement(AnalysedRequest[float]):
             return prompts.render("likelihood", self.language, evidence=shown), prompts.inert(statement)
         return prompts.render("yes_no", self.language, evidence=shown, statement=statement), ""
 
-    def said(self, texts: Sequence[str], tokens: Sequence[Token], form: ReplyForm) -> Said:
+    def said(self, texts: Sequence[str], tokens: Sequence[Token], form: ReplyForm, prompts: Prompts = OURS) -> Said:
         if form.way == "yes_no":
             return Said(texts[0], odds=(odds_of_word(tokens, _YES_NO),))
         if form.way == "likelihood":
-            return Said(f"{mean_likelihood(tokens, self.statement):.6f}")
-        return AnalysedRequest.said(self, texts, tokens, form)
+            return Said(f"{mean_likelihood(tokens, self.texts(prompts, form)[1]):.6f}")
+        return AnalysedRequest.said(self, texts, tokens, form, prompts)
 
     def read(self, said: Said, form: ReplyForm) -> Reading[float]:
         if form.way == "chat":

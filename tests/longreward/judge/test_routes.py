@@ -11,7 +11,7 @@ from aiohttp import web
 
 from longreward import LongReward, Sample
 from longreward.commands.accounts import Account, used_for
-from longreward.config import RewardConfig
+from longreward.config import NO_KEY, RewardConfig
 from longreward.config_file import validate
 from longreward.errors import ConfigError
 from longreward.fingerprint import fingerprint, of_dimensions
@@ -103,7 +103,7 @@ def test_what_a_route_does_not_set_is_the_judges_but_for_what_belongs_to_its_end
     judge = config(judge_server, routes, judge=own).judge
     verify, extract = judge.route("verify"), judge.route("extract")
     assert verify.attempt_timeout_s == extract.attempt_timeout_s == 7
-    assert (verify.api_key_env, verify.max_in_flight, verify.price.known) == (None, 256, False)
+    assert (verify.api_key_env, verify.max_in_flight, verify.price.known) == (NO_KEY, 256, False)
     assert [each.base_url for each in extract.resolved_endpoints] == [judge_server.url]
     assert (extract.resolved_endpoints[0].api_key_env, extract.price.known) == ("KEY", True)
     assert judge.shares_endpoints("extract") and not judge.shares_endpoints("verify")
@@ -153,6 +153,7 @@ def test_what_each_way_sends(judge_server, checker):
     ("way", "body", "said"),
     [
         ("yes_no", word({"Maybe": 1.0}, "Maybe"), "it would say something else"),
+        ("yes_no", word({"The": 0.96, "Yes": 0.02, "No": 0.01}, "The"), "it would say something else"),
         ("yes_no", {"choices": [{"message": {"content": "Yes"}, "finish_reason": "stop"}]}, "has no logprobs"),
         ("score", score_of(1.5, ""), "no score from 0 to 1"),
         ("score", {"data": [{"score": "high"}]}, "no score from 0 to 1"),
@@ -198,6 +199,45 @@ def test_the_unsure_ones_of_an_answer_are_asked_together(judge_server, checker):
     supports = [s.support for s in reward.dimensions["faithfulness"].statements]
     assert supports == pytest.approx([1, 0.9, 1, 0.1])
     assert judge_server.calls["verify_many"] == 1 and judge_server.calls["verify"] == 0
+
+
+def test_each_check_is_paid_for_once_in_the_rows(judge_server, checker):
+    texts = [f"Fact {name} holds." for name in ("one", "two", "three")]
+    judge_server.script["statements"] = "".join(f"<statement>{text}</statement>" for text in texts)
+    checker.script["check"] = by_statement(dict(zip(texts, (0.95, 0.97, 0.5), strict=True)), yes)
+    rewards, stats = score(escalating(judge_server, checker, statements_per_call=3), SAMPLE, SAMPLE)
+    assert sum(reward.usage.calls for reward in rewards) == stats["judge/requests"]
+
+
+def test_a_statement_that_is_made_inert_is_as_likely_as_any(judge_server, checker):
+    statement = "Mara sold [[7]] <|im_end|> crates."
+    judge_server.script["statements"] = f"<statement>{statement}</statement>"
+    checker.script["verify"] = lambda prompt, _: web.json_response(likelihood(-1.0, prompt))
+    settings = config(judge_server, {"verify": {"base_url": checker.url, "model": "small", "way": "likelihood"}})
+    (reward,), _ = score(settings)
+    assert reward.dimensions["faithfulness"].statements[0].support == pytest.approx(LIKELY, abs=1e-5)
+
+
+def test_a_key_goes_to_the_endpoint_that_it_is_for(judge_server, checker, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-judge")
+    monkeypatch.setenv("CHECKER_KEY", "sk-checker")
+    route = {"base_url": checker.url, "model": "small"}
+    score(config(judge_server, {"verify": route}))
+    score(config(judge_server, {"verify": {**route, "api_key_env": "CHECKER_KEY"}}))
+    assert set(judge_server.keys) == {"Bearer sk-judge"} and set(checker.keys) == {None, "Bearer sk-checker"}
+
+
+def test_a_route_keeps_its_own_limits_at_the_judges_endpoint(judge_server):
+    judge = config(judge_server, {"verify": {"model": "small", "max_in_flight": 4}}).judge
+    assert [each.max_in_flight for each in judge.route("verify").resolved_endpoints] == [4]
+    assert [each.max_in_flight for each in judge.resolved_endpoints] == [256]
+
+
+def test_one_word_is_asked_for_whatever_the_judges_replies_may_take(judge_server, checker):
+    checker.script["verify"] = lambda *_: web.json_response(word({"Yes": 1.0}))
+    route = {"base_url": checker.url, "model": "small", "way": "yes_no", "extra_body": {"max_completion_tokens": 4096}}
+    score(config(judge_server, {"verify": route}))
+    assert {(body["max_tokens"], body.get("max_completion_tokens")) for body in checker.bodies} == {(4, None)}
 
 
 def test_a_first_model_that_fails_makes_the_answer_void_and_is_not_passed_over(judge_server, checker):
@@ -290,7 +330,23 @@ def test_scores_are_known_by_the_routes_that_can_change_them(judge_server):
         ({"judge": {"routes": {"verifiy": {"kind": "offline"}}}}, "judge.routes.verifiy is asked nothing"),
         ({"faithfulness": {"first": "small"}}, "faithfulness.first is small, and judge.routes has no small"),
         ({"judge": {"routes": {"verify": {"model": "m"}}}}, "judge.routes.verify names no endpoint"),
-        ({"judge": {"routes": {"verify": {"base_url": "http://a/v1"}}}}, "judge.routes.verify names no model"),
+        ({"judge": {"routes": {"verify": {"base_url": "http://a/v1"}}}}, "names an endpoint and no model"),
+        (
+            {"judge": {"routes": {"verify": {"kind": "offline"}}}, "faithfulness": {"first": "verify"}},
+            "faithfulness.first is verify, the name of a question",
+        ),
+        (
+            {
+                "judge": {
+                    "kind": "openai",
+                    "base_url": "http://a/v1",
+                    "model": "m",
+                    "spend": {"max_cost": 1},
+                    "routes": {"verify": {"model": "n", "price": {"prompt_per_million": 1}}},
+                }
+            },
+            "judge.spend.max_cost needs judge.price",
+        ),
         (
             {"judge": {"routes": {"extract": {"base_url": "http://a/v1", "model": "m", "way": "score"}}}},
             "judge.routes.extract.way=score verifies statements",
