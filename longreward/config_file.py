@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -45,8 +45,11 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Set `section.key=value` pairs in the nested `data`, which is changed and returned. Values are read as YAML.
+def apply_overrides(
+    data: dict[str, Any], overrides: list[str], begin: Mapping[str, Mapping[Any, Any]] | None = None
+) -> dict[str, Any]:
+    """Set `section.key=value` pairs in the nested `data`, which is changed and returned. Values are read as YAML. A
+    section that `begin` names and `data` does not have begins with what it says there.
 
     ConfigError for a word that is not of this form, or a key inside something that is not a section.
     """
@@ -56,10 +59,10 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
             raise ConfigError(f"{override!r} is not a setting; write section.key=value")
         node = data
         *parents, last = key.split(".")
-        for parent in parents:
-            child = node.setdefault(parent, {})
+        for depth, parent in enumerate(parents, 1):
+            child = node.get(parent)
             if child is None:
-                child = node[parent] = {}
+                child = node[parent] = dict((begin or {}).get(".".join(parents[:depth]), {}))
             if not isinstance(child, dict):
                 raise ConfigError(f"{override!r}: {parent!r} holds {child!r}, not a section")
             node = child
@@ -89,7 +92,8 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if part.isdigit():
             continue  # an index into a list; the list's field was handled one step before
         field = model.model_fields.get(part)
@@ -98,4 +102,6 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
         if inner is None:
             return []
         model = inner
+        if field is not None and get_origin(field.annotation) is dict:
+            next(parts, None)  # a name of the user's
     return sorted(model.model_fields)

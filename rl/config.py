@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from longreward import config_file
-from longreward.config import CacheConfig, HelpfulnessConfig, Section
+from longreward.config import PAPER_WEIGHTS, CacheConfig, HelpfulnessConfig, Section
 from longreward.errors import ConfigError
 from rl.reward_functions.config import RewardSection
 from rl.watch_config import WatchSection
@@ -256,7 +256,9 @@ def load_as(model: type[C], path: Path, overrides: list[str]) -> C:
         if flags:
             data[name] = (data.get(name) or {}) | flatten(config_file.apply_overrides({}, flags))
     config_file.apply_overrides(
-        data, [o for o in overrides if not o.startswith(tuple(f"{name}." for name in PASSED_ON))]
+        data,
+        [o for o in overrides if not o.startswith(tuple(f"{name}." for name in PASSED_ON))],
+        {"reward.weights": PAPER_WEIGHTS},
     )
     return config_file.validate(model, data, str(path))
 

@@ -72,11 +72,13 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """
     config = reward_config(options, overrides)
     config.refuse_ranking("longreward audit")
+    config.refuse_criteria("longreward audit")
     judges = [(config.judge.model or config.judge.kind, config, options.out)]
     if options.against is not None:
         data = config_file.load_yaml(options.against)
         other = config_file.validate(ServerConfig, data, str(options.against)).reward
         other.refuse_ranking("longreward audit")
+        other.refuse_criteria("longreward audit")
         if fingerprint(other) == fingerprint(config):
             raise InputError(f"{options.against} scores as the first configuration does; give another one as --against")
         name = other.judge.model or other.judge.kind
@@ -96,6 +98,9 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         print_difference(console, done[0], done[1])
     rows.report(screen)
     return int(bool(rows.broken) or not all(each.whole for each in done))
+
+
+_MARK = "-audit"
 
 
 @dataclass
@@ -198,7 +203,7 @@ class Task:
         plan = Plan.of(samples, config, options.limit, options.seed)
         if not plan.samples:
             raise InputError(f"{options.input} holds thoughts alone, no answer; strip_thoughts=false judges them")
-        check_continues(out, as_served(config))
+        check_continues(out, as_served(config), _MARK)
         return cls(name, config, out, plan, _comparisons(_pairs_file(out), fingerprint(config)))
 
     @property
@@ -227,7 +232,9 @@ def _audited(task: Task, concurrency: int, screen: Console) -> Audited:
     plan, out, todo, expected = task.plan, task.out, task.todo, task.expected
     _announce(screen, task)
     with served(task.config) as asked:
-        way = Way(asked, reward=TwiceJudged, scoring=_scoring, used_beside=task.used, expected_beside=expected)
+        way = Way(
+            asked, reward=TwiceJudged, scoring=_scoring, mark=_MARK, used_beside=task.used, expected_beside=expected
+        )
         scoring = asyncio.run(score_samples(plan.samples, out, asked, concurrency, screen, way))
         others = [row for key, row in scoring.known.items() if key not in plan.samples]
         store.rewrite(out, [*scoring.rows, *others])  # what was planted by another seed is paid for, too

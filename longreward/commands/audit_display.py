@@ -52,6 +52,8 @@ def print_audit(console: Console, done: Audited) -> None:
     if why := Counter(f"{name} {reason}" for row in done.rows for name, reason in row.void_reasons.items()):
         voids = ", ".join(f"{reason} {count:,}" for reason, count in why.most_common())
         console.print(f"void, in no figure: {voids}", highlight=False, markup=False)
+    if done.orders.void:
+        console.print(f"comparisons without a verdict, in no figure: {done.orders.void:,}", highlight=False)
     console.print(f"\nwhat {done.judge} is worth here", style="bold", highlight=False, markup=False)
     findings = [*of_dimensions(done.audit), of_orders(done.orders)]
     for finding in findings:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longreward import config_file
-from longreward.config import RewardConfig
+from longreward.config import PAPER_WEIGHTS, RewardConfig
 from longreward.errors import ConfigError
 from longreward.server.config import ServerConfig
 
@@ -45,7 +45,7 @@ def server_config(
     for key, value in (("kind", options.judge), ("base_url", options.base_url), ("model", options.model)):
         if value is not None:
             judge[key] = value
-    config_file.apply_overrides(data, overrides)
+    config_file.apply_overrides(data, overrides, {"weights": PAPER_WEIGHTS})
     return config_file.validate(ServerConfig, data, str(options.config or "arguments"))
 
 

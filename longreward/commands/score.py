@@ -82,6 +82,8 @@ class Way:
     scoring: Scoring = LongReward.score
     noun: str = "answers"
     """What people call the samples."""
+    mark: str = ""
+    """Ends the rows' `config`, so that no other command goes on with them."""
     used_beside: Usage = field(default_factory=Usage)
     """What earlier runs used for other questions, which `judge.spend` counts too."""
     expected_beside: Usage = field(default_factory=Usage)
@@ -126,13 +128,14 @@ class Run:
 
     def read(self) -> None:
         """Take in what an earlier run of the same command left in `out`. A line cut by a kill is passed over."""
-        out, ours = self.out, fingerprint(self.config)
+        out, ours = self.out, fingerprint(self.config) + self.way.mark
         if out is None or not out.exists():
             return
         for number, _, row in store.read(out, [], ScoredAnswer):
             if row.config != ours or not row.key:
                 raise InputError(
-                    f"{out}:{number} was written with another reward configuration, judge or prompt version; "
+                    f"{out}:{number} was written by another command, or with another reward configuration, judge or "
+                    "prompt version; "
                     "choose another --out, or remove that file to score again"
                 )
             # The last row of an answer includes what the ones before it used.
@@ -216,7 +219,7 @@ async def _score_all(
     console: Console,
 ) -> None:
     """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
-    ours, way = fingerprint(run.config), run.way
+    ours, way = fingerprint(run.config) + run.way.mark, run.way
 
     async def one(keyed: tuple[str, Sample]) -> None:
         if run.stopped:
@@ -240,7 +243,8 @@ def _check_any_scored(account: Account, row: ScoredAnswer) -> None:
     if account.void == account.rows >= _HOPELESS_AFTER:
         name, reason = next(iter(row.void_reasons.items()))
         detail = f"the first {account.void} answers are all void, {name}: {reason} ({row.dimensions[name].detail})"
-        raise JudgeError(Reason(reason), detail=f"{detail}; check judge.base_url, judge.model and the key")
+        action = "check judge.base_url, judge.model and the key, or let longreward doctor say what is wrong"
+        raise JudgeError(Reason(reason), detail=f"{detail}; {action}")
 
 
 def print_run(console: Console, run: Run) -> None:
@@ -268,9 +272,9 @@ def _stopped(run: Run) -> str:
     )
 
 
-def check_continues(out: Path, config: RewardConfig) -> None:
+def check_continues(out: Path, config: RewardConfig, mark: str) -> None:
     """InputError where `score_samples` could not go on with what is in `out`."""
-    Run(config, {}, Way(config), out, Account(config)).read()
+    Run(config, {}, Way(config, mark=mark), out, Account(config)).read()
 
 
 def _opened(out: Path) -> store.Store:

@@ -26,13 +26,14 @@ from longreward.config.model import (
     Way,
 )
 from longreward.config.retrieval import ChunkingConfig, EmbeddingsConfig, RetrievalConfig
-from longreward.config.reward import RewardConfig
+from longreward.config.reward import PAPER_WEIGHTS, RewardConfig
 
 __all__ = [
     "MOST_RANKED",
     "NO_KEY",
     "OF_ENDPOINTS",
     "PAPER_FORM",
+    "PAPER_WEIGHTS",
     "QUESTIONS",
     "CacheConfig",
     "ChunkingConfig",

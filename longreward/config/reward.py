@@ -15,6 +15,8 @@ from longreward.config.retrieval import ChunkingConfig, RetrievalConfig
 from longreward.errors import ConfigError
 from longreward.schema import DIMENSIONS, EVERY_DIMENSION, Dimension
 
+PAPER_WEIGHTS: dict[Dimension, float] = dict.fromkeys(DIMENSIONS, 1.0)
+
 
 class RewardConfig(Section):
     judge: JudgeConfig = JudgeConfig()
@@ -44,7 +46,7 @@ class RewardConfig(Section):
     """Judge an answer without the thoughts of a reasoning policy: what stands in <think>...</think>, [THINK], channels
     and the like, or before a </think> whose beginning is in the prompt. An answer that never closes its first thought
     is empty. False: thoughts are judged as part of the answer."""
-    weights: dict[Dimension, float] = Field(default_factory=lambda: dict.fromkeys(DIMENSIONS, 1.0))
+    weights: dict[Dimension, float] = Field(default_factory=lambda: dict(PAPER_WEIGHTS))
     """Weight of each dimension in the mean: helpfulness, logicality, faithfulness, completeness, and criteria, which
     every row must then have (docs/rewards.md). The judge is not asked about a dimension that is missing or 0, unless it
     has a gate. Paper: its four, all equal."""
@@ -63,7 +65,9 @@ class RewardConfig(Section):
     @classmethod
     def _weights_make_a_mean(cls, value: dict[Dimension, float]) -> dict[Dimension, float]:
         if any(not 0 <= weight < float("inf") for weight in value.values()) or not sum(value.values()) > 0:
-            raise ValueError(f"weights must be finite, not negative, and at least one above 0; got {value}")
+            raise ValueError(
+                f"weights must be finite, not negative, and at least one above 0; got {value}; give one a weight"
+            )
         return value
 
     @model_validator(mode="after")
@@ -148,6 +152,11 @@ class RewardConfig(Section):
     def ranks(self) -> bool:
         """Whether the judge ranks the answers to a prompt, so that each has to come with its siblings."""
         return self.helpfulness.way == "ranking" and "helpfulness" in self.needed
+
+    def refuse_criteria(self, whose: str) -> None:
+        """ConfigError where criteria count, for a caller of this name that has no use for them."""
+        if self.uses_criteria:
+            raise ConfigError(f"{whose} knows nothing of criteria; take criteria out of weights and gates")
 
     def refuse_ranking(self, whose: str) -> None:
         """ConfigError where answers are ranked, for a caller of this name that does not know which are siblings."""

@@ -24,7 +24,7 @@ _LEAST = 0.01
 _MOST_LIKELY = 0.5
 """The same where no server holds the judge to these verdicts."""
 _DAMAGED = (AttributeError, KeyError, TypeError, ValueError)
-_NONE = "the reply has no logprobs, which judge.verdict=distribution and way=yes_no need"
+_NONE = "the reply has no logprobs, which judge.verdict=distribution needs"
 
 
 class Token(NamedTuple):
@@ -65,7 +65,7 @@ def odds_of_word(tokens: Sequence[Token], labels: Mapping[str, float]) -> Odds:
     """The probability of each label where a reply begins with one of them. VerdictError as for `odds_of`."""
     first = next((token for token in tokens if token.text.strip()), None)
     if first is None:
-        raise VerdictError(_NONE, "")
+        raise VerdictError("the reply has no logprobs, which way=yes_no needs", "")
     return _odds(first, labels, _MOST_LIKELY)
 
 

@@ -46,7 +46,7 @@ class CountingJudge(Judge):
         if route not in self._prompts:
             self._prompts[route] = Prompts.of(self._config, model)
         value, reply = request.typical_in(model.form)
-        if model.kind == "offline" and route is not None:  # the rules cost nothing
+        if model.kind == "offline" and self._config.judge.routes:  # the rules cost nothing
             return Verdict(value, JudgeCall(kind=request.kind, attempts=1))
         prompt = round(tokens_in(request.text(self._prompts[route], model.form)))
         completion = round(min(reply, model.form.votes * model.max_tokens))

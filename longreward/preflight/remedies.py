@@ -144,6 +144,8 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
         ("", "see the server's log, or the provider's status page"),
     ),
     Reason.BAD_RESPONSE: (
+        ("prompt_logprobs", "serve the model with vLLM, or set judge.way=chat"),
+        ("no score from 0 to 1", "serve a cross-encoder with a sigmoid by vLLM (/score), or set judge.way=chat"),
         ("though not asked for", "judge.base_url may also name the server itself, without the proxy"),
         (
             "may not be whole",
@@ -164,6 +166,8 @@ _ROWS: dict[Reason, tuple[tuple[str, str], ...]] = {
         ),
     ),
     Reason.PARSE_ERROR: (
+        ("way=yes_no", "set judge.way=chat, or serve the model with vLLM or SGLang, which give logprobs"),
+        ("to Yes, No: it would say", "use a model that answers with one word, or set judge.way=chat"),
         ("logprobs", _NO_DISTRIBUTION),
         ("judge.votes asks for", _NO_VOTES),
         ("JSON object", "set judge.verdict=written, or use a server that holds replies to response_format"),

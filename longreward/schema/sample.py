@@ -23,7 +23,7 @@ class Criterion(Record):
     """What an answer should do; where `weight` is negative, what it should not do."""
 
     text: str
-    weight: float = 1.0
+    weight: float = Field(1.0, ge=-1e6, le=1e6)
 
     @model_validator(mode="before")
     @classmethod
