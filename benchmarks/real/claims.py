@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from statistics import fmean, quantiles
+from statistics import fmean
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,11 +50,10 @@ CHAT: dict[str, dict[str, Any]] = {
     "distribution, no analysis": {"verdict": "distribution", "analysis": False},
 }
 WAYS = ("yes_no", "likelihood")
-EDGES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0)
-LEAST_ASKED, MOST_ASKED = 0.35, 0.4
-"""Of the first half. To ask less would be no better but by chance."""
+EDGES = (*(place / 20 for place in range(21)), 0.96, 0.97, 0.98, 0.99)
+LEAST_ASKED, MOST_ASKED = 0.3, 0.38
+"""Of the first half, so that it is 40% of all at most. To ask less would be no better but by chance."""
 ACCURACIES = (0.8, 0.85, 0.9, 0.95)
-_USUAL = 0.9
 SEEDS = 20
 
 
@@ -144,14 +143,13 @@ def band(first: Sequence[float], then: Sequence[Sequence[float]], rows: Sequence
     """Where the first is unsure: of the bands that hold about so much of the first half as may be asked the best there,
     as the mean of several seconds."""
     mine = [i for i, row in enumerate(rows) if half(row) == 0]
-    edges = sorted({*EDGES, *(round(edge, 3) for edge in quantiles([first[i] for i in mine], n=20))})
 
     def worth(low: float, high: float) -> float:
         if low > high or not LEAST_ASKED <= fmean(low <= first[i] <= high for i in mine) <= MOST_ASKED:
             return 0.0
         return fmean(area(escalated(first, second, low, high), rows, 0) for second in then)
 
-    return max(product(edges, edges), key=lambda pair: worth(*pair))
+    return max(product(EDGES, EDGES), key=lambda pair: worth(*pair))
 
 
 def escalated(first: Sequence[float], then: Sequence[float], low: float, high: float) -> list[float]:
@@ -204,13 +202,13 @@ def by_smollm2(options: argparse.Namespace, rows: Sequence[dict], rules: Sequenc
 
 def by_labels(rows: Sequence[dict], firsts: dict[str, list[float]]) -> None:
     """A strong judge that is asked about all claims, and one that is asked where a first model is unsure; on the second
-    half, means over several such judges. The band is the one for a judge that is right about nine claims of ten."""
+    half, means over several such judges. The band is the best for all of them together."""
     print("\n| first | strong judge is right | it alone | after the first | difference | band | asked |")
     print("|---|---|---|---|---|---|---|")
     judges = {each: [Labels(rows, each, seed) for seed in range(SEEDS)] for each in ACCURACIES}
     always = {each: [alone(judge, rows) for judge in found] for each, found in judges.items()}
     for name, supported in firsts.items():
-        low, high = band(supported, always[_USUAL], rows)
+        low, high = band(supported, [one for each in always.values() for one in each[: SEEDS // 4]], rows)
         faithfulness = {"first": "small", "unsure": [low, high]}
         config = settings({}, routes={"small": {"kind": "offline"}}, faithfulness=faithfulness)
         for accuracy, found in judges.items():
