@@ -49,6 +49,7 @@ class Run:
             *[sys.executable, program, "--config", config, f"run.dir={folder}"],
             *[f"run.name={name}", "reward.judge.kind=openai", f"reward.judge.base_url={url}"],
             *["reward.judge.model=judge", "reward.judge.retry_base_s=0.1", "reward.judge.attempt_timeout_s=5"],
+            "reward.judge.hedge.budget=0",  # what is asked twice is counted
             *settings,
         ]
         self.process: subprocess.Popen[str] | None = None

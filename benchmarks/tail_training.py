@@ -37,12 +37,13 @@ class Row:
     """Times the calm runs' step."""
 
 
-LATE = ("reward.late.share=0.25", "reward.late.patience=1.5")
+UNHEDGED = ("reward.judge.hedge.budget=0",)
+LATE = ("reward.late.share=0.25", "reward.late.patience=1.5", *UNHEDGED)
 ROWS = {
     "calm": Row(tail=False),
-    "slow calls, second requests": Row(words=("reward.judge.hedge.budget=0.1",), most=1.15),
+    "slow calls, second requests": Row(most=1.15),
     "slow calls, late answers": Row(words=LATE, most=1.3),
-    "slow calls": Row(),
+    "slow calls": Row(words=UNHEDGED),
     "calm again": Row(tail=False),
 }
 

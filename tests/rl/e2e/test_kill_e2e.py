@@ -24,6 +24,7 @@ def settings(judge_server, tiny, *more):
         "reward.judge.kind=openai",
         f"reward.judge.base_url={judge_server.url}",
         "reward.judge.model=judge",
+        "reward.judge.hedge.budget=0",  # each question that is asked twice is one too many
         *tiny,
         "openrlhf.ckpt.save_steps=1",
         "openrlhf.data.max_samples=24",  # six steps

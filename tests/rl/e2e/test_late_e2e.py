@@ -32,6 +32,7 @@ def test_a_step_leaves_its_slowest_answer_behind_and_keeps_its_scores(launcher, 
         "reward.judge.model=judge",
         "reward.judge.attempt_timeout_s=1000",
         "reward.judge.call_timeout_s=1200",
+        "reward.judge.hedge.budget=0",  # a second request would be quicker
         "reward.late.share=0.1",
         "openrlhf.rollout.temperature=2.0",  # answers of a group that differ
         f"openrlhf.data.max_samples={STEPS * 4}",
