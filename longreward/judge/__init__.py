@@ -51,12 +51,12 @@ def judge_of(config: RewardConfig, cache: VerdictCache | None = None, spend: Spe
     from longreward.judge.engine.spend_cap import Spend, cap_of
 
     spend = spend or Spend(cap_of(judge))
-    main: Judge = make_judge(judge)
+    owner: OpenAIJudge | None = None
     if judge.kind == "openai":
         settings = config.retrieval.embedder
         embedder = None if settings is None else Embedder(settings, judge, spend, cache)
-        main = OpenAIJudge.of(judge, spend, cache, Prompts.of(config), embedder)
-    owner = main if isinstance(main, OpenAIJudge) else None
+        owner = OpenAIJudge.of(judge, spend, cache, Prompts.of(config), embedder)
+    main = owner or make_judge(judge)
     others: dict[str, Judge] = {}
     for name in routes:
         route = judge.route(name)

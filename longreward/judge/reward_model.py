@@ -14,7 +14,7 @@ from longreward.errors import ConfigError
 from longreward.judge.base import Verdict
 from longreward.judge.constrained import Shape
 from longreward.judge.engine.call import Call
-from longreward.judge.engine.caller import NO_LIMITS, WITHOUT_REPLY, Caller
+from longreward.judge.engine.caller import WITHOUT_REPLY, Caller
 from longreward.judge.engine.spend_cap import Amount, Spend
 from longreward.judge.protocol.address import from_environment
 from longreward.judge.protocol.client import CLASSIFY, Api
@@ -90,7 +90,5 @@ def _call_settings(base_url: str, judge: JudgeConfig) -> JudgeConfig:
         **{"api_key_header": None, "requests_per_minute": None, "tokens_per_minute": None},
         "price": JudgeConfig().price,
         **WITHOUT_REPLY,
-        "extra_body": NO_LIMITS,
-        **{"verdict": "written", "votes": 1, "analysis": True},
     }
     return judge.model_copy(update=own)

@@ -12,16 +12,16 @@ from rich.console import Console
 
 from longreward.commands.accounts import table
 from longreward.commands.agree.claim_rows import Claims, LabelledClaim
-from longreward.commands.agree.output import LOST, check_writable, keep, print_files, reasons
+from longreward.commands.agree.output import LOST, about_judge, check_writable, keep, print_files, reasons
 from longreward.commands.score import Run, Way, print_run, score_samples
 from longreward.config import CopyingConfig, RewardConfig
 from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE
 from longreward.evaluation.claims import EVEN, Discrimination, Figure, JudgedClaim, discrimination
 from longreward.files import jsonlines
-from longreward.fingerprint import fingerprint
 from longreward.judge.own_server.local import served
 from longreward.reward import LongReward
+from longreward.schema import Usage
 from longreward.text.amounts import duration, in_words
 
 _FEW = 20
@@ -143,14 +143,7 @@ def _as_json(
     found: Discrimination, claims: Sequence[LabelledClaim], judged: Sequence[JudgedClaim], scoring: Run
 ) -> dict[str, Any]:
     """With each claim's support, so that two judges can be compared on the same claims."""
-    judge = scoring.config.judge
-    return {
-        "judge": {"kind": judge.kind, "model": judge.model},
-        "config": fingerprint(scoring.config),
-        "confidence": CONFIDENCE,
-        "headline": "auc",
-        "usage": (scoring.earlier + scoring.account.usage).model_dump(),
-        "complete": not scoring.stopped,
+    return about_judge(scoring, "auc", Usage(), complete=True) | {
         "agreement": found.summary(),
         "claims": [_claim_as_json(claim, one) for claim, one in zip(claims, judged, strict=True)],
     }

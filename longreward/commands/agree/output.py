@@ -6,12 +6,16 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from longreward import store
 from longreward.commands.score import Run
 from longreward.errors import InputError
+from longreward.evaluation.agreement import CONFIDENCE
+from longreward.fingerprint import fingerprint
+from longreward.schema import Usage
 
 LOST = (
     "without --out nothing is kept: a run that ends early is paid again from the start; give --out SCORED.jsonl, or "
@@ -39,6 +43,19 @@ def keep(out: Path | None, scoring: Run) -> None:
         # Other labels may have been scored into the same file: what they cost is not thrown away.
         others = [row for key, row in scoring.known.items() if key not in scoring.samples]
         store.rewrite(out, [*scoring.rows, *others])
+
+
+def about_judge(scoring: Run, headline: str, beside: Usage, complete: bool) -> dict[str, Any]:
+    """The beginning of the JSON: who judged, and what it took. `beside`: used for other questions than the scores."""
+    judge = scoring.config.judge
+    return {
+        "judge": {"kind": judge.kind, "model": judge.model},
+        "config": fingerprint(scoring.config),
+        "confidence": CONFIDENCE,
+        "headline": headline,
+        "usage": (scoring.earlier + scoring.account.usage + beside).model_dump(),
+        "complete": complete and not scoring.stopped,
+    }
 
 
 def print_files(console: Console, options: argparse.Namespace) -> None:

@@ -12,7 +12,16 @@ from rich.console import Console
 
 from longreward.commands.accounts import table
 from longreward.commands.agree.baselines import Baselines
-from longreward.commands.agree.output import LOST, check_writable, keep, percent, print_files, reasons, span
+from longreward.commands.agree.output import (
+    LOST,
+    about_judge,
+    check_writable,
+    keep,
+    percent,
+    print_files,
+    reasons,
+    span,
+)
 from longreward.commands.rows import LabelledPair, Pairs
 from longreward.commands.score import Run, Way, print_run, score_samples
 from longreward.config import RewardConfig
@@ -20,7 +29,6 @@ from longreward.errors import InputError, Reason
 from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, agreement, difference, preference
 from longreward.evaluation.intervals import Interval
 from longreward.files import jsonlines
-from longreward.fingerprint import fingerprint
 from longreward.judge.own_server.local import served
 from longreward.schema import Sample
 from longreward.text.amounts import duration, in_words
@@ -69,7 +77,7 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
         console.print(_compared(name, one), highlight=False, soft_wrap=True)
     if options.json is not None:
         about = {"pairs_file": str(options.input), "skipped_rows": len(rows.broken)}
-        about |= _about_judge(scoring, baselines)
+        about |= about_judge(scoring, "agree_ties_half", baselines.used, complete=not baselines.stopped)
         about |= {"agreement": {name: one.summary() for name, one in found.items()}}
         about |= {"total_less": {name: _plain(differences[name]) for name in baselines.names}}
         each = [{name: of[i] for name, of in judged.items()} for i in range(len(pairs))]
@@ -157,18 +165,6 @@ def _notes(total: Agreement) -> Iterator[str]:
     interval = total.share.interval
     if interval is not None and interval[0] <= 0.5 <= interval[1]:
         yield "50% lies in the total's interval: on these pairs the judge is not better than guessing"
-
-
-def _about_judge(scoring: Run, baselines: Baselines) -> dict[str, Any]:
-    judge = scoring.config.judge
-    return {
-        "judge": {"kind": judge.kind, "model": judge.model},
-        "config": fingerprint(scoring.config),
-        "confidence": CONFIDENCE,
-        "headline": "agree_ties_half",
-        "usage": (scoring.earlier + scoring.account.usage + baselines.used).model_dump(),
-        "complete": not scoring.stopped and not baselines.stopped,
-    }
 
 
 def _plain(found: Interval | None) -> dict[str, Any] | None:

@@ -29,27 +29,28 @@ from longreward.prompts import OURS, Prompts
 _LATENCIES_KEPT = 1000
 _APIS: dict[Way, Api] = {"chat": CHAT, "yes_no": FIRST_WORD, "score": SCORE, "likelihood": LIKELIHOOD}
 _WORD = 4  # tokens: white space may stand before it
-WITHOUT_REPLY: dict[str, Any] = {"max_tokens": 0, "reasoning_tokens": 0, "temperature": None}
-"""Settings of a model that writes nothing."""
-NO_LIMITS = {"max_tokens": None, "max_completion_tokens": None}
+_NO_LIMITS = {"max_tokens": None, "max_completion_tokens": None}
 """In `extra_body`: no field for a reply's length is sent."""
+WITHOUT_REPLY: dict[str, Any] = {
+    **{"max_tokens": 0, "reasoning_tokens": 0, "temperature": None, "verdict": "written"},
+    "extra_body": _NO_LIMITS,
+}
+"""Settings of a model that writes nothing."""
+_OF_WAYS: dict[Way, dict[str, Any]] = {
+    "yes_no": {"max_tokens": _WORD, "reasoning_tokens": 0},
+    "likelihood": {"max_tokens": 1, "reasoning_tokens": 0},
+    "score": WITHOUT_REPLY,
+}
 
 
 def _as_asked(config: ModelConfig) -> ModelConfig:
     """The settings with which a model is asked in its way."""
-    if config.form.way == "chat":
+    own = _OF_WAYS.get(config.form.way)
+    if own is None:
         return config
     # The reward's limits are for replies of another length.
-    body = {name: value for name, value in config.extra_body.items() if name not in NO_LIMITS}
-    config = config.model_copy(update={"extra_body": body})
-    match config.form.way:
-        case "yes_no":
-            return config.model_copy(update={"max_tokens": _WORD, "reasoning_tokens": 0})
-        case "likelihood":
-            return config.model_copy(update={"max_tokens": 1, "reasoning_tokens": 0})
-        case "score":
-            return config.model_copy(update=WITHOUT_REPLY | {"extra_body": config.extra_body | NO_LIMITS})
-    return config
+    body = {name: value for name, value in config.extra_body.items() if name not in _NO_LIMITS}
+    return config.model_copy(update=own | {"extra_body": body | own.get("extra_body", {})})
 
 
 class Caller:

@@ -24,7 +24,7 @@ from longreward.judge.base import Role, Verdict
 from longreward.judge.cache import VerdictCache, cache_key
 from longreward.judge.constrained import Shape
 from longreward.judge.engine.call import Call
-from longreward.judge.engine.caller import NO_LIMITS, WITHOUT_REPLY, Caller
+from longreward.judge.engine.caller import WITHOUT_REPLY, Caller
 from longreward.judge.engine.spend_cap import Spend
 from longreward.judge.protocol.address import DEFAULT_KEY
 from longreward.judge.protocol.client import EMBEDDINGS, Api
@@ -162,8 +162,6 @@ def call_settings(settings: EmbeddingsConfig, judge: JudgeConfig) -> JudgeConfig
         "model": settings.model,
         "price": PriceConfig(prompt_per_million=settings.price_per_million),
         **WITHOUT_REPLY,
-        "extra_body": NO_LIMITS,
-        "verdict": "written",
     }
     if settings.base_url:
         keys = {"api_key_env": settings.api_key_env, "api_key_header": settings.api_key_header}
