@@ -14,7 +14,6 @@ from longreward.judge import Judge
 from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.judge.verdicts import Preference
 from longreward.schema import OK, Record, Sample, Usage
-from longreward.text.language import detect
 
 
 class Comparison(Record):
@@ -40,11 +39,9 @@ class Pair:
     flawed: Sample
 
     @property
-    def requests(self) -> list[CompareAnswers]:
+    def requests(self) -> tuple[CompareAnswers, CompareAnswers]:
         """The original first, then the flawed one first. The judge sees no document, as in an evaluation."""
-        query, one, other = self.original.query, self.original.answer, self.flawed.answer
-        language = detect(query)
-        return [CompareAnswers(language, query, one, other), CompareAnswers(language, query, other, one)]
+        return CompareAnswers.both_orders(self.original.query, self.original.answer, self.flawed.answer)
 
 
 async def compare(

@@ -161,8 +161,7 @@ def _value(item: EvaluationItem, grade: float, highest: int) -> float:
 
 async def _both_orders(item: EvaluationItem, a: str, b: str, judge: Judge) -> ItemOutcome:
     reference = item.references[0] if item.references else ""
-    language = detect(f"{item.query}\n{reference}")
-    orders = [CompareAnswers(language, item.query, *pair, reference) for pair in ((a, b), (b, a))]
+    orders = CompareAnswers.both_orders(item.query, a, b, reference)
     first, second = await together(judge.ask(each, document=item.id) for each in orders)
     calls = [first.call, second.call]
     if first.value is None or second.value is None:

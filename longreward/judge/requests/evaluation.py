@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from longreward.config import ReplyForm
 from longreward.judge import constrained, verdicts
 from longreward.judge.constrained import Shape
 from longreward.judge.requests.base import JudgeRequest
 from longreward.judge.verdicts import Preference
+from longreward.text.language import detect
 
 T = TypeVar("T")
 
@@ -91,6 +92,12 @@ class CompareAnswers(EvaluationRequest[Preference]):
     second: str
     reference: str = ""
     """What a good answer says; empty where there is none."""
+
+    @classmethod
+    def both_orders(cls, query: str, a: str, b: str, reference: str = "") -> tuple[Self, Self]:
+        """The question with `a` shown first, and with `b` shown first."""
+        language = detect(f"{query}\n{reference}")
+        return cls(language, query, a, b, reference), cls(language, query, b, a, reference)
 
     def fields(self) -> dict[str, str]:
         return {
