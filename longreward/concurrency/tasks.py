@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -55,6 +55,39 @@ class Shared(Generic[T]):
         if not self._told and not self._waiting and not task.cancelled() and (error := task.exception()):
             self._told = True
             _log.error("work that nobody waited for has failed", exc_info=error)
+
+
+class Counted(Generic[T]):
+    """Shared work that is begun when it is first needed, and counted by the first who gets its result. A bad result is
+    not kept: the next one who asks begins it again."""
+
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, T]], is_good: Callable[[T], bool]) -> None:
+        self._begin, self._is_good = begin, is_good
+        self._work: Shared[T] | None = None
+        self._told: Shared[T] | None = None
+
+    def start(self) -> Shared[T]:
+        """Begin it in the background."""
+        if self._work is None:
+            self._work = Shared(self._begin())
+        return self._work
+
+    async def result(self) -> tuple[T, bool]:
+        """As `Shared.result`, and whether this caller is the first to get it."""
+        work = self.start()
+        try:
+            found = await work.result()
+        finally:
+            if self._work is work and work.failed:
+                self._work = None
+        first, self._told = self._told is not work, work
+        if not self._is_good(found) and self._work is work:
+            self._work = None
+        return found, first
+
+    def cancel(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
 
 
 @asynccontextmanager

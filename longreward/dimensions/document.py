@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from longreward.concurrency.pacing import Priority, in_slices, pacer
-from longreward.concurrency.tasks import Shared, task_group, together
+from longreward.concurrency.tasks import Counted, Shared, task_group, together
 from longreward.config import RewardConfig
 from longreward.dimensions.key_points import KeyPoints
 from longreward.dimensions.ranking import Ranking
@@ -68,9 +68,8 @@ class Document:
         self._index: Shared[tuple[list[Evidence], BM25Index]] | None = None
         self._vectors: Shared[Verdict[VectorIndex]] | None = None
         self._vectors_told: Shared[Verdict[VectorIndex]] | None = None
-        self._extraction: Shared[list[Verdict[str | None]]] | None = None
+        self._extraction = Counted(self._extract, lambda verdicts: all(verdict.ok for verdict in verdicts))
         self._extracted: dict[int, Verdict[str | None]] = {}
-        self._told: Shared[list[Verdict[str | None]]] | None = None
         self.verification = Verification(self, config.faithfulness)
         self.key_points = KeyPoints(self)
         self.ranking = Ranking(self)
@@ -100,7 +99,7 @@ class Document:
     def start(self) -> None:
         """Begin the work in the background, so that it is done before the first answer needs it."""
         if "completeness" in self.config.needed:
-            self._start_extraction()
+            self._extraction.start()
             if self.config.completeness.way == "key_points":
                 self.key_points.start()
         if "faithfulness" in self.config.needed:
@@ -141,23 +140,14 @@ class Document:
 
         The first caller counts the calls. A failed extraction is not kept: the next answer asks for it again.
         """
-        work = self._start_extraction()
-        try:
-            verdicts = await work.result()
-        finally:
-            if self._extraction is work and work.failed:
-                self._extraction = None
-        first = self._told is not work
-        self._told = work
-        if not all(verdict.ok for verdict in verdicts) and self._extraction is work:
-            self._extraction = None
-        return verdicts, first
+        return await self._extraction.result()
 
     def cancel(self) -> None:
         self.verification.cancel()
+        self._extraction.cancel()
         self.key_points.cancel()
         self.ranking.cancel()
-        for work in (self._chunks, self._index, self._vectors, self._extraction):
+        for work in (self._chunks, self._index, self._vectors):
             if work is not None:
                 work.cancel()
 
@@ -230,11 +220,6 @@ class Document:
 
     def _language_of(self, chunk: Evidence) -> Language:
         return self.language if says_nothing(chunk.text) else detect(chunk.text)
-
-    def _start_extraction(self) -> Shared[list[Verdict[str | None]]]:
-        if self._extraction is None:
-            self._extraction = Shared(self._extract())
-        return self._extraction
 
     async def _extract(self) -> list[Verdict[str | None]]:
         _, chunks = await self._start_chunks().result()

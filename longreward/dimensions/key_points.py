@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from longreward.concurrency.tasks import Shared
+from longreward.concurrency.tasks import Counted
 from longreward.judge import Verdict
 from longreward.judge.requests import JudgeRequest, ListPoints
 from longreward.prompts import Language
@@ -57,34 +57,22 @@ class KeyPoints:
 
     def __init__(self, document: ExtractingDocument) -> None:
         self._document = document
-        self._work: Shared[Relevant] | None = None
-        self._told: Shared[Relevant] | None = None
+        self._work = Counted(self._listed, lambda found: found.failed is None)
 
-    def start(self) -> Shared[Relevant]:
+    def start(self) -> None:
         """Begin the work in the background."""
-        if self._work is None:
-            self._work = Shared(self._listed())
-        return self._work
+        self._work.start()
 
     async def found(self) -> Relevant:
         """The points; never empty unless a call failed.
 
         The first caller counts the calls. What failed is not kept: the next answer asks for it again.
         """
-        work = self.start()
-        try:
-            found = await work.result()
-        finally:
-            if self._work is work and work.failed:
-                self._work = None
-        first, self._told = self._told is not work, work
-        if found.failed and self._work is work:
-            self._work = None
+        found, first = await self._work.result()
         return found if first else Relevant(found.texts, [], found.failed)
 
     def cancel(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
+        self._work.cancel()
 
     async def _listed(self) -> Relevant:
         extracted, language = await passages(self._document), self._document.language

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
-from longreward.concurrency.tasks import Shared, together
+from longreward.concurrency.tasks import Counted, together
 from longreward.judge import Verdict
 from longreward.judge.requests import JudgeRequest, RankAnswers
 from longreward.schema import OK, DimensionScore
@@ -36,13 +36,6 @@ class AskedDocument(Protocol):
     async def ask(self, request: JudgeRequest[T]) -> Verdict[T]: ...
 
 
-@dataclass(eq=False)
-class _Work:
-    orders: Shared[Orders]
-    counted: bool = False
-    """Whether the calls are counted in an answer already."""
-
-
 class Ranking:
     """Remembers the places of the latest groups of answers to one prompt, or the work that is going to bring them.
 
@@ -51,7 +44,7 @@ class Ranking:
 
     def __init__(self, document: AskedDocument) -> None:
         self._document = document
-        self._works: OrderedDict[tuple[str, ...], _Work] = OrderedDict()
+        self._works: OrderedDict[tuple[str, ...], Counted[Orders]] = OrderedDict()
 
     async def score(self, answer: str, siblings: Sequence[str]) -> DimensionScore:
         """10 x the share of the other answers that it beats, a tie counted half, as the mean over both orders. So a
@@ -80,28 +73,16 @@ class Ranking:
 
     def cancel(self) -> None:
         for work in self._works.values():
-            work.orders.cancel()
+            work.cancel()
 
     async def _orders(self, shown: tuple[str, ...]) -> tuple[Orders, bool]:
         """The places in both orders, and whether this caller is the first to get them, who counts the calls."""
         work = self._works.get(shown)
         if work is None:
-            work = self._works[shown] = _Work(Shared(self._ask(shown)))
+            work = self._works[shown] = Counted(partial(self._ask, shown), lambda orders: all(o.ok for o in orders))
             if len(self._works) > _KEPT:  # an answer under way holds its work itself
                 self._works.popitem(last=False)
-        try:
-            orders = await work.orders.result()
-        finally:
-            if work.orders.failed:
-                self._forget(shown, work)
-        if not all(order.ok for order in orders):
-            self._forget(shown, work)
-        first, work.counted = not work.counted, True
-        return orders, first
-
-    def _forget(self, shown: tuple[str, ...], work: _Work) -> None:
-        if self._works.get(shown) is work:
-            del self._works[shown]
+        return await work.result()
 
     async def _ask(self, shown: tuple[str, ...]) -> Orders:
         language = detect("\n".join((self._document.query, *shown)))
