@@ -33,8 +33,9 @@ class CollectedAnswer(store.Fields, kw_only=True):
     id: str
     split: str
     rollout: str
-    query: str
-    answer: str
+    # Defaults are not written: an empty answer, which scores 0, is a record without one.
+    query: str = ""
+    answer: str = ""
     document: str = ""
     tokens: Annotated[int, msgspec.Meta(ge=0)]
     truncated: bool

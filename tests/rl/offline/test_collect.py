@@ -120,6 +120,13 @@ def test_what_is_scored_is_neither_generated_nor_judged_again(run: Run) -> None:
     assert "4 answers are in the store already" in run.said
 
 
+def test_an_empty_answer_is_not_generated_again(run: Run) -> None:
+    empty = record("a/1", 0.0)
+    del empty["answer"]  # as the store leaves it out
+    write_store(run.config, record("a/0", 5.0), empty, record("a/2", 5.0))
+    assert collect.Outstanding.of(run.config, ANSWERS).to_generate == 6
+
+
 def test_when_all_is_there_nothing_happens(run: Run) -> None:
     write_store(run.config, *(record(f"{i}/{n}", 5.0, i) for i in "abc" for n in range(3)))
     run.collect()

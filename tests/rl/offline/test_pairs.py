@@ -88,6 +88,20 @@ def test_the_best_answer_against_the_worst(tmp_path):
     assert (report.chosen_score, report.rejected_score, report.chosen_tokens) == (9.25, 2.5, 10)
 
 
+def test_an_empty_answer_is_one_as_the_store_writes_it(tmp_path):
+    def empty(rollout: str) -> dict:
+        reward = asyncio.run(LongReward.from_config({"judge": {"kind": "offline"}}).score(sample))
+        about = {"rollout": rollout, "split": "train", "tokens": 1, "truncated": False}
+        with Store(tmp_path / "written.jsonl") as store:
+            store.append(ScoredAnswer.of(sample, reward, **about))
+        return json.loads((tmp_path / "written.jsonl").read_text())
+
+    sample = Sample(id="a", context="Document a .", query=QUERY, answer="")
+    report, rows = pair(tmp_path, [*(record(str(i), 5 + i) for i in range(4)), empty("4")])
+    assert (report.answers, report.broken) == (5, [])
+    assert [(row["chosen"], row["rejected"]) for row in rows] == [("Answer 3 .<|end|>", EOS)]
+
+
 def test_void_answers_neither_count_nor_enter(tmp_path):
     without_total = record("v2", None, "b")
     del without_total["total"]
