@@ -27,7 +27,7 @@ def tokenizer():
 @pytest.mark.parametrize("split", task.SPLITS)
 def test_shipped_prompts_are_what_the_maker_writes(split: str) -> None:
     shipped = (TOY / "data" / f"{split}.jsonl").read_text(encoding="utf-8")
-    assert shipped == make_data.file_text(split)
+    assert shipped == make_data.file_text(f"{split}.jsonl")
     rows = [json.loads(line) for line in shipped.splitlines()]
     assert len(rows) == task.SPLITS[split]
     assert all(list(row) == ["idx", "context", "query", "answer"] for row in rows)
@@ -37,7 +37,7 @@ def test_shipped_prompts_are_what_the_maker_writes(split: str) -> None:
 
 @pytest.mark.parametrize("name", make_data.FILES)
 def test_every_shipped_file_is_what_the_maker_writes(name: str) -> None:
-    assert (TOY / "data" / f"{name}.jsonl").read_text(encoding="utf-8") == make_data.file_text(name)
+    assert (TOY / "data" / name).read_text(encoding="utf-8") == make_data.file_text(name)
 
 
 def test_no_document_is_shared_between_train_heldout_and_supervised_start() -> None:
@@ -51,8 +51,8 @@ def test_no_document_is_shared_between_train_heldout_and_supervised_start() -> N
 
 
 def test_an_unknown_split_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"'dev'.*train, heldout"):
-        make_data.file_text("dev")
+    with pytest.raises(ValueError, match=r"'dev.jsonl'.*train.jsonl, heldout.jsonl"):
+        make_data.file_text("dev.jsonl")
 
 
 def test_a_question_cannot_ask_for_more_than_the_document_says() -> None:

@@ -197,7 +197,7 @@ def test_a_file_without_canaries_is_refused(tmp_path):
 
 
 def test_the_shipped_canaries_are_what_the_maker_writes_and_of_the_quality_they_say():
-    assert TOY.read_text(encoding="utf-8") == make_data.file_text("canaries")
+    assert TOY.read_text(encoding="utf-8") == make_data.file_text("canaries.jsonl")
     rows = [json.loads(line) for line in TOY.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 12
     for row, prompt in zip(rows, task.prompts("canary"), strict=False):
