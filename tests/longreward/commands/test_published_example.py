@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 
+import published_example
 import pytest
 
 from longreward import cli
@@ -26,6 +28,9 @@ ANSWERS = {
     ],
     12: ["It opened in 1962 with forty beds, and a ward came in 1981.", "It closed in 1990."],
 }
+
+
+PUBLISHED = Path(__file__).parents[3] / published_example.DATA
 
 
 def write(path: Path, rows) -> Path:
@@ -148,3 +153,11 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(example, monkeypatch, c
     err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("longreward: ")]
     assert len(err) == 1 and sentence in err[0]
     assert not (example / "out.jsonl").exists()
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published example is not there")
+def test_the_published_files_themselves_take_no_work_by_hand(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["published_example.py", "--data", str(PUBLISHED)])
+    assert published_example.main() == 0
+    table = capsys.readouterr().out
+    assert "10 of 10 answers" in table and "1 of 1 questions" in table and table.count("1 of 1 pairs") == 2
