@@ -102,8 +102,8 @@ def keep_tokenizer(config: SftConfig, flags: Flags) -> None:
     tokenizer.model_max_length = tokenizer.init_kwargs.get("model_max_length", tokenizer.model_max_length)
     tokenizer.save_pretrained(model)
     generation = jsonlines.read_json(model / "generation_config.json") or {}
-    ends = generation.get("eos_token_id") or []
-    ends = ends if isinstance(ends, list) else [ends]
+    ends = generation.get("eos_token_id", [])
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
     turns = [*_CHAT, *_CHAT]
     try:
         marks = [tokenizer.eos_token, end_mark(tokenizer, rendered(tokenizer, turns).split(_ANSWER)[1]).strip()]
