@@ -83,7 +83,7 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
         if config.pair.by == "contrast":
             reference, criteria = config.reward.reference_field, config.reward.uses_criteria
             data = prompt_files.rows(config.data.train, [], reference, criteria=criteria)
-            supervised = pair_answers.supervised(data, eos, lambda text: count_tokens(tokenizer, text))
+            supervised = pair_answers.supervised(data, pairs.require(eos), lambda text: count_tokens(tokenizer, text))
         report = pairs.make_pairs(
             [own, *others] if store.files(own) or not others else others,
             config.prompts("train"),
