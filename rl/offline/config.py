@@ -56,8 +56,9 @@ class CollectSection(Section):
     """Published preference pairs (idx, context, query, win_response, lose_response) to train on as they are. Then only
     held-out answers are generated and scored."""
     responses: Path | None = None
-    """Answers that were sampled elsewhere (the published sampled responses: idx, query, answer), to be scored here.
-    Their documents come from data.train, by idx. Then no training answers are generated."""
+    """Answers that are there already, to be scored by this run's reward: a file (the published sampled responses: idx,
+    query, answer), or the `store/` folder of another run. Their documents come from data.train. Then no training
+    answers are generated."""
 
 
 class ShortSection(Section):
@@ -112,6 +113,16 @@ class DpoConfig(FinetuneConfig):
                 "pair.weights, or pair.by=total"
             )
         return self
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether something is held out, so that the policy's answers are looked at before and after training."""
+        return self.data.heldout is not None or self.short.heldout is not None
+
+    @property
+    def pairs_others(self) -> bool:
+        """Whether pairs can be made without answers of the run's own."""
+        return bool(self.collect.stores) or self.collect.pairs is not None
 
     def scored_by(self) -> dict[str, Any]:
         evaluation, scoring = self.evaluation, {name: getattr(self.reward, name) for name in RewardConfig.model_fields}

@@ -34,13 +34,20 @@ C = TypeVar("C", bound=RunConfig)
 
 
 def make(
-    config: C, kind: Kind, *, resume: bool | None = None, name_suffix: str = "", counts_prompts: bool = False
+    config: C,
+    kind: Kind,
+    *,
+    resume: bool | None = None,
+    name_suffix: str = "",
+    counts_prompts: bool = False,
+    engines: bool = True,
 ) -> RunPlan[C]:
     """Plan a run of `kind`, with findings of all that can be known without a network. `config` stays as it is.
 
     `resume` and `name_suffix` change the plan's own copy of it. `counts_prompts`: read all of data.train for findings
-    that are as exact as can be; else it is read only where a problem depends on it. ConfigError where there can be no
-    plan: for flags that OpenRLHF does not take or that cannot work, an unknown reward, or a run that cannot be resumed.
+    that are as exact as can be; else it is read only where a problem depends on it. `engines`: whether a run that does
+    not train online starts any. ConfigError where there can be no plan: for flags that OpenRLHF does not take or that
+    cannot work, an unknown reward, or a run that cannot be resumed.
     """
     started, run_id = time.monotonic(), uuid.uuid4().hex[:8]
     config = config.model_copy(deep=True)
@@ -59,13 +66,14 @@ def make(
     if before is not None:
         run_directory.check_same_run(before, config)
     findings, prompts = _findings(config, flags, kind, counts_prompts)
+    reward_models = config.reward.gpus * config.reward.workers
     return RunPlan(
         kind=kind,
         config=config,
         device=device,
         flags=flags,
         argv=argv,
-        resources=Resources.of(flags, kind, config.reward.gpus * config.reward.workers, _judge_gpus(config)),
+        resources=Resources.of(flags, kind, reward_models, _judge_gpus(config), engines=engines),
         environment=_environment(config, flags, kind, device, run_id),
         run_id=run_id,
         started=started,
@@ -117,7 +125,7 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
     # The run may be started on another machine, with another environment: no key is no reason to refuse here.
     for finding in [*notes, *services.keys(config)]:
         print(f"note: {finding.text}")
-    if plan.kind != "sft" and config.reward.asks_judge:
+    if plan.uses_ray and config.reward.asks_judge:
         print(judge_estimate.sentence(judge_estimate.expected(config, plan.flags), config.reward.judge))
     if plan.resources.gpus:
         then = ", then the learners" if learners is not None else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -95,7 +95,7 @@ def open_session(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session
         with _directory(plan, verbose=verbose) as session:
             _tell_beginning(session)
             try:
-                _prepare(session)
+                prepare(session, ("train", "heldout"))
                 _mend_position(session)
                 with _judge(session):
                     for finding in services.cache(session.config):
@@ -181,12 +181,15 @@ def _mend_position(session: Session) -> None:
         checkpoints.mend_position(session.config.checkpoints, session.first_step, session.prompts, batch)
 
 
-def _prepare(session: Session) -> None:
+def prepare(session: Session, splits: Sequence[str]) -> None:
+    """Prepare the prompts of data.train and data.heldout, those of `splits`. What is there of a run that is continued
+    stays."""
     plan, config = session.plan, session.config
     tokenizer = prompt_files.load_tokenizer(plan.flags.policy, trust_remote_code=remote_code.allowed())
     budget = plan.flags.prompt_tokens
     sources = {"train": (config.data.train, None), "heldout": (config.data.heldout, config.evaluation.max_prompts)}
-    for split, (source, at_most) in sources.items():
+    for split in splits:
+        source, at_most = sources[split]
         if source is not None:
             out = config.prompts(split)
             # What was prepared before stays: the checkpoint knows its position in it, not in what the source is now.
