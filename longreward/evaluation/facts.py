@@ -6,12 +6,13 @@ take atomic facts, of which a sentence has several, so the numbers here are othe
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from longreward.evaluation.intervals import Interval, MeanEstimate, mean_and_interval, paired_change
+from longreward.evaluation.intervals import MeanEstimate, mean_of_datasets
 
 Supports = Sequence[float]
 """The support of each statement of an answer, 0..1; none where it states nothing."""
@@ -19,10 +20,11 @@ Supports = Sequence[float]
 _FULL = 0.75
 """From here on a support is nearer to full, 1, than to partial, 0.5: a judge that gives probabilities says neither."""
 _LINES = {"facts": "statements an answer", "factscore": "FactScore, 0 to 100"}
+_MOST = {"facts": math.inf, "factscore": 100.0}
 _NOTE = (
     "A fact is a statement of the faithfulness score, about one a sentence; the paper's are atomic facts by GPT-4o, of "
     "which a sentence has several. FactScore: the share of an answer's statements that are fully supported, the mean "
-    "over the answers that have any. In brackets: 95% interval over documents."
+    "over the answers that have any. In brackets: 95% percentile bootstrap over documents."
 )
 
 
@@ -40,8 +42,12 @@ class AnswerFacts:
     void: int
     """Answers whose statements are not known: in neither."""
 
+    def mean(self, name: str) -> MeanEstimate:
+        """Over the prompts, of `facts` or of `factscore`."""
+        return mean_of_datasets([list(getattr(self, name).values())], (0.0, _MOST[name]))
+
     def to_json(self) -> dict[str, Any]:
-        means = {name: _estimate(mean_and_interval(list(getattr(self, name).values()))).to_json() for name in _LINES}
+        means = {name: self.mean(name).to_json() for name in _LINES}
         return means | {"answers": self.answers, "without_statements": self.without_statements, "void": self.void}
 
 
@@ -60,7 +66,13 @@ def answer_facts(prompts: Mapping[str, Sequence[Supports | None]]) -> AnswerFact
 
 def changes(before: AnswerFacts, after: AnswerFacts) -> dict[str, MeanEstimate]:
     """After minus before of `facts` and of `factscore`, over the prompts that both have."""
-    return {name: _estimate(paired_change(getattr(before, name), getattr(after, name))) for name in _LINES}
+    found = {}
+    for name, most in _MOST.items():
+        old, new = getattr(before, name), getattr(after, name)
+        found[name] = mean_of_datasets(
+            [[new[each] - value for each, value in old.items() if each in new]], (-most, most)
+        )
+    return found
 
 
 def markdown(policies: Mapping[str, AnswerFacts]) -> str:
@@ -70,7 +82,7 @@ def markdown(policies: Mapping[str, AnswerFacts]) -> str:
     heads = ["facts", *(name.replace("|", "\\|") for name in policies), *(["change"] if moved else [])]
     rows = []
     for name, title in _LINES.items():
-        means = [_estimate(mean_and_interval(list(getattr(one, name).values()))) for one in found]
+        means = [one.mean(name) for one in found]
         cells = [f"{mean.text(1)}, n={mean.n}" for mean in means]
         if moved:
             cells.append(f"{moved[name].text(1, signed=True)}, n={moved[name].n}")
@@ -85,8 +97,3 @@ def markdown(policies: Mapping[str, AnswerFacts]) -> str:
 
 def _means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
     return {prompt: statistics.fmean(each) for prompt, each in values.items() if each}
-
-
-def _estimate(found: Interval | None) -> MeanEstimate:
-    mean, low, high, n = found or (None, None, None, 0)
-    return MeanEstimate(mean, None if low is None or high is None else (low, high), n)
