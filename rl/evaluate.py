@@ -42,14 +42,13 @@ def main(argv: list[str] | None = None) -> int:
         models = [model for model in (None if earlier else options.against, options.model) if model]
         for model in models:
             planning.refuse(evaluation_plan.unusable(model, config))
-        if earlier is not None:
-            evaluation_plan.check_comparable(load_any(earlier / "config.yaml", []), config, earlier)
-        two = against is not None
-        sets = evaluation_plan.load_sets(config, two=two)
+        sets = evaluation_plan.load_sets(config, two=against is not None)
         models = [str(Path(model).absolute()) if Path(model).is_dir() else model for model in models]
 
         def plan() -> RunPlan[RunConfig]:
             made = planning.make(config, "evaluation")
+            if earlier is not None:
+                evaluation_plan.check_comparable(load_any(earlier / "config.yaml", []), made.config, earlier)
             evaluation_plan.policies_of(made, models, earlier)  # refuses others than those that it began with
             return made
 

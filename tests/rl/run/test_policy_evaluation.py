@@ -317,7 +317,7 @@ def test_an_evaluation_that_did_not_end_or_was_another_is_not_compared(
     words = ["--model", "rl/toy/policy", "--against", str(folder)]
     assert f"{folder} holds no model" in refused(*words)
     config = load(ROOT / "configs/grpo_cpu.yaml", ["evaluation.temperature=0.5"])
-    run_directory.write_config(folder, config)
+    run_directory.write_config(folder, planning.make(config, "evaluation").config)
     rows = [{"name": "a", "model": "a", "begun": 1.0}]
     (folder / "policies.json").write_text(json.dumps({"policies": rows}))
     assert "evaluation.temperature was 0.5 there and is 1.0 now" in refused(*words)
