@@ -159,7 +159,10 @@ def _directory(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session]:
 def _tell_beginning(session: Session) -> None:
     """What judge is asked, and where a run that is continued goes on."""
     plan, directory = session.plan, session.config.directory
-    if session.config.needs_judge and not session.config.reward.judge.asks_endpoints:
+    config = session.config
+    asked = [config.reward.judge] if config.needs_judge else []
+    asked += [config.grader] if config.is_graded else []
+    if not all(judge.asks_endpoints for judge in asked):
         session.say(offline.NOTICE)
     if plan.before and not plan.trains_online:
         session.say(f"continuing {directory}")
@@ -188,7 +191,7 @@ def prepare(session: Session, splits: Sequence[str]) -> None:
     tokenizer = prompt_files.load_tokenizer(plan.flags.policy, trust_remote_code=remote_code.allowed())
     budget = plan.flags.prompt_tokens
     sources = {"train": (config.data.train, None), "heldout": (config.data.heldout, config.evaluation.max_prompts)}
-    for split in splits:
+    for split in () if plan.kind == "evaluation" else splits:  # each policy that is evaluated has prompts of its own
         source, at_most = sources[split]
         if source is not None:
             out = config.prompts(split)
