@@ -13,6 +13,7 @@ _COMMANDS = {
     "agree": "measure how well a judge agrees with humans, on pairs that they labelled",
     "audit": "plant flaws in answers and show which of them a judge sees",
     "rejudge": "score answers again with another judge, weights or rules, and ask only what changed",
+    "instruct": "make supervised data from documents: questions, answers, and the judge's score of each",
     "estimate": "estimate what scoring will cost, before anything is spent",
     "doctor": "check the judge, its keys and limits before they are used",
     "report": "make one page of runs or scored files: curves, answers, alarms",
