@@ -12,7 +12,19 @@ import re
 from importlib import resources
 from typing import BinaryIO
 
-_MODULES = ("dom", "text", "data", "chart", "overview", "answers", "answer", "alarms", "compare", "main")
+_MODULES = (
+    "dom",
+    "text",
+    "data",
+    "chart",
+    "overview",
+    "answers",
+    "answer",
+    "alarms",
+    "compare",
+    "reproduction",
+    "main",
+)
 """In the order in which they need each other; as one script, since a page from disk can import no other file."""
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)
