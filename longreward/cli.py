@@ -13,6 +13,7 @@ _COMMANDS = {
     "agree": "measure how well a judge agrees with humans, on pairs that they labelled",
     "audit": "plant flaws in answers and show which of them a judge sees",
     "rejudge": "score answers again with another judge, weights or rules, and ask only what changed",
+    "blind": "have people compare two policies' answers without knowing whose is whose, and tally what they say",
     "estimate": "estimate what scoring will cost, before anything is spent",
     "doctor": "check the judge, its keys and limits before they are used",
     "report": "make one page of runs or scored files: curves, answers, alarms",
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"longreward: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = options.command != "report" and getattr(options, "out", None) is not None
+        kept = options.command not in ("report", "blind") and getattr(options, "out", None) is not None
         print(f"longreward: stopped{'; run the same command again to continue' * kept}", file=sys.stderr)
         return 130
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +39,17 @@ class _RowFile:
 
     def report(self, console: Console) -> None:
         """Name the rows that were passed over."""
-        for problem in self.broken[:_SHOWN]:
-            console.print(f"skipped {problem}", style="red", markup=False, highlight=False)
-        if self.broken:
-            were, them = ("row was", "it") if len(self.broken) == 1 else ("rows were", "them")
-            sentence = f"{len(self.broken):,} {were} skipped; correct {them} and run the same command again"
-            console.print(sentence, style="red")
+        report_broken(self.broken, console)
+
+
+def report_broken(broken: Sequence[str], console: Console) -> None:
+    """Name rows that were passed over."""
+    for problem in broken[:_SHOWN]:
+        console.print(f"skipped {problem}", style="red", markup=False, highlight=False)
+    if broken:
+        were, them = ("row was", "it") if len(broken) == 1 else ("rows were", "them")
+        sentence = f"{len(broken):,} {were} skipped; correct {them} and run the same command again"
+        console.print(sentence, style="red")
 
 
 class Rows(_RowFile):

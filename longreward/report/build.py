@@ -85,7 +85,7 @@ def _write(gathered: Gathered, out: Path, whole: bool, reproduction: Reproductio
         asked = gathered.questions
         prompts = {"ids": [question.id for question in asked], "queries": [question.query for question in asked]}
         with jsonlines.replacing(out) as file:
-            html.write_head(file)
+            html.write_head(file, html.REPORT)
             file.write(pack.element("overview", pack.block(overview)))
             file.write(pack.element("columns", pack.block(raw)))
             file.write(pack.element("prompts", pack.block(prompts)))

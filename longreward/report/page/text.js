@@ -53,8 +53,9 @@ export function line(text, limit) {
   return h("span", { class: "foreign", dir: "auto" }, nodes(cut));
 }
 
-/** A text with its line breaks, apart from what stands around it. `marked` draws a part of it, from and to. */
-export function block(text, marked = (from, to) => nodes(text.slice(from, to)), attributes = {}) {
+/** A text with its line breaks, apart from what stands around it. `marked` draws a part of it, from and to. `first`: how
+ * many characters are shown before more are asked for. */
+export function block(text, marked = (from, to) => nodes(text.slice(from, to)), attributes = {}, first = LONGEST) {
   const holder = h("div", { class: "foreign text", dir: "auto", ...attributes });
   const show = (limit) => {
     holder.replaceChildren(...marked(0, Math.min(limit, text.length)).flat(Infinity));
@@ -64,7 +65,7 @@ export function block(text, marked = (from, to) => nodes(text.slice(from, to)), 
       holder.append(" … ", h("button", { type: "button", on: { click: () => show(limit + MORE) } }, rest));
     }
   };
-  show(LONGEST);
+  show(first);
   return holder;
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,12 +14,6 @@ import pytest
 from longreward import LongReward, Sample, cli
 from longreward.schema import DimensionScore, JudgeCall, JudgedCriterion, Point, Reward, ScoredAnswer, Statement
 from longreward.store import Store
-
-api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright (pip install .[dev])")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe comes with axe-playwright-python")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
 
 TOY = Path(__file__).parents[3] / "rl" / "toy" / "data"
 GRPO = {
@@ -33,14 +26,6 @@ EVIL = (
     "<img src=x onerror='window.hurt=1'><script>window.hurt=1</script></script></textarea><svg onload='window.hurt=1'>"
     "<a href='javascript:window.hurt=1'>click</a> \u202edesrever\u202c \x00\x1b[31m \ud800 \u200b אבג"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 class Reader:
@@ -137,17 +122,15 @@ def reports(tmp_path_factory, request) -> dict[str, Path]:
                     scores={EVIL: total}, **status)  # fmt: skip
     evil.line("store/answers-0-a.jsonl", EVIL)
     table = {"title": "paper", "heads": ["row", "Avg", "held-out reward"], "notes": [EVIL.replace("\ud800", "")]}
-    table |= {"rows": [["sft", "55.1 (50.0 to 60.0) [55.0]", "8.20"], ["online", "-", "9.1"]], "runs": ["first", "second"]}
+    table |= {
+        "rows": [["sft", "55.1 (50.0 to 60.0) [55.0]", "8.20"], ["online", "-", "9.1"]],
+        "runs": ["first", "second"],
+    }
     (folder / "reproduction.json").write_text(json.dumps(table))
     found = {"one": runs[:1], "two": runs, "evil": [evil.path], "reproduction": [folder]}
     for name, paths in found.items():
         assert cli.main(["report", *map(str, paths), "--out", str(folder / f"{name}.html")]) == 0
     return {name: folder / f"{name}.html" for name in found}
-
-
-def violations(page) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
-    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
 
 def test_a_reproduction_begins_with_its_table(read, reports):
@@ -331,7 +314,7 @@ def test_how_unsure_the_judge_is_stands_beside_its_scores(read, make_run, tmp_pa
     assert "not supported, 0.02 ± 0.11" in page.locator("#evidence h2").inner_text()
 
 
-def test_what_was_asked_of_an_answer_stands_beside_it(read, make_run, tmp_path):
+def test_what_was_asked_of_an_answer_stands_beside_it(read, make_run, violations, tmp_path):
     run, document = make_run(**GRPO), "Mara sold copper in Oslo. Otto bought it."
     run.prompt("p0", document, query="What did Mara do?")
     judged = [
@@ -440,7 +423,7 @@ def test_a_file_that_was_cut_says_so(read, reports, tmp_path, browser):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1280, 900), (390, 800)], ids=["laptop", "phone"])
-def test_no_page_has_a_violation_that_axe_finds(read, reports, scheme, size):
+def test_no_page_has_a_violation_that_axe_finds(read, reports, violations, scheme, size):
     viewport = {"width": size[0], "height": size[1]}
     reader = read(reports["two"], color_scheme=scheme, viewport=viewport)
     for place in (*PAGES, "answers?status=void", "answer/0", "answer/0/0", "prompt/0"):
