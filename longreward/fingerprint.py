@@ -7,14 +7,16 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from longreward.config import ModelConfig, RewardConfig
+from longreward.config import PAPER_WEIGHTS, CopyingConfig, ModelConfig, RewardConfig
 from longreward.judge.requests import REQUESTS, RewardRequest, VerifyStatements
 from longreward.prompts import NAMES, Prompts, closings
 from longreward.schema import Dimension
+from longreward.tokenizer import content_hash
 
 
 def fingerprint(config: RewardConfig) -> str:
-    """A hash of all settings that can change a score, and of the prompts: runs that share it score alike."""
+    """A hash of all settings that can change a score, and of the prompts: runs that share it score alike. ConfigError
+    where `chunking.tokenizer` cannot be read."""
     asked = _asked(config)
     prompts = (*_names(asked), *_of_forms(config, asked))
     # No key for what is not used: files of scores from before there were these settings can be continued.
@@ -24,21 +26,38 @@ def fingerprint(config: RewardConfig) -> str:
     without |= {name for name, used in optional.items() if not used}
     scoring = config.model_dump(mode="json", exclude=without)
     scoring |= {"judge": _judge(config, asked), "retrieval": _retrieval(config)}
-    scoring["faithfulness"] = config.faithfulness.used
+    scoring |= {"faithfulness": config.faithfulness.used, "chunking": _chunking(config)}
     return _hash(scoring | {"prompts": Prompts(config.prompts).version(prompts)})
+
+
+def of_questions(config: RewardConfig) -> str:
+    """A hash of what the judge is asked, whatever the weights, gates and losses: the `fingerprint` of the same settings
+    with the default ones, and a weight for criteria where they count."""
+    weights = PAPER_WEIGHTS | ({"criteria": 1.0} if config.uses_criteria else {})
+    rules = {"weights": weights, "gates": {}, "truncated_loss": 0.0, "copying": CopyingConfig()}
+    return fingerprint(config.model_copy(update=rules))
+
+
+def of_record(config: RewardConfig, mark: str = "") -> dict[str, str]:
+    """The fields of a record that say what it was scored with: `config`, and `asked` where that differs. A `mark` ends
+    the config of records that only the same command can use."""
+    ours, asked = fingerprint(config), of_questions(config)
+    return {"config": ours + mark} | ({} if mark or asked == ours else {"asked": asked})
 
 
 def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
     """For each dimension that is needed, a hash of the settings that can change its score: not of weights, gates and
     losses."""
-    chunking, found = config.chunking.model_dump(), dict[Dimension, str]()
+    chunking, found = _chunking(config), dict[Dimension, str]()
+    counted = {"tokenizer": chunking["tokenizer"]} if "tokenizer" in chunking else {}
     own: dict[str, dict[str, Any]] = {
         "faithfulness": {
             "faithfulness": config.faithfulness.used,
             "retrieval": _retrieval(config),
             "chunks": chunking["evidence_tokens"],
-        },
-        "completeness": {"chunks": chunking["extraction_tokens"]} | config.completeness.used,
+        }
+        | counted,
+        "completeness": {"chunks": chunking["extraction_tokens"]} | counted | config.completeness.used,
     }
     if config.ranks:
         own["helpfulness"] = {"way": config.helpfulness.way}
@@ -85,6 +104,12 @@ def _of_forms(config: RewardConfig, asked: Iterable[type[RewardRequest[Any]]]) -
 def _retrieval(config: RewardConfig) -> dict[str, Any]:
     found, embedder = config.retrieval.model_dump(mode="json", exclude={"embeddings"}), config.retrieval.embedder
     return found | (embedder.model_dump(include={"model", "query_prefix", "document_prefix"}) if embedder else {})
+
+
+def _chunking(config: RewardConfig) -> dict[str, Any]:
+    """With the tokenizer by its content, as its folder may have moved."""
+    folder, sizes = config.chunking.tokenizer, config.chunking.model_dump(exclude={"tokenizer"})
+    return sizes if folder is None else sizes | {"tokenizer": content_hash(folder)}
 
 
 def _hash(settings: dict[str, Any]) -> str:

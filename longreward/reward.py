@@ -20,10 +20,11 @@ from longreward.judge import Judge, JudgeStatus, judge_of
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import RateHelpfulness
 from longreward.schema import Criterion, Dimension, DimensionScore, JudgeCall, Reward, Sample
-from longreward.text.chunking import TokenSpans, word_cut_points, word_spans
+from longreward.text.chunking import TokenSpans, word_cut_points
 from longreward.text.retrieval import BM25Index
 from longreward.text.sentences import says_nothing
 from longreward.text.thoughts import without_thoughts
+from longreward.tokenizer import chunk_spans
 
 _DOCUMENTS_KEPT = 256  # prepared documents: as many as a rollout batch has, so that no document is prepared twice
 
@@ -38,14 +39,15 @@ class LongReward:
     dimensions go out together, then the calls that need their replies. Use one instance per event loop.
     """
 
-    def __init__(self, config: RewardConfig, judge: Judge | None = None, token_spans: TokenSpans = word_spans) -> None:
+    def __init__(self, config: RewardConfig, judge: Judge | None = None, token_spans: TokenSpans | None = None) -> None:
         """`judge`: None makes the one that the configuration names. `token_spans`: text -> character spans of its
-        tokens, in which chunk sizes are counted."""
+        tokens, in which chunk sizes are counted; None: as `chunking.tokenizer` says. ConfigError where that cannot be
+        read."""
         self.config = config
         if judge is None:
             judge = judge_of(config, VerdictCache.of(config.cache))
         self._judge = judge
-        self._token_spans = token_spans
+        self._token_spans = token_spans or chunk_spans(config)
         if "faithfulness" in config.needed:
             # Imports bm25s (numba, a second) now, and not in the middle of the first answer.
             BM25Index([])
@@ -54,7 +56,7 @@ class LongReward:
         self._documents: OrderedDict[tuple[str, str], Document] = OrderedDict()
 
     @classmethod
-    def from_config(cls, config: RewardConfig | Mapping[str, Any], token_spans: TokenSpans = word_spans) -> LongReward:
+    def from_config(cls, config: RewardConfig | Mapping[str, Any], token_spans: TokenSpans | None = None) -> LongReward:
         """Make it from a configuration or a mapping (judge, cache, retrieval, chunking, weights, ...). ConfigError says
         what is wrong in the mapping."""
         if not isinstance(config, RewardConfig):

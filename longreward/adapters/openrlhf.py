@@ -20,7 +20,6 @@ from longreward.reward import LongReward
 from longreward.server.config import ServerConfig
 from longreward.server.openrlhf_protocol import RewardReply, RewardRequest, SpecialTokens, items_of
 from longreward.server.rollout_rewards import RolloutRewards
-from longreward.tokenizer import token_spans
 from longreward.voids import Scores, Siblings
 
 T = TypeVar("T")
@@ -39,7 +38,7 @@ class OpenRLHFRewards:
         # Callers are threads of asyncio's default pool: were all of them to wait for siblings, none could come.
         self._most_held = min(32, (os.cpu_count() or 1) + 4) // 2
         self._held = 0
-        reward = LongReward.from_config(config.reward, token_spans(config.serve.tokenizer, "serve.tokenizer"))
+        reward = LongReward.from_config(config.reward, config.token_spans)
         self._rollouts = RolloutRewards(reward, self._settle, config.serve)
 
     def reply(self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> RewardReply:

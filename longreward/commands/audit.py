@@ -17,7 +17,7 @@ from rich.console import Console
 from longreward import config_file
 from longreward.commands.agree.output import keep
 from longreward.commands.audit_display import Audited, print_audit, print_difference
-from longreward.commands.options import SETTINGS, add_concurrency, add_judge, positive, reward_config
+from longreward.commands.options import SETTINGS, add_concurrency, add_contexts, add_judge, positive, reward_config
 from longreward.commands.rows import Rows
 from longreward.commands.score import Way, check_continues, print_run, score_samples, what_is_left
 from longreward.commands.score_display import judge_log, warning_of_cap
@@ -54,6 +54,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.epilog = f"An answer takes some 15 times what scoring it takes: begin with --limit 20. {SETTINGS}"
     command.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
+    add_contexts(command)
     out = "where the scores go; the comparisons go to OUT.pairs.jsonl"
     command.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help=out)
     against = "a second judge's configuration, to be shown beside; its scores go to OUT.against.jsonl"
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         name = other.judge.model or other.judge.kind
         name = options.against.stem if name == judges[0][0] else name
         judges.append((name, other, options.out.with_suffix(".against.jsonl")))
-    screen, rows = Console(stderr=True, soft_wrap=True), Rows(options.input)
+    screen, rows = Console(stderr=True, soft_wrap=True), Rows(options.input, contexts=options.contexts)
     samples = {key: sample for key, sample, _ in rows.samples() if not says_nothing(sample.answer)}
     if not samples:
         raise InputError(f"{options.input} holds no answer to plant something in{rows.first_problem}")
@@ -165,7 +166,7 @@ class Plan:
 class TwiceJudged(LongReward):
     """Scores answers; of those that are to be judged again everything is asked anew, within the same limits."""
 
-    def __init__(self, config: RewardConfig, token_spans: TokenSpans) -> None:
+    def __init__(self, config: RewardConfig, token_spans: TokenSpans | None) -> None:
         judge = judge_of(config, VerdictCache.of(config.cache))
         super().__init__(config, judge, token_spans)
         self._anew = LongReward(config.model_copy(update={"cache": CacheConfig()}), judge.afresh(), token_spans)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from longreward import store
 from longreward.commands.accounts import Account, table
-from longreward.commands.options import add_judge, positive, reward_config
+from longreward.commands.options import add_contexts, add_judge, positive, reward_config
 from longreward.commands.rows import Rows
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.errors import InputError
@@ -31,6 +31,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "setting can be given as section.key=value too."
     )
     command.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
+    add_contexts(command)
     add_judge(command)
     answers = "answers to each prompt (default 1); answers in the file then do not count"
     command.add_argument("--answers", type=positive, metavar="N", help=answers)
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     config = reward_config(options, overrides)
     out, err = Console(), Console(stderr=True, soft_wrap=True)
     found = _account(options.against, config) if options.against else None
-    rows = Rows(options.input, criteria=config.uses_criteria)
+    rows = Rows(options.input, criteria=config.uses_criteria, contexts=options.contexts)
     with err.status(f"reading {options.input}"):
         expected = estimate(
             rows.to_estimate(), config, answers_per_prompt=options.answers, answer_tokens=options.answer_tokens
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     if rows.prompts or options.answers:
         per_prompt = f"{options.answers or 1} per prompt, of {options.answer_tokens} tokens"
         _say(out, [f"Answers not written yet: {per_prompt}."])
-    _say(out, _notes(expected))
+    _say(out, _notes(expected, config))
     rows.report(err)
     return 1 if rows.broken else 0
 
@@ -160,7 +161,7 @@ def _print_comparison(console: Console, expected: Estimate, account: Account, ju
         _say(console, [f"The total includes {account.earlier.calls:,} calls of earlier attempts that ended void."])
 
 
-def _notes(expected: Estimate) -> Iterator[str]:
+def _notes(expected: Estimate, config: RewardConfig) -> Iterator[str]:
     """How the figures were worked out."""
     if expected.sampled < expected.documents:
         yield f"Counted on {expected.sampled:,} of the documents, evenly spread; the others by their size."
@@ -169,7 +170,11 @@ def _notes(expected: Estimate) -> Iterator[str]:
         "reasons before it answers writes several times the completion tokens."
     )
     yield "Not counted: retries, discounts for cached prompts, and that verdicts in cache.path cost nothing."
-    yield "Documents are cut by words here. In training, the policy's tokenizer makes slightly more or fewer chunks."
+    if config.chunking.tokenizer is None:
+        yield (
+            "Documents are cut by words here. In training, the policy's tokenizer makes slightly more or fewer chunks; "
+            "chunking.tokenizer=FOLDER counts in its tokens."
+        )
 
 
 def _say(console: Console, lines: Iterable[str]) -> None:

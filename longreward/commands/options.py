@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from longreward import config_file
+from longreward.commands.rows import Rows
 from longreward.config import PAPER_WEIGHTS, RewardConfig
-from longreward.errors import ConfigError
+from longreward.errors import ConfigError, InputError
 from longreward.server.config import ServerConfig
 
 SETTINGS = "Any setting can be given as section.key=value, for example judge.max_in_flight=64."
@@ -21,6 +22,14 @@ def add_judge(command: argparse.ArgumentParser) -> None:
     command.add_argument("--judge", choices=["offline", "openai", "vllm"], help="short for judge.kind=...")
     command.add_argument("--base-url", metavar="URL", help="short for judge.base_url=...")
     command.add_argument("--model", metavar="NAME", help="short for judge.model=...")
+
+
+def add_contexts(command: argparse.ArgumentParser) -> None:
+    joined = (
+        "rows with idx, context, query: the documents of responses without a context, whose idx is document-sample "
+    )
+    joined += "(11-7, llama-11-7)"
+    command.add_argument("--contexts", type=Path, metavar="SFT.jsonl", help=joined)
 
 
 def add_concurrency(command: argparse.ArgumentParser) -> None:
@@ -47,6 +56,15 @@ def server_config(
             judge[key] = value
     config_file.apply_overrides(data, overrides, {"weights": PAPER_WEIGHTS})
     return config_file.validate(ServerConfig, data, str(options.config or "arguments"))
+
+
+def scored_rows(options: argparse.Namespace) -> Rows | None:
+    """The rows of --input, joined with --contexts; None without --input. InputError for --contexts without it."""
+    if options.input is None and options.contexts is not None:
+        raise InputError(
+            f"--contexts {options.contexts} has no rows to join; give the rows that were scored as --input"
+        )
+    return None if options.input is None else Rows(options.input, contexts=options.contexts)
 
 
 def positive(text: str) -> int:

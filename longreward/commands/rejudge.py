@@ -15,7 +15,7 @@ from rich.console import Console
 
 from longreward import store
 from longreward.commands.accounts import table
-from longreward.commands.options import SETTINGS, add_concurrency, add_judge, server_config
+from longreward.commands.options import SETTINGS, add_concurrency, add_contexts, add_judge, scored_rows, server_config
 from longreward.commands.score import Way, print_run, score_samples
 from longreward.commands.scored_answers import Answers, Light
 from longreward.config import RewardConfig
@@ -23,14 +23,14 @@ from longreward.config_file import load_yaml, validate
 from longreward.errors import ConfigError, InputError
 from longreward.evaluation.changes import Changes
 from longreward.files import jsonlines
-from longreward.fingerprint import fingerprint, of_dimensions
+from longreward.fingerprint import fingerprint, of_dimensions, of_record
 from longreward.judge.own_server.local import served
 from longreward.report.reading import sources
 from longreward.report.reading.gather import OpenFiles
 from longreward.report.reading.sources import Source
 from longreward.reward import total_of
 from longreward.schema import VERSION, Dimension, Reward, Sample, ScoredAnswer, Usage
-from longreward.text.chunking import TokenSpans, word_spans
+from longreward.text.chunking import TokenSpans
 from longreward.text.copying import Copying
 from longreward.text.thoughts import without_thoughts
 from longreward.tokenizer import token_spans
@@ -54,6 +54,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--was", type=Path, metavar="YAML", help=was)
     rows = "the rows that were scored: a file of scores does not hold their documents"
     command.add_argument("--input", type=Path, metavar="IN.jsonl", help=rows)
+    add_contexts(command)
     add_judge(command)
     add_concurrency(command)
 
@@ -75,11 +76,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     if "helpfulness" in asked:
         now.refuse_ranking("longreward rejudge")
     with OpenFiles() as files:
-        answers = Answers(source, files, options.input, options.out.parent)
+        answers = Answers(source, files, scored_rows(options), options.out.parent)
         again = Again(answers, now, asked, copies=bool(now.copying.loss) and was.copying != now.copying)
         whole = True
         if asked:
-            whole = _ask(again, options, console, _spans(source, console))
+            whole = _ask(again, options, console, _spans(source, now, console))
         else:
             again.by_rules(options.out)
     _print(Console(soft_wrap=True), again, options.out)
@@ -115,7 +116,7 @@ class Again:
 
     def by_rules(self, out: Path) -> None:
         """Write all answers to `out` without a judge."""
-        ours = fingerprint(self.now)
+        ours = of_record(self.now)
         try:
             with jsonlines.replacing(out) as file:
                 for key in self.answers.places:
@@ -149,14 +150,14 @@ class Again:
         """As `ScoredAnswer.of`: with the dimensions that were not asked about."""
         row = self.answers.row(about["key"])
         asked = {name: score.model_dump(mode="json") for name, score in reward.dimensions.items()}
-        self._finish(row, about["key"], about["config"], row["dimensions"] | asked, set(asked), sample)
+        self._finish(row, about["key"], {}, row["dimensions"] | asked, set(asked), sample)
         return ScoredAnswer.model_validate(row | about)
 
     def _finish(
         self,
         row: dict[str, Any],
         key: str,
-        ours: str,
+        ours: dict[str, str],
         dimensions: dict[Any, Any],
         asked: set[str] | None = None,
         sample: Sample | None = None,
@@ -174,12 +175,13 @@ class Again:
             row["copied"] = Copying(text, self.now.copying.row).share(answer)
         copied = row.get("copied", 0.0) if self.now.copying.loss else 0.0
         total, kept = total_of(scores, self.now, copied, truncated=bool(row.get("truncated")))
-        row |= {"version": VERSION, "key": key, "config": ours, "total": total, "kept": kept, "copied": copied}
+        for name in ("asked", "earlier_usage"):
+            row.pop(name, None)
+        row |= {"version": VERSION, "key": key, "total": total, "kept": kept, "copied": copied} | ours
         row["dimensions"] = dimensions
-        row.pop("earlier_usage", None)
 
 
-def _ask(again: Again, options: argparse.Namespace, console: Console, spans: TokenSpans) -> bool:
+def _ask(again: Again, options: argparse.Namespace, console: Console, spans: TokenSpans | None) -> bool:
     """Whether the spend cap left it whole."""
     with served(again.config) as asked:
         way = Way(asked, again.record, spans)
@@ -233,15 +235,16 @@ def _reward(sections: dict[str, Any], path: Path) -> tuple[RewardConfig, dict[st
     return validate(RewardConfig, known, str(path)), known
 
 
-def _spans(source: Source, console: Console) -> TokenSpans:
-    """In what a run counted the sizes of its chunks: its policy's tokens, where the folder is still there."""
+def _spans(source: Source, now: RewardConfig, console: Console) -> TokenSpans | None:
+    """In what the sizes of chunks are counted: as a run did it, in its policy's tokens, where the folder is still
+    there. None: as the settings say."""
     model = source.setting("openrlhf", "actor.model_name_or_path")
-    if not source.is_run or not isinstance(model, str):
-        return word_spans
+    if now.chunking.tokenizer is not None or not source.is_run or not isinstance(model, str):
+        return None
     if Path(model, "tokenizer.json").is_file():
         return token_spans(Path(model), "openrlhf.actor.model_name_or_path")
     console.print(f"{model} has no tokenizer.json here: chunks are counted in words, not in the policy's tokens")
-    return word_spans
+    return None
 
 
 def _make_free(dimension: dict[str, Any]) -> None:

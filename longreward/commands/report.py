@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from longreward.commands.rows import Rows
+from longreward.commands.options import add_contexts, scored_rows
 from longreward.errors import ConfigError, InputError
 from longreward.report.build import Built, build
 from longreward.report.reading import sources
@@ -31,6 +31,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--whole", action="store_true", help=kept)
     rows = "the rows that were scored: a file of scores does not hold their documents"
     command.add_argument("--input", type=Path, metavar="IN.jsonl", help=rows)
+    add_contexts(command)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
@@ -52,10 +53,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         out = first.path / _NAME if first.is_run else first.path.with_name(f"{first.path.stem}.{_NAME}")
     if any(out.resolve() == source.path.resolve() for source in opened) or out.is_dir():
         raise InputError(f"--out {out} is a directory or one of the files to read; choose another --out")
+    scored = scored_rows(options)
     console, started = Console(soft_wrap=True), time.monotonic()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        samples = Rows(options.input).by_any_key() if options.input is not None else ()
+        samples = () if scored is None else scored.by_any_key()
         built = build(opened, out, samples, whole=options.whole, reproduction=table)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +17,16 @@ from rich.console import Console
 from longreward import rows
 from longreward.errors import InputError
 from longreward.preflight.counting import Prompt
+from longreward.rows import chats
+from longreward.rows.contexts import Contexts
 from longreward.rows.criteria import criteria_of
 from longreward.schema import HumanPreference, Sample
 
+_SHORT = {"win_response": "win", "lose_response": "lose", "answer_a": "a", "answer_b": "b"}
+"""What ends the id of an answer."""
 _SHOWN = 10  # unreadable rows that are named
 _PUBLISHED = ("win_response", "lose_response")
+_PREFERRED = ("chosen", "rejected")
 _LABELLED = ("answer_a", "answer_b", "preference")
 
 
@@ -55,8 +61,10 @@ def report_broken(broken: Sequence[str], console: Console) -> None:
 class Rows(_RowFile):
     """The answers and prompts of a file, with keys made of their content. An identical row comes once."""
 
-    def __init__(self, source: Path, *, criteria: bool = False) -> None:
+    def __init__(self, source: Path, *, criteria: bool = False, contexts: Path | None = None) -> None:
+        """`contexts`: the sft file that rows without a context are joined with."""
         super().__init__(source, criteria=criteria)
+        self._contexts = None if contexts is None else Contexts(contexts, self.broken)
         self.answers = 0
         self.prompts = 0
         """Rows without an answer."""
@@ -66,12 +74,10 @@ class Rows(_RowFile):
         `unanswered`."""
         seen: set[str] = set()
         for number, row in rows.read(self.source, self.broken):
-            fields = {name: row.get(name) for name in ("context", "query", "answer")}
-            answered = fields["answer"] is not None
-            if unanswered and not answered:
-                fields["answer"] = ""
+            answered = row.get("answer") is not None
+            blank = {"answer": ""} if unanswered and not answered else {}
             try:
-                sample = _sample(number, row, fields, self.criteria)
+                sample = self._sample(number, row | blank, self.criteria)
             except ValueError as error:
                 self.broken.append(f"{self.source}:{number}: {error}")
                 continue
@@ -86,12 +92,11 @@ class Rows(_RowFile):
     def by_any_key(self) -> Iterator[tuple[str, Sample]]:
         """The answers, each under every key that it can have been scored by: with its criteria, and without."""
         for number, row in rows.read(self.source, []):
-            fields = {name: row.get(name) for name in ("context", "query", "answer")}
             with suppress(ValueError):
-                sample = _sample(number, row, fields, criteria=False)
+                sample = self._sample(number, row, criteria=False)
                 without = _key(sample)
                 with suppress(ValueError):
-                    sample = _sample(number, row, fields, criteria=True)
+                    sample = self._sample(number, row, criteria=True)
                     yield _key(sample), sample
                 yield without, sample
 
@@ -102,6 +107,12 @@ class Rows(_RowFile):
         if not self.answers + self.prompts:
             also = ", and criteria" if self.criteria else ""
             raise InputError(f"{self.source} holds no readable row with context and query{also}{self.first_problem}")
+
+    def _sample(self, number: int, row: dict[str, Any], criteria: bool) -> Sample:
+        """ValueError as `_sample`, and where a row has no context and none can be joined."""
+        if self._contexts is not None and row.get("context") is None:
+            _, row = self._contexts.joined(row)
+        return _sample(number, row, {name: row.get(name) for name in ("context", "query", "answer")}, criteria)
 
 
 @dataclass(frozen=True)
@@ -117,46 +128,68 @@ class LabelledPair:
 
 
 class Pairs(_RowFile):
-    """The labelled pairs of a file, in one of two formats, which it may mix.
+    """The labelled pairs of a file, in one of three formats, which it may mix.
 
-    Either win_response and lose_response, of which the human prefers the first, or answer_a, answer_b and preference:
-    "a", "b" or "tie". Each row is a label of its own, also where several are about the same two answers.
+    win_response and lose_response, or chosen and rejected, of which the human prefers the first; or answer_a, answer_b
+    and preference: "a", "b" or "tie". Each row is a label of its own, also where several are about the same two
+    answers. Rows of Long-RewardBench (arXiv 2510.06915) have chat messages, `prompt_template`, for context and query.
     """
 
+    def __init__(self, source: Path, *, criteria: bool = False) -> None:
+        super().__init__(source, criteria=criteria)
+        self.passed_over: Counter[str] = Counter()
+        """Rows that are in order and hold no pair, by the reason."""
+        self.split = 0
+        """Pairs whose context and query were made of chat messages."""
+        self.first_split = ""
+        """The query of the first of them."""
+
     def pairs(self) -> Iterator[tuple[LabelledPair, Sample, Sample]]:
-        """Yield each pair with its two answers, whose ids are "IDX/win" and "IDX/lose", or "IDX/a" and "IDX/b"."""
+        """Yield each pair with its two answers, whose ids are "IDX/win" and "IDX/lose", "IDX/chosen" and
+        "IDX/rejected", or "IDX/a" and "IDX/b"."""
         for number, row in rows.read(self.source, self.broken):
+            if row.get("tasktype") == "BestOfN":
+                self.passed_over["BestOfN: candidates, not a pair"] += 1
+                continue
+            chat = row.get("context") is None and row.get("prompt_template") is not None
             try:
+                if chat:
+                    context, query = chats.context_and_query(row["prompt_template"], "prompt_template")
+                    row |= {"context": context, "query": query}
                 pair = _pair(number, row, self.criteria)
             except ValueError as error:
                 self.broken.append(f"{self.source}:{number}: {error}")
             else:
+                if chat:
+                    self.first_split = self.first_split or pair[1].query
+                    self.split += 1
                 yield pair
 
 
 def _pair(number: int, row: dict[str, Any], criteria: bool) -> tuple[LabelledPair, Sample, Sample]:
     """ValueError says what is wrong with a row."""
-    published = any(name in row for name in _PUBLISHED)
-    if published and any(name in row for name in _LABELLED):
-        raise ValueError(f"it has fields of both formats; keep {' and '.join(_PUBLISHED)}, or {', '.join(_LABELLED)}")
-    needed = ("context", "query", *(_PUBLISHED if published else _LABELLED))
+    formats = [form for form in (_PUBLISHED, _PREFERRED, _LABELLED) if any(row.get(name) is not None for name in form)]
+    if len(formats) > 1:
+        raise ValueError(f"it has fields of both formats; keep {', or '.join(map(' and '.join, formats))}")
+    form = formats[0] if formats else _LABELLED
+    needed = ("context", "query", *form)
     missing = [name for name in needed if row.get(name) is None]
     if missing:
-        other = "" if published else f" (or {' and '.join(_PUBLISHED)} in place of the last three)"
+        other = f" (or {' and '.join(_PUBLISHED)} in place of the last three)" if form is _LABELLED else ""
         raise ValueError(f"{', '.join(missing)} missing; a pair needs {', '.join(needed)}{other}")
     wrong = [f"{name} must be text, found {type(row[name]).__name__}" for name in needed if type(row[name]) is not str]
     if wrong:
         raise ValueError(", ".join(wrong))
-    human: Any = "a" if published else row["preference"]
+    human: Any = row["preference"] if form is _LABELLED else "a"
     if human not in get_args(HumanPreference):
         raise ValueError(f'preference is {human!r}; write "a", "b" or "tie"')
-    name_a, name_b = needed[2:4]
+    name_a, name_b = form[:2]
     if row[name_a] == row[name_b]:
         raise ValueError(f"{name_a} and {name_b} are the same text: no judge can prefer one; leave that row out")
     sample = _sample(number, row, {"context": row["context"], "query": row["query"], "answer": row[name_a]}, criteria)
     answers = [
-        sample.model_copy(update={"id": f"{sample.id}/{short}", "answer": row[name]})
-        for name, short in ((name_a, "win" if published else "a"), (name_b, "lose" if published else "b"))
+        sample.model_copy(update={"id": f"{sample.id}/{_SHORT.get(name, name)}", "answer": row[name]})
+        for name in (name_a, name_b)
     ]
     key_a, key_b = (_key(answer.model_copy(update={"id": ""})) for answer in answers)
     return LabelledPair(sample.id, number, human, key_a, key_b), answers[0], answers[1]

@@ -14,21 +14,21 @@ from rich.console import Console
 
 from longreward import store
 from longreward.commands.accounts import Account, used_for
-from longreward.commands.options import SETTINGS, add_concurrency, add_judge, reward_config
+from longreward.commands.options import SETTINGS, add_concurrency, add_contexts, add_judge, reward_config
 from longreward.commands.rows import Rows
 from longreward.commands.score_display import compared, judge_log, print_summary, progress, warning_of_cap
 from longreward.concurrency.pacing import at_most, rare_collections
 from longreward.config import JudgeConfig, RewardConfig
 from longreward.dimensions.document import document_key
 from longreward.errors import InputError, JudgeError, Reason
-from longreward.fingerprint import fingerprint
+from longreward.fingerprint import fingerprint, of_record
 from longreward.judge import offline
 from longreward.judge.own_server.local import served
 from longreward.preflight.estimate import Estimate, estimate
 from longreward.reward import LongReward, Scoring
 from longreward.schema import Sample, ScoredAnswer, Usage
 from longreward.text.amounts import caps, in_words
-from longreward.text.chunking import TokenSpans, word_spans
+from longreward.text.chunking import TokenSpans
 
 _HOPELESS_AFTER = 8  # answers, all void: the judge is what is wrong, not the answers
 _LOOKED_INTO = 50  # documents for the estimate, some 0.1 s each if they are long
@@ -42,6 +42,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.epilog = SETTINGS
     command.add_argument("input", type=Path, metavar="IN.jsonl", help="rows with idx (or id), context, query, answer")
     command.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl", help="where the scores go")
+    add_contexts(command)
     add_judge(command)
     add_concurrency(command)
 
@@ -55,11 +56,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     config = reward_config(options, overrides)
     config.refuse_ranking("longreward score")
     console = Console(stderr=True, soft_wrap=True)
-    rows = Rows(options.input, criteria=config.uses_criteria)
+    rows = Rows(options.input, criteria=config.uses_criteria, contexts=options.contexts)
     samples = {key: sample for key, sample, _ in rows.samples()}
     if not samples:
         wanted = "context, query, answer and criteria" if rows.criteria else "context, query and answer"
-        raise InputError(f"{options.input} holds no readable row with {wanted}{rows.first_problem}")
+        joined = "" if options.contexts else " (responses without a context need --contexts SFT.jsonl)"
+        raise InputError(f"{options.input} holds no readable row with {wanted}{joined}{rows.first_problem}")
     with served(config) as asked:
         scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, console))
     store.rewrite(options.out, scoring.rows)  # in the order of the input
@@ -77,8 +79,9 @@ class Way:
     """What is asked of the judge now."""
     record: Callable[..., ScoredAnswer] = ScoredAnswer.of
     """As `ScoredAnswer.of`."""
-    token_spans: TokenSpans = word_spans
-    reward: Callable[[RewardConfig, TokenSpans], LongReward] = LongReward.from_config
+    token_spans: TokenSpans | None = None
+    """As `LongReward` takes them."""
+    reward: Callable[[RewardConfig, TokenSpans | None], LongReward] = LongReward.from_config
     scoring: Scoring = LongReward.score
     noun: str = "answers"
     """What people call the samples."""
@@ -219,14 +222,14 @@ async def _score_all(
     console: Console,
 ) -> None:
     """Score until there is nothing left to do or to spend; what is under way then is finished, for it is paid for."""
-    ours, way = fingerprint(run.config) + run.way.mark, run.way
+    ours, way = of_record(run.config, run.way.mark), run.way
 
     async def one(keyed: tuple[str, Sample]) -> None:
         if run.stopped:
             return
         key, sample = keyed
         about = {"time": time.time(), "earlier_usage": run.used_before.get(key, Usage())}
-        row = way.record(sample, await way.scoring(reward, sample), key=key, config=ours, **about)
+        row = way.record(sample, await way.scoring(reward, sample), key=key, **ours, **about)
         if file is not None:
             file.append(row)
         run.add(row)

@@ -37,7 +37,8 @@ class Answers:
 
     source: Source
     files: OpenFiles
-    input: Path | None
+    input: Rows | None
+    """The rows that were scored, where the source does not hold their documents."""
     folder: Path
     broken: list[str] = field(default_factory=list)
 
@@ -77,7 +78,7 @@ class Answers:
     @cached_property
     def _documents(self) -> dict[Any, Place]:
         if self.input is not None:
-            found: dict[Any, Place] = dict(keep(Rows(self.input).by_any_key(), self.files, self.folder))
+            found: dict[Any, Place] = dict(keep(self.input.by_any_key(), self.files, self.folder))
             return found
         return dict(documents_of(self.source, self.files))
 
@@ -90,7 +91,7 @@ class Answers:
         place = self._place(row)
         found = [] if place is None else criteria_at(self.files, place)
         if not found:
-            where = self.input or self.source.path
+            where = self.source.path if self.input is None else self.input.source
             raise InputError(f"the answer {row['id']!r} has no criteria in {where}; set weights without criteria")
         return found
 
@@ -99,7 +100,8 @@ class Answers:
         place = self._place(row)
         text = None if place is None else document_at(self.files, place)
         if text is None:
-            where = f"in {self.input}" if self.input is not None else "in the run" if self.source.is_run else "known"
-            hint = "the rows that were scored" if self.input is None else "the file whose rows were scored"
+            where, hint = "in the run" if self.source.is_run else "known", "the rows that were scored"
+            if self.input is not None:
+                where, hint = f"in {self.input.source}", "the file whose rows were scored"
             raise InputError(f"the document of the answer {row['id']!r} is not {where}; give {hint} as --input")
         return text

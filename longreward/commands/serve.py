@@ -53,12 +53,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     from longreward.server import process
     from longreward.server.auth import token_for
     from longreward.server.openrlhf_protocol import SpecialTokens
-    from longreward.tokenizer import token_spans
 
     token = token_for(options.host, config.serve.token_env)
     # A wrong folder is an error before anything starts.
     SpecialTokens(config.serve.tokenizer)
-    token_spans(config.serve.tokenizer, "serve.tokenizer")
+    _ = config.token_spans
     listening = process.listen(options.host, options.port)
     if not config.judge.asks_endpoints:
         print(offline.NOTICE, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -60,6 +61,10 @@ class RetrievalConfig(Section):
 
 
 class ChunkingConfig(Section):
+    tokenizer: Path | None = None
+    """A folder with a tokenizer.json, in whose tokens `score`, `agree`, `estimate`, `audit`, `rejudge` and `serve`
+    count the sizes; the paper's sizes are tokens. Null: words; in `serve` the tokens of `serve.tokenizer`, in `rejudge`
+    those of the run's policy. In training `reward.tokenizer` says what is counted, and this is refused."""
     evidence_tokens: int = Field(128, ge=8)
     """Size in tokens of the chunks that are retrieved as evidence (paper: 128)."""
     extraction_tokens: int = Field(4096, ge=8)

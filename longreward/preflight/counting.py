@@ -14,6 +14,7 @@ from longreward.prompts import Prompts
 from longreward.reward import LongReward, Scoring
 from longreward.schema import Criterion, JudgeCall, Sample, Usage
 from longreward.text.tokens import text_of, tokens_in
+from longreward.tokenizer import chunk_spans
 
 T = TypeVar("T")
 
@@ -69,9 +70,10 @@ async def usage_by_kind(
     by_words = RetrievalConfig(top_k=config.retrieval.top_k)  # it has no embeddings, which are not counted
     free = CopyingConfig(loss=0)  # what is copied asks nothing
     config = config.model_copy(update={"retrieval": by_words, "copying": free})
+    spans = chunk_spans(config)  # once, as a tokenizer is slow to load
     for prompt, answers in prompts:
         # One reward each, so that no more than one document is prepared at a time.
-        reward = LongReward(config, judge)
+        reward = LongReward(config, judge, spans)
         try:
             # One after the other, or chance would decide which statements are verified in one call.
             answers = list(answers)

@@ -86,6 +86,9 @@ class ScoredAnswer(Reward):
     """In a file of scores, a hash of the row that was scored."""
     config: str = ""
     """In a file of scores, a hash of all settings that can change a score."""
+    asked: str = ""
+    """In a file of scores, a hash of what the judge was asked, whatever weights, gates and losses; empty where it is
+    `config`."""
     time: float = 0.0
     """When scoring began, in seconds since 1970."""
     tokens: int | None = None

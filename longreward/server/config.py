@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from longreward.config import RewardConfig, Section
+from longreward.text.chunking import TokenSpans
+from longreward.tokenizer import chunk_spans, token_spans
 
 CLIENT_TIMEOUT_S = 180
 """OpenRLHF gives up a request after this many seconds."""
@@ -21,8 +23,8 @@ class ServeConfig(Section):
     """Number of answers to each prompt (OpenRLHF's rollout.n_samples_per_prompt). The reply to a void answer then waits
     until all siblings are scored, so that its advantage is exactly 0. Null: it gets the mean of those scored so far."""
     tokenizer: Path | None = None
-    """The policy's folder. Its tokenizer.json counts chunk sizes, and its special tokens are removed from answers, as
-    in training with rl/. Null: chunks are counted in words, and only well-known end-of-text marks at the end of an
+    """The policy's folder. Its special tokens are removed from answers, and its tokenizer.json counts chunk sizes, as
+    in training with rl/, unless `chunking.tokenizer` is set. Null: only well-known end-of-text marks at the end of an
     answer are removed."""
     deadline_s: float = Field(150, gt=0, lt=CLIENT_TIMEOUT_S)
     """Answers that are not scored after this many seconds are void. OpenRLHF gives up a request after 180 s."""
@@ -57,6 +59,13 @@ class ServeConfig(Section):
 class ServerConfig(RewardConfig):
     serve: ServeConfig = ServeConfig()
     """The server's own settings. Other commands ignore them."""
+
+    @property
+    def token_spans(self) -> TokenSpans:
+        """What a server counts chunk sizes in. ConfigError where a tokenizer cannot be read."""
+        if self.chunking.tokenizer is not None:
+            return chunk_spans(self)
+        return token_spans(self.serve.tokenizer, "serve.tokenizer")
 
     @property
     def reward(self) -> RewardConfig:

@@ -27,7 +27,6 @@ from longreward.server.connections import Connections, descriptors_of_others
 from longreward.server.http_connection import HttpConnection
 from longreward.server.rollout_rewards import RolloutRewards
 from longreward.server.service import Service
-from longreward.tokenizer import token_spans
 from longreward.voids import Siblings
 
 _BACKLOG = 4096
@@ -98,7 +97,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _signalled, end)
     settings = config.serve
-    reward = LongReward.from_config(config.reward, token_spans(settings.tokenizer, "serve.tokenizer"))
+    reward = LongReward.from_config(config.reward, config.token_spans)
     metrics.JudgeMetrics(reward.stats)
     settle = Siblings(settings.group_size).settle
     service = Service(RolloutRewards(reward, settle, settings, metrics.count), settings, connections)

@@ -5,16 +5,14 @@ A broken row is told with file and line, and the rest goes on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from longreward import rows
 from longreward.errors import InputError
-from longreward.rows.criteria import NAMES as CRITERIA
+from longreward.rows.contexts import Contexts, text_in
 from longreward.rows.criteria import criteria_of
 from longreward.schema import Sample
 from rl.data.prompt_files import PromptReport, count_tokens, renderer
@@ -37,7 +35,7 @@ class Response:
 
 def sft(source: Path, broken: list[str]) -> Iterator[Sample]:
     """Rows with idx, context, query, answer. A row without idx (or id) has its line number for one."""
-    return _usable(source, broken, lambda row, number: _sample(row, _identity(row, number), "context"))
+    return _usable(source, broken, lambda row, number: _sample(row, rows.row_id(row, number), "context"))
 
 
 def responses(
@@ -49,29 +47,16 @@ def responses(
     A row may have its own context instead; its idx then needs no sample number. With `criteria` a row has some, or the
     row in `sft` does whose question is the same.
     """
-    row_of = _documents(sft, broken) if sft else lambda _: None
+    contexts = Contexts(sft, broken)
     rollouts: set[str] = set()
     documents: dict[str, int] = {}
 
     def response(row: dict[str, Any], _line: int) -> Response:
-        whole = _identity(row, None)
-        document, _, sampled = whole.rpartition("-")
-        numbered = bool(document) and sampled.isdecimal()
-        joined: dict[str, Any] = {}
-        if "context" in row:
-            sample = _sample(row, document if numbered else whole, "context")
-        elif not numbered:
-            raise ValueError(f"idx {whole!r} is not document-sample, as 11-7, and the row has no context")
-        else:
-            document, found = _joined(document, _text(row, "query"), row_of)
-            if found is None:
-                where = f"in {sft}" if sft else "as no sft file is given"
-                raise ValueError(f"no context for document {document!r} {where}")
-            sample = _sample(row, document, context=found["context"])
-            joined = found if found.get("query") == sample.query else {}
+        whole = rows.row_id(row, None)
+        document, joined = contexts.joined(row)
+        sample = _sample(joined, document, "context")
         if criteria:
-            own = any(row.get(name) is not None for name in CRITERIA)
-            sample = sample.model_copy(update={"criteria": criteria_of(row if own else joined)})
+            sample = sample.model_copy(update={"criteria": criteria_of(joined)})
         if whole in rollouts:
             raise ValueError(f"there is a response {whole!r} before; give each an idx of its own")
         check = crc(sample.context)
@@ -126,52 +111,6 @@ def from_published(
     return preferences.write(out, preferred(), report)
 
 
-def _joined(
-    document: str, query: str, row_of: Callable[[str], dict[str, Any] | None]
-) -> tuple[str, dict[str, Any] | None]:
-    """The document's id in the sft file, and its row. What stands before a dash may be a model's name: then the
-    question must be that row's, as it may as well be a part of another document's id."""
-    if (row := row_of(document)) is not None:
-        return document, row
-    name = document
-    while "-" in name:
-        name = name.partition("-")[2]
-        if (row := row_of(name)) is not None and row.get("query") == query:
-            return name, row
-    return document, None
-
-
-def _documents(source: Path, broken: list[str]) -> Callable[[str], dict[str, Any] | None]:
-    """idx -> row of an sft file, with the context, the query and the criteria. Of plain JSON lines only the places are
-    held, as the texts may be some GB."""
-    places: dict[str, int | dict[str, Any] | None] = {}
-    contexts: dict[str, int] = {}
-    for number, place, row in rows.read_with_offsets(source, broken):
-        try:
-            identity, context = _identity(row, None), _text(row, "context")
-            if contexts.setdefault(identity, hash(context)) != hash(context):
-                places[identity] = None
-                raise ValueError(f"idx {identity!r} stands for another document before; give each its own")
-            if identity in places:
-                raise ValueError(f"there is an idx {identity!r} before")
-            kept = {name: row.get(name) for name in ("context", "query", *CRITERIA)}
-            places[identity] = kept if place is None else place
-        except ValueError as error:
-            broken.append(f"{source}:{number}: {error}; no response is joined with it")
-
-    @lru_cache(1)  # responses to a document mostly stand together
-    def row_of(identity: str) -> dict[str, Any] | None:
-        place = places.get(identity)
-        if not isinstance(place, int):
-            return place
-        with source.open("rb") as file:
-            file.seek(place)
-            row: dict[str, Any] = json.loads(file.readline())
-            return row
-
-    return row_of
-
-
 def _usable(source: Path, broken: list[str], make: Callable[[dict[str, Any], int], T]) -> Iterator[T]:
     """What `make` makes of each row and its line number. A row for which it raises ValueError goes to `broken`."""
     for number, _, row in rows.read_with_offsets(source, broken):
@@ -183,24 +122,11 @@ def _usable(source: Path, broken: list[str], make: Callable[[dict[str, Any], int
             yield made
 
 
-def _identity(row: dict[str, Any], number: int | None) -> str:
-    """ValueError for a row that has none, unless its line's `number` may stand for it."""
-    return _text({"idx": rows.row_id(row, number)}, "idx")
-
-
-def _sample(row: dict[str, Any], identity: str, *names: str, **texts: str) -> Sample:
-    """A sample of the row's query, its answer, its texts of these names, and other texts."""
-    return Sample(id=identity, **{name: _text(row, name) for name in (*names, "query", "answer")}, **texts)
+def _sample(row: dict[str, Any], identity: str, *names: str) -> Sample:
+    """A sample of the row's query, its answer, and its texts of these names."""
+    return Sample(id=identity, **{name: text_in(row, name) for name in (*names, "query", "answer")})
 
 
 def _pair(row: dict[str, Any], number: int) -> dict[str, str]:
     names = ("context", "query", "win_response", "lose_response")
-    return {"idx": _identity(row, number)} | {name: _text(row, name) for name in names}
-
-
-def _text(row: dict[str, Any], name: str) -> str:
-    """ValueError where the row's field `name` is not text."""
-    text = row.get(name)
-    if not isinstance(text, str):
-        raise ValueError(f"{name} must be text")
-    return text
+    return {"idx": rows.row_id(row, number)} | {name: text_in(row, name) for name in names}

@@ -88,6 +88,15 @@ class RewardSection(RewardConfig):
         return found
 
     @model_validator(mode="after")
+    def _the_policy_counts_tokens(self) -> RewardSection:
+        if self.chunking.tokenizer is not None:
+            raise ValueError(
+                f"chunking.tokenizer is {self.chunking.tokenizer}, and in training reward.tokenizer says what counts "
+                "chunk sizes: the policy's tokens, or words; take chunking.tokenizer out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_worker_asks_the_judge(self) -> RewardSection:
         if self.asks_judge and self.workers > 1:
             raise ValueError(

@@ -19,8 +19,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.epilog = f"With --out a run that is started again continues where it stopped. {SETTINGS}"
     labels = "rows with idx (or id), context, query, and win_response, lose_response (the human prefers the first), or "
-    labels += 'answer_a, answer_b, preference ("a", "b" or "tie"); or claims, with context, claim and supported (true '
-    labels += "or false), or as QAGS, RAGTruth, LLM-AggreFact and FaithBench publish theirs"
+    labels += 'chosen, rejected, or answer_a, answer_b, preference ("a", "b" or "tie"), or as Long-RewardBench has '
+    labels += "them; or claims, with context, claim and supported (true or false), or as QAGS, RAGTruth, LLM-AggreFact "
+    labels += "and FaithBench publish theirs"
     command.add_argument("input", type=Path, metavar="LABELS.jsonl", help=labels)
     where = "where the scores go; without it they are not kept"
     command.add_argument("--out", type=Path, metavar="SCORED.jsonl", help=where)

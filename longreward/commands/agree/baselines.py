@@ -23,7 +23,7 @@ from longreward.evaluation.agreement import Judged
 from longreward.evaluation.scoring import compare
 from longreward.evaluation.tasks import SHORT, EvaluationItem
 from longreward.files import jsonlines
-from longreward.fingerprint import fingerprint
+from longreward.fingerprint import fingerprint, of_questions
 from longreward.judge import make_judge
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests.evaluation import CompareAnswers
@@ -68,6 +68,7 @@ class Baselines:
         self._options, self._config = options, config
         self._file = None if options.out is None else options.out.with_name(f"{options.out.stem}.baselines.jsonl")
         self._configs: dict[Name, str] = {}
+        self._of_old: str | None = None
         if options.reward_model:
             # One that is wrong is told before anything is paid for.
             RewardModel(options.reward_model, options.reward_model_reads, config.judge)
@@ -76,7 +77,9 @@ class Baselines:
             )
         if options.baseline:
             prompt = Prompts.of(config).version([CompareAnswers.kind])
-            self._configs["pairwise"] = _hash(fingerprint(config), prompt, config.strip_thoughts)
+            self._configs["pairwise"] = _hash(of_questions(config), prompt, config.strip_thoughts)
+            # Until it was a hash of the questions, other weights than the paper's were in it.
+            self._of_old = _hash(fingerprint(config), prompt, config.strip_thoughts)
         self._known: dict[tuple[Name, str], Said] = {}
         self.earlier, self.used = Usage(), Usage()
         """What the judge was asked for comparisons, by earlier runs and by this one."""
@@ -84,7 +87,7 @@ class Baselines:
         """The spend cap ended the comparisons."""
         if self._configs and self._file and self._file.exists():
             for said in _read(self._file):
-                if said.config == self._configs.get(said.baseline):
+                if said.config in (self._configs.get(said.baseline), self._of_old):
                     self._known[said.baseline, said.key] = said
                     self.earlier += Usage(**said.usage)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from rich.console import Console
 
 from longreward.commands.accounts import table
+from longreward.commands.agree import totals
 from longreward.commands.agree.baselines import Baselines
 from longreward.commands.agree.output import (
     LOST,
@@ -30,8 +32,10 @@ from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, agree
 from longreward.evaluation.intervals import Interval
 from longreward.files import jsonlines
 from longreward.judge.own_server.local import served
-from longreward.schema import Sample
+from longreward.schema import Sample, ScoredAnswer
 from longreward.text.amounts import duration, in_words
+
+_SHOWN = 80  # characters of a question
 
 
 def run(options: argparse.Namespace, config: RewardConfig) -> int:
@@ -52,34 +56,46 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
         samples.setdefault(pair.b, b)
     _check(rows, pairs)
     baselines = Baselines(options, config)
+    known = totals.of_file(samples, options.out, config)
     if options.json is not None:
         check_writable(options.json, [options.input, options.out])
-    for line in _about_labels(pairs, samples):
+    for line in _about_labels(rows, pairs, samples):
         screen.print(line, highlight=False)
+    if known is not None:
+        for line in totals.about(known):
+            screen.print(line, highlight=False)
     if options.out is None and config.judge.asks_endpoints and config.cache.path is None:
         screen.print(LOST, style="yellow", highlight=False)
 
-    with served(config) as asked:
+    with served(config) if known is None or "pairwise" in baselines.names else nullcontext(config) as asked:
         baselines.rate(samples, screen)
         way = Way(asked, used_beside=baselines.earlier)
-        scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, screen, way))
+        scoring = known or asyncio.run(score_samples(samples, options.out, asked, options.concurrency, screen, way))
         used = scoring.earlier + scoring.account.usage
         baselines.compare(pairs, samples, asked, used, screen)
-    keep(options.out, scoring)
+    if known is None:
+        keep(options.out, scoring)
     names = [*map(str, config.needed), "total"]
-    judged: dict[str, list[Judged]] = {name: [_judged(pair, name, scoring) for pair in pairs] for name in names}
+    judged: dict[str, list[Judged]] = {name: [_judged(pair, name, scoring.known) for pair in pairs] for name in names}
+    ablations = totals.ablations(config)
+    for name, other in ablations.items():
+        rows_without = {key: totals.by(row, other, row.copied) for key, row in scoring.known.items() if key in samples}
+        judged[name] = [_judged(pair, "total", rows_without) for pair in pairs]
     judged |= baselines.judged(pairs)
     found = {name: agreement(each) for name, each in judged.items()}
     console = Console()
     _print(console, found, scoring, baselines, len(pairs))
-    differences = {name: difference(judged["total"], judged[name]) for name in baselines.names}
-    for name, one in differences.items():
-        console.print(_compared(name, one), highlight=False, soft_wrap=True)
+    differences = {name: difference(judged["total"], judged[name]) for name in [*ablations, *baselines.names]}
+    if ablations:
+        console.print(_added(ablations, differences), highlight=False, soft_wrap=not console.is_terminal)
+    for name in baselines.names:
+        console.print(_compared(name, differences[name]), highlight=False, soft_wrap=True)
     if options.json is not None:
         about = {"pairs_file": str(options.input), "skipped_rows": len(rows.broken)}
+        about |= {"passed_over": dict(rows.passed_over), "split_chats": rows.split}
         about |= about_judge(scoring, "agree_ties_half", baselines.used, complete=not baselines.stopped)
         about |= {"agreement": {name: one.summary() for name, one in found.items()}}
-        about |= {"total_less": {name: _plain(differences[name]) for name in baselines.names}}
+        about |= {"total_less": {name: _plain(one) for name, one in differences.items()}}
         each = [{name: of[i] for name, of in judged.items()} for i in range(len(pairs))]
         jsonlines.rewrite(options.json, [about | {"pairs": list(map(_pair_as_json, pairs, each))}])
     print_files(console, options)
@@ -93,7 +109,8 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
 
 def _check(rows: Pairs, pairs: Sequence[LabelledPair]) -> None:
     if not pairs:
-        formats = "context, query, and win_response and lose_response, or answer_a, answer_b and preference"
+        formats = "context, query, and win_response and lose_response, or answer_a, answer_b and preference, or chosen "
+        formats += "and rejected"
         other = "a claim has context, claim and supported"
         raise InputError(f"{rows.source} holds no readable pair, which has {formats}; {other}{rows.first_problem}")
     if all(pair.human == "tie" for pair in pairs):
@@ -103,10 +120,17 @@ def _check(rows: Pairs, pairs: Sequence[LabelledPair]) -> None:
         raise InputError(f'{what}; add pairs in which a human prefers an answer: "a" or "b"')
 
 
-def _about_labels(pairs: Sequence[LabelledPair], samples: dict[str, Sample]) -> Iterator[str]:
+def _about_labels(rows: Pairs, pairs: Sequence[LabelledPair], samples: dict[str, Sample]) -> Iterator[str]:
     human_ties = sum(pair.human == "tie" for pair in pairs)
     ties = f", {human_ties:,} of them ties" if human_ties else ""
     yield f"{len(pairs):,} human labels{ties}, {len(samples):,} answers"
+    if rows.split:
+        yield (
+            f"pairs of chats: {rows.split:,}; the last paragraph is taken for the question, all before it for the "
+            f"document; the first question: {rows.first_split[:_SHOWN]!r}"
+        )
+    for reason, count in rows.passed_over.items():
+        yield f"rows passed over: {count:,} ({reason})"
     repeated = len(pairs) - len({frozenset((pair.a, pair.b)) for pair in pairs})
     if repeated:
         yield (
@@ -115,8 +139,8 @@ def _about_labels(pairs: Sequence[LabelledPair], samples: dict[str, Sample]) -> 
         )
 
 
-def _judged(pair: LabelledPair, name: str, scoring: Run) -> Judged:
-    rows = [scoring.known.get(key) for key in (pair.a, pair.b)]
+def _judged(pair: LabelledPair, name: str, known: Mapping[str, ScoredAnswer]) -> Judged:
+    rows = [known.get(key) for key in (pair.a, pair.b)]
     a, b = (None if row is None else row.score_of(name) for row in rows)
     # An answer without a row was not reached: a spend cap ended the run.
     void = [{name: str(Reason.SPEND_CAP)} if row is None else row.void_reasons for row in rows]
@@ -149,9 +173,19 @@ def _print(console: Console, found: dict[str, Agreement], scoring: Run, baseline
 def _compared(name: str, found: Interval | None) -> str:
     if found is None:
         return f"total less {name}: no pair is judged by both"
-    points, low, high, pairs = found
+    return f"total less {name}: {_points(found, ' points')} on the {found[3]:,} pairs that both judge"
+
+
+def _added(ablations: Mapping[str, object], differences: Mapping[str, Interval | None]) -> str:
+    """What each dimension is worth, in a sentence."""
+    each = [f"{name.removeprefix('without ')} {_points(one)}" for name in ablations if (one := differences[name])]
+    return f"what a dimension adds to the total, in points: {', '.join(each) or 'no pair is judged by both'}"
+
+
+def _points(found: Interval, unit: str = "") -> str:
+    points, low, high, _ = found
     interval = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"total less {name}: {100 * points:+.1f} points{interval} on the {pairs:,} pairs that both judge"
+    return f"{100 * points:+.1f}{unit}{interval}"
 
 
 def _notes(total: Agreement) -> Iterator[str]:

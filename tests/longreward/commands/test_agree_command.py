@@ -94,7 +94,8 @@ def test_offline_agrees_with_who_prefers_what_the_document_says(agree, tmp_path,
     assert done.code == 0, done.stderr
     assert "stand-in" in done.stderr
     assert done.row("total")[1:4] == ["3", "100.0%", "43.9-100.0%"]
-    assert list(done.summary["agreement"]) == ["helpfulness", "logicality", "faithfulness", "completeness", "total"]
+    dimensions = ["helpfulness", "logicality", "faithfulness", "completeness"]
+    assert list(done.summary["agreement"]) == [*dimensions, "total", *(f"without {name}" for name in dimensions)]
     assert {one["idx"]: one["judge"]["total"] for one in done.summary["pairs"]} == {"0": "a", "1": "a", "2": "b"}
 
 

@@ -133,7 +133,7 @@ def reports(tmp_path_factory, request) -> dict[str, Path]:
     return {name: folder / f"{name}.html" for name in found}
 
 
-def test_a_reproduction_begins_with_its_table(read, reports):
+def test_a_reproduction_begins_with_its_table(read, reports, violations):
     page = read(reports["reproduction"]).page
     page.get_by_role("link", name="Reproduction").click()
     page.get_by_role("heading", name="paper", exact=True).wait_for()
