@@ -1,4 +1,4 @@
-"""Does the memory arithmetic in the comments of configs/*.yaml hold? OpenRLHF's train_dpo on one GPU, measured.
+"""Does the memory arithmetic in the comments of configs/paper/*.yaml hold? OpenRLHF's train_dpo on one GPU, measured.
 
     python benchmarks/gpu_learner.py                       # one GPU: Llama-3.2-1B's shape, 8k, 32k and 64k tokens
     python benchmarks/gpu_learner.py --device cpu          # tries the script alone: a tiny shape, a minute
@@ -62,11 +62,12 @@ class Shape:
 
 LLAMA_1B = Shape(16, 2048, 32, 8, 64, 8192, 128256, tied=True)
 LLAMA_8B = Shape(32, 4096, 32, 8, 128, 14336, 128256, tied=False)
+GLM_9B = Shape(40, 4096, 32, 2, 128, 13696, 151552, tied=False)  # without its few biases
 TINY = Shape(2, 256, 4, 2, 64, 512, 2048, tied=True)
 
 
 def arithmetic(shape: Shape, tokens: int, gpus: int = 1, reference: bool = True) -> dict[str, float]:
-    """Bytes on each GPU by what they are for, as the comments of configs/*.yaml count them: bf16, ZeRO-3 over all
+    """Bytes on each GPU by what they are for, as the comments of configs/paper/*.yaml count them: bf16, ZeRO-3 over all
     `gpus`, gradient checkpointing, and ring attention where there are several. `tokens` are those of one GPU."""
     n, kv = shape.parameters, shape.kv_heads * shape.head
     terms = {
@@ -83,7 +84,9 @@ def arithmetic(shape: Shape, tokens: int, gpus: int = 1, reference: bool = True)
         "activations: the layer at work": tokens * (20.0 * shape.hidden + 4 * kv + 16 * shape.intermediate),
     }
     if gpus > 1:
-        heads = 4  # ds.ring_attn_head_stride; keys and values, bf16, two buffers, and their gradients
+        heads = min(
+            4, shape.kv_heads
+        )  # ds.ring_attn_head_stride; keys and values, bf16, two buffers, and their gradients
         terms["keys and values of the ring"] = 2.0 * tokens * gpus * heads * shape.head * 2 * 2 * 2
     return terms | {CONTEXT: 2 * GB}
 
@@ -219,7 +222,7 @@ def measure(folder: Path, tokens: int, options: argparse.Namespace) -> dict[str,
     """What train_dpo took for pairs of this length. RuntimeError with the end of its log where it failed."""
     pairs, result = folder / f"{tokens}.jsonl", folder / f"{tokens}.json"
     make_pairs(pairs, tokens, options.steps + 1)
-    # As configs/dpo_llama31_8b_64k.yaml has them.
+    # As configs/paper/llama31_8b_dpo.yaml has them.
     flags = ["--model.beta=0.15", "--model.nll_loss_coef=0.1", "--model.gradient_checkpointing_enable"]
     flags += ["--adam.lr=1e-6", "--train.batch_size=1", "--train.micro_batch_size=1", "--train.max_epochs=1"]
     flags += [f"--ds.zero_stage={options.zero_stage}", f"--ds.attn_implementation={options.attention}"]

@@ -1,9 +1,10 @@
-"""Supervised start: OpenRLHF's train_sft on documents, questions and answers, before DPO or GRPO.
+"""Supervised start: OpenRLHF's train_sft on documents, questions and answers, and on conversations, before DPO or GRPO.
 
     python rl/sft.py --config configs/sft_cpu.yaml [section.key=value ...] [--dry-run] [--verbose]
 
-Rows of data.train are the published sft data's: idx (or id), context, query, answer. The model is then in
-runs/<name>/model, for openrlhf.actor.model_name_or_path of the next stage.
+Rows of data.train are the published sft data's: idx (or id), context, query, answer; or conversations of several turns,
+which may be in a second file: data.conversations. A base model gets the chat template of data.chat_template. The model
+is then in runs/<name>/model, for openrlhf.actor.model_name_or_path of the next stage.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def sft(plan: RunPlan[SftConfig], verbose: bool) -> int:
     with session.open_directory(plan, verbose=verbose) as run:
         run.say(sft_examples.prepare(config, plan.flags))
         finetune.train(plan, run.screen)
+        sft_examples.keep_tokenizer(config, plan.flags)
         summary = {"kind": "sft", "steps": finetune.steps_done(config)}
         run_directory.write_summary(config, summary | {"wall_s": round(time.monotonic() - plan.started, 1)})
         run.say(f"done; run directory: {config.directory}")

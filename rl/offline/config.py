@@ -12,7 +12,7 @@ from longreward.base_url import tidy
 from longreward.config import RewardConfig, Section
 from longreward.config_file import load_yaml
 from longreward.fingerprint import fingerprint
-from rl.config import RunConfig, load_as
+from rl.config import DataSection, RunConfig, load_as
 from rl.offline.pairs import PairSection
 
 STAGES = ("collect", "pair", "train", "evaluate")
@@ -132,8 +132,22 @@ class DpoConfig(FinetuneConfig):
         return self.directory / "pairs" / "train.jsonl"
 
 
+class SftDataSection(DataSection):
+    train: Path
+    """What to train on: rows with idx (or id), context, query, answer, or conversations of several turns: messages
+    (role, content), or ShareGPT's conversations (from, value). In the forms of an online run's."""
+    conversations: Path | None = None
+    """A second file of such rows, spread evenly at random over those of `train`: short conversations beside long
+    documents, say."""
+    chat_template: str | None = None
+    """The chat template of a base model, whose tokenizer has none: a Jinja file, or a model that has one (a folder, or
+    the hub name of its instruction model). The trained model then has it, and ends answers where it ends a turn."""
+
+
 class SftConfig(FinetuneConfig):
     must_stay: ClassVar[tuple[str, ...]] = ()
+    data: SftDataSection
+    """Documents, questions and answers, and conversations."""
     train_sft: dict[str, Any] = Field(default_factory=dict)
     """Flags of OpenRLHF's train_sft, nested or dotted: adam.lr, train.max_epochs, ds.lora.rank, ..."""
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from longreward import rows, store
 from longreward.preflight.finding import Finding
 from rl.config import RunConfig
-from rl.offline import published_files
+from rl.offline import published_files, sft_examples
 from rl.offline.config import STAGES, DpoConfig, FinetuneConfig, SftConfig
 from rl.plan import RunPlan
 from rl.run import planning
+from rl.run.checks import policy_tokenizer
 from rl.run.checks.files import unusable
 from rl.run.openrlhf_command import directories_and_tracking
 from rl.trainer import learner_process, learner_programs
 from rl.trainer.learner_programs import DPO, SFT, Program
+from rl.trainer.model_folder import looks_local, missing_model
+from rl.trainer.openrlhf_flags import Flags
 
 F = TypeVar("F", bound=FinetuneConfig)
 
@@ -42,11 +46,7 @@ def plan_dpo(
 def plan_sft(config: SftConfig) -> RunPlan[SftConfig]:
     """Plan an SFT run. Errors as from `planning.make`."""
     plan = planning.make(config, "sft")
-    found: list[Finding] = []
-    if rows.exists(plan.config.data.train):
-        wanted = "context, query and answer"
-        found += unusable("data.train", plan.config.data.train, published_files.sft, wanted)
-    return _with_learners(plan, SFT, plan.config.train_sft, found)
+    return _with_learners(plan, SFT, plan.config.train_sft, list(_supervised(plan.config, plan.flags)))
 
 
 def plan_any(config: RunConfig, *, counts_prompts: bool = False) -> RunPlan[RunConfig]:
@@ -64,6 +64,24 @@ def _with_learners(plan: RunPlan[F], program: Program, section: dict[str, Any], 
     count = learner_process.count_learners(plan.config.processes, plan.device)
     learners = learner_programs.learners(program, section, owned, plan.flags, plan.device, count)
     return replace(plan, learners=learners, findings=(*plan.findings, *found, *learners.findings()))
+
+
+def _supervised(config: SftConfig, flags: Flags) -> Iterator[Finding]:
+    """Problems with what is trained on, and with the tokenizer that makes prompts of it."""
+    data = config.data
+    for name, path in (("data.train", data.train), ("data.conversations", data.conversations)):
+        # That data.train does not exist is told with the other files.
+        if path is not None and (rows.exists(path) or name != "data.train"):
+            yield from unusable(name, path, published_files.sft, "context, query and answer, or with messages")
+    template = data.chat_template
+    if template is not None and looks_local(template) and not Path(template).exists():
+        sentence = f"data.chat_template {template} does not exist"
+        yield Finding.problem("files", sentence, "give a Jinja file, or a model whose tokenizer has a template")
+    elif all(looks_local(one) for one in (flags.policy, template or ".")) and not missing_model("", flags.policy):
+        trusted = config.run.trust_remote_code
+        yield from policy_tokenizer.of_loaded(
+            lambda: sft_examples.tokenizer_of(config, flags, trust_remote_code=trusted)
+        )
 
 
 def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from longreward.errors import InputError
 from longreward.rows.contexts import Contexts, text_in
 from longreward.rows.criteria import criteria_of
 from longreward.schema import Sample
+from rl.data.chat_template import Messages, messages
 from rl.data.prompt_files import PromptReport, count_tokens, renderer
 from rl.offline import pairs as preferences
 from rl.offline.pair_answers import crc, ended
@@ -22,6 +23,8 @@ from rl.offline.pair_report import PairReport
 from rl.offline.pairs import Fits
 
 T = TypeVar("T")
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+_ROLES |= dict.fromkeys(("chatgpt", "bing", "bard"), "assistant")  # as ShareGPT's users have shared them
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,26 @@ class Response:
     sample: Sample
 
 
-def sft(source: Path, broken: list[str]) -> Iterator[Sample]:
-    """Rows with idx, context, query, answer. A row without idx (or id) has its line number for one."""
-    return _usable(source, broken, lambda row, number: _sample(row, rows.row_id(row, number), "context"))
+@dataclass(frozen=True)
+class Conversation:
+    """Turns of user and assistant, perhaps a system turn first; the assistant's is the last."""
+
+    id: str
+    turns: Messages
+
+
+def sft(source: Path, broken: list[str]) -> Iterator[tuple[int, Sample | Conversation]]:
+    """Line number and content of rows with idx, context, query, answer, or with the turns of a conversation: messages
+    (role, content), or ShareGPT's conversations (from, value). A row without idx (or id) has its line number for one.
+    """
+
+    def read(row: dict[str, Any], number: int) -> tuple[int, Sample | Conversation]:
+        identity = rows.row_id(row, number)
+        if all(row.get(name) is None for name in ("messages", "conversations")):
+            return number, _sample(row, identity, "context")
+        return number, Conversation(identity, _turns(row))
+
+    return _usable(source, broken, read)
 
 
 def responses(
@@ -120,6 +140,33 @@ def _usable(source: Path, broken: list[str], make: Callable[[dict[str, Any], int
             broken.append(f"{source}:{number}: {error}")
         else:
             yield made
+
+
+def _turns(row: dict[str, Any]) -> Messages:
+    """A conversation as it is trained on: nothing of the assistant's before the first question, as of a conversation
+    that was cut into pieces, and nothing behind its last turn. ValueError where none is left."""
+    turns: Any = row.get("messages")
+    if turns is not None:
+        turns = messages(turns, "messages")
+    else:
+        turns = row["conversations"]
+        said = isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns)
+        turns = [{"role": turn.get("from"), "content": turn.get("value")} for turn in turns] if said else turns
+        turns = messages(turns, "conversations")
+    for turn in turns:
+        role = _ROLES.get(turn["role"].lower())
+        if role is None:
+            raise ValueError(f"a turn is of {turn['role']!r}; known are {', '.join(_ROLES)}")
+        turn["role"] = role
+        if role != "system" and not turn["content"].strip():
+            raise ValueError(f"a turn of the {role} is empty")
+    roles = [turn["role"] for turn in turns]
+    if "assistant" not in roles or "user" not in roles:
+        raise ValueError("the conversation has no turn of the user, or none of the assistant")
+    first, last = roles.index("user"), len(roles) - roles[::-1].index("assistant")
+    if last <= first:
+        raise ValueError("no turn of the assistant follows a turn of the user")
+    return [turn for turn in turns[:first] if turn["role"] == "system"] + turns[first:last]
 
 
 def _sample(row: dict[str, Any], identity: str, *names: str) -> Sample:

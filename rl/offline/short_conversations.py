@@ -14,7 +14,7 @@ from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
 from longreward.files import jsonlines
-from rl.data.chat_template import rendered
+from rl.data.chat_template import Messages, messages, rendered
 from rl.data.prompt_files import PromptReport, renderer
 from rl.monitor.live_view import Screen
 from rl.offline import pairs as preferences
@@ -23,9 +23,6 @@ from rl.offline.pair_answers import ended
 from rl.offline.pairs import Fits
 from rl.rollout import evaluation_answers
 from rl.rollout.engines import Engines
-
-Messages = list[dict[str, str]]
-"""Turns of a chat, each with role and content."""
 
 
 def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits, seed: int) -> str:
@@ -115,7 +112,7 @@ def _prompt(given: Any, chosen: Messages, rejected: Messages) -> str | Messages:
     if given is None and chosen:
         return chosen
     if not isinstance(given, str):
-        given = _messages(given, "prompt (or query)")
+        given = messages(given, "prompt (or query)")
         if not chosen or given[-len(chosen) :] == chosen:
             return given
         return chosen if chosen[: len(given)] == given else _joined(given, chosen)
@@ -137,19 +134,10 @@ def _said(value: Any, name: str) -> tuple[Messages, str]:
     """What was said before an answer, and the answer: text, or the last of chat messages, which is the assistant's."""
     before: Messages = []
     if isinstance(value, list):
-        *before, last = _messages(value, name)
+        *before, last = messages(value, name)
         if last["role"] != "assistant":
             raise ValueError(f"{name} ends with a turn of {last['role']!r}; it must end with the assistant's")
         value = last["content"]
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} must be text or chat messages, found {type(value).__name__}")
     return before, value
-
-
-def _messages(value: Any, name: str) -> Messages:
-    if not isinstance(value, list) or not value or not all(isinstance(message, dict) for message in value):
-        raise ValueError(f"{name} must be text or chat messages, found {type(value).__name__}")
-    if not all(isinstance(message.get(key), str) for message in value for key in ("role", "content")):
-        raise ValueError(f"each chat message of {name} must have role and content as text")
-    # Others may hold what only their own service knows, an id say.
-    return [{"role": message["role"], "content": message["content"]} for message in value]

@@ -133,7 +133,7 @@ def _judge_gpus(config: RunConfig) -> int:
 def _findings(config: RunConfig, flags: Flags, kind: Kind, counts_prompts: bool) -> tuple[list[Finding], int | None]:
     """All findings, and the number of prompts where they were counted."""
     found = files.findings(config, flags, documents=kind != "sft")
-    if not model_folder.missing_model("", flags.policy):
+    if kind != "sft" and not model_folder.missing_model("", flags.policy):
         found += policy_tokenizer.findings(flags, trust_remote_code=config.run.trust_remote_code)
     readable = all(finding.severity is not Severity.PROBLEM for finding in found)
     if kind == "sft":

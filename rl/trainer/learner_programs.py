@@ -49,6 +49,14 @@ DPO = Program(
     },
     fixed={"data.prompt_key": "prompt", "data.chosen_key": "chosen", "data.rejected_key": "rejected"},
 )
+# Examples are rendered before: OpenRLHF only puts their pieces together, to find the assistant's among them. It saves
+# this with the tokenizer, and a run puts the right one in its place; in a checkpoint it must not be taken for it.
+_PIECES = (
+    "{% for piece in messages %}"
+    "{% if piece['role'] not in ('prompt', 'assistant') %}"
+    "{{ raise_exception('this tokenizer is of the midst of a training; take that of the model it began with') }}"
+    "{% endif %}{{ piece['content'] }}{% endfor %}"
+)
 SFT = Program(
     module="openrlhf.cli.train_sft",
     section="train_sft",
@@ -60,9 +68,16 @@ SFT = Program(
         "data.dataset": "set data.train",
         "data.input_key": "prompts are prepared from data.train",
         "data.output_key": "prompts are prepared from data.train",
+        "data.multiturn": "put conversations into data.train or data.conversations",
+        "data.tokenizer_chat_template": "set data.chat_template",
     },
-    # An empty template: the prompt as it is.
-    fixed={"data.input_key": "prompt", "data.output_key": "answer", "data.input_template": ""},
+    # Of several turns each of the assistant's is learned.
+    fixed={
+        "data.input_key": "pieces",
+        "data.multiturn": True,
+        "data.apply_chat_template": True,
+        "data.tokenizer_chat_template": _PIECES,
+    },
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from longreward.errors import ConfigError
@@ -17,8 +17,13 @@ def findings(flags: Flags, *, trust_remote_code: bool = False) -> Iterator[Findi
     that comes with the model runs only with `trust_remote_code`."""
     if not model_folder.looks_local(flags.policy):
         return
+    yield from of_loaded(lambda: prompt_files.load_tokenizer(flags.policy, trust_remote_code=trust_remote_code))
+
+
+def of_loaded(load: Callable[[], Any]) -> Iterator[Finding]:
+    """The same of the tokenizer that `load` gives."""
     try:
-        yield from notes(prompt_files.load_tokenizer(flags.policy, trust_remote_code=trust_remote_code))
+        yield from notes(load())
     except ConfigError as error:
         yield Finding.problem("data", str(error))
 

@@ -255,29 +255,37 @@ def test_the_job_left_nothing_on_the_cluster(submitted, cluster):
 
 
 PROGRAMS = {
-    "dpo": ("dpo.py", " --module rl.trainer.learner openrlhf.cli.train_dpo "),
-    "sft": ("sft.py", " --module rl.trainer.learner openrlhf.cli.train_sft "),
+    "train_dpo": ("dpo", " --module rl.trainer.learner openrlhf.cli.train_dpo "),
+    "train_sft": ("sft", " --module rl.trainer.learner openrlhf.cli.train_sft "),
 }
+ONLINE = ("train", "python -m openrlhf.cli.train_ppo_ray ")
+
+
+def program(path: Path) -> tuple[str, str]:
+    """The script of a configuration, and what it starts."""
+    sections = yaml.safe_load(path.read_text())
+    return next((PROGRAMS[name] for name in PROGRAMS if name in sections), ONLINE)
 
 
 def test_dry_run_passes_openrlhfs_own_validation_and_writes_the_plan(launcher):
     # All in one process: OpenRLHF's imports take ten seconds.
-    paths = sorted((ROOT / "configs").glob("*.yaml"))
+    paths = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if not path.stem.endswith("_evaluate")]
     calls = []
     for path in paths:
-        script = PROGRAMS.get(path.name.split("_")[0], ("train.py", ""))[0]
-        words = ["--config", f"configs/{path.name}", f"run.dir={launcher.directory}/runs", "--dry-run"]
+        script, _ = program(path)
+        words = ["--config", str(path.relative_to(ROOT)), f"run.dir={launcher.directory}/runs", "--dry-run"]
         if not (ROOT / yaml.safe_load(path.read_text())["data"]["train"]).is_file():  # as for all GPU configurations
             words += ["data.train=rl/toy/data/train.jsonl", "data.heldout=null"]
-            words += ["short={}"] * path.name.startswith("dpo_")
-        calls.append(f"assert rl.{script.removesuffix('.py')}.main({words}) == 0, {path.name!r}")
+            words += ["data.conversations=rl/toy/data/train.jsonl"] * (script == "sft")
+            words += ["short={}", "collect={}"] * (script == "dpo")
+            words += ["openrlhf.actor.model_name_or_path=o/m"] * (path.parent.name == "paper")  # not trained yet
+        calls.append(f"assert rl.{script}.main({words}) == 0, {path.name!r}")
     code, output = launcher.run(sys.executable, "-c", "\n".join(["import rl.dpo, rl.sft, rl.train", *calls]))
     assert code == 0, output
     for path in paths:
         run = launcher.directory / "runs" / f"{path.stem}-dry-run"
         assert {file.name for file in run.iterdir()} == {"config.yaml", "command.txt"}
-        program = PROGRAMS.get(path.name.split("_")[0], ("", "python -m openrlhf.cli.train_ppo_ray "))[1]
-        assert program in (run / "command.txt").read_text()
+        assert program(path)[1] in (run / "command.txt").read_text()
 
 
 def test_dry_run_shows_what_openrlhf_rejects(launcher):

@@ -13,6 +13,7 @@ import yaml
 from longreward.errors import ConfigError
 from rl import config, dpo, sft
 from rl.offline.config import DpoConfig, SftConfig, load_any
+from rl.offline.planning import plan_any
 from rl.run import planning, run_directory
 
 ROOT = Path(__file__).parents[3]
@@ -123,13 +124,17 @@ def test_a_mistake_is_exit_code_2(main, path, tmp_path, capfd):
     assert "unknown key 'run.nam'; did you mean 'name'?" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("path", [*sorted((ROOT / "configs").glob("dpo_*")), *sorted((ROOT / "configs").glob("sft_*"))])
+SHIPPED = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if "\ntrain_" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_dry_run_writes_what_would_be_done(path, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("LONGREWARD_DEVICE", "cpu")  # what a configuration says goes first; restored in the end
-    kind, script = ("dpo", dpo) if path.name.startswith("dpo_") else ("sft", sft)
-    # The data of a configuration for GPUs are not in the repository.
-    toy = [f"data.train={ROOT}/rl/toy/data/train.jsonl", "data.heldout=null", "short={}"]
-    data = [] if path.stem.endswith("_cpu") else toy[: 3 if kind == "dpo" else 2]
+    kind, script = ("dpo", dpo) if "\ntrain_dpo" in path.read_text() else ("sft", sft)
+    # The data of a configuration for GPUs are not in the repository, nor what an earlier run has made.
+    toy, made = f"{ROOT}/rl/toy/data/train.jsonl", ["openrlhf.actor.model_name_or_path=o/m", "collect={}"]
+    data = [f"data.train={toy}", "data.heldout=null", *(made if kind == "dpo" else [f"data.conversations={toy}"])]
+    data = data if path.parent.name == "paper" else []
     words = ["--config", str(path), f"run.dir={tmp_path}", "--dry-run", f"train_{kind}.adam.lr=3.0e-6", *data]
     assert script.main(words) == 0, capfd.readouterr().err
     assert "config.yaml and command.txt are written" in capfd.readouterr().out
@@ -140,6 +145,27 @@ def test_a_dry_run_writes_what_would_be_done(path, tmp_path, capfd, monkeypatch)
     assert resolved[f"train_{kind}"]["adam.lr"] == 3e-6
     command = (folder / "command.txt").read_text()
     assert f" --module rl.trainer.learner openrlhf.cli.train_{kind} " in command and " --adam.lr 3e-06 " in command
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("sft", 1800), ("dpo", 600), ("srm", 600)])
+@pytest.mark.parametrize("model", ["llama31_8b", "glm4_9b"])
+def test_the_papers_runs_have_its_number_of_steps(model, kind, steps):
+    learners = plan_any(load_any(ROOT / "configs" / "paper" / f"{model}_{kind}.yaml", [])).learners
+    flags = learners.flags
+    assert learners.examples_at_once == 1, "eight GPUs of one ring"
+    assert flags.data_max_samples * flags.train_max_epochs / flags.train_batch_size == steps
+
+
+@pytest.mark.parametrize("model", ["llama31_8b", "glm4_9b"])
+def test_the_online_run_has_as_many_answers_judged_as_the_offline_one(model):
+    folder = ROOT / "configs" / "paper"
+    online, offline = (load_any(folder / f"{model}_{kind}.yaml", []) for kind in ("online", "dpo"))
+    flags = [planning.make(one, kind).flags for one, kind in ((online, "online"), (offline, "dpo"))]
+    assert [one.rollout_n_samples_per_prompt for one in flags] == [10, 10]
+    # 9,900 prompts are in the file; online in whole steps.
+    assert flags[0].data_max_samples == 9900 // flags[0].rollout_batch_size * flags[0].rollout_batch_size
+    for name in ("judge", "chunking", "retrieval", "weights"):
+        assert getattr(online.reward, name) == getattr(offline.reward, name)
 
 
 @pytest.mark.parametrize("script", ["dpo.py", "sft.py", "evaluate.py"])

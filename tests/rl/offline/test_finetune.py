@@ -84,10 +84,9 @@ def test_dpo_reads_the_runs_pairs_as_they_are() -> None:
     assert (flags["adam.lr"], flags["train.max_epochs"]) == (1e-4, 2)  # the file's
 
 
-def test_sft_puts_no_template_around_a_rendered_prompt() -> None:
+def test_sft_reads_the_runs_examples_as_they_are() -> None:
     flags = parsed(SFT, sft_words("run.dir=/somewhere"))
-    assert flags["data.input_template"] == ""
-    assert (flags["data.input_key"], flags["data.output_key"]) == ("prompt", "answer")
+    assert (flags["data.input_key"], flags["data.output_key"], flags["data.multiturn"]) == ("pieces", None, True)
     assert flags["data.dataset"] == "/somewhere/sft_cpu/data/sft.jsonl"
 
 

@@ -54,7 +54,7 @@ def test_sft_rows(tmp_path, as_list):
     rows = [sft_row(11), sft_row("b-2"), lacking, sft_row(4, answer=None), "[1]", sft_row(True), sft_row(12)]
     rows.insert(0, {key: value for key, value in sft_row(0).items() if key != "idx"})
     source, broken = write(tmp_path / name, rows, as_list), []
-    found = list(published_files.sft(source, broken))
+    found = [row for _, row in published_files.sft(source, broken)]
     first = as_list + 1  # the list's bracket stands on a line of its own
     assert [sample.id for sample in found] == [str(first), "11", "b-2", "12"]
     assert found[1].context == f"Document 11. {DOCUMENT}" and found[1].answer == "She sold copper."
@@ -64,20 +64,20 @@ def test_sft_rows(tmp_path, as_list):
 
 def test_half_a_surrogate_pair_is_a_broken_row(tmp_path):
     source, broken = write(tmp_path / "sft.jsonl", [json.dumps(sft_row(1, query="\ud83d")), sft_row(2)]), []
-    assert [sample.id for sample in published_files.sft(source, broken)] == ["2"]
+    assert [sample.id for _, sample in published_files.sft(source, broken)] == ["2"]
     assert places(broken) == ["sft.jsonl:1"] and "surrogate" in broken[0]
 
 
 def test_a_list_that_breaks_off_yields_what_was_whole(tmp_path):
     source, broken = tmp_path / "sft.json", []
     source.write_text(json.dumps([sft_row(1), sft_row(2)], indent=1)[:-60])
-    assert [sample.id for sample in published_files.sft(source, broken)] == ["1"]
+    assert [sample.id for _, sample in published_files.sft(source, broken)] == ["1"]
     assert places(broken) == ["sft.json:8"] and "the rest of the list is skipped" in broken[0]
 
 
 def test_a_json_file_may_hold_lines_too(tmp_path):
     source = write(tmp_path / "sft.json", [sft_row(1), sft_row(2)])
-    assert [sample.id for sample in published_files.sft(source, [])] == ["1", "2"]
+    assert [sample.id for _, sample in published_files.sft(source, [])] == ["1", "2"]
 
 
 @pytest.mark.parametrize("name", ["sft.jsonl", "sft.json"])

@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks/gpu_learner.py is that of the comments in configs/."""
+"""The arithmetic of benchmarks/gpu_learner.py is that of the comments in configs/paper/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import gpu_learner
 import pytest
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs" / "paper"
 GB = 1e9
 
 
@@ -20,15 +20,15 @@ def commented(name: str) -> tuple[list[float], float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "tokens", "reference"),
-    [("dpo_llama31_8b_64k.yaml", 16384, True), ("sft_llama31_8b_64k.yaml", 8192, False)],
+    ("name", "shape"), [("llama31_8b", gpu_learner.LLAMA_8B), ("glm4_9b", gpu_learner.GLM_9B)], ids=["llama", "glm"]
 )
-def test_it_gives_the_figures_of_the_configurations(name, tokens, reference):
-    terms = gpu_learner.arithmetic(gpu_learner.LLAMA_8B, tokens, gpus=8, reference=reference)
+@pytest.mark.parametrize(("kind", "tokens", "reference"), [("dpo", 16384, True), ("sft", 8192, False)])
+def test_it_gives_the_figures_of_the_configurations(name, shape, kind, tokens, reference):
+    terms = gpu_learner.arithmetic(shape, tokens, gpus=8, reference=reference)
     weights, gradients, optimizer, other, gathered, logits, kept, at_work, ring, context = terms.values()
     learner, rest = weights + gradients + optimizer, other + gathered
     found = [amount / GB for amount in (learner, rest, logits, kept + at_work, ring, context)]
-    figures, total = commented(name)
+    figures, total = commented(f"{name}_{kind}.yaml")
     assert found == pytest.approx(figures, abs=0.1)  # the comments add up rounded figures
     assert sum(found) == pytest.approx(total, abs=0.2)
 
