@@ -14,6 +14,7 @@ _COMMANDS = {
     "audit": "plant flaws in answers and show which of them a judge sees",
     "rejudge": "score answers again with another judge, weights or rules, and ask only what changed",
     "blind": "have people compare two policies' answers without knowing whose is whose, and tally what they say",
+    "instruct": "make supervised data from documents: questions, answers, and the judge's score of each",
     "estimate": "estimate what scoring will cost, before anything is spent",
     "doctor": "check the judge, its keys and limits before they are used",
     "report": "make one page of runs or scored files: curves, answers, alarms",

@@ -9,7 +9,8 @@ from typing import Any
 
 from longreward.config import PAPER_WEIGHTS, CopyingConfig, ModelConfig, RewardConfig
 from longreward.judge.requests import REQUESTS, RewardRequest, VerifyStatements
-from longreward.prompts import NAMES, Prompts, closings
+from longreward.judge.requests.writing import WriteQuestions
+from longreward.prompts import NAMES, WRITING_NAMES, Prompts, closings
 from longreward.schema import Dimension
 from longreward.tokenizer import content_hash
 
@@ -68,6 +69,13 @@ def of_dimensions(config: RewardConfig) -> dict[Dimension, str]:
         common = {"judge": _judge(config, asked), "prompts": version, "strip_thoughts": config.strip_thoughts}
         found[name] = _hash(common | own.get(name, {}))
     return found
+
+
+def of_writer(config: RewardConfig, questions: int) -> str:
+    """A hash of all settings that can change what `longreward instruct` has written: so many questions a document."""
+    model = config.model_for(WriteQuestions.kind)
+    prompts = Prompts(config.prompts).version((*WRITING_NAMES, *closings(model.form)))
+    return _hash({"writer": _model(model), "prompts": prompts, "questions": questions})
 
 
 def _asked(config: RewardConfig) -> list[type[RewardRequest[Any]]]:

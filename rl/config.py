@@ -11,8 +11,10 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from longreward import config_file
-from longreward.config import PAPER_WEIGHTS, CacheConfig, HelpfulnessConfig, Section
+from longreward.config import PAPER_WEIGHTS, CacheConfig, HelpfulnessConfig, JudgeConfig, RewardConfig, Section
 from longreward.errors import ConfigError
+from longreward.fingerprint import fingerprint
+from rl.evaluation_config import EvaluationSection
 from rl.reward_functions.config import RewardSection
 from rl.watch_config import WatchSection
 
@@ -54,26 +56,6 @@ class DataSection(Section):
     heldout: Path | None = None
     """Documents and questions that are never trained on, in the same format. They are scored before and after training.
     Null: no such scores."""
-
-
-class EvaluationSection(Section):
-    n_samples_per_prompt: int = Field(4, ge=1)
-    """Answers per held-out prompt."""
-    temperature: float = Field(1.0, ge=0)
-    """Sampling temperature for held-out answers. 1.0 measures the policy as it is."""
-    max_prompts: int | None = Field(None, ge=1)
-    """Number of held-out prompts to use, from the first one. Null: all."""
-    longbench: Path | None = None
-    """For rl/evaluate.py: LongBench, as the JSON that the LongReward repository aggregates or as raw JSON lines."""
-    longbench_chat: Path | None = None
-    """For rl/evaluate.py: the test cases of LongBench-Chat."""
-    few_shots: Path | None = None
-    """The scored examples of LongBench-Chat. Null: few_shots.json in the folder of the test cases."""
-    short: Path | None = None
-    """For rl/evaluate.py with two policies: short instructions (idx, query, and reference if there is one)."""
-    every: int | None = Field(None, ge=1)
-    """Score the held-out set also every so many training steps; shown under eval/ in TensorBoard and W&B, named pass1
-    (0 to 10). Null: only before and after training."""
 
 
 class WandbSection(Section):
@@ -158,11 +140,54 @@ class RunConfig(Section):
         return self.reward.scored_by()
 
     @property
+    def evaluated_by(self) -> dict[str, Any]:
+        """What decides the answers and the verdicts of an evaluation, by the settings' names: those of two evaluations
+        compare where it is the same. None for what takes no part."""
+        section, reward = self.evaluation, self.reward
+        files = ("longbench", "longbench_chat", "few_shots", "short", "mt_bench", "alpaca_eval")
+        paths = {name: getattr(section, name) for name in files}
+        found = {f"evaluation.{name}": path and str(path.absolute()) for name, path in paths.items()}
+        found["evaluation.judge"] = self.grading if self.is_graded else None
+        found["evaluation.temperature"] = section.temperature
+        for flag in ("data.max_len", "rollout.max_new_tokens"):
+            found[f"openrlhf.{flag}"] = self.openrlhf.get(flag)
+        found["reward.strip_thoughts"] = reward.strip_thoughts
+        if self.data.heldout is not None:
+            found["data.heldout"] = str(self.data.heldout.absolute())
+            for name in ("n_samples_per_prompt", "max_prompts"):
+                found[f"evaluation.{name}"] = getattr(section, name)
+            found |= RunConfig.scored_by(self) | {"reward (its judge, model or scoring)": self.scoring}
+        if self.data.heldout is not None and reward.tokenizer == "policy":
+            # It counts the chunks' tokens.
+            found["openrlhf.actor.model_name_or_path"] = self.openrlhf.get("actor.model_name_or_path")
+        return found
+
+    @property
+    def scoring(self) -> str:
+        """A hash of what decides LongReward's scores."""
+        settings = {name: getattr(self.reward, name) for name in RewardConfig.model_fields}
+        return fingerprint(RewardConfig.model_construct(**settings))
+
+    @property
+    def grader(self) -> JudgeConfig:
+        """The judge of LongBench, LongBench-Chat and short instructions."""
+        return self.evaluation.judge or self.reward.judge
+
+    @property
+    def grading(self) -> str:
+        """The grader's name, with a hash of what decides its verdicts."""
+        judge = self.grader.model_copy(update={"routes": {}})
+        return f"{judge.model or judge.kind} {fingerprint(RewardConfig.model_construct(judge=judge))}"
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether there is something for the grader."""
+        return bool(self.evaluation.graded)
+
+    @property
     def needs_judge(self) -> bool:
-        """Whether a judge, of whatever kind, has a part in the rewards or in an evaluation."""
-        evaluation = self.evaluation
-        judged = (evaluation.longbench, evaluation.longbench_chat, evaluation.short)
-        return "longreward" in self.reward.parts or any(path is not None for path in judged)
+        """Whether reward.judge, of whatever kind, has a part in the rewards or in an evaluation."""
+        return "longreward" in self.reward.parts or (self.is_graded and self.evaluation.judge is None)
 
     @property
     def starts_judge(self) -> bool:

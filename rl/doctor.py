@@ -71,6 +71,8 @@ def check_run(config: RunConfig, out: Console) -> int:
         findings += [*found, *show(out, services.cache(config))]
     else:
         findings += show(out, [Finding.ok("judge", "no judge is asked")])
+    if (grader := services.own_grader(config)) is not None:
+        findings += check_judge(out, grader, services.EVALUATION)[0]
     if config.shadow_reward is not None and config.shadow_reward.asks_judge:
         findings += check_judge(out, config.shadow_reward, services.SHADOW)[0]
     if "remote" in config.reward.parts:

@@ -34,8 +34,12 @@ def main(argv: list[str] | None = None) -> int:
         from rl.run import run_directory
 
         goes_on = "collect" not in stages  # the other stages work on what is there
-        if goes_on and run_directory.earlier(config) is None:
-            raise ConfigError(f"there is no run in {config.directory} yet; collect answers first, or set run.name")
+        begins = "pair" in stages and config.pairs_others
+        if goes_on and not begins and run_directory.earlier(config) is None:
+            raise ConfigError(
+                f"there is no run in {config.directory} yet; collect answers first, set run.name, or pair those of "
+                "another run (--stage pair with collect.stores)"
+            )
         return command.plan_and_run(
             "dpo",
             options,
@@ -51,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 def dpo(plan: RunPlan[DpoConfig], stages: Sequence[str], verbose: bool) -> int:
     """Run the stages one after the other, what they share held open: Ray, judge workers, and one start of engines for
     the first held-out scores and collecting."""
-    from rl.offline import finetune
+    from rl.offline import finetune, planning
     from rl.offline import stages as stage
     from rl.run import run_directory, session
 
@@ -60,8 +64,7 @@ def dpo(plan: RunPlan[DpoConfig], stages: Sequence[str], verbose: bool) -> int:
         # Judging void answers again could change the pairs under the training: --stage collect does it.
         stages = ["train", "evaluate"]
     with ExitStack() as stack:
-        asks = {"collect", "evaluate"} & set(stages)
-        opened = session.open_session if asks else session.open_directory
+        opened = session.open_session if planning.asks(config, stages) else session.open_directory
         run = stack.enter_context(opened(plan, verbose=verbose))
         config = config.model_copy(update={"reward": run.config.reward})  # where its judge is by now
         (config.directory / "summary.json").unlink(missing_ok=True)  # of what was there before
@@ -74,7 +77,6 @@ def dpo(plan: RunPlan[DpoConfig], stages: Sequence[str], verbose: bool) -> int:
             stage.end_reward_models(run, config)
             finetune.train(plan, run.screen)
         if "evaluate" in stages:
-            stage.start_reward_models(run, config)
             summary |= stage.evaluate(run, config)
             summary["wall_s"] = round(time.monotonic() - plan.started, 1)
             run_directory.write_summary(config, summary)

@@ -29,21 +29,26 @@ class Resources:
     """The sum in words, for messages."""
 
     @classmethod
-    def of(cls, flags: Flags, kind: Kind, reward_models: int, judge: int = 0) -> Resources:
+    def of(cls, flags: Flags, kind: Kind, reward_models: int, judge: int = 0, *, engines: bool = True) -> Resources:
         """The logical GPUs and CPUs of a run; OpenRLHF waits forever for what is not there.
 
         Follows `openrlhf.cli.train_ppo_ray.train`: learners, reference, critic and engines, shared where colocated;
-        engines only where the run does not train online. `reward_models` are GPUs of judge
+        only `engines`, if it starts any, where the run does not train online. `reward_models` are GPUs of judge
         workers and `judge` those of a judge that the run serves, on top.
         """
         if kind == "sft":
-            return cls(0, 0, "nothing of Ray")
-        parts = {"vLLM engines": flags.engine_gpus} if kind != "online" else _online(flags)
+            return cls.none()
+        parts = {"vLLM engines": flags.engine_gpus * engines} if kind != "online" else _online(flags)
         cpus = sum(parts.values())
         more = {"reward models": reward_models, "the judge": judge}
-        in_words = " + ".join(f"{n} {name}" for name, n in (parts | more).items() if n)
+        in_words = " + ".join(f"{n} {name}" for name, n in (parts | more).items() if n) or "nothing on GPUs"
         # The trainer itself is one more actor: Ray places an actor only where a whole CPU is free, then gives it back.
         return cls(cpus + reward_models + judge, cpus + 1, in_words)
+
+    @classmethod
+    def none(cls) -> Resources:
+        """Where nothing is generated or scored."""
+        return cls(0, 0, "nothing of Ray")
 
 
 def _online(flags: Flags) -> dict[str, int]:
@@ -92,6 +97,11 @@ class RunPlan(Generic[C]):
     def trains_online(self) -> bool:
         """Whether OpenRLHF's online loop is a part of the run, and not only rollouts or learners."""
         return self.kind == "online"
+
+    @property
+    def uses_ray(self) -> bool:
+        """Whether anything is generated or scored."""
+        return self.resources.cpus > 0
 
     @property
     def tokenizer(self) -> str | None:

@@ -31,7 +31,7 @@ import numpy as np
 from longreward import LongReward, Sample
 from longreward.config import RewardConfig
 from longreward.config_file import validate
-from longreward.evaluation.claims import auc
+from longreward.evaluation.people.claims import auc
 from longreward.judge import Verdict
 from longreward.judge.base import Judge
 from longreward.judge.own_server.local import served

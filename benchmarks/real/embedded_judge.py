@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from longreward import LongReward, Sample
 from longreward.config import RewardConfig
-from longreward.evaluation.claims import auc
+from longreward.evaluation.people.claims import auc
 from longreward.judge import Judge, Verdict
 from longreward.judge.offline import OfflineJudge, by_rules
 from longreward.judge.requests import JudgeRequest

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from longreward.evaluation.claims import auc
+from longreward.evaluation.people.claims import auc
 from longreward.schema import ScoredAnswer
 from longreward.text.copying import Copying
 from longreward.text.language import terms

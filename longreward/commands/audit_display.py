@@ -11,12 +11,12 @@ from rich.console import Console
 
 from longreward.commands.accounts import table
 from longreward.config import RewardConfig
-from longreward.evaluation.agreement import CONFIDENCE, Proportion
 from longreward.evaluation.audit import Audit, fall_difference
 from longreward.evaluation.faults import FEWEST, of_dimensions, of_orders
 from longreward.evaluation.flaws import AGAIN, FLAWS, HARMLESS
 from longreward.evaluation.intervals import Interval
 from longreward.evaluation.orders import Orders
+from longreward.evaluation.people.agreement import CONFIDENCE, Proportion
 from longreward.schema import ScoredAnswer, Usage
 from longreward.text.amounts import in_words
 

@@ -16,9 +16,9 @@ from longreward.commands.agree.output import check_writable
 from longreward.commands.options import positive
 from longreward.commands.rows import report_broken
 from longreward.errors import ConfigError, InputError
-from longreward.evaluation import blind
-from longreward.evaluation.blind import Key, Outcome, Verdicts
 from longreward.evaluation.intervals import MeanEstimate
+from longreward.evaluation.people import blind
+from longreward.evaluation.people.blind import Key, Outcome, Verdicts
 from longreward.files import jsonlines
 from longreward.report import sheet
 from longreward.rows.matching import Match, Matched, Questions, matched, with_documents

@@ -21,6 +21,7 @@ from longreward.rows import chats
 from longreward.rows.contexts import Contexts
 from longreward.rows.criteria import criteria_of
 from longreward.schema import HumanPreference, Sample
+from longreward.text.sentences import says_nothing
 
 _SHORT = {"win_response": "win", "lose_response": "lose", "answer_a": "a", "answer_b": "b"}
 """What ends the id of an answer."""
@@ -58,6 +59,40 @@ def report_broken(broken: Sequence[str], console: Console) -> None:
         console.print(sentence, style="red")
 
 
+class Documents(_RowFile):
+    """The documents of a file: rows with idx (or id) and context. An identical document comes once."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(source)
+        self.repeated = 0
+        """Rows whose document came before."""
+
+    def by_id(self) -> dict[str, str]:
+        """The documents by their ids, in the order of the file. InputError where there is none."""
+        found: dict[str, str] = {}
+        seen: set[str] = set()
+        for number, row in rows.read(self.source, self.broken):
+            try:
+                identity, context = rows.row_id(row, number), row.get("context")
+                if not isinstance(context, str):
+                    raise ValueError(f"context must be text, found {type(context).__name__}")
+                if says_nothing(context):
+                    raise ValueError("context is empty; leave that row out")
+                if found.get(identity, context) != context:
+                    raise ValueError(f"idx {identity!r} stands for another document before; give each its own")
+            except ValueError as error:
+                self.broken.append(f"{self.source}:{number}: {error}")
+                continue
+            if context in seen:
+                self.repeated += 1
+                continue
+            seen.add(context)
+            found[identity] = context
+        if not found:
+            raise InputError(f"{self.source} holds no readable row with context{self.first_problem}")
+        return found
+
+
 class Rows(_RowFile):
     """The answers and prompts of a file, with keys made of their content. An identical row comes once."""
 
@@ -81,7 +116,7 @@ class Rows(_RowFile):
             except ValueError as error:
                 self.broken.append(f"{self.source}:{number}: {error}")
                 continue
-            key = _key(sample)
+            key = row_key(sample)
             if key in seen:
                 continue
             seen.add(key)
@@ -94,10 +129,10 @@ class Rows(_RowFile):
         for number, row in rows.read(self.source, []):
             with suppress(ValueError):
                 sample = self._sample(number, row, criteria=False)
-                without = _key(sample)
+                without = row_key(sample)
                 with suppress(ValueError):
                     sample = self._sample(number, row, criteria=True)
-                    yield _key(sample), sample
+                    yield row_key(sample), sample
                 yield without, sample
 
     def to_estimate(self) -> Iterator[Sample | Prompt]:
@@ -191,7 +226,7 @@ def _pair(number: int, row: dict[str, Any], criteria: bool) -> tuple[LabelledPai
         sample.model_copy(update={"id": f"{sample.id}/{_SHORT.get(name, name)}", "answer": row[name]})
         for name in (name_a, name_b)
     ]
-    key_a, key_b = (_key(answer.model_copy(update={"id": ""})) for answer in answers)
+    key_a, key_b = (row_key(answer.model_copy(update={"id": ""})) for answer in answers)
     return LabelledPair(sample.id, number, human, key_a, key_b), answers[0], answers[1]
 
 
@@ -206,7 +241,8 @@ def _sample(number: int, row: dict[str, Any], fields: dict[str, Any], criteria: 
         raise ValueError(", ".join(wrong)) from None
 
 
-def _key(sample: Sample) -> str:
+def row_key(sample: Sample) -> str:
+    """The key of an answer: a hash of its row."""
     # Nothing of what is not there: files of scores from before there were criteria can be continued.
     content = sample.model_dump(exclude=None if sample.criteria else {"criteria"})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -235,13 +235,13 @@ async def _score_all(
         run.add(row)
         show(run.account)
         if not run.stopped:
-            _check_any_scored(run.account, row)
+            check_any_scored(run.account, row)
 
     with progress(console, len(todo)) as show, judge_log(console):
         await at_most(concurrency, todo, one)
 
 
-def _check_any_scored(account: Account, row: ScoredAnswer) -> None:
+def check_any_scored(account: Account, row: ScoredAnswer) -> None:
     """JudgeError where all answers so far are void: `row`, the last one, tells why."""
     if account.void == account.rows >= _HOPELESS_AFTER:
         name, reason = next(iter(row.void_reasons.items()))

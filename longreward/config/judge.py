@@ -10,9 +10,10 @@ from longreward.config.model import NO_KEY, OF_ENDPOINTS, ModelConfig, ReplyForm
 
 QUESTIONS = (
     *("helpfulness", "rank", "logicality", "statements", "verify", "extract", "completeness", "points", "coverage"),
-    "criteria",
+    *("criteria", "write"),
 )
-"""What a route may be named after. `verify` is also for several statements at once."""
+"""What a route may be named after. `verify` is also for several statements at once, `write` for all that
+`longreward instruct` has written."""
 _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "middleware", "tensor-parallel-size"}
 """Flags of vLLM's server that other settings give."""
 _ENDPOINTS = ("base_url", "endpoints")
@@ -79,10 +80,10 @@ class JudgeConfig(ModelConfig):
     """What may be spent: by one command, or by a whole training run."""
     routes: dict[str, RouteConfig] = Field(default_factory=dict)
     """Other judges for some questions: `{verify: {base_url: ..., model: ...}}`. Named after a kind of question (verify,
-    extract, helpfulness, ...; the error about a wrong name lists them), or as `faithfulness.first` says. What a route
-    does not set is the judge's. One with an endpoint of its own names its model, and its key if it wants one: no key
-    goes there otherwise. One with another model has its own price, tokenizer, `extra_body` and `max_tokens_field`. All
-    routes spend from `judge.spend`."""
+    extract, helpfulness, ...; the error about a wrong name lists them), `write` (who writes for `longreward instruct`),
+    or as `faithfulness.first` says. What a route does not set is the judge's. One with an endpoint of its own names its
+    model, and its key if it wants one: no key goes there otherwise. One with another model has its own price,
+    tokenizer, `extra_body` and `max_tokens_field`. All routes spend from `judge.spend`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -130,7 +130,8 @@ class RewardConfig(Section):
 
     def route_of(self, kind: str) -> str | None:
         """The name of the route that a kind of question (`JudgeRequest.kind`) takes; None for the judge itself."""
-        name = {"check": self.faithfulness.first, "verify_many": "verify"}.get(kind, kind)
+        shared = {"verify_many": "verify", "write_questions": "write", "write_answer": "write"}
+        name = self.faithfulness.first if kind == "check" else shared.get(kind, kind)
         return name if name in self.judge.routes else None
 
     def model_for(self, kind: str) -> ModelConfig:

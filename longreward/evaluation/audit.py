@@ -8,9 +8,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from longreward.evaluation.agreement import Proportion
 from longreward.evaluation.flaws import AGAIN, FLAWS, HARMLESS, Flaw
 from longreward.evaluation.intervals import Interval, mean_and_interval
+from longreward.evaluation.people.agreement import Proportion
 
 _ROUNDING = 1e-9  # closer scores are equal
 

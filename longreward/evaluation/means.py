@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from longreward.evaluation.intervals import MeanEstimate, mean_of_datasets
-from longreward.evaluation.report import Grouping, MeanRow, PairResult, Result, tally
+from longreward.evaluation.intervals import MeanEstimate, mean_of_datasets, means_of_columns
+from longreward.evaluation.report import Grouping, MeanRow, PairResult, PaperTable, Result, tally
 from longreward.evaluation.scoring import ItemOutcome
 from longreward.evaluation.tasks import CHAT, CLASSES, DATASETS
 
@@ -42,12 +42,40 @@ def summarise(scored: Mapping[str, Sequence[ItemOutcome]], judge: str = "") -> R
     return Result(CHAT if chat else "longbench", tuple(scored), accounts, lines, judge)
 
 
+PAPER_COLUMNS: dict[str, Sequence[str]] = {CHAT: (CHAT,), **CLASSES}
+"""The columns of the paper's table (arXiv 2410.21252, table 2) and their datasets."""
+_TIMES = {CHAT: 10.0}
+"""What makes a column's values those of the paper's scale, 0 to 100; 100 for all others."""
+
+
+def paper_table(scored: Mapping[str, Sequence[ItemOutcome]], judge: str = "") -> PaperTable:
+    """The policies' scores on the paper's scale, by the policies' names: LongBench x 100, LongBench-Chat's mean x 10.
+
+    The outcomes of a policy are those of LongBench and of LongBench-Chat together. A column is there where any of its
+    datasets is; the average of the four where all are there and each has a mean.
+    """
+    return PaperTable({name: _as_published(_by_dataset(outcomes)) for name, outcomes in scored.items()}, judge)
+
+
 def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[ItemOutcome], judge: str = "") -> PairResult:
     """What came of comparing two policies' answers, given their names in the order of `compare`."""
     values = [one.value for one in compared if one.value is not None]
     wins = Counter(values)
     score = mean_of_datasets([values], (0.0, 1.0))
     return PairResult((policy_a, policy_b), tally(compared), wins[0.0], wins[0.5], wins[1.0], score, judge)
+
+
+def _as_published(values: _Values) -> dict[str, MeanEstimate]:
+    columns, scales = {}, []
+    for name, datasets in PAPER_COLUMNS.items():
+        if present := [dataset for dataset in datasets if dataset in values]:
+            times = _TIMES.get(name, 100.0)
+            columns[name] = [[times * value for value in values[dataset].values()] for dataset in present]
+            scales.append((times if name == CHAT else 0.0, 100.0))
+    estimates, average = means_of_columns(list(columns.values()), scales)
+    found = dict(zip(columns, estimates, strict=True))
+    whole = len(found) == len(PAPER_COLUMNS) and average.mean is not None
+    return found | ({"average": average} if whole else {})
 
 
 _Values = dict[str, dict[str, float]]

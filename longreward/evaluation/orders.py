@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from longreward.concurrency.pacing import at_most
 from longreward.concurrency.tasks import together
 from longreward.errors import Reason
-from longreward.evaluation.agreement import Proportion
+from longreward.evaluation.people.agreement import Proportion
 from longreward.judge import Judge
 from longreward.judge.requests.evaluation import CompareAnswers
 from longreward.judge.verdicts import Preference

@@ -17,6 +17,17 @@ Grouping = Literal["datasets", "classes", "average"]
 
 _NOTE = f"In brackets: {METHOD}; none where there is a single item or all have the same value."
 
+_COLUMNS = {
+    CHAT: "LongBench-Chat",
+    "single_doc_qa": "Single-doc QA",
+    "multi_doc_qa": "Multi-doc QA",
+    "summarization": "Summarization",
+    "average": "Average",
+}
+_AS_PUBLISHED = (
+    "LongBench x 100 and LongBench-Chat x 10; the average is that of the four columns (arXiv 2410.21252, table 2)."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class MeanRow:
@@ -69,7 +80,7 @@ class Result:
         rows = []
         for line in self.lines:
             name = line.name if line.level == "datasets" else f"**{line.name}**"
-            cells = [f"{one.text(digits)}, n={one.n}" for one in line.policies]
+            cells = [_with_count(one, digits) for one in line.policies]
             if line.difference is not None:
                 cells.append(f"{line.difference.text(digits, signed=True)}, n={line.difference.n}")
             rows.append([name, *cells])
@@ -121,6 +132,31 @@ class PairResult:
         return _document(heads, [["all", *cells]], [_about_void("pairs", self.tally), _NOTE], self.judge)
 
 
+@dataclass(frozen=True, slots=True)
+class PaperTable:
+    """LongBench and LongBench-Chat on the paper's scale, 0 to 100, a row for each policy."""
+
+    policies: dict[str, dict[str, MeanEstimate]]
+    """Policy -> column -> its mean; `average` is the last column, where it is known."""
+    judge: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            policy: {name: estimate.to_json() for name, estimate in columns.items()}
+            for policy, columns in self.policies.items()
+        }
+
+    def markdown(self) -> str:
+        columns = [name for name in _COLUMNS if any(name in found for found in self.policies.values())]
+        nothing = MeanEstimate(None, None, 0)
+        rows = [
+            [_cell(policy), *(_with_count(found.get(name, nothing), 1) for name in columns)]
+            for policy, found in self.policies.items()
+        ]
+        heads = ["The paper's table, 0 to 100", *(_COLUMNS[name] for name in columns)]
+        return _document(heads, rows, [_AS_PUBLISHED, _NOTE], self.judge)
+
+
 def tally(outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:
     """How many items there are, how many are void and in no mean (by reason), and what the judge was paid for."""
     void = Counter(outcome.status for outcome in outcomes if outcome.status != OK)
@@ -138,6 +174,10 @@ def _about_void(name: str, counts: dict[str, Any]) -> str:
 
 def _made_with(judge: str) -> dict[str, Any]:
     return {"judge": judge, "prompts": EVALUATION_VERSION, "intervals": METHOD}
+
+
+def _with_count(estimate: MeanEstimate, digits: int) -> str:
+    return f"{estimate.text(digits)}, n={estimate.n}"
 
 
 def _cell(text: str) -> str:

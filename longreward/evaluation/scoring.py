@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from longreward.concurrency.pacing import at_most
 from longreward.concurrency.tasks import together
@@ -59,6 +59,12 @@ class ItemOutcome:
             "detail": self.detail,
             "calls": [call.model_dump(mode="json") for call in self.calls],
         }
+
+    @classmethod
+    def of_record(cls, item: EvaluationItem, row: Mapping[str, Any]) -> Self:
+        """What `record` made of the outcome of `item`. ValueError where the calls are none."""
+        calls = [JudgeCall.model_validate(call) for call in row["calls"]]
+        return cls(item, row["value"], row["status"], row["detail"], calls)
 
 
 async def score(

@@ -9,6 +9,7 @@ from longreward.errors import ConfigError
 from longreward.judge.base import Judge, JudgeStatus, Verdict
 from longreward.judge.cache import VerdictCache
 from longreward.judge.requests import REQUESTS
+from longreward.judge.requests.writing import WRITING
 from longreward.judge.routed import RoutedJudge
 from longreward.prompts import OURS, Prompts
 
@@ -67,7 +68,7 @@ def judge_of(config: RewardConfig, cache: VerdictCache | None = None, spend: Spe
             others[name] = owner = OpenAIJudge.of(route, spend, cache, prompts)
         else:
             others[name] = owner.beside(route, spend, prompts, shares=judge.shares_endpoints(name))
-    kinds = {request.kind: config.route_of(request.kind) for request in REQUESTS}
+    kinds = {request.kind: config.route_of(request.kind) for request in (*REQUESTS, *WRITING)}
     asked = {kind: others[name] for kind, name in kinds.items() if name}
     return RoutedJudge(main, asked, list(others.values())) if others else main
 

@@ -179,6 +179,23 @@ def passages() -> Shape[str | None]:
     return Shape(_texts(_MOST), _joined)
 
 
+def questions(count: int) -> Shape[list[str]]:
+    """So many questions, none of them empty; none at all for an empty list."""
+
+    def read(found: list[str]) -> list[str]:
+        asked = [text.strip() for text in found]
+        if asked and (len(asked) < count or not all(asked)):
+            raise VerdictError(f"{sum(map(bool, asked))} questions, and {count} were asked for")
+        return asked
+
+    return Shape(_texts(count), read)
+
+
+def answer() -> Shape[str | None]:
+    """A text; None where it says that the document does not answer."""
+    return Shape(_TEXT, verdicts.parse_answer)
+
+
 def _texts(most: int) -> Schema:
     return {"type": "array", "items": _TEXT, "maxItems": most}
 

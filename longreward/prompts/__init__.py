@@ -38,10 +38,14 @@ NAMES = (
 """The reward's prompts."""
 EVALUATION_NAMES = ("evaluate_qa", "evaluate_summary", "evaluate_chat", "evaluate_pair")
 """The prompts of `longreward.evaluation`, which no reward depends on."""
+WRITING_NAMES = ("write_questions", "write_answer")
+"""The prompts of `longreward instruct`, which no reward depends on either."""
 WAYS = ("yes_no", "likelihood")
 """What a statement's evidence stands in where the model is no judge but a checker (`way` of a route)."""
 CLOSINGS = ("constrained", "object", "alone", "digit")
 """What stands behind a prompt where the reply's form is not the paper's."""
+_REPLACEABLE = (*NAMES, *WAYS, *WRITING_NAMES)
+"""Prompts that a user may put other texts in place of."""
 _MAY_LACK = frozenset({"document_language"})
 """Placeholders that a user's text may leave out: prompts from elsewhere do not have them."""
 _EXAMPLES = re.compile(r"\n\n(?:Example(?: 1)?|示例一?)\n.*?(?=\n\n(?:Now your task|下面是你的任务))", re.DOTALL)
@@ -63,7 +67,7 @@ class Prompts:
         """
         self._added = None if judge_tokenizer is None else added_tokens_in(_added_tokens(judge_tokenizer))
         known = {
-            f"{language}/{name}.txt" for name in (*NAMES, *WAYS, *EVALUATION_NAMES, *CLOSINGS) for language in LANGUAGES
+            f"{language}/{name}.txt" for name in (*_REPLACEABLE, *EVALUATION_NAMES, *CLOSINGS) for language in LANGUAGES
         }
         package = resources.files(__name__)
         self._texts = {file: package.joinpath(file).read_text(encoding="utf-8").strip() for file in sorted(known)}
@@ -81,11 +85,11 @@ class Prompts:
     def _replace(self, folder: Path) -> None:
         found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob("*/*.txt"))}
         if not found:
-            known = ", ".join((*NAMES, *WAYS))
+            known = ", ".join(_REPLACEABLE)
             raise ConfigError(f"reward.prompts: {folder} holds no en/NAME.txt or zh/NAME.txt; NAME: {known}")
         for file, path in found.items():
-            if path.stem not in (*NAMES, *WAYS) or file not in self._texts:
-                known = ", ".join((*NAMES, *WAYS))
+            if path.stem not in _REPLACEABLE or file not in self._texts:
+                known = ", ".join(_REPLACEABLE)
                 raise ConfigError(f"reward.prompts: {path} is no prompt of the reward; use {known}")
             try:
                 text = path.read_text(encoding="utf-8").strip()
@@ -102,7 +106,7 @@ class Prompts:
         """
         text = self._texts.get(f"{language}/{name}.txt")
         if text is None:
-            known = ", ".join((*NAMES, *WAYS, *EVALUATION_NAMES))
+            known = ", ".join((*_REPLACEABLE, *EVALUATION_NAMES))
             raise ValueError(f"no prompt {name!r} in {language!r}; prompts: {known} in {', '.join(LANGUAGES)}")
         _check(f"prompt {name!r}", wanted=_placeholders(text) | (_MAY_LACK & fields.keys()), found=fields.keys())
         return _PLACEHOLDER.sub(lambda match: neutralise(fields[match[1]], self._added), text)

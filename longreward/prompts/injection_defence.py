@@ -10,7 +10,7 @@ from longreward.prompts.look_alikes import ANY, LONG_S, RING, Folded
 
 FENCES = (
     *("question", "answer", "statement", "statements", "evidence", "passage", "extractions"),
-    *("point", "points", "criteria"),
+    *("point", "points", "criteria", "kinds"),
     *("reference", "examples", "language", "original"),
 )
 """The tags that the prompts put around material."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from longreward.evaluation.blind import ASKED, Item
+from longreward.evaluation.people.blind import ASKED, Item
 from longreward.files import jsonlines
 from longreward.report import html, pack
 

@@ -67,7 +67,8 @@ class PromptReport(FileReport):
 
 
 class Row(NamedTuple):
-    """A document, a question about it, and reference answers and criteria where they are asked for."""
+    """A document, a question about it, the supervised answer where there is one, and reference answers and criteria
+    where they are asked for."""
 
     id: str
     context: str
@@ -75,6 +76,7 @@ class Row(NamedTuple):
     reference: tuple[str, ...] = ()
     line: int = 0
     criteria: tuple[Criterion, ...] = ()
+    answer: str = ""
 
 
 class DocumentsById:
@@ -115,7 +117,8 @@ def rows(source: Path, broken: list[str], reference: str | None = None, *, crite
                 raise ValueError(wrong)
             references = references_of(row, reference) if reference else ()
             wanted = criteria_of(row) if criteria else ()
-            usable = Row(data.row_id(row, number), row["context"], row["query"], references, number, wanted)
+            answer = text if isinstance(text := row.get("answer"), str) else ""
+            usable = Row(data.row_id(row, number), row["context"], row["query"], references, number, wanted, answer)
         except ValueError as error:
             broken.append(f"{source}:{number}: {error}")
         else:

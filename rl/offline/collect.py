@@ -17,17 +17,13 @@ from typing import Any
 import ray
 
 from longreward import store
-from longreward.config import MOST_RANKED
-from longreward.errors import InputError
 from longreward.files import jsonlines
 from longreward.openrlhf_logs import AnswerFigures, void_reason
 from longreward.voids import VoidWindow
 from rl.config import RunConfig
-from rl.data.prompt_files import count_tokens
-from rl.data.prompts import Label, as_label, rollout_id
+from rl.data.prompts import Label, rollout_id
 from rl.monitor.live_view import Figure, View
 from rl.monitor.progress import SHORT
-from rl.offline import published_files
 from rl.offline.pair_answers import CollectedAnswer
 from rl.reward_functions import registry
 from rl.rollout.engines import Engines, in_flight
@@ -46,13 +42,19 @@ def stored(folder: Path) -> tuple[set[AnswerKey], dict[AnswerKey, CollectedAnswe
     answers. Lines that a kill has cut are passed over."""
     scored: set[AnswerKey] = set()
     void: dict[AnswerKey, CollectedAnswer] = {}
+    for record in training_answers(folder):
+        if record.total is not None:
+            scored.add((record.rollout, record.query))
+        else:
+            void[record.rollout, record.query] = record
+    return scored, {key: record for key, record in void.items() if key not in scored}
+
+
+def training_answers(folder: Path) -> Iterator[CollectedAnswer]:
     for path in store.files(folder):
         for _, _, record in store.read(path, [], CollectedAnswer):
-            if record.split == "train" and record.total is not None:
-                scored.add((record.rollout, record.query))
-            elif record.split == "train":
-                void[record.rollout, record.query] = record
-    return scored, {key: record for key, record in void.items() if key not in scored}
+            if record.split == "train":
+                yield record
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Outstanding:
             voids.setdefault((record.id, record.query), []).append(record)
         todo: dict[AnswerKey, tuple[Label, list[CollectedAnswer]]] = {}
         known = scored | void.keys()
-        for prompt, label, _ in islice(_prompts(config), prompts):
+        for prompt, label, _ in islice(training_prompts(config), prompts):
             missing = tuple(n for n in range(answers) if (rollout_id(label.id, n), prompt[1]) not in known)
             if missing or prompt in voids:
                 todo.setdefault(prompt, (replace(label, rollouts=missing), voids.get(prompt, [])))
@@ -113,7 +115,7 @@ def collect(
 
     def calls() -> Iterator[Callable[[], Any]]:
         number = 0
-        for prompt, _, row in _prompts(run.config):
+        for prompt, _, row in training_prompts(run.config):
             # Taken out, so that a row that stands there twice is answered once.
             wanted = todo.pop(prompt, None)
             if wanted is None:
@@ -122,48 +124,14 @@ def collect(
             siblings = (*label.answered, *(void.answer for void in voids)) if ranks else ()
             for void in voids:
                 about = {"rollout": void.rollout, "tokens": void.tokens, "truncated": void.truncated}
-                yield partial(_score, run, row["input"], label, void.answer, about, siblings)
+                yield partial(score, run, row["input"], label, void.answer, about, siblings)
             if engines and label.rollouts:
                 seeded = row | {"label": replace(label, seed=seed).to_json()}
                 yield partial(engines.generate, number, seeded, sampling, len(label.rollouts))
                 number += 1
 
     at_once = max(1, at_once * len(engines.actors if engines else [1]) // outstanding.answers)
-    _make(run, calls(), at_once, generated + again)
-
-
-def score_responses(run: Session, source: Path, tokenizer: Any, at_once: int) -> None:
-    """Score those answers of the file `source`, sampled elsewhere, that the store has no score for yet.
-
-    `tokenizer` counts the tokens of an answer. The reward must be one that can score them (see rl/offline/planning.py).
-    InputError where a judge is to rank more answers to a prompt than it can.
-    """
-    scored, _ = stored(run.config.directory / "store")
-    sft = run.config.data.train
-    broken: list[str] = []
-    criteria = run.config.reward.uses_criteria
-    all_of_them = published_files.responses(source, broken, sft, criteria=criteria)
-    todo = {each.rollout for each in all_of_them if (each.rollout, each.sample.query) not in scored}
-    siblings = _siblings(published_files.responses(source, [], sft), source) if run.config.reward.ranks else {}
-    run.say(f"scoring {len(todo):,} answers of {source}; {len(scored):,} are scored already")
-    for problem in broken:
-        run.say(f"passed over: {problem}")
-
-    def calls() -> Iterator[Callable[[], Any]]:
-        for response in published_files.responses(source, [], sft, criteria=criteria):
-            if response.rollout in todo:
-                sample = response.sample
-                prompt, label = Label.of_text(sample.id, "train", sample.context, sample.query)
-                label = replace(label, criteria=as_label(sample.criteria))
-                about = {
-                    "rollout": response.rollout,
-                    "tokens": count_tokens(tokenizer, sample.answer),
-                    "truncated": False,
-                }
-                ranked_with = siblings.get((sample.id, sample.query), ())
-                yield partial(_score, run, prompt, label, sample.answer, about, ranked_with)
-
-    _make(run, calls(), at_once, len(todo))
+    make_calls(run, calls(), at_once, generated + again)
 
 
 def _with_siblings(
@@ -172,11 +140,10 @@ def _with_siblings(
     """The same where answers are ranked: with the scored answers to each prompt. Where some are still to be generated,
     all void ones are generated with them, the same as before by their seeds: an answer is ranked with whole groups."""
     scored: dict[AnswerKey, dict[str, str]] = {prompt: {} for prompt in todo}
-    for path in store.files(folder):
-        for _, _, record in store.read(path, [], CollectedAnswer):
-            prompt = record.id, record.query
-            if record.split == "train" and record.total is not None and prompt in scored:
-                scored[prompt][record.rollout] = record.answer
+    for record in training_answers(folder):
+        prompt = record.id, record.query
+        if record.total is not None and prompt in scored:
+            scored[prompt][record.rollout] = record.answer
     found = {}
     for prompt, (label, voids) in todo.items():
         if label.rollouts:
@@ -186,21 +153,7 @@ def _with_siblings(
     return found
 
 
-def _siblings(responses: Iterable[published_files.Response], source: Path) -> dict[AnswerKey, tuple[str, ...]]:
-    """All responses to each prompt. InputError where there are too many to rank."""
-    found: dict[AnswerKey, list[str]] = {}
-    for response in responses:
-        found.setdefault((response.sample.id, response.sample.query), []).append(response.sample.answer)
-    for (identity, _), answers in found.items():
-        if len(answers) > MOST_RANKED:
-            raise InputError(
-                f"{source} has {len(answers)} responses to {identity!r}, and a judge ranks at most {MOST_RANKED}; set "
-                "reward.helpfulness.way=rating"
-            )
-    return {prompt: tuple(answers) for prompt, answers in found.items()}
-
-
-def _score(
+def score(
     run: Session, prompt: str, label: Label, answer: str, about: dict[str, Any], siblings: tuple[str, ...]
 ) -> Any:
     """A reference to the score of an answer that is there already."""
@@ -208,14 +161,14 @@ def _score(
     return worker.score.remote(ray.put(prompt), label, answer, about, siblings)
 
 
-def _prompts(config: RunConfig) -> Iterator[tuple[AnswerKey, Label, dict[str, Any]]]:
+def training_prompts(config: RunConfig) -> Iterator[tuple[AnswerKey, Label, dict[str, Any]]]:
     """The training prompts: id and question, label, and row of the prepared file."""
     for _, row in jsonlines.read(config.prompts("train")):
         label = Label.from_json(row["label"])
         yield (label.id, row["input"][slice(*label.query)]), label, row
 
 
-def _make(run: Session, calls: Iterable[Callable[[], Any]], at_once: int, answers: int) -> None:
+def make_calls(run: Session, calls: Iterable[Callable[[], Any]], at_once: int, answers: int) -> None:
     """Make the calls, which bring so many answers in all, and tell how far they are."""
     progress = CollectingProgress(run, answers)
     with run.screen.showing(progress.view):

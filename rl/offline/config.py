@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from longreward.base_url import tidy
-from longreward.config import RewardConfig, Section
+from longreward.config import Section
 from longreward.config_file import load_yaml
-from longreward.fingerprint import fingerprint
 from rl.config import DataSection, RunConfig, load_as
 from rl.offline.pairs import PairSection
 
@@ -56,8 +55,9 @@ class CollectSection(Section):
     """Published preference pairs (idx, context, query, win_response, lose_response) to train on as they are. Then only
     held-out answers are generated and scored."""
     responses: Path | None = None
-    """Answers that were sampled elsewhere (the published sampled responses: idx, query, answer), to be scored here.
-    Their documents come from data.train, by idx. Then no training answers are generated."""
+    """Answers that are there already, to be scored by this run's reward: a file (the published sampled responses: idx,
+    query, answer), or the `store/` folder of another run. Their documents come from data.train. Then no training
+    answers are generated."""
 
 
 class ShortSection(Section):
@@ -113,18 +113,29 @@ class DpoConfig(FinetuneConfig):
             )
         return self
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether something is held out, so that the policy's answers are looked at before and after training."""
+        return self.data.heldout is not None or self.short.heldout is not None
+
+    @property
+    def pairs_others(self) -> bool:
+        """Whether pairs can be made without answers of the run's own."""
+        return bool(self.collect.stores) or self.collect.pairs is not None
+
     def scored_by(self) -> dict[str, Any]:
-        evaluation, scoring = self.evaluation, {name: getattr(self.reward, name) for name in RewardConfig.model_fields}
+        evaluation = self.evaluation
         files = {"data.heldout": self.data.heldout, "short.heldout": self.short.heldout}
         found = super().scored_by() | {name: path and str(path.absolute()) for name, path in files.items()}
-        found["reward (its judge, model or scoring)"] = fingerprint(RewardConfig.model_construct(**scoring))
+        found["reward (its judge, model or scoring)"] = self.scoring
+        found["evaluation.judge"] = self.grading if evaluation.judge and self.short.heldout else None
         for name in ("temperature", "n_samples_per_prompt", "max_prompts"):
             found[f"evaluation.{name}"] = getattr(evaluation, name)
         return found
 
     @property
-    def needs_judge(self) -> bool:
-        return super().needs_judge or self.short.heldout is not None
+    def is_graded(self) -> bool:
+        return super().is_graded or self.short.heldout is not None
 
     @property
     def examples(self) -> Path:

@@ -1,10 +1,11 @@
-"""The scored answers of a store, read for pairing: without their texts, judge's words and evidence, some GB in all."""
+"""Answers read for pairing: those of a store, without their texts, judge's words and evidence, some GB in all; and the
+supervised ones of the data."""
 
 from __future__ import annotations
 
 import statistics
 import zlib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,6 +14,8 @@ import msgspec
 from longreward import store
 from longreward.errors import ConfigError, InputError
 from longreward.schema import Dimension
+from rl.data.prompt_files import DocumentsById, Row
+from rl.data.prompts import document_hash
 from rl.offline.pair_report import PairReport
 from rl.trainer.seams.advantages import NO_SPREAD
 
@@ -43,6 +46,18 @@ class CollectedAnswer(store.Fields, kw_only=True):
     kept: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     time: float = 0.0
     dimensions: dict[str, _DimensionTotal] = msgspec.field(default_factory=dict)
+
+
+class SupervisedAnswer(msgspec.Struct):
+    """The answer that a row of the data has."""
+
+    answer: str
+    """With the end-of-text mark at its end; empty where one stands inside."""
+    tokens: int
+    score: None = None
+
+    def text(self, eos: str) -> str:
+        return self.answer
 
 
 class Candidate(msgspec.Struct, gc=False, eq=False):
@@ -126,6 +141,19 @@ def read(stores: Sequence[Path], weights: Weights | None, parts: Weights, eos: s
     report.cut = sum(answer.truncated for answer in answers)
     report.unwritable = sum(not answer.writable for answer in answers)
     return groups
+
+
+def supervised(data: Iterable[Row], eos: str, count: Callable[[str], int]) -> dict[PromptKey, SupervisedAnswer]:
+    """The answers of the rows that prompts were prepared from; rows without one are left out. `count` counts tokens."""
+    documents, found = DocumentsById(), []
+    for row in data:
+        key = documents.add(row)  # of all rows, as an id that several documents have is named after their lines
+        if row.answer.strip():
+            text = ended(row.answer, eos) or ""
+            place = crc(row.query), document_hash(row.context)
+            found.append((key, place, SupervisedAnswer(text, count(row.answer))))
+    # The first one of rows that are all the same but for their answer, as the prompt is.
+    return {(documents.name_of(*key), *place): answer for key, place, answer in reversed(found)}
 
 
 def _enter(answers: dict[K, Candidate], key: K, answer: Candidate, report: PairReport) -> None:

@@ -8,6 +8,7 @@ from rl.data.prompt_files import FileReport
 
 REASONS = {
     "no_answers": "no answer in the store",
+    "no_supervised": "no answer in data.train for pair.by=contrast to choose",
     "too_few_answers": "fewer scored answers than pair.min_answers",
     "too_close": "best and worst no further apart than pair.min_margin",
     "length": "only with lengths further apart than pair.max_length_ratio",
@@ -34,7 +35,7 @@ class PairReport(FileReport):
     answers: int = 0
     """Answers of the split, each rollout once."""
     void: int = 0
-    """Answers without a score; they enter no pair."""
+    """Answers without a score; they enter no pair. 0 where pairs need no score."""
     cut: int = 0
     """Answers cut at max_new_tokens; they are never chosen."""
     unwritable: int = 0

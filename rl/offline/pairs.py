@@ -1,17 +1,17 @@
 """Scored answers -> preference pairs, in the format that OpenRLHF's and TRL's DPO read: prompt, chosen, rejected.
 
-Of each prompt's answers the best is chosen and the worst rejected. The stores are read once without being held; the
-texts that make a pair are read again where they stand.
+Of each prompt's answers the best is chosen and the worst rejected, or the data's own is chosen and a sampled one
+rejected. The stores are read once without being held; the texts that make a pair are read again where they stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from longreward.config import Section
 from longreward.errors import ConfigError
@@ -19,20 +19,28 @@ from longreward.files import jsonlines
 from longreward.schema import Dimension
 from rl.data.prompts import Label, document_hash
 from rl.offline import pair_answers
-from rl.offline.pair_answers import DIGITS, Candidate, Candidates, Weights, crc
+from rl.offline.pair_answers import DIGITS, Candidate, Candidates, PromptKey, SupervisedAnswer, Weights, crc
 from rl.offline.pair_report import PairReport
 
 Fits = Callable[[str, str], bool]
 """Whether a prompt and an answer, its end-of-text token included, are within the trainer's length."""
 
 
+Supervised = Mapping[PromptKey, SupervisedAnswer]
+Pair = tuple[Candidate | SupervisedAnswer, Candidate]
+"""Chosen and rejected."""
+_OF_SCORES = ("min_answers", "min_margin", "weights", "per_prompt")
+"""Settings that say nothing where scores do not matter."""
+
+
 class PairSection(Section):
     min_answers: int = Field(5, ge=2)
     """Number of scored answers that a prompt must have. Void answers do not count (paper: 5)."""
-    by: Literal["total", "per_dimension"] = "total"
+    by: Literal["total", "per_dimension", "contrast"] = "total"
     """What the answers to a prompt are ranked by. `total`: their scores. `per_dimension`: each dimension is normalised
     over the prompt's answers before they are weighed and added up, as with reward.advantage, by `weights` or else those
-    of the reward."""
+    of the reward. `contrast`: by nothing; the `answer` of the prompt's row in data.train is chosen, and one sampled
+    answer is rejected, scored or not: the first by its rollout's id that can be used."""
     min_margin: float = Field(0.0, ge=0, lt=10)
     """The chosen answer's score must exceed the rejected one's by more than this (0..10). With `by: per_dimension` it
     is a number of standard deviations of the prompt's answers."""
@@ -41,7 +49,8 @@ class PairSection(Section):
     stored total."""
     max_length_ratio: float | None = Field(None, ge=1)
     """Against a length bias: pair the two answers that differ most in score among those where the longer has at most
-    this many times the tokens of the shorter. Null: the best and the worst, however long."""
+    this many times the tokens of the shorter. Null: the best and the worst, however long. With `by: contrast` the first
+    sampled answer for which that holds is rejected."""
     per_prompt: int = Field(1, ge=1)
     """The most pairs per prompt: the best against the worst, the second best against the second worst, and so on. No
     answer is used twice."""
@@ -58,6 +67,13 @@ class PairSection(Section):
             raise ValueError(f"weights must be finite, not negative, and at least one above 0; got {value}")
         return {name: weight for name, weight in value.items() if weight > 0}
 
+    @model_validator(mode="after")
+    def _contrast_asks_no_score(self) -> PairSection:
+        for name in _OF_SCORES if self.by == "contrast" else ():
+            if (value := getattr(self, name)) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is {value}, and by=contrast looks at no score; leave {name} out")
+        return self
+
 
 def make_pairs(
     stores: Sequence[Path],
@@ -68,11 +84,12 @@ def make_pairs(
     eos: str,
     fits: Fits | None,
     dimension_weights: Weights | None = None,
+    supervised: Supervised | None = None,
 ) -> PairReport:
     """Write the pairs of `stores` (folders with answers-*.jsonl) to `out`, and the report beside it.
 
     `prompts` is the prepared prompt file, `eos` the tokenizer's end-of-text token, `dimension_weights` those of the
-    reward. What is written depends only on the
+    reward, `supervised` the data's own answers where the pairs are a contrast. What is written depends only on the
     answers and the order of the prompts; it may be nothing at all, and the report tells why. InputError where a file
     cannot be read, ConfigError for weights of dimensions that no answer was scored for.
     """
@@ -83,7 +100,16 @@ def make_pairs(
         if not parts:
             raise ConfigError("pair.by is per_dimension and the reward has no weights; set pair.weights")
     groups = pair_answers.read(stores, config.weights, parts, require(eos), report)
-    return write(out, _pairs(groups, prompts, config, list(parts.values()), eos, fits, report), report)
+    weights = list(parts.values())
+    if config.by == "contrast":
+        report.void = 0
+
+    def pairs_of(key: PromptKey, answers: Iterable[Candidate]) -> tuple[Sequence[Pair], str]:
+        if config.by == "contrast":
+            return contrast((supervised or {}).get(key), answers, config)
+        return choose(answers, config, weights)
+
+    return write(out, _pairs(groups, prompts, pairs_of, eos, fits, report), report)
 
 
 def write(out: Path, rows: Iterable[dict[str, Any]], report: PairReport) -> PairReport:
@@ -136,6 +162,30 @@ def choose(
     return [], "length" if _furthest_apart(usable, config.min_margin, None) else "unusable"
 
 
+def contrast(
+    supervised: SupervisedAnswer | None, answers: Iterable[Candidate], config: PairSection
+) -> tuple[list[tuple[SupervisedAnswer, Candidate]], str]:
+    """As `choose`: the data's own answer to a prompt and a sampled one, whatever their scores."""
+    if supervised is None:
+        return [], "no_supervised"
+    usable = [
+        one
+        for one in sorted(answers, key=lambda one: (one.rollout, one.check))
+        if one.writable and one.check != crc(supervised.answer) and not (config.skip_truncated and one.truncated)
+    ]
+    if not usable or not supervised.answer:
+        return [], "unusable"
+    close = (one for one in usable if _close(supervised, one, config.max_length_ratio))
+    rejected = next(close, None)
+    return ([(supervised, rejected)], "") if rejected else ([], "length")
+
+
+def _close(one: Candidate | SupervisedAnswer, other: Candidate, ratio: float | None) -> bool:
+    """Whether the longer has at most `ratio` times the tokens of the shorter."""
+    short, long = sorted((one.tokens, other.tokens))
+    return ratio is None or long <= ratio * short
+
+
 def _furthest_apart(
     ranked: Sequence[tuple[float, Candidate]], margin: float, ratio: float | None
 ) -> tuple[Candidate, Candidate] | None:
@@ -151,8 +201,7 @@ def _furthest_apart(
             difference = round(high - low, DIGITS)
             if difference <= margin:
                 break
-            short, long = sorted((chosen.tokens, rejected.tokens))
-            if chosen.check != rejected.check and (ratio is None or long <= ratio * short):
+            if chosen.check != rejected.check and _close(chosen, rejected, ratio):
                 found, margin = (chosen, rejected), difference
                 break
     return found
@@ -161,8 +210,7 @@ def _furthest_apart(
 def _pairs(
     groups: Candidates,
     prompts: Path,
-    config: PairSection,
-    weights: Sequence[float],
+    pairs_of: Callable[[PromptKey, Iterable[Candidate]], tuple[Sequence[Pair], str]],
     eos: str,
     fits: Fits | None,
     report: PairReport,
@@ -183,7 +231,7 @@ def _pairs(
         answers = groups.pop(key, {})
         if key[:2] not in shared:
             answers = groups.pop((*key[:2], ""), {}) | answers
-        pairs, why = choose(answers.values(), config, weights) if answers else ([], "no_answers")
+        pairs, why = pairs_of(key, answers.values()) if answers else ([], "no_answers")
         kept = 0
         for chosen, rejected in pairs:
             texts = chosen.text(eos), rejected.text(eos)
@@ -192,9 +240,10 @@ def _pairs(
                 why = "too_long"
                 continue
             kept += 1
-            assert chosen.score is not None and rejected.score is not None
-            report.enter((chosen.tokens, rejected.tokens), (chosen.score, rejected.score))
-            yield row(label.id, prompt, texts, (chosen.score, rejected.score))
+            high, low = chosen.score, rejected.score
+            scores = None if high is None or low is None else (high, low)
+            report.enter((chosen.tokens, rejected.tokens), scores)
+            yield row(label.id, prompt, texts, scores or (None, None))
         report.settle(kept, why)
     for _ in groups:
         report.settle(0, "no_prompt")

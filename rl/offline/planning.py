@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from longreward import rows, store
 from longreward.preflight.finding import Finding
 from rl.config import RunConfig
+from rl.data import prompt_files
 from rl.offline import published_files, sft_examples
 from rl.offline.config import STAGES, DpoConfig, FinetuneConfig, SftConfig
-from rl.plan import RunPlan
+from rl.plan import Resources, RunPlan
 from rl.run import planning
 from rl.run.checks import policy_tokenizer
 from rl.run.checks.files import unusable
@@ -31,9 +32,12 @@ def plan_dpo(
 ) -> RunPlan[DpoConfig]:
     """Plan the stages of a DPO run. Arguments and errors as for `planning.make`; of what only training reads nothing is
     looked at where it is not among the stages."""
-    plan = planning.make(config, "dpo", resume=resume, counts_prompts=counts_prompts)
-    found = list(_answers(plan.config, stages))
-    if plan.config.starts_judge and plan.device == "gpu" and "train" in stages and len(stages) > 1:
+    engines = _starts_engines(config, stages)
+    plan = planning.make(config, "dpo", resume=resume, counts_prompts=counts_prompts, engines=engines)
+    if not asks(config, stages):
+        plan = replace(plan, resources=Resources.none())
+    found = [*_answers(plan.config, stages), *_gpus(plan)]
+    if plan.uses_ray and plan.config.starts_judge and plan.device == "gpu" and "train" in stages:
         sentence = "reward.judge.kind is vllm, and its GPUs would not be free for train_dpo"
         action = "run the stages one by one (--stage), or serve the judge elsewhere (reward.judge.kind=openai)"
         found.append(Finding.problem("GPUs", sentence, action))
@@ -56,6 +60,27 @@ def plan_any(config: RunConfig, *, counts_prompts: bool = False) -> RunPlan[RunC
     if isinstance(config, DpoConfig):
         return plan_dpo(config, counts_prompts=counts_prompts)
     return planning.make(config, "online", counts_prompts=counts_prompts)
+
+
+def asks(config: DpoConfig, stages: Sequence[str]) -> bool:
+    """Whether the stages generate or score anything."""
+    return _starts_engines(config, stages) or ("collect" in stages and config.collect.pairs is None)
+
+
+def _starts_engines(config: DpoConfig, stages: Sequence[str]) -> bool:
+    collects, wanted = "collect" in stages, config.collect
+    elsewhere = wanted.pairs is not None or wanted.responses is not None or wanted.served is not None
+    return (collects and not elsewhere) or (config.evaluates and (collects or "evaluate" in stages))
+
+
+def _gpus(plan: RunPlan[DpoConfig]) -> Iterator[Finding]:
+    """A note where collecting takes more GPUs at once than the machine has that the learners are for."""
+    needed = plan.resources
+    there = learner_process.count_learners(plan.config.processes, plan.device) if plan.device == "gpu" else 0
+    if 0 < there < needed.gpus:
+        sentence = f"collecting takes {needed.gpus} GPUs at once ({needed.parts}), and training {there} of one machine"
+        action = "lower openrlhf.vllm.num_engines or reward.workers, or give Ray as many as that (ray.address)"
+        yield Finding.note("GPUs", sentence, action)
 
 
 def _with_learners(plan: RunPlan[F], program: Program, section: dict[str, Any], found: Sequence[Finding]) -> RunPlan[F]:
@@ -86,27 +111,25 @@ def _supervised(config: SftConfig, flags: Flags) -> Iterator[Finding]:
 
 def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
     """Problems with answers that come from elsewhere."""
+    own, lacking = config.directory / "store", "holds no answers (no answers-*.jsonl)"
     source = config.collect.responses
     if source is not None and "collect" in stages:
-        # Nothing is known there of the rendered prompt, nor of reference answers.
-        if unknown := [name for name in ("reference", "remote", "openrlhf") if name in config.reward.parts]:
-            sentence = (
-                f"collect.responses cannot be scored by reward {unknown[0]}, which needs the prompt or reference "
-                "answers that are not there"
-            )
-            action = "leave collect.responses out and generate the answers, or set reward.name=longreward"
-            yield Finding.problem("reward", sentence, action)
-        elif rows.exists(config.data.train):
-            criteria = config.reward.uses_criteria
-            wanted = f"idx, query and answer, and a context{' and criteria' if criteria else ''} there or in data.train"
-            read = partial(published_files.responses, sft=config.data.train, criteria=criteria)
-            yield from unusable("collect.responses", source, read, wanted)
+        if source.resolve() == own.resolve():
+            action = "give the run that scores them anew a name of its own (run.name)"
+            yield Finding.problem("files", f"collect.responses {source} is the store of this very run", action)
+        elif not store.files(source) and (source.name == "store" or (source / "store").is_dir()):
+            action = "give a file of responses, or the store/ folder of a run"
+            yield Finding.problem("files", f"collect.responses {source} {lacking}", action)
+        elif not store.files(source):
+            yield from _responses(config, source)
     if "pair" in stages and config.collect.pairs is None:
-        own = config.directory / "store"
-        lacking = "holds no answers (no answers-*.jsonl)"
+        if config.pair.by == "contrast" and rows.exists(config.data.train):
+            wanted = "context, query and answer, which pair.by=contrast chooses"
+            yield from unusable("data.train", config.data.train, _answered, wanted)
         if "collect" not in stages and not config.collect.stores and not store.files(own):
             yield Finding.problem("files", f"{own} {lacking}", "run the stage collect before")
-        if config.collect.stores and config.reward.ranks:
+        groups = len(config.collect.stores) + ("collect" in stages or bool(store.files(own)))
+        if groups > 1 and config.reward.ranks and config.pair.by != "contrast":
             sentence = "collect.stores holds answers of other groups, and reward.helpfulness.way is ranking: a place"
             action = "take collect.stores out, or set reward.helpfulness.way=rating"
             yield Finding.problem("reward", f"{sentence} in one group says nothing in another", action)
@@ -114,6 +137,30 @@ def _answers(config: DpoConfig, stages: Sequence[str]) -> Iterator[Finding]:
             if not store.files(folder):
                 why = lacking if folder.is_dir() else "does not exist"
                 yield Finding.problem("files", f"collect.stores {folder} {why}", "give the store/ folder of a run")
+
+
+def _responses(config: DpoConfig, source: Path) -> Iterator[Finding]:
+    """Problems with a file of answers that the reward is to score."""
+    # Nothing is known there of the rendered prompt, nor of reference answers.
+    asking = ["reference", "remote"] + ["openrlhf"] * (config.reward.openrlhf.reads == "prompt")
+    if unknown := [name for name in asking if name in config.reward.parts]:
+        sentence = (
+            f"collect.responses cannot be scored by reward {unknown[0]}, which needs the prompt or reference "
+            "answers that are not there"
+        )
+        other = "reward.openrlhf.reads=query" if unknown[0] == "openrlhf" else "reward.name=longreward"
+        action = f"leave collect.responses out and generate the answers, or set {other}"
+        yield Finding.problem("reward", sentence, action)
+    elif rows.exists(config.data.train):
+        criteria = config.reward.uses_criteria
+        wanted = f"idx, query and answer, and a context{' and criteria' if criteria else ''} there or in data.train"
+        read = partial(published_files.responses, sft=config.data.train, criteria=criteria)
+        yield from unusable("collect.responses", source, read, wanted)
+
+
+def _answered(source: Path, broken: list[str]) -> Iterator[prompt_files.Row]:
+    """The rows with an answer of their own."""
+    return (row for row in prompt_files.rows(source, broken) if row.answer.strip())
 
 
 def _pairs(config: DpoConfig) -> Iterator[Finding]:

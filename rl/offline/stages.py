@@ -6,17 +6,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from longreward import store
 from longreward.errors import ConfigError
+from rl.data import prompt_files
 from rl.data.prompt_files import count_tokens, load_tokenizer
 from rl.monitor import progress
-from rl.offline import collect, finetune, pairs, published_files, short_conversations
+from rl.offline import collect, finetune, pair_answers, pairs, published_files, rescoring, short_conversations
 from rl.offline.config import DpoConfig
 from rl.offline.pair_report import PairReport
 from rl.offline.served_policy import served_policy
 from rl.rollout import heldout_scores, judge_workers
 from rl.rollout.engines import Engines, rollout_engines
 from rl.rollout.heldout_scores import HeldoutScores
-from rl.run import judge_estimate, online_training
+from rl.run import judge_estimate, online_training, session
 from rl.run.session import Session
 from rl.trainer.seams import remote_code
 
@@ -29,7 +31,10 @@ def collect_answers(run: Session, config: DpoConfig) -> None:
     elif wanted.responses is not None:
         tokenizer = load_tokenizer(flags.policy, trust_remote_code=remote_code.allowed())
         with online_training.watched(run):
-            collect.score_responses(run, wanted.responses, tokenizer, wanted.answers_in_flight)
+            if store.files(wanted.responses):
+                rescoring.score_store(run, wanted.responses, flags.data_max_samples, wanted.answers_in_flight)
+            else:
+                rescoring.score_responses(run, wanted.responses, tokenizer, wanted.answers_in_flight)
     else:
         outstanding = collect.Outstanding.of(config, flags.rollout_n_samples_per_prompt, flags.data_max_samples)
     lacking = outstanding.to_generate if outstanding else 0
@@ -71,15 +76,23 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
         budget = flags.prompt_tokens
         report = published_files.from_published(config.collect.pairs, long, tokenizer, budget, eos, fits)
     else:
-        stores = [config.directory / "store", *config.collect.stores]
+        if "train" not in run.reports:
+            session.prepare(run, ["train"])
+        own, others = config.directory / "store", config.collect.stores
+        supervised = None
+        if config.pair.by == "contrast":
+            reference, criteria = config.reward.reference_field, config.reward.uses_criteria
+            data = prompt_files.rows(config.data.train, [], reference, criteria=criteria)
+            supervised = pair_answers.supervised(data, pairs.require(eos), lambda text: count_tokens(tokenizer, text))
         report = pairs.make_pairs(
-            stores,
+            [own, *others] if store.files(own) or not others else others,
             config.prompts("train"),
             long,
             config.pair,
             eos=eos,
             fits=fits,
             dimension_weights=config.reward.dimension_weights,
+            supervised=supervised,
         )
     for what, count in report.rows():
         if count != "0":
@@ -114,11 +127,12 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
     summary: dict[str, Any] = {"steps": finetune.steps_done(config)}
     if report := PairReport.read(config.examples) or PairReport.read(config.examples.with_name("long.jsonl")):
         summary["pairs"] = report.pairs
+    if not config.evaluates:
+        return summary | online_training.judged(config)
+    start_reward_models(run, config)
     if _first_scores_missing(config):
         with rollout_engines(config, flags.policy, flags) as engines, online_training.watched(run):
             _first_scores(run, config, engines)
-    if config.data.heldout is None and config.short.heldout is None:
-        return summary | online_training.judged(config)
     with rollout_engines(config, str(model), flags) as engines, online_training.watched(run):
         if config.data.heldout is not None:
             run.say("scoring the held-out documents after training")

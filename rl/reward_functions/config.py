@@ -13,7 +13,7 @@ from rl.reward_functions.reference import ReferenceSection
 from rl.reward_functions.remote import RemoteSection
 from rl.reward_functions.reward_model import RewardModelSection
 
-_MAX_OUTAGE_S = 600.0
+MAX_OUTAGE_S = 600.0
 _CHANGES_NO_SCORE: dict[str, set[str]] = {
     "reference": set(),
     "remote": {"token_env", "timeout_s", "max_in_flight"},
@@ -161,7 +161,7 @@ class RewardSection(RewardConfig):
     def _waits_out_an_outage(self) -> RewardSection:
         for model in (self.judge, *self.judge.routes.values()):
             if model.max_outage_s is None:
-                model.max_outage_s = _MAX_OUTAGE_S
+                model.max_outage_s = MAX_OUTAGE_S
         return self
 
     def scored_by(self) -> dict[str, Any]:

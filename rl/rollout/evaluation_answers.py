@@ -1,54 +1,166 @@
-"""A policy's answers to the items of an evaluation, by the run's engines, and the judge that longreward/evaluation
-scores them with."""
+"""A policy's answers to the items of an evaluation and to conversations, by the run's engines, each kept as soon as it
+is there; and the judge that longreward/evaluation scores them with."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+from longreward.errors import ConfigError
 from longreward.evaluation import EvaluationItem
+from longreward.files import jsonlines
 from longreward.judge import Judge, make_judge
 from longreward.judge.cache import VerdictCache
+from longreward.text.thoughts import begins_thought, without_thoughts
 from rl.config import RunConfig
-from rl.data.prompt_files import PromptReport, renderer
+from rl.data.chat_template import rendered
+from rl.data.prompt_files import PromptReport, count_tokens, renderer
 from rl.data.prompts import Label
-from rl.rollout.engines import Engines
+from rl.rollout.engines import Engines, in_flight
+from rl.rollout.spend_ledger import SpendLedger
+
+_AT_ONCE = 512
 
 
 @asynccontextmanager
 async def opened_judge(config: RunConfig) -> AsyncIterator[Judge]:
-    """The run's judge in this process, with the run's cache. For evaluations: it knows nothing of the judge workers'
-    spending."""
-    judge = make_judge(config.reward.judge, VerdictCache.of(config.reward.cache, config.directory))
+    """The judge of evaluations in this process, with the run's cache. It spends apart from the judge workers, under one
+    cap for all parts of a run that is continued."""
+    if not config.grader.asks_endpoints:
+        yield make_judge(config.grader)
+        return
+    folder = config.directory / "evaluation_judge"
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = SpendLedger(config.grader, folder, pauses=False)
+    cache = VerdictCache.of(config.reward.cache, config.directory)
+    judge = make_judge(config.grader.model_copy(update={"routes": {}}), cache, spend=ledger.spend)
+    ledger.begin()
     try:
         yield judge
     finally:
         await judge.aclose()
+        await ledger.end()
 
 
 def judge_name(config: RunConfig) -> str:
-    """The judge as tables name it."""
-    return config.reward.judge.model or config.reward.judge.kind
+    """The judge of evaluations as tables name it."""
+    return config.grader.model or config.grader.kind
+
+
+def kept(path: Path) -> dict[str, str]:
+    """The answers in a file that `answers` or `conversations` has written, whole or not. A line that a kill has cut is
+    passed over."""
+    return {row["idx"]: row["answer"] for _, row in jsonlines.read(path, [])} if path.is_file() else {}
 
 
 def answers(
-    items: Sequence[EvaluationItem], engines: Engines, temperature: float
+    items: Sequence[EvaluationItem], engines: Engines, temperature: float, file: Path | None = None
 ) -> tuple[dict[str, str], PromptReport]:
     """One answer to each item, by id, and what became of the prompts: documents over the budget are cut in the middle.
 
-    ConfigError for a question that alone exceeds it.
+    Those in `file` are not asked for again; the others are appended to it as they come. ConfigError for a question that
+    alone exceeds the budget.
     """
-    report = PromptReport()
+    report, found = PromptReport(), kept(file) if file else {}
     render = renderer(engines.tokenizer, engines.max_len - engines.max_new_tokens, "evaluation", report)
     rows = []
     for item in items:
-        row = render(item.id, item.context, "" if item.query_in_context else item.query)
-        rows.append(row | {"label": replace(Label.from_json(row["label"]), scored=False).to_json()})
+        if item.id not in found:
+            row = render(item.id, item.context, "" if item.query_in_context else item.query)
+            rows.append(row | {"label": replace(Label.from_json(row["label"]), scored=False).to_json()})
     report.kept = len(rows)
-    found = {}
-    for (rollout,) in engines.rollouts(rows, temperature, 1):
-        found[Label.from_json(rollout["label"]).id] = rollout["answer"]
-        # To the log: the watchdog takes it for the sign of life that unscored answers do not give otherwise.
-        print(f"evaluation: {len(found)} of {len(rows)} answers", flush=True)
+    with _appended(file) as keep:
+        for (rollout,) in engines.rollouts(rows, temperature, 1):
+            identity = Label.from_json(rollout["label"]).id
+            found[identity] = rollout["answer"]
+            keep(identity, rollout["answer"])
+            _sign_of_life(len(found), len(items))
     return found, report
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a user says, turn after turn."""
+
+    id: str
+    """Unique in its file."""
+    turns: tuple[str, ...]
+    temperature: float
+    row: dict[str, Any]
+    """As the file has it."""
+
+    def key(self, turn: int) -> str:
+        """Under which the answer to a turn is kept."""
+        return f"{self.id}/{turn + 1}"
+
+
+def conversations(
+    asked: Sequence[Conversation], engines: Engines, file: Path, *, strip_thoughts: bool = True
+) -> dict[str, str]:
+    """The answers to all turns, by `Conversation.key`. Each turn is asked with the answers before it in the prompt,
+    without their thoughts if `strip_thoughts`. Kept in `file` as by `answers`.
+
+    ConfigError where a conversation may not fit the engines' `max_len`, or where the chat template takes none.
+    """
+    found = kept(file)
+    for one in asked:
+        _check_length(one, engines)
+    whole = sum(len(one.turns) for one in asked)
+    with _appended(file) as keep:
+        for turn in range(max(len(one.turns) for one in asked)):
+            todo = [one for one in asked if len(one.turns) > turn and one.key(turn) not in found]
+            calls = (partial(_ask, place, one, turn, found, engines) for place, one in enumerate(todo))
+            for (rollout,) in in_flight(calls, _AT_ONCE * len(engines.actors)):
+                key, answer = Label.from_json(rollout["label"]).id, rollout["answer"]
+                if strip_thoughts:
+                    answer = without_thoughts(answer, thinking=begins_thought(rollout["prompt"]))
+                found[key] = answer.strip()
+                keep(key, found[key])
+                _sign_of_life(len(found), whole)
+    return found
+
+
+def _ask(place: int, one: Conversation, turn: int, found: dict[str, str], engines: Engines) -> Any:
+    prompt = _prompt(one, [found[one.key(n)] for n in range(turn)], engines)
+    label = Label(one.key(turn), "evaluation", (0, 0), (0, 0), scored=False)
+    row = {"input": prompt, "label": label.to_json()}
+    return engines.generate(place, row, engines.sampling(one.temperature), 1)
+
+
+def _prompt(one: Conversation, answered: Sequence[str], engines: Engines) -> str:
+    messages = [{"role": "user", "content": one.turns[0]}]
+    for answer, turn in zip(answered, one.turns[1:], strict=False):
+        messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": turn}]
+    try:
+        return rendered(engines.tokenizer, messages)
+    except ValueError as error:
+        raise ConfigError(f"conversation {one.id}: {error}; use an instruction model") from None
+
+
+def _check_length(one: Conversation, engines: Engines) -> None:
+    later = len(one.turns) - 1
+    most = count_tokens(engines.tokenizer, _prompt(one, ["-"] * later, engines)) + later * engines.max_new_tokens
+    if most > engines.max_len - engines.max_new_tokens:
+        raise ConfigError(
+            f"conversation {one.id} may take {most + engines.max_new_tokens} tokens with its answers, and "
+            f"openrlhf.data.max_len is {engines.max_len}; raise it, or lower openrlhf.rollout.max_new_tokens"
+        )
+
+
+@contextmanager
+def _appended(file: Path | None) -> Iterator[Callable[[str, str], None]]:
+    """Keeps an answer, where there is a file."""
+    if file is None:
+        yield lambda identity, answer: None
+        return
+    with jsonlines.Appender[dict[str, str]](file) as rows:
+        yield lambda identity, answer: rows.append({"idx": identity, "answer": answer})
+
+
+def _sign_of_life(count: int, of: int) -> None:
+    # To the log: the watchdog takes it for the sign of life that unscored answers do not give otherwise.
+    print(f"evaluation: {count} of {of} answers", flush=True)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import ray
+
+from longreward import store
+from longreward.evaluation.facts import AnswerFacts, answer_facts
 from longreward.evaluation.intervals import paired_change
 from longreward.files import jsonlines
 from longreward.schema import DIMENSIONS
 from rl.config import RunConfig
-from rl.data.prompts import Label
-from rl.rollout.engines import Engines
+from rl.data.prompts import Label, rollout_id
+from rl.rollout.engines import Engines, in_flight
+from rl.rollout.judge_workers import Workers
 from rl.rollout.reward_client import scores_of
+
+_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -103,3 +112,127 @@ def collect(responses: list[dict[str, Any]]) -> HeldoutScores:
         by_prompt.setdefault(Label.from_json(response["label"]).id, []).append(scores)
     means = {i: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for i, scores in by_prompt.items()}
     return HeldoutScores(means, len(responses), void)
+
+
+class _Statement(msgspec.Struct):
+    support: float | None = None
+
+
+class _Dimension(msgspec.Struct):
+    score: float | None = None
+    statements: list[_Statement] = msgspec.field(default_factory=list)
+
+
+class StoredAnswer(store.Fields, kw_only=True):
+    """A held-out answer with its scores and the support of its statements."""
+
+    rollout: str
+    query: str
+    answer: str
+    tokens: int
+    truncated: bool
+    total: float | None = None
+    time: float = 0.0
+    dimensions: dict[str, _Dimension] = msgspec.field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[str, float] | None:
+        """`total` and each dimension, 0..10; None: void."""
+        if self.total is None:
+            return None
+        return {"total": self.total} | {n: d.score for n, d in self.dimensions.items() if d.score is not None}
+
+    @property
+    def supports(self) -> list[float] | None:
+        """The support of each statement; None where they are not known."""
+        found = self.dimensions.get("faithfulness")
+        if found is None or found.score is None:
+            return None
+        return [statement.support for statement in found.statements if statement.support is not None]
+
+
+AnswerKey = tuple[str, str]
+"""A rollout and its question: several questions about a document may share its id."""
+
+
+@dataclass(frozen=True)
+class StoredHeldout:
+    """The held-out answers of one of the policies that an evaluation asks one after the other, each sampled once and
+    judged until it has a score. They have numbers of their own, so that nothing in the store is another policy's."""
+
+    directory: Path
+    """Of the evaluation."""
+    prompts: Path
+    """The prepared prompts."""
+    numbers: range
+    """Of the answers to each prompt."""
+
+    @classmethod
+    def of(cls, directory: Path, name: str, place: int, answers: int) -> StoredHeldout:
+        """Those of the policy `name`, the `place`-th of the evaluation, which gives so many answers to each prompt."""
+        prompts = directory / "data" / f"heldout-{name}.jsonl"
+        return cls(directory, prompts, range(place * answers, (place + 1) * answers))
+
+    def scored(self) -> tuple[HeldoutScores, AnswerFacts | None]:
+        """The scores and the facts of all answers; no facts where none was judged by its statements. An answer that is
+        not in the store counts as void."""
+        stored, by_prompt = self._stored(), dict[str, list[StoredAnswer | None]]()
+        for prompt, keys, _, _ in self._wanted():
+            by_prompt.setdefault(prompt.id, []).extend(stored.get(key) for key in keys)
+        answers = [answer for found in by_prompt.values() for answer in found]
+        scores = {i: [s for answer in found if answer and (s := answer.scores)] for i, found in by_prompt.items()}
+        means = {i: {n: statistics.fmean(s[n] for s in each) for n in each[0]} for i, each in scores.items() if each}
+        void = len(answers) - sum(map(len, scores.values()))
+        facts = None
+        if any(answer and "faithfulness" in answer.dimensions for answer in answers):
+            facts = answer_facts({i: [one.supports if one else None for one in f] for i, f in by_prompt.items()})
+        return HeldoutScores(means, len(answers), void), facts
+
+    def to_sample(self) -> int:
+        """Answers that are still to be sampled."""
+        stored = self._stored()
+        return sum(key not in stored for _, keys, _, _ in self._wanted() for key in keys)
+
+    def complete(self, engines: Engines | None, workers: Workers, temperature: float, seed: int) -> None:
+        """Sample and score what is not in the store, and score again what is void there. Without `engines` only the
+        latter. An error of rl/errors.py where the judge is down or has used up its money."""
+        stored = self._stored()
+        sampling = engines.sampling(temperature) if engines else None
+
+        def calls() -> Iterator[Callable[[], Any]]:
+            for place, (label, keys, numbers, row) in enumerate(self._wanted()):
+                for void in [found for key in keys if (found := stored.get(key)) and found.total is None]:
+                    yield partial(_score_again, workers, row["input"], label, void)
+                missing = tuple(n for key, n in zip(keys, numbers, strict=True) if key not in stored)
+                if engines and missing:
+                    numbered = row | {"label": replace(label, rollouts=missing, seed=seed).to_json()}
+                    yield partial(engines.generate, place, numbered, sampling, len(missing))
+
+        actors = len(engines.actors) if engines else 1
+        for _ in in_flight(calls(), max(1, _AT_ONCE * actors // len(self.numbers))):
+            pass  # the workers have put them into the store
+
+    def _wanted(self) -> Iterator[tuple[Label, list[AnswerKey], range, dict[str, Any]]]:
+        """Of each prompt: its label, the keys of its answers, their numbers, and the row of the prepared file."""
+        for _, row in jsonlines.read(self.prompts):
+            label = Label.from_json(row["label"])
+            query = row["input"][slice(*label.query)]
+            yield label, [(rollout_id(label.id, number), query) for number in self.numbers], self.numbers, row
+
+    def _stored(self) -> dict[AnswerKey, StoredAnswer]:
+        """Of each answer the record that counts. Lines that a kill has cut are passed over."""
+        found: dict[AnswerKey, StoredAnswer] = {}
+        for path in store.files(self.directory / "store"):
+            for _, _, record in store.read(path, [], StoredAnswer):
+                key = record.rollout, record.query
+                other = found.setdefault(key, record)
+                if store.rank(record.total, record.time) > store.rank(other.total, other.time):
+                    found[key] = record
+        return found
+
+
+def _score_again(workers: Workers, prompt: str, label: Label, void: StoredAnswer) -> Any:
+    """A reference to the score of an answer that is there already. It keeps its time, by which a report knows whose it
+    is."""
+    about = {"rollout": void.rollout, "tokens": void.tokens, "truncated": void.truncated, "time": void.time}
+    return workers.for_document(label.id).score.remote(ray.put(prompt), label, void.answer, about)

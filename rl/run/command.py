@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -57,9 +57,11 @@ def plan_and_run(
     run: Callable[[RunPlan[C], bool], int],
     *,
     whole: bool = True,
+    expected: Callable[[RunPlan[C]], Iterable[str]] | None = None,
 ) -> int:
-    """Plan a run and start it, with `options.verbose`, or tell what it would do where `options.dry_run` is set. Returns
-    what `run` does; 0 where a `whole` run that is to be resumed has ended already."""
+    """Plan a run and start it, with `options.verbose`, or tell what it would do where `options.dry_run` is set: in the
+    sentences of `expected`, where the run is no training. Returns what `run` does; 0 where a `whole` run that is to be
+    resumed has ended already."""
     from rl.run import planning
 
     if config.resume and whole and not options.dry_run and (config.directory / "summary.json").is_file():
@@ -67,7 +69,10 @@ def plan_and_run(
         return 0
     with waiting("checking the configuration", verbose=options.verbose):
         made = plan()
-    return planning.dry_run(made) if options.dry_run else run(made, options.verbose)
+    if options.dry_run:
+        planning.refuse(made.findings)
+        return planning.dry_run(made, expected and expected(made))
+    return run(made, options.verbose)
 
 
 def carry_out(name: str, load: Callable[[], C], work: Callable[[C], int]) -> int:

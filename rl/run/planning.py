@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -34,18 +34,18 @@ C = TypeVar("C", bound=RunConfig)
 
 
 def make(
-    config: C, kind: Kind, *, resume: bool | None = None, name_suffix: str = "", counts_prompts: bool = False
+    config: C, kind: Kind, *, resume: bool | None = None, counts_prompts: bool = False, engines: bool = True
 ) -> RunPlan[C]:
     """Plan a run of `kind`, with findings of all that can be known without a network. `config` stays as it is.
 
-    `resume` and `name_suffix` change the plan's own copy of it. `counts_prompts`: read all of data.train for findings
-    that are as exact as can be; else it is read only where a problem depends on it. ConfigError where there can be no
-    plan: for flags that OpenRLHF does not take or that cannot work, an unknown reward, or a run that cannot be resumed.
+    `resume` changes the plan's own copy of it. `counts_prompts`: read all of data.train for findings that are as exact
+    as can be; else it is read only where a problem depends on it. `engines`: whether a run that does not train online
+    starts any. ConfigError where there can be no plan: for flags that OpenRLHF does not take or that cannot work, an
+    unknown reward, or a run that cannot be resumed.
     """
     started, run_id = time.monotonic(), uuid.uuid4().hex[:8]
     config = config.model_copy(deep=True)
     config.resume = config.resume if resume is None else resume
-    config.run.name += name_suffix
     if kind != "sft":  # nothing is scored there
         registry.check(config.reward)
     before = run_directory.earlier(config) if config.resume else None
@@ -57,15 +57,16 @@ def make(
     argv = command_line(config, device)
     flags = openrlhf_flags.parse(argv, device)
     if before is not None:
-        run_directory.check_same_run(before, config)
+        run_directory.check_same_run(before, config, evaluates=kind == "evaluation")
     findings, prompts = _findings(config, flags, kind, counts_prompts)
+    reward_models = config.reward.gpus * config.reward.workers
     return RunPlan(
         kind=kind,
         config=config,
         device=device,
         flags=flags,
         argv=argv,
-        resources=Resources.of(flags, kind, config.reward.gpus * config.reward.workers, _judge_gpus(config)),
+        resources=Resources.of(flags, kind, reward_models, _judge_gpus(config), engines=engines),
         environment=_environment(config, flags, kind, device, run_id),
         run_id=run_id,
         started=started,
@@ -92,9 +93,10 @@ def refuse(findings: Sequence[Finding]) -> None:
             raise ConfigError(finding.text)
 
 
-def dry_run(plan: RunPlan[RunConfig]) -> int:
+def dry_run(plan: RunPlan[RunConfig], expected: Iterable[str] | None = None) -> int:
     """Refuse what the run would refuse, write down beside the run's directory what it would do, and print what is worth
-    knowing. Needs no cluster, no judge and no GPU. Returns 0."""
+    knowing: what the judge will be asked in training, or the sentences of `expected`. Needs no cluster, no judge and no
+    GPU. Returns 0."""
     refuse(plan.findings)
     config, learners = plan.config, plan.learners
     if plan.trains_online:
@@ -113,12 +115,15 @@ def dry_run(plan: RunPlan[RunConfig]) -> int:
     run_directory.write_command(directory, command)
     notes = [finding for finding in plan.findings if finding.severity is Severity.NOTE]
     if plan.kind != "sft":
-        notes += files.notes(config, plan.flags.prompts_per_step if plan.trains_online else 0)
+        steps = plan.flags.prompts_per_step if plan.trains_online else 0
+        notes += files.notes(config, steps, train=plan.kind != "evaluation")
     # The run may be started on another machine, with another environment: no key is no reason to refuse here.
     for finding in [*notes, *services.keys(config)]:
         print(f"note: {finding.text}")
-    if plan.kind != "sft" and config.reward.asks_judge:
-        print(judge_estimate.sentence(judge_estimate.expected(config, plan.flags), config.reward.judge))
+    if expected is None and plan.uses_ray and config.reward.asks_judge:
+        expected = [judge_estimate.sentence(judge_estimate.expected(config, plan.flags), config.reward.judge)]
+    for sentence in expected or ():
+        print(sentence)
     if plan.resources.gpus:
         then = ", then the learners" if learners is not None else ""
         print(f"needs {plan.resources.gpus} GPUs ({plan.resources.parts}){then}")

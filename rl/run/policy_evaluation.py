@@ -1,135 +1,250 @@
-"""Policies evaluated one after the other: their answers, what the judge says of them, and the page that shows it."""
+"""Policies evaluated one after the other: their answers, what the judge says of them, and the page that shows it.
+
+What is there is not asked for again: `sampled/` has the answers as they came, the store the held-out ones with their
+scores, `answers/` what was judged of the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from longreward.errors import ConfigError
-from longreward.evaluation import EvaluationItem, Kind, compare, load, score, summarise, summarise_pairs
+from longreward.errors import Reason
+from longreward.evaluation import (
+    EvaluationItem,
+    ItemOutcome,
+    Kind,
+    compare,
+    facts,
+    paper_table,
+    score,
+    summarise,
+    summarise_pairs,
+)
 from longreward.files import jsonlines
+from longreward.judge import Judge
 from longreward.report.reading.sources import POLICIES
 from rl.config import RunConfig
-from rl.data.prompt_files import prepare
+from rl.data.prompt_files import PromptReport, load_tokenizer, prepare
+from rl.errors import JudgeDownError, SpendCapReachedError
 from rl.monitor import progress
 from rl.rollout import evaluation_answers, heldout_scores
 from rl.rollout.engines import rollout_engines
-from rl.rollout.heldout_scores import HeldoutScores
+from rl.rollout.evaluation_answers import Conversation
 from rl.run import online_training, run_directory
+from rl.run.evaluation_plan import MT_BENCH, EvaluationSets, Policy, begun
 from rl.run.session import Session
+from rl.trainer.seams import remote_code
 
 
-@dataclass
-class Evaluated:
-    """What one policy said and got."""
-
-    name: str
-    heldout: HeldoutScores | None = None
-    answers: dict[Kind, dict[str, str]] = field(default_factory=dict)
-    """By evaluation and item."""
-
-
-def evaluate_policies(run: Session, models: Sequence[str], sets: Mapping[Kind, list[EvaluationItem]]) -> None:
+def evaluate_policies(run: Session, policies: Sequence[Policy], sets: EvaluationSets) -> None:
     """Sample each policy's answers, have them judged, and write summary.json and evaluation.md."""
-    config, names = run.config, names_of(models)
-    policies: list[Evaluated] = []
-    sampled: list[dict[str, Any]] = []
-    for model, name in zip(models, names, strict=True):
+    config, names = run.config, [policy.name for policy in policies]
+    rows = begun(config.directory)
+    for policy in policies:
+        if policy.directory != config.directory:
+            continue
         # The store has the answers of all of them: those of one were scored before the next one began.
-        sampled.append({"name": name, "model": model, "begun": time.time()})
-        jsonlines.write_json(config.directory / POLICIES, {"policies": sampled})
+        if policy.place == len(rows):
+            rows.append({"name": policy.name, "model": policy.model, "begun": time.time()})
+            jsonlines.write_json(config.directory / POLICIES, {"policies": rows})
         with online_training.watched(run):
-            policies.append(_sample(run, model, name, sets))
-    summary: dict[str, Any] = {"kind": "evaluation", "models": dict(zip(names, models, strict=True))}
-    page = [f"# {' against '.join(reversed(names))}", f"Judge: {evaluation_answers.judge_name(config)}."]
-    heldout = [policy.heldout for policy in policies if policy.heldout is not None]
-    if heldout:
-        page.append(heldout_scores.markdown(names, heldout))
-        summary |= progress.show_heldout(run.console, heldout, names)
-    for kind, items in sets.items():
-        run.say(f"judging the answers to {kind}")
-        result = asyncio.run(_judged(config, kind, items, policies))
-        summary[kind] = result.to_json()
-        page.append(result.markdown())
-        run.console.print(result.markdown(), highlight=False, markup=False, soft_wrap=True)
+            _sample(run, policy, sets)
+    summary: dict[str, Any] = {"kind": "evaluation", "models": {policy.name: policy.model for policy in policies}}
+    page = [f"# {' against '.join(reversed(names))}"]
+    if config.data.heldout is not None:
+        page.append(f"Judge of the held-out answers: {config.reward.judge.model or config.reward.judge.kind}.")
+        summary |= _heldout(run, policies, page)
+    if sets.graded:
+        summary |= _graded(run, policies, sets.graded, page)
+    for kind in sets.others:
+        page.append(f"Answers for {kind}'s own tool: answers/{kind}-*.")
     run_directory.write_summary(config, summary)
     jsonlines.write_text(config.directory / "evaluation.md", "\n\n".join(page) + "\n")
     run.say(f"done; summary.json, evaluation.md and the answers are in {config.directory}")
 
 
-def load_sets(config: RunConfig, *, two: bool) -> dict[Kind, list[EvaluationItem]]:
-    """The items of each evaluation that is configured; rows that cannot be used are named."""
-    section, broken = config.evaluation, list[str]()
-    paths: dict[Kind, Path | None] = {"longbench": section.longbench, "longbench_chat": section.longbench_chat}
-    if two:
-        paths["short"] = section.short
-    elif section.short is not None:
-        raise ConfigError("evaluation.short compares two policies: give --model and --against")
-    few_shots = {"longbench_chat": section.few_shots}
-    given = [(kind, path) for kind, path in paths.items() if path is not None]
-    sets = {kind: load(path, kind, broken, few_shots=few_shots.get(kind)) for kind, path in given}
-    for problem in broken:
-        print(f"evaluate: skipped: {problem}", file=sys.stderr)
-    if not sets and config.data.heldout is None:
-        raise ConfigError(
-            "there is nothing to evaluate on: set data.heldout, evaluation.longbench, longbench_chat or short"
-        )
-    return sets
-
-
-def _sample(run: Session, model: str, name: str, sets: Mapping[Kind, list[EvaluationItem]]) -> Evaluated:
-    config, evaluated = run.config, Evaluated(name)
-    with rollout_engines(config, model, run.flags) as engines:
+def _sample(run: Session, policy: Policy, sets: EvaluationSets) -> None:
+    """All answers that the policy still has to give, the held-out ones scored. Engines start if any is missing."""
+    config, name = run.config, policy.name
+    if config.data.heldout is not None:
+        _prepare(run, policy)
+    to_sample = policy.heldout.to_sample() if config.data.heldout is not None else 0
+    missing: list[str] = [
+        kind for kind, items in sets.graded.items() if _lacks(policy, kind, [item.id for item in items])
+    ]
+    for kind, asked in sets.others.items():
+        keys = [one.key(turn) for one in asked for turn in range(len(one.turns))]
+        missing += [kind] if _lacks(policy, kind, keys) else []
+    with ExitStack() as stack:
+        engines = None
+        if to_sample or missing:
+            engines = stack.enter_context(rollout_engines(config, policy.model, run.flags))
         if config.data.heldout is not None:
-            run.say(f"scoring {name} on the held-out documents")
-            # Rendered with this policy's own chat template, which need not be the configuration's.
-            prompts = config.directory / "data" / f"heldout-{name}.jsonl"
-            budget = engines.max_len - engines.max_new_tokens
-            most, field = config.evaluation.max_prompts, config.reward.reference_field
-            criteria, tokenizer = config.reward.uses_criteria, engines.tokenizer
-            prepare(config.data.heldout, prompts, tokenizer, budget, "heldout", most, field, criteria=criteria)
-            evaluated.heldout = heldout_scores.evaluate(config, engines, prompts)
-        for kind, items in sets.items():
-            run.say(f"sampling {name}'s answers to {kind}")
-            evaluated.answers[kind], report = evaluation_answers.answers(items, engines, config.evaluation.temperature)
-            run.say(f"{kind}: {report.sentence()}")
-    return evaluated
+            run.say(f"scoring {name} on the held-out documents, {to_sample:,} answers to sample")
+            policy.heldout.complete(engines, run.workers, config.evaluation.temperature, run.flags.train_seed)
+        for kind, items in sets.graded.items():
+            if engines and kind in missing:
+                run.say(f"sampling {name}'s answers to {kind}")
+                temperature, file = config.evaluation.temperature, policy.sampled(kind)
+                _, report = evaluation_answers.answers(items, engines, temperature, file)
+                run.say(f"{kind}: {report.sentence()}")
+        for kind, asked in sets.others.items():
+            if engines and kind in missing:
+                run.say(f"sampling {name}'s answers to {kind}")
+                strip = config.reward.strip_thoughts
+                evaluation_answers.conversations(asked, engines, policy.sampled(kind), strip_thoughts=strip)
+    for kind, asked in sets.others.items():
+        _write_for_their_tool(policy, kind, asked)
 
 
-async def _judged(config: RunConfig, kind: Kind, items: list[EvaluationItem], policies: Sequence[Evaluated]) -> Any:
-    name, strip = evaluation_answers.judge_name(config), config.reward.strip_thoughts
-    async with evaluation_answers.opened_judge(config) as judge:
+def _lacks(policy: Policy, kind: str, keys: Sequence[str]) -> bool:
+    found = evaluation_answers.kept(policy.sampled(kind))
+    return any(key not in found for key in keys)
+
+
+def _prepare(run: Session, policy: Policy) -> None:
+    """The held-out prompts, rendered with this policy's own chat template, which need not be the configuration's."""
+    config, prompts = run.config, policy.heldout.prompts
+    if PromptReport.read(prompts) is not None:
+        return
+    assert config.data.heldout is not None
+    tokenizer = load_tokenizer(policy.model, trust_remote_code=remote_code.allowed())
+    most, field, criteria = config.evaluation.max_prompts, config.reward.reference_field, config.reward.uses_criteria
+    budget = run.flags.prompt_tokens
+    prepare(config.data.heldout, prompts, tokenizer, budget, "heldout", most, field, criteria=criteria)
+
+
+def _heldout(run: Session, policies: Sequence[Policy], page: list[str]) -> dict[str, Any]:
+    """The held-out scores and facts onto the page and, as is returned, into the summary."""
+    found = {policy.name: policy.heldout.scored() for policy in policies}
+    scores = [each for each, _ in found.values()]
+    page.append(heldout_scores.markdown(list(found), scores))
+    summary = progress.show_heldout(run.console, scores, list(found))
+    known = {name: each for name, (_, each) in found.items() if each is not None}
+    if len(known) < len(found):
+        return summary
+    page.append(facts.markdown(known))
+    run.console.print(page[-1], highlight=False, markup=False, soft_wrap=True)
+    summary["facts"] = {name: each.to_json() for name, each in known.items()}
+    if len(known) > 1:
+        changes = facts.changes(*known.values())
+        summary["facts_change"] = {name: each.to_json() for name, each in changes.items()}
+    return summary
+
+
+def _graded(
+    run: Session, policies: Sequence[Policy], graded: Mapping[Kind, list[EvaluationItem]], page: list[str]
+) -> dict[str, Any]:
+    """What the judge says of the answers, onto the page and, as is returned, into the summary."""
+    config, summary = run.config, dict[str, Any]()
+    judge, published = evaluation_answers.judge_name(config), dict[str, list[ItemOutcome]]()
+    for kind, items in graded.items():
+        run.say(f"judging the answers to {kind}")
         if kind == "short":
             first, last = policies
-            both = first.answers[kind], last.answers[kind]
-            compared = await compare(items, *both, judge, strip_thoughts=strip)
-            _keep(config, kind, "compared", [one.record() for one in compared])
-            return summarise_pairs(first.name, last.name, compared, name)
-        scored = {
-            policy.name: await score(items, policy.answers[kind], judge, strip_thoughts=strip) for policy in policies
+            compared = asyncio.run(_compared(config, items, first, last))
+            result: Any = summarise_pairs(first.name, last.name, compared, judge)
+        else:
+            scored = asyncio.run(_scored(config, kind, items, policies))
+            result = summarise(scored, judge)
+            for name, outcomes in scored.items():
+                published.setdefault(name, []).extend(outcomes)
+        summary[kind] = result.to_json()
+        page.append(result.markdown())
+        run.console.print(result.markdown(), highlight=False, markup=False, soft_wrap=True)
+    if published:
+        table = paper_table(published, judge)
+        summary["paper"] = table.to_json()
+        page.append(table.markdown())
+        run.console.print(table.markdown(), highlight=False, markup=False, soft_wrap=True)
+    return summary
+
+
+async def _scored(
+    config: RunConfig, kind: Kind, items: Sequence[EvaluationItem], policies: Sequence[Policy]
+) -> dict[str, list[ItemOutcome]]:
+    """Each policy's outcomes. What has a value already is not judged again."""
+    found, strip = {}, config.reward.strip_thoughts
+    async with evaluation_answers.opened_judge(config) as judge:
+        for policy in policies:
+            given, there = evaluation_answers.kept(policy.sampled(kind)), _outcomes(policy.judged(kind), items)
+            todo = [item for item in items if item.id not in there]
+            there |= {one.item.id: one for one in await score(todo, given, judge, strip_thoughts=strip)}
+            found[policy.name] = [there[item.id] for item in items]
+            if todo and policy.directory == config.directory:
+                records = [one.record() | {"answer": given.get(one.item.id)} for one in found[policy.name]]
+                _write(policy.judged(kind), records)
+            _refuse_unjudged(found[policy.name], judge)
+    return found
+
+
+async def _compared(
+    config: RunConfig, items: Sequence[EvaluationItem], first: Policy, last: Policy
+) -> list[ItemOutcome]:
+    """The outcomes of comparing two policies' answers. What has a value already is not judged again."""
+    file = config.directory / "answers" / "short-compared.jsonl"
+    there, strip = _outcomes(file, items), config.reward.strip_thoughts
+    first_said, last_said = (evaluation_answers.kept(policy.sampled("short")) for policy in (first, last))
+    async with evaluation_answers.opened_judge(config) as judge:
+        todo = [item for item in items if item.id not in there]
+        there |= {one.item.id: one for one in await compare(todo, first_said, last_said, judge, strip_thoughts=strip)}
+        found = [there[item.id] for item in items]
+        _write(file, [one.record() for one in found])
+        _refuse_unjudged(found, judge)
+    return found
+
+
+def _outcomes(file: Path, items: Sequence[EvaluationItem]) -> dict[str, ItemOutcome]:
+    """Those outcomes of items in a file of `answers/` that have a value."""
+    by_id = {item.id: item for item in items}
+    rows = jsonlines.read(file, []) if file.is_file() else ()
+    usable = (row for _, row in rows if row["value"] is not None and row["idx"] in by_id)
+    return {row["idx"]: ItemOutcome.of_record(by_id[row["idx"]], row) for row in usable}
+
+
+def _refuse_unjudged(outcomes: Sequence[ItemOutcome], judge: Judge) -> None:
+    """An error that ends the evaluation, to be continued, where the judge has stopped answering altogether."""
+    for one in outcomes:
+        if one.status == Reason.SPEND_CAP:
+            raise SpendCapReachedError(f"{one.detail}; raise the cap and continue with resume=true")
+    if (why := judge.status().given_up) and any(one.value is None for one in outcomes):
+        raise JudgeDownError(f"the judge is down: {why}; bring it back and continue with resume=true")
+
+
+def _write_for_their_tool(policy: Policy, kind: str, asked: Sequence[Conversation]) -> None:
+    given = evaluation_answers.kept(policy.sampled(kind))
+    if kind == MT_BENCH:
+        _write(policy.judged(kind), _for_fastchat(policy.name, asked, given))
+        return
+    path = policy.judged(kind).with_suffix(".json")
+    path.parent.mkdir(exist_ok=True)
+    kept = ("instruction", "dataset", "datasplit")
+    rows = [
+        {name: one.row[name] for name in kept if name in one.row}
+        | {"output": given[one.key(0)], "generator": policy.name}
+        for one in asked
+    ]
+    jsonlines.write_json(path, rows)
+
+
+def _for_fastchat(name: str, asked: Sequence[Conversation], given: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for one in asked:
+        turns = [given[one.key(turn)] for turn in range(len(one.turns))]
+        yield {
+            "question_id": one.row["question_id"],
+            "answer_id": uuid.uuid4().hex,
+            "model_id": name,
+            "choices": [{"index": 0, "turns": turns}],
+            "tstamp": time.time(),
         }
-    for policy in policies:
-        records = [one.record() | {"answer": policy.answers[kind].get(one.item.id)} for one in scored[policy.name]]
-        _keep(config, kind, policy.name, records)
-    return summarise(scored, name)
 
 
-def _keep(config: RunConfig, kind: Kind, name: str, records: list[dict[str, Any]]) -> None:
-    folder = config.directory / "answers"
-    folder.mkdir(exist_ok=True)
-    jsonlines.rewrite(folder / f"{kind}-{name}.jsonl", records)
-
-
-def names_of(models: Sequence[str]) -> list[str]:
-    """Short and different: the last parts of the paths, as many as it takes."""
-    parts = [Path(model).parts for model in models]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            return [name.replace("/", "") for name in names]
-    raise ConfigError(f"--model and --against are the same policy, {models[0]}")
+def _write(path: Path, rows: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    jsonlines.rewrite(path, rows)

@@ -42,13 +42,18 @@ def earlier(config: C) -> C | None:
     return config_file.validate(type(config), config_file.load_yaml(path), str(path)) if path.is_file() else None
 
 
-def check_same_run(before: RunConfig, config: RunConfig) -> None:
-    """ConfigError where `resume` would continue a run with settings that its checkpoint or its data do not fit."""
-    pairs = {f"openrlhf.{flag}": (before.openrlhf.get(flag), config.openrlhf.get(flag)) for flag in config.must_stay}
-    pairs["data.train"] = (str(before.data.train.absolute()), str(config.data.train.absolute()))
-    then, now = before.scored_by(), config.scored_by()
+def check_same_run(before: RunConfig, config: RunConfig, *, evaluates: bool = False) -> None:
+    """ConfigError where `resume` would continue a run with settings that its checkpoint or its data do not fit; one
+    that `evaluates` policies, with settings that its answers and verdicts do not fit."""
+    pairs: dict[str, tuple[Any, Any]] = {}
+    if not evaluates:
+        flags = {
+            f"openrlhf.{flag}": (before.openrlhf.get(flag), config.openrlhf.get(flag)) for flag in config.must_stay
+        }
+        pairs = flags | {"data.train": (str(before.data.train.absolute()), str(config.data.train.absolute()))}
+    then, now = (one.evaluated_by if evaluates else one.scored_by() for one in (before, config))
     # What was left out before is not there yet, and what is left out now is not needed.
-    pairs |= {name: (old, now[name]) for name, old in then.items() if old is not None and now[name] is not None}
+    pairs |= {name: (old, now[name]) for name, old in then.items() if old is not None and now.get(name) is not None}
     for name, (old, new) in pairs.items():
         if old != new:
             raise ConfigError(

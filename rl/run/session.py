@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -95,7 +95,7 @@ def open_session(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session
         with _directory(plan, verbose=verbose) as session:
             _tell_beginning(session)
             try:
-                _prepare(session)
+                prepare(session, ("train", "heldout"))
                 _mend_position(session)
                 with _judge(session):
                     for finding in services.cache(session.config):
@@ -159,7 +159,10 @@ def _directory(plan: RunPlan[RunConfig], *, verbose: bool) -> Iterator[Session]:
 def _tell_beginning(session: Session) -> None:
     """What judge is asked, and where a run that is continued goes on."""
     plan, directory = session.plan, session.config.directory
-    if session.config.needs_judge and not session.config.reward.judge.asks_endpoints:
+    config = session.config
+    asked = [config.reward.judge] if config.needs_judge else []
+    asked += [config.grader] if config.is_graded else []
+    if not all(judge.asks_endpoints for judge in asked):
         session.say(offline.NOTICE)
     if plan.before and not plan.trains_online:
         session.say(f"continuing {directory}")
@@ -181,12 +184,15 @@ def _mend_position(session: Session) -> None:
         checkpoints.mend_position(session.config.checkpoints, session.first_step, session.prompts, batch)
 
 
-def _prepare(session: Session) -> None:
+def prepare(session: Session, splits: Sequence[str]) -> None:
+    """Prepare the prompts of data.train and data.heldout, those of `splits`. What is there of a run that is continued
+    stays."""
     plan, config = session.plan, session.config
     tokenizer = prompt_files.load_tokenizer(plan.flags.policy, trust_remote_code=remote_code.allowed())
     budget = plan.flags.prompt_tokens
     sources = {"train": (config.data.train, None), "heldout": (config.data.heldout, config.evaluation.max_prompts)}
-    for split, (source, at_most) in sources.items():
+    for split in () if plan.kind == "evaluation" else splits:  # each policy that is evaluated has prompts of its own
+        source, at_most = sources[split]
         if source is not None:
             out = config.prompts(split)
             # What was prepared before stays: the checkpoint knows its position in it, not in what the source is now.

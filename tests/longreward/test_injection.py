@@ -40,6 +40,7 @@ from longreward.judge.requests import (
     VerifyStatements,
 )
 from longreward.judge.requests.evaluation import CompareAnswers, RateAgainstReference, RateChat, RateSummary
+from longreward.judge.requests.writing import WriteAnswer, WriteQuestions
 from longreward.judge.verdicts import parse_rating, parse_statements, parse_support
 from longreward.schema import EVERY_DIMENSION
 from longreward.text.sentences import split_sentences
@@ -269,6 +270,8 @@ def requests(case: Case, answer: str, document: str) -> list[JudgeRequest]:
         RateChat(language, case.good, answer, question, [(case.mediocre, 5), (document, 2.5)]),
         CompareAnswers(language, question, answer, case.good, document),
         CompareAnswers(language, question, case.good, answer),
+        WriteQuestions(language, document, ["summary", "extraction"]),
+        WriteAnswer(language, document, question),
     ]
 
 
@@ -282,7 +285,7 @@ def readable(text: str) -> str:
 def test_every_prompt_is_attacked_and_read_rightly() -> None:
     for case in CASES:
         asked = requests(case, case.good, case.document)
-        names = {*prompts.NAMES, *prompts.EVALUATION_NAMES}
+        names = {*prompts.NAMES, *prompts.EVALUATION_NAMES, *prompts.WRITING_NAMES}
         assert {request.kind for request in asked} == names, "attack the new prompt in `requests` too"
         for request in asked:
             given = [value.strip("\n") for value in request.fields().values()]

@@ -13,8 +13,11 @@ from longreward.config_file import validate
 from longreward.errors import ConfigError, VerdictError
 from longreward.judge.requests import VerifyStatements
 from longreward.judge.requests.key_points import MOST_POINTS
+from longreward.judge.requests.writing import KINDS, WriteAnswer, WriteQuestions
 from longreward.judge.verdicts import (
+    NO_ANSWER,
     NO_POINTS,
+    NO_QUESTIONS,
     NO_RELEVANT,
     NO_STATEMENTS,
     parse_coverage,
@@ -30,7 +33,7 @@ from longreward.judge.verdicts import (
     parse_supports,
 )
 from longreward.preflight.questions import questions
-from longreward.prompts import EVALUATION_NAMES, LANGUAGES, NAMES, OURS, Prompts, neutralise
+from longreward.prompts import EVALUATION_NAMES, LANGUAGES, NAMES, OURS, WRITING_NAMES, Prompts, neutralise
 from longreward.prompts.injection_defence import FENCES
 from longreward.reward import LongReward
 from longreward.schema import Sample
@@ -51,9 +54,11 @@ FIELDS = {
     "evaluate_summary": ["reference", "answer"],
     "evaluate_chat": ["query", "reference", "examples", "answer"],
     "evaluate_pair": ["query", "reference", "answer_a", "answer_b"],
+    "write_questions": ["document", "kinds"],
+    "write_answer": ["document", "query"],
 }
 render = OURS.render
-ALL_NAMES = (*NAMES, *EVALUATION_NAMES)
+ALL_NAMES = (*NAMES, *EVALUATION_NAMES, *WRITING_NAMES)
 BOTH = list(itertools.product(ALL_NAMES, LANGUAGES))
 
 
@@ -128,6 +133,18 @@ def test_the_prompts_ask_for_what_the_parsers_read(language: str) -> None:
                 parse("[[n]]")
     verdicts = re.findall(r"\[\[.*?\]\]", text["evaluate_pair"])
     assert [parse_preference(one) for one in verdicts] == ["A", "B", "tie"]
+    for name in WRITING_NAMES:
+        assert NO_QUESTIONS in text[name] and NO_ANSWER in text[name]
+        assert all(kind[language] in text[name] for kind in KINDS.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_written_about_a_document_is_asked_behind_one_beginning(language: str) -> None:
+    """A server that keeps prefixes reads the document once."""
+    one = WriteQuestions(language, "The whole document.", ["summary", "reasoning"]).text()
+    two = WriteAnswer(language, "The whole document.", "What is it?").text()
+    document = "The whole document.\n</passage>\n\n<"
+    assert one.index(document) == two.index(document) and one.split(document)[0] == two.split(document)[0]
 
 
 def test_chinese_prompts_are_chinese() -> None:

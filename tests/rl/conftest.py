@@ -39,6 +39,20 @@ HANGS_S = 1500.0
 KEYS = {"OPENAI_API_KEY": "sk-very-secret", "WANDB_API_KEY": "wandb-very-secret"}
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "ray-very-secret"}
 
+REWARD_MODEL = """
+import sys
+from rl.trainer import cpu_backend
+cpu_backend.apply()
+from openrlhf.models import get_llm_for_sequence_regression
+from transformers import AutoTokenizer
+policy, out = sys.argv[1:]
+model = get_llm_for_sequence_regression(
+    policy, "reward", init_value_head=True, attn_implementation="sdpa", param_dtype="fp16"
+)
+model.save_pretrained(out)
+AutoTokenizer.from_pretrained(policy).save_pretrained(out)
+"""
+
 
 @dataclass
 class Launcher:
@@ -142,6 +156,15 @@ def curves() -> Callable[[Path], dict[str, dict[int, float]]]:
 def tiny() -> tuple[str, ...]:
     """Overrides for a run of two steps."""
     return TINY
+
+
+@pytest.fixture(scope="session")
+def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As OpenRLHF's train_rm leaves one, its head at random."""
+    folder = tmp_path_factory.mktemp("reward_model") / "model"
+    words = [sys.executable, "-c", REWARD_MODEL, str(ROOT / "rl/toy/policy"), str(folder)]
+    subprocess.run(words, cwd=ROOT, check=True, timeout=600)
+    return folder
 
 
 @pytest.fixture

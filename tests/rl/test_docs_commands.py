@@ -44,7 +44,7 @@ class Command:
 def commands(page: Path) -> list[Command]:
     found = []
     text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for block in re.findall(r"^ {4,6}(\S[^\n]*(?:\\\n[^\n]*)*)$", text, re.MULTILINE):
+    for block in re.findall(r"^ {4,6}(\S(?:\\\n|[^\n])*)$", text, re.MULTILINE):
         line, _, comment = block.replace("\\\n", " ").partition(" # ")
         mark = comment.strip()
         assert mark in (*MARKS, ""), f"{page.name}: {block}: marked as {mark!r}"

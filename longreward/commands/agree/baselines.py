@@ -19,7 +19,7 @@ from longreward.commands.score_display import judge_log
 from longreward.concurrency.pacing import at_most
 from longreward.config import RewardConfig
 from longreward.errors import InputError, JudgeError, Reason
-from longreward.evaluation.agreement import Judged
+from longreward.evaluation.people.agreement import Judged
 from longreward.evaluation.scoring import compare
 from longreward.evaluation.tasks import SHORT, EvaluationItem
 from longreward.files import jsonlines

@@ -16,8 +16,8 @@ from longreward.commands.agree.output import LOST, about_judge, check_writable, 
 from longreward.commands.score import Run, Way, print_run, score_samples
 from longreward.config import CopyingConfig, RewardConfig
 from longreward.errors import InputError, Reason
-from longreward.evaluation.agreement import CONFIDENCE
-from longreward.evaluation.claims import EVEN, Discrimination, Figure, JudgedClaim, discrimination
+from longreward.evaluation.people.agreement import CONFIDENCE
+from longreward.evaluation.people.claims import EVEN, Discrimination, Figure, JudgedClaim, discrimination
 from longreward.files import jsonlines
 from longreward.judge.own_server.local import served
 from longreward.reward import LongReward

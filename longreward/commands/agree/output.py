@@ -13,7 +13,7 @@ from rich.console import Console
 from longreward import store
 from longreward.commands.score import Run
 from longreward.errors import InputError
-from longreward.evaluation.agreement import CONFIDENCE
+from longreward.evaluation.people.agreement import CONFIDENCE
 from longreward.fingerprint import fingerprint
 from longreward.schema import Usage
 

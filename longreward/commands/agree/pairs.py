@@ -28,8 +28,8 @@ from longreward.commands.rows import LabelledPair, Pairs
 from longreward.commands.score import Run, Way, print_run, score_samples
 from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
-from longreward.evaluation.agreement import CONFIDENCE, Agreement, Judged, agreement, difference, preference
 from longreward.evaluation.intervals import Interval
+from longreward.evaluation.people.agreement import CONFIDENCE, Agreement, Judged, agreement, difference, preference
 from longreward.files import jsonlines
 from longreward.judge.own_server.local import served
 from longreward.schema import Sample, ScoredAnswer

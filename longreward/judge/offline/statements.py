@@ -59,6 +59,12 @@ def is_empty(sentence: str) -> bool:
     return bool(_REFUSAL.search(sentence))
 
 
+def refuses(text: str) -> bool:
+    """Whether a text refuses to answer and says nothing else."""
+    sentences = split_sentences(text)
+    return any(map(_REFUSAL.search, sentences)) and all(map(is_empty, sentences))
+
+
 def is_bare(sentence: str) -> bool:
     """Whether a sentence is only a name or two, or mostly numbers, of which nothing is said."""
     words = content_words(sentence)

@@ -7,12 +7,16 @@ LongReward (paper, section 3).
 """
 
 from longreward.judge.verdicts.texts import (
+    NO_ANSWER,
     NO_POINTS,
+    NO_QUESTIONS,
     NO_RELEVANT,
     NO_STATEMENTS,
+    parse_answer,
     parse_extraction,
     parse_original_wording,
     parse_points,
+    parse_questions,
     parse_statements,
 )
 from longreward.judge.verdicts.values import (
@@ -29,10 +33,13 @@ from longreward.judge.verdicts.values import (
 )
 
 __all__ = [
+    "NO_ANSWER",
     "NO_POINTS",
+    "NO_QUESTIONS",
     "NO_RELEVANT",
     "NO_STATEMENTS",
     "Preference",
+    "parse_answer",
     "parse_coverage",
     "parse_criteria",
     "parse_extraction",
@@ -40,6 +47,7 @@ __all__ = [
     "parse_original_wording",
     "parse_points",
     "parse_preference",
+    "parse_questions",
     "parse_quotes",
     "parse_ranking",
     "parse_rating",

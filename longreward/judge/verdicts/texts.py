@@ -1,4 +1,4 @@
-"""Reads the texts of a reply: statements, points and what was extracted."""
+"""Reads the texts of a reply: statements, points, what was extracted, questions and an answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ NO_STATEMENTS = "No statements"
 """The whole reply about an answer without factual statements, in both languages."""
 NO_POINTS = "No points"
 """The whole reply about extractions that hold nothing on the question, in both languages."""
-_NONE_ZH = {NO_STATEMENTS: ("没有陈述", "没有事实性陈述"), NO_POINTS: ("没有要点",)}
+NO_QUESTIONS = "No questions"
+"""The whole reply about a document that nothing can be asked about, in both languages."""
+NO_ANSWER = "No answer"
+"""The whole reply to a question that the document does not answer, in both languages."""
+_NONE_ZH = {
+    NO_STATEMENTS: ("没有陈述", "没有事实性陈述"),
+    NO_POINTS: ("没有要点",),
+    NO_QUESTIONS: ("没有问题",),
+    NO_ANSWER: ("没有答案", "没有回答"),
+}
 NO_RELEVANT = {"en": "No relevant information", "zh": "没有相关信息"}
 """The whole reply about a passage that says nothing on the question."""
 
@@ -29,7 +38,10 @@ _LONGEST_NONE = 200  # characters
 _NOTHING_FOUND_ZH = re.compile(
     r"(?:(?:本|该|这|此)?(?:段落?|文|段文字)中?)?(?:没有|无|未|并未|并没有)(?:找到|发现|包含|提供)?(?:任何)?(?:与(?:该|此)?问题)?相关的?信息"
 )
-_TAGS = {name: re.compile(rf"[<＜]\s*(?:(/)\s*)?{name}\s*[>＞]", re.IGNORECASE) for name in ("statement", "point")}
+_TAGS = {
+    name: re.compile(rf"[<＜]\s*(?:(/)\s*)?{name}\s*[>＞]", re.IGNORECASE)
+    for name in ("statement", "point", "question")
+}
 _RESTATED = re.compile(
     r"<\s*statement\s*>([^<]*)<\s*/\s*statement\s*>\s*<\s*original\s*>([^<]*)<\s*/\s*original\s*>", re.IGNORECASE
 )
@@ -50,7 +62,44 @@ def parse_points(text: str) -> list[str]:
     return _listed(text, "point", NO_POINTS)
 
 
+def parse_questions(text: str, count: int) -> list[str]:
+    """Read the contents of `<question>...</question>`, in order: as many as were asked for, none of them empty.
+
+    An empty list only for the reply `No questions`. VerdictError for all else.
+    """
+    reply, found = _tagged(text, "question")
+    if not found and _says_none(reply, NO_QUESTIONS, text):
+        return []
+    if len(found) != count:
+        raise VerdictError(f"{len(found)} <question> tags, and {count} questions were asked for", text)
+    if any(says_nothing(question) for question in found):
+        raise VerdictError("a question is empty", text)
+    return found
+
+
+def parse_answer(text: str) -> str | None:
+    """Read an answer, the whole reply. None for `No answer`. VerdictError for an empty reply."""
+    reply = after_thoughts(text, text).strip()
+    if says_nothing(reply):
+        raise VerdictError("the reply is empty", text)
+    return None if _says(NO_ANSWER, reply) else reply
+
+
 def _listed(text: str, name: str, none: str) -> list[str]:
+    reply, texts = _tagged(text, name)
+    found: dict[str, str] = {}
+    for each in filter(None, texts):
+        found.setdefault(" ".join(each.casefold().split()), each)
+    if found:
+        says_none = len(found) == 1 and _says(none, next(iter(found)))
+        return [] if says_none else list(found.values())
+    if _says_none(reply, none, text):
+        return []
+    raise VerdictError(f"neither <{name}> tags with content nor {none!r} in the reply", text)
+
+
+def _tagged(text: str, name: str) -> tuple[str, list[str]]:
+    """The reply without its thoughts, and the stripped contents of its tags, in order."""
     reply = after_thoughts(text, text)
     tags = list(_TAGS[name].finditer(reply))
     starts, ends = tags[::2], tags[1::2]
@@ -62,18 +111,16 @@ def _listed(text: str, name: str, none: str) -> list[str]:
     outside = zip(edges[::2], edges[1::2], strict=False)
     refuse_unknown_marks(" ".join(reply[start:end] for start, end in outside), text)
     refuse_unknown_end(reply[edges[-1] :] if tags else "", text)
-    found: dict[str, str] = {}
-    for start, end in zip(starts, ends, strict=True):
-        if statement := reply[start.end() : end.start()].strip():
-            found.setdefault(" ".join(statement.casefold().split()), statement)
-    if found:
-        says_none = len(found) == 1 and _says(none, next(iter(found)))
-        return [] if says_none else list(found.values())
+    return reply, [reply[start.end() : end.start()].strip() for start, end in zip(starts, ends, strict=True)]
+
+
+def _says_none(reply: str, none: str, text: str) -> bool:
+    """Whether the last line of the reply says that there is none."""
     lines = [line for line in reply.splitlines() if letters(line)]
-    if lines and _says(none, lines[-1]):
-        refuse_unknown_marks(reply[: reply.rindex(lines[-1])], text)
-        return []
-    raise VerdictError(f"neither <{name}> tags with content nor {none!r} in the reply", text)
+    if not lines or not _says(none, lines[-1]):
+        return False
+    refuse_unknown_marks(reply[: reply.rindex(lines[-1])], text)
+    return True
 
 
 def parse_original_wording(text: str) -> dict[str, str]:

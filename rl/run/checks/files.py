@@ -56,11 +56,11 @@ def _own_code(config: RunConfig) -> Iterator[Finding]:
             yield from remote_code.problem(setting, str(model))
 
 
-def notes(config: RunConfig, a_step: int = 0) -> Iterator[Finding]:
+def notes(config: RunConfig, a_step: int = 0, *, train: bool = True) -> Iterator[Finding]:
     """What a person should know of the rows before anything is generated. Reads all of data.train and data.heldout.
 
-    `a_step`: prompts that a step of training takes."""
-    for key, path in (("data.train", config.data.train), ("data.heldout", config.data.heldout)):
+    `a_step`: prompts that a step of training takes. Without `train` data.train does not matter."""
+    for key, path in (("data.train", config.data.train if train else None), ("data.heldout", config.data.heldout)):
         if path is None:
             continue
         broken: list[str] = []

@@ -13,20 +13,30 @@ from rl.config import RunConfig
 from rl.reward_functions import remote
 from rl.reward_functions.config import RewardSection
 
-SHADOW = "watch.shadow."
-"""Where the shadow judge stands in the configuration."""
+SHADOW, EVALUATION = "watch.shadow.", "evaluation."
+"""Where the shadow judge and the judge of evaluations stand in the configuration."""
 REPLY_S = 12
 """Seconds that a judge or a reward server has to answer: all checks of a run have to end within 20."""
 
 
 def findings(config: RunConfig) -> list[Finding]:
-    """Problems of W&B's key, of the judge where the run needs one that is there already, and of the reward server."""
+    """Problems of W&B's key, of the judges that the run needs and does not start, and of the reward server."""
     found = keys(config)
     if config.needs_judge and not config.starts_judge:
         found += judge(config.reward, REPLY_S)
+    if (grader := own_grader(config)) is not None:
+        found += judge(grader, REPLY_S, EVALUATION)
     if (shadow := config.shadow_reward) is not None and shadow.asks_judge:
         found += judge(shadow, REPLY_S, SHADOW)
     return [*found, *(f for f in reward_server(config) if f.severity is Severity.PROBLEM)]
+
+
+def own_grader(config: RunConfig) -> RewardSection | None:
+    """A reward that asks short questions alone of `evaluation.judge`; None where that is not set or has nothing to
+    do."""
+    if config.evaluation.judge is None or not config.is_graded:
+        return None
+    return RewardSection(judge=config.evaluation.judge, weights={"helpfulness": 1.0})
 
 
 def cache(config: RunConfig) -> list[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from longreward import cli
-from longreward.evaluation.blind import ASKED
+from longreward.evaluation.people.blind import ASKED
 
 QUERY = "What did Mara sell?"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longreward.evaluation.agreement import Judged, Proportion, agreement
+from longreward.evaluation.people.agreement import Judged, Proportion, agreement
 
 SWAPPED = {"a": "b", "b": "a", "tie": "tie"}
 scores = st.none() | st.sampled_from([0.0, 5.0, 6.5, 7.0, 10.0])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from longreward.errors import InputError
-from longreward.evaluation.blind import ASKED, Key, Question, Shown, chosen, read_verdicts, sheet, tally, to_json
+from longreward.evaluation.people.blind import ASKED, Key, Question, Shown, chosen, read_verdicts, sheet, tally, to_json
 from longreward.rows.matching import Match
 
 MATCHES = [Match(str(i), f"Q{i}?", f"a{i}", f"b{i}", f"Document {i}.") for i in range(20)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longreward.evaluation.claims import JudgedClaim, auc, discrimination
+from longreward.evaluation.people.claims import JudgedClaim, auc, discrimination
 
 supports = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])
 labelled = st.lists(st.tuples(supports, st.booleans()), min_size=2, max_size=40).filter(

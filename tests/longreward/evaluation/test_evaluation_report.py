@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from longreward.evaluation import EvaluationItem, ItemOutcome, summarise, summarise_pairs
-from longreward.evaluation.intervals import mean_of_datasets
+from longreward.evaluation import EvaluationItem, ItemOutcome, paper_table, summarise, summarise_pairs
+from longreward.evaluation.intervals import mean_of_datasets, means_of_columns
 from longreward.prompts import EVALUATION_VERSION
 from longreward.schema import JudgeCall, Usage
 
@@ -151,6 +151,44 @@ def test_wins_ties_and_losses() -> None:
 
 
 # --- intervals ---
+
+
+CHAT_VALUES = {"longbench_chat": [8.0, 7.0, None, 6.0]}
+
+
+def test_the_papers_table_is_on_its_scale_and_averages_its_four_columns() -> None:
+    found = paper_table({"base": outcomes(BASE | CHAT_VALUES), "tuned": outcomes(TUNED | CHAT_VALUES)}, "gpt-4o")
+    means = {name: (one["mean"], one["n"]) for name, one in found.to_json()["base"].items()}
+    assert means == {
+        **{"longbench_chat": (70, 3), "single_doc_qa": (50, 4), "multi_doc_qa": (50, 4), "summarization": (50, 2)},
+        "average": (55, 13),
+    }
+    base = found.policies["base"]
+    (low, high), ends = base["average"].interval, [one.interval for one in base.values()]
+    # Columns of their own data move apart: their mean is surer than any of them.
+    assert low < 55 < high and high - low < min(top - bottom for bottom, top in ends[1:4])
+    page = found.markdown()
+    heads = "LongBench-Chat | Single-doc QA | Multi-doc QA | Summarization | Average"
+    assert page.splitlines()[0] == f"| The paper's table, 0 to 100 | {heads} |"
+    assert "| base | 70.0 (" in page and "| tuned | 70.0 (" in page and "Judge: gpt-4o." in page
+
+
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [
+        (CHAT_VALUES, ["longbench_chat"]),
+        (BASE, ["single_doc_qa", "multi_doc_qa", "summarization"]),
+        (BASE | {"longbench_chat": [None]}, ["longbench_chat", "single_doc_qa", "multi_doc_qa", "summarization"]),
+    ],
+)
+def test_without_one_of_the_four_columns_there_is_no_average(values: dict, columns: list[str]) -> None:
+    assert list(paper_table({"base": outcomes(values)}).policies["base"]) == columns
+
+
+def test_a_column_alone_has_the_interval_of_its_datasets() -> None:
+    values = [[0.1, 0.9, 0.4], [0.3, 0.6]]
+    (column,), average = means_of_columns([values], [UNIT])
+    assert column == average == mean_of_datasets(values, UNIT)
 
 
 def test_the_same_values_give_the_same_interval() -> None:

@@ -15,6 +15,7 @@ from longreward.judge.requests import (
     VerifyStatement,
     VerifyStatements,
 )
+from longreward.judge.requests.writing import WriteAnswer, WriteQuestions
 from longreward.text.shorten import GAP, without_middle
 
 PASSAGES = [f"{name} came to the harbour. It rained." for name in ("Ada", "Mara", "Karl", "Lena", "Otto")]
@@ -43,6 +44,15 @@ def test_of_a_single_passage_the_sentences_around_the_statement_stay() -> None:
     head, middle = smaller.evidence[0].split(GAP)
     assert head == " ".join(SENTENCES[: head.count(".")])
     assert middle == f"{SENTENCES[79]} Otto left the harbour. {SENTENCES[80]}"
+
+
+def test_a_document_is_cut_alike_for_its_questions_and_their_answers() -> None:
+    document = " ".join(SENTENCES)
+    questions = WriteQuestions("en", document, ["summary"]).shrunk()
+    answer = WriteAnswer("en", document, "What is it?").shrunk()
+    assert questions is not None and answer is not None and GAP in answer.document
+    assert questions.document == answer.document and answer.query == "What is it?"
+    assert WriteAnswer("en", "Short.", "What is it?").shrunk() is None
 
 
 @pytest.mark.parametrize("space", [" ", "\n"])

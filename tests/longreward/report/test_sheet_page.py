@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from longreward import cli
-from longreward.evaluation.blind import ASKED
+from longreward.evaluation.people.blind import ASKED
 
 EVIL = (
     "<img src=x onerror='window.hurt=1'></script><script>window.hurt=1</script></textarea><svg onload='window.hurt=1'>"

@@ -18,6 +18,7 @@ import yaml
 from longreward import DIMENSIONS, LongReward, RewardConfig, Sample
 from longreward.adapters.trl import longreward_rewards
 from longreward.files import jsonlines
+from rl.data.prompts import document_hash
 
 pytestmark = pytest.mark.e2e
 
@@ -197,3 +198,55 @@ def test_it_left_nothing_on_the_cluster(pipeline, cluster):
     launcher, _ = cluster
     left = {pid: command for pid, command in launcher.descendants().items() if "train_dpo" in command}
     assert left == {}
+
+
+def test_the_same_answers_by_another_reward_and_against_the_datas_own(launcher, reward_model):
+    """Another run's answers, scored by a reward model that reads question and answer: no engine is started."""
+    rows = [row for _, row in jsonlines.read(Path("rl/toy/data/train.jsonl"))][:6]
+    data = launcher.directory / "train.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    other = launcher.directory / "other" / "store"
+    with jsonlines.Appender(other / "answers-0-1.jsonl") as file:
+        for row in rows:
+            about = {"id": row["idx"], "query": row["query"], "document": document_hash(row["context"])}
+            for number, answer in enumerate(sentence + "." for sentence in row["context"].split(".")[:5]):
+                sampled = {"split": "train", "rollout": f"{row['idx']}/{number}", "answer": answer.strip()}
+                file.append(about | sampled | {"tokens": 40 + number, "truncated": False, "total": None})
+    small = [word for word in SMALL if not word.startswith(("short.", "processes="))]
+    small += ["short={}", "data.heldout=null", f"data.train={data}"]
+    common = [sys.executable, "rl/dpo.py", "--config", "configs/dpo_cpu.yaml", f"run.dir={launcher.directory}/runs"]
+    words = ["reward.name=openrlhf", "reward.openrlhf.reads=query", "reward.openrlhf.param_dtype=fp16"]
+    words += [f"reward.openrlhf.model_name_or_path={reward_model}", f"collect.responses={other}"]
+    code, output = launcher.run(*common, *small, *words, "run.name=reward_model")
+    assert code == 0, output
+    run = launcher.directory / "runs" / "reward_model"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["steps"] > 0 and summary["void_rate"] == 0 and "before" not in summary
+    assert "starting the rollout engines" not in output and "scoring 30 answers of" in output
+    before = [row for _, row in jsonlines.read(other / "answers-0-1.jsonl")]
+    assert training_answers(run) == {row["rollout"]: row["answer"] for row in before}
+    stored = [row for path in (run / "store").glob("*.jsonl") for _, row in jsonlines.read(path)]
+    assert {row["rollout"]: row["tokens"] for row in stored} == {row["rollout"]: row["tokens"] for row in before}
+    assert all(0 < row["total"] < 10 for row in stored)
+    pairs = [row for _, row in jsonlines.read(run / "pairs" / "train.jsonl")]
+    assert len(pairs) == 6 and all(row["chosen_score"] > row["rejected_score"] for row in pairs)
+
+    stages = [
+        "--stage",
+        "pair",
+        "--stage",
+        "train",
+        "run.name=contrast",
+        "pair={by: contrast}",
+        "ray.address=nowhere:1",
+    ]
+    contrast = [*common, *small, *stages, f"collect.stores=[{other}]"]
+    code, output = launcher.run(*contrast)
+    assert code == 0, output
+    folder = launcher.directory / "runs" / "contrast"
+    pairs = [row for _, row in jsonlines.read(folder / "pairs" / "train.jsonl")]
+    assert [row["chosen"] for row in pairs] == [row["answer"] + "<|end|>" for row in rows]
+    model = (folder / "model" / "model.safetensors").stat().st_mtime_ns
+    code, output = launcher.run(*contrast, "resume=true")
+    assert code == 0 and "the model is trained already" in output, output
+    assert (folder / "model" / "model.safetensors").stat().st_mtime_ns == model

@@ -13,19 +13,6 @@ import pytest
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[3]
 
-REWARD_MODEL = """
-import sys
-from rl.trainer import cpu_backend
-cpu_backend.apply()
-from openrlhf.models import get_llm_for_sequence_regression
-from transformers import AutoTokenizer
-policy, out = sys.argv[1:]
-model = get_llm_for_sequence_regression(
-    policy, "reward", init_value_head=True, attn_implementation="sdpa", param_dtype="fp16"
-)
-model.save_pretrained(out)
-AutoTokenizer.from_pretrained(policy).save_pretrained(out)
-"""
 # The same answers by the same model, without our code between.
 BY_HAND = """
 import json, sys
@@ -42,15 +29,6 @@ for line in sys.stdin:
     with torch.no_grad():
         print(model(ids["input_ids"], attention_mask=ids["attention_mask"]).item())
 """
-
-
-@pytest.fixture(scope="module")
-def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As OpenRLHF's train_rm leaves one, its head at random."""
-    folder = tmp_path_factory.mktemp("reward_model") / "model"
-    words = [sys.executable, "-c", REWARD_MODEL, str(ROOT / "rl/toy/policy"), str(folder)]
-    subprocess.run(words, cwd=ROOT, check=True, timeout=600)
-    return folder
 
 
 def test_several_reward_functions_train_a_policy(launcher, tiny, reward_model) -> None:

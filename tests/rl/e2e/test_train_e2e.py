@@ -194,9 +194,14 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     words = [sys.executable, "rl/evaluate.py", "--config", "configs/grpo_cpu.yaml", "--model", str(run / "model")]
     words += ["--against", "rl/toy/policy", f"run.dir={launcher.directory}/runs", "run.name=submitted", *tiny]
     words += ["reward.judge.kind=openai", f"reward.judge.base_url={module_judge.url}", "reward.judge.model=judge"]
+    words += [f"evaluation.judge={{kind: openai, base_url: '{module_judge.url}', model: grader}}"]
     sets = ROOT / "tests/data/evaluation"
     words += [f"evaluation.{name}={sets}/{name}.json" for name in ("longbench", "longbench_chat")]
     words += [f"evaluation.short={sets}/short.jsonl"]
+    questions = {"question_id": 81, "category": "writing", "turns": ["Write.", "Again."]}, {"instruction": "Greet me."}
+    for name, row in zip(("mt_bench", "alpaca_eval"), questions, strict=True):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+        words += [f"evaluation.{name}={tmp_path}/{name}.jsonl"]
     code, output = launcher.run(*words, RAY_ADDRESS=address)
     assert code == 0, output
     assert (run / "model" / "config.json").is_file(), "the training run's directory must stay where it is"
@@ -205,8 +210,19 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     assert summary["before"]["n"] == summary["after"]["n"] == summary["gain"]["n"] == 4
     # This judge gives everything that is no gibberish the same: 2 of 3, 4 of 5, 8 of 10, neither of two.
     assert set(summary["longbench"]["policies"]) == set(summary["models"]) == {"policy", "model"}
+    assert summary["longbench"]["judge"] == summary["short"]["judge"] == "grader"
     assert len(list((folder / "answers").glob("longbench*.jsonl"))) == 4
     assert summary["short"]["items"] == 6
+    columns = ["longbench_chat", "single_doc_qa", "multi_doc_qa", "summarization", "average"]
+    assert [list(found) for found in summary["paper"].values()] == [columns] * 2
+    # All of its three statements are supported, unless nothing was said.
+    assert {name: found["factscore"]["mean"] for name, found in summary["facts"].items()} == {
+        "policy": 100,
+        "model": 100,
+    }
+    (conversation,) = map(json.loads, (folder / "answers" / "mt_bench-model.jsonl").read_text().splitlines())
+    assert conversation["question_id"] == 81 and len(conversation["choices"][0]["turns"]) == 2
+    assert json.loads((folder / "answers" / "alpaca_eval-policy.json").read_text())[0]["generator"] == "policy"
     assert "┃ policy ┃ model ┃ change ┃" in output, output  # of the held-out table: who is compared with whom
     source = opened(folder)
     with OpenFiles() as files:
@@ -216,6 +232,13 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     assert [(column["name"], column["answers"]) for column in shown] == [("policy", 8), ("model", 8)]
     page = (folder / "evaluation.md").read_text()
     assert "| **average** |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
+    # Killed before the end, it goes on: what is there is neither sampled nor judged again.
+    (folder / "summary.json").unlink()
+    graded = [body["model"] for body in module_judge.bodies].count("grader")
+    code, output = launcher.run(*words, "resume=true", RAY_ADDRESS=address)
+    assert code == 0 and f"continuing {folder}" in output and "8 answers to sample" not in output, output
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert [body["model"] for body in module_judge.bodies].count("grader") == graded + 1  # asked whether it is there
 
 
 def test_too_few_gpus_are_told_at_once(submitted, cluster):

@@ -17,7 +17,7 @@ from longreward.openrlhf_logs import AnswerFigures
 from rl.config import RunConfig
 from rl.data.prompts import Label, TrainingSample, rollout_id
 from rl.monitor.live_view import Screen
-from rl.offline import collect
+from rl.offline import collect, rescoring
 from rl.reward_functions.registry import RESERVED
 from rl.rollout.engines import Engines
 from rl.rollout.group_barrier import Group, Settled
@@ -179,13 +179,54 @@ def test_responses_of_others_are_ranked_by_their_prompts(run: Run, tmp_path: Pat
     rows = [{"idx": f"{i}-{n}", "context": f"{i}", "query": QUERY, "answer": f"{i}/{n}"} for i in "ab" for n in (0, 1)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run.config.data.train.touch()
-    collect.score_responses(run, source, tokenizer, 4)  # type: ignore[arg-type]
+    rescoring.score_responses(run, source, tokenizer, 4)  # type: ignore[arg-type]
     assert [(sample.answer, sample.siblings) for sample, _ in run.judged] == [
         (f"{i}/{n}", (f"{i}/0", f"{i}/1")) for i in "ab" for n in (0, 1)
     ]
     source.write_text("".join(json.dumps(rows[0] | {"idx": f"a-{n}", "answer": f"{n}"}) + "\n" for n in range(17)))
     with pytest.raises(InputError, match="17 responses to 'a', and a judge ranks at most 16"):
-        collect.score_responses(run, source, tokenizer, 4)  # type: ignore[arg-type]
+        rescoring.score_responses(run, source, tokenizer, 4)  # type: ignore[arg-type]
+
+
+def write_other_store(folder: Path, *lines: dict[str, Any]) -> Path:
+    with Appender(folder / "other" / "store" / "answers-0-1.jsonl") as file:
+        for line in lines:
+            file.append(line)
+    return folder / "other" / "store"
+
+
+def test_the_answers_of_another_run_are_scored_once_under_their_own_ids(run: Run, tmp_path: Path) -> None:
+    answers = [record(f"{i}/{n}", 1.0, i, tokens=n, truncated=n == 2) for i in "ab" for n in range(3)]
+    again = record("a/1", None, time=1.0), record("a/0", 2.0, split="heldout"), record("x/0", 5.0, "x")
+    source = write_other_store(tmp_path, again[0], *answers, *again[1:])
+    write_store(run.config, record("a/0", 5.0), record("a/2", None))
+    rescoring.score_store(run, source, 2, 4)  # type: ignore[arg-type]
+    of_a, of_b = [about for _, about in run.judged[:2]], [about for _, about in run.judged[2:]]
+    assert of_a == [{"rollout": f"a/{n}", "tokens": n, "truncated": n == 2} for n in (1, 2)], "a/0 has its score"
+    assert of_b == [{"rollout": f"b/{n}", "tokens": n, "truncated": n == 2} for n in range(3)]
+    (sample, _), *_ = run.judged
+    assert (sample.id, sample.answer, sample.context) == ("a", "answer a/1", f"Document a for {QUERY}")
+    assert sample.prompt.startswith("<user>"), "as it was rendered, for rewards that read the prompt"
+    assert f"scoring 5 answers of {source}; 1 are scored already" in run.said
+    assert "passed over: 1 answers to prompts that are not trained on" in run.said
+
+
+def test_answers_of_another_run_about_other_documents_are_not_scored(run: Run, tmp_path: Path) -> None:
+    source = write_other_store(tmp_path, record("a/0", 5.0, document="another"), record("b/0", 5.0, "b", query="?"))
+    with pytest.raises(InputError, match=r"collect.responses .*/store holds no answer to a prompt of .*train.jsonl"):
+        rescoring.score_store(run, source, 3, 4)  # type: ignore[arg-type]
+    assert run.judged == []
+
+
+def test_the_answers_of_another_run_are_ranked_by_their_prompts(run: Run, tmp_path: Path) -> None:
+    run.config.reward.helpfulness.way = "ranking"
+    source = write_other_store(tmp_path, *(record(f"a/{n}", None) for n in range(3)))
+    write_store(run.config, record("a/0", 5.0))
+    rescoring.score_store(run, source, 3, 4)  # type: ignore[arg-type]
+    assert [sample.siblings for sample, _ in run.judged] == [("answer a/0", "answer a/1", "answer a/2")] * 2
+    write_other_store(tmp_path, *(record(f"b/{n}", None, "b") for n in range(17)))
+    with pytest.raises(InputError, match="17 responses to 'b', and a judge ranks at most 16"):
+        rescoring.score_store(run, source, 3, 4)  # type: ignore[arg-type]
 
 
 def test_a_line_cut_by_a_kill_is_passed_over(run: Run) -> None:

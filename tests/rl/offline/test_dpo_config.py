@@ -107,7 +107,8 @@ def test_a_stage_without_a_run_is_one_sentence_and_exit_code_2(stage, tmp_path, 
     code = dpo.main(["--config", str(DPO), f"run.dir={tmp_path}", "--stage", stage])
     assert code == 2
     sentence = capfd.readouterr().err
-    assert sentence == f"dpo: there is no run in {tmp_path}/dpo_cpu yet; collect answers first, or set run.name\n"
+    assert sentence.startswith(f"dpo: there is no run in {tmp_path}/dpo_cpu yet; collect answers first, set run.name")
+    assert sentence.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from longreward.errors import ConfigError
 from rl import dpo, sft, train
 from rl.config import load_as
-from rl.offline.config import DpoConfig
+from rl.offline.config import STAGES, DpoConfig
 from rl.offline.planning import plan_dpo
+from rl.plan import RunPlan
 from rl.run import planning
 
 ROOT = Path(__file__).parents[3]
@@ -171,6 +173,115 @@ def test_responses_that_the_reward_cannot_score(refused, write, name, settings):
     words = [f"reward.{word}" for word in (f"name={name}", *settings)]
     sentence = refused("dpo", f"collect.responses={responses}", *words)
     assert re.search(rf"collect.responses cannot be scored by reward {name}, .*leave .* out", sentence)
+    assert ("set reward.openrlhf.reads=query" in sentence) == (name == "openrlhf")
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    """A run's store with an answer."""
+    folder = tmp_path / "other" / "store"
+    folder.mkdir(parents=True)
+    (folder / "answers-0-1.jsonl").write_text(json.dumps({"id": "1", "rollout": "1/0"}) + "\n")
+    return folder
+
+
+MODEL = ["reward.name=openrlhf", "reward.openrlhf.model_name_or_path=rl/toy/policy"]
+QUERY_ONLY = ["reward.openrlhf.reads=query"]
+NOTHING_HELD_OUT = ["data.heldout=null", "short.heldout=null"]
+
+
+def planned(*words: str, stages: tuple[str, ...] = STAGES) -> RunPlan[DpoConfig]:
+    """The plan of a DPO run, refused where it has a problem."""
+    made = load_as(DpoConfig, ROOT / "configs/dpo_cpu.yaml", ["run.device=cpu", *words])
+    plan = plan_dpo(made, stages)
+    planning.refuse(plan.findings)
+    return plan
+
+
+def test_a_reward_model_that_reads_the_question_scores_responses(write, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    responses = write({"idx": "1-0", "context": "Mara sold copper .", "query": "?", "answer": "copper"})
+    planned(f"collect.responses={responses}", *MODEL, *QUERY_ONLY)
+
+
+@pytest.mark.parametrize("more", [["reward.openrlhf.max_len=640"], QUERY_ONLY, ["reward.name=reference"]], ids=str)
+def test_any_reward_scores_the_answers_of_another_run(store, monkeypatch, more):
+    monkeypatch.chdir(ROOT)
+    planned(f"collect.responses={store}", *MODEL, "reward.reference.field=answer", *more)
+
+
+def test_a_store_that_cannot_be_scored_anew(refused, tmp_path):
+    own = tmp_path / "runs" / "dpo_cpu" / "store"
+    assert f"collect.responses {own} is the store of this very run; give" in refused("dpo", f"collect.responses={own}")
+    (tmp_path / "run" / "store").mkdir(parents=True)
+    for folder in ("run", "run/store"):
+        said = refused("dpo", f"collect.responses={tmp_path}/{folder}")
+        assert f"{folder} holds no answers (no answers-*.jsonl); give a file of responses, or the store/" in said
+
+
+@pytest.mark.parametrize(
+    ("stages", "words", "gpus", "parts"),
+    [
+        (STAGES, [], 1, "1 vLLM engines"),
+        (("collect",), [], 1, "1 vLLM engines"),
+        (("evaluate",), [], 1, "1 vLLM engines"),
+        (("pair", "train"), [], 0, "nothing of Ray"),
+        (("evaluate",), NOTHING_HELD_OUT, 0, "nothing of Ray"),
+        (STAGES, ["responses"], 1, "1 vLLM engines"),  # for the held-out prompts
+        (STAGES, ["responses", *NOTHING_HELD_OUT], 0, "nothing on GPUs"),
+        (STAGES, ["responses", *NOTHING_HELD_OUT, *MODEL, *QUERY_ONLY, "reward.openrlhf.gpus=1"], 1, "1 reward models"),
+        (STAGES, ["collect.pairs=x.jsonl", *NOTHING_HELD_OUT], 0, "nothing of Ray"),
+        (STAGES, ["collect.served={base_url: 'http://h/v1', model: m}", *NOTHING_HELD_OUT], 0, "nothing on GPUs"),
+    ],
+)
+def test_only_what_the_stages_start_is_asked_of_ray(store, monkeypatch, stages, words, gpus, parts):
+    monkeypatch.chdir(ROOT)
+    words = [f"collect.responses={store}" if word == "responses" else word for word in words]
+    made = load_as(DpoConfig, ROOT / "configs/dpo_cpu.yaml", ["run.device=cpu", *words])
+    resources = plan_dpo(made, stages).resources
+    assert (resources.gpus, resources.parts) == (gpus, parts)
+
+
+@pytest.mark.parametrize(("workers", "noted"), [(4, True), (1, False)])
+def test_more_gpus_than_the_learners_machine_has_are_noted(tmp_path, monkeypatch, capfd, workers, noted):
+    monkeypatch.chdir(ROOT)
+    words = ["--config", "configs/dpo_cpu.yaml", "--dry-run", "run.device=gpu", f"run.dir={tmp_path}", "processes=8"]
+    words += [*MODEL, *QUERY_ONLY, "reward.openrlhf.gpus=1", f"reward.workers={workers}", "short.heldout=null"]
+    words += [f"openrlhf.vllm.num_engines={8 if noted else 7}", "train_dpo.train.micro_batch_size=1"]
+    assert dpo.main(words) == 0, capfd.readouterr().err
+    told = capfd.readouterr().out
+    sentence = (
+        "note: collecting takes 12 GPUs at once (8 vLLM engines + 4 reward models), and training 8 of one machine"
+    )
+    assert (sentence in told) == noted
+
+
+def test_answers_of_one_store_may_have_been_ranked(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    ranked = ["reward.helpfulness.way=ranking", f"run.dir={tmp_path}/runs"]
+    planned(*ranked, f"collect.stores=[{store}]", stages=("pair", "train"))
+    with pytest.raises(ConfigError, match="holds answers of other groups"):
+        planned(*ranked, f"collect.stores=[{store}, {store}]", stages=("pair", "train"))
+
+
+def test_a_contrast_needs_answers_in_the_data(refused, write):
+    data = write(DOCUMENT, DOCUMENT | {"idx": 2, "answer": " "})
+    words = [f"data.train={data}", "pair={by: contrast}", *NOTHING_HELD_OUT]
+    assert "holds no row with context, query and answer, which pair.by=contrast chooses" in refused("dpo", *words)
+
+
+@pytest.mark.parametrize(
+    "word", ["min_answers=3", "min_margin=1", "weights={faithfulness: 1}", "per_prompt=2"], ids=lambda word: word
+)
+def test_a_contrast_with_a_setting_about_scores(refused, word):
+    sentence = refused("dpo", "pair.by=contrast", f"pair.{word}")
+    assert f"{word.partition('=')[0]} is " in sentence and "by=contrast looks at no score; leave" in sentence
+
+
+def test_a_judge_of_its_own_is_in_nobodys_way_where_nothing_is_asked(store, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    own = ("reward.judge.kind=vllm", "reward.judge.model=owner/judge", "run.device=gpu", "processes=1")
+    planned(*own, f"collect.stores=[{store}]", stages=("pair", "train"))
 
 
 def test_responses_that_a_function_of_the_users_scores_are_fine(write, tmp_path, monkeypatch):

@@ -359,6 +359,17 @@ def test_the_judge_is_asked_before_a_run_that_needs_one(load, monkeypatch, setti
         pass
 
 
+def test_the_judge_of_evaluations_is_asked_in_the_rewards_place(load, judge):
+    def found(url: str) -> list[str]:
+        away = f"reward.judge={{kind: openai, base_url: '{AWAY.url}', model: m}}"
+        own = f"evaluation.judge={{kind: openai, base_url: '{url}', model: gpt-4o}}"
+        return [one.text for one in services.findings(load(*REFERENCE, "evaluation.short=x.jsonl", away, own))]
+
+    assert found(judge.url) == [] and set(judge.calls) == {"helpfulness"}
+    (problem,) = found(AWAY.url)
+    assert "the judge gpt-4o at" in problem and "check evaluation.judge.base_url, evaluation.judge.model" in problem
+
+
 def test_ray_that_does_not_start_is_told_in_one_sentence(asking, judge, monkeypatch):
     import ray
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from longreward.evaluation.agreement import CONFIDENCE
+from longreward.evaluation.people.agreement import CONFIDENCE
 
 Values = npt.NDArray[np.float64]
 
