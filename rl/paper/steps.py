@@ -78,7 +78,7 @@ def steps(config: ReproductionConfig, only: Sequence[str] = ()) -> list[Step]:
             made_of[name] = step.made_of
             found.append(step)
         if name in shown:
-            found.append(_evaluation(config, name, policy, made_of[name]))
+            found.append(_evaluation(config, name, policy, made_of))
     return found
 
 
@@ -124,10 +124,13 @@ def _training(config: ReproductionConfig, name: str, row: RowSection, made_of: d
     return Step(name, program, tuple(words), config.directory / name / end, json.loads(json.dumps(made, default=str)))
 
 
-def _evaluation(config: ReproductionConfig, name: str, policy: str, made_of: Any) -> Step:
+def _evaluation(config: ReproductionConfig, name: str, policy: str, made_of: dict[str, Any]) -> Step:
     words = ["--config", str(config.evaluation), "--model", policy]
+    made = {"config": config_file.load_yaml(config.evaluation), "settings": config.settings, "of": made_of[name]}
+    if name != config.against and config.against in made_of:
+        words += ["--against", str(evaluation_of(config, config.against))]
+        made["against"] = made_of[config.against]
     words += [f"run.dir={config.directory}", f"run.name={name}", "resume=true", *config.settings]
-    made = {"config": config_file.load_yaml(config.evaluation), "settings": config.settings, "of": made_of}
     done = evaluation_of(config, name) / "summary.json"
     return Step(f"{name}-evaluation", "evaluate.py", tuple(words), done, json.loads(json.dumps(made, default=str)))
 
@@ -197,8 +200,13 @@ def dry_run(todo: Sequence[Step]) -> int:
             if name in _OF_OTHER_ROWS and Path(path).is_absolute() and not Path(path).exists():
                 words.remove(word)
                 missing = True
-        if step.program == "evaluate.py" and Path(words[3]).is_absolute() and not Path(words[3]).exists():
-            words[2:4] = []
+        for option in ("--against", "--model"):
+            if (
+                option in words
+                and Path(path := words[words.index(option) + 1]).is_absolute()
+                and not Path(path).exists()
+            ):
+                del words[words.index(option) : words.index(option) + 2]
         if missing:
             words = [word for i, word in enumerate(words) if word != "--stage" and words[i - 1] != "--stage"]
         print(f"reproduce: {step.name}: python rl/{step.program} {' '.join(words)} --dry-run", flush=True)

@@ -51,6 +51,9 @@ class Row:
     """Of COLUMNS: mean, interval and n, as summary.json has them."""
     heldout: dict[tuple[str, str], float] = field(default_factory=dict)
     """The mean LongReward of the held-out answers to each prompt, 0..10."""
+    short: dict[str, Any] = field(default_factory=dict)
+    """The share of short instructions on which it wins against the row compared with, ties as half: mean, interval,
+    n."""
     answers: int = 0
     """Answers that were judged for its training."""
     calls: int = 0
@@ -67,8 +70,9 @@ def rows(config: ReproductionConfig) -> list[Row]:
             continue
         row = Row(name)
         for part in ("paper", "facts"):
-            for figures in (summary.get(part) or {}).values():  # of the one policy that was evaluated
+            for figures in list((summary.get(part) or {}).values())[-1:]:  # the policy compared with comes first
                 row.columns |= {column: figure for column, figure in figures.items() if column in COLUMNS}
+        row.short = (summary.get("short") or {}).get("score_of_b") or {}
         prompts: dict[tuple[str, str], list[float]] = {}
         for answer in _answers(directory, "heldout"):
             if answer.total is not None:
@@ -86,7 +90,9 @@ def rows(config: ReproductionConfig) -> list[Row]:
 def write(config: ReproductionConfig) -> str:
     """Write reproduction.md and reproduction.json. Returns the Markdown."""
     there = rows(config)
-    heads = ["row", *COLUMNS.values(), "held-out reward", f"less {config.against}", "answers judged", "judge calls"]
+    against = config.against
+    heads = ["row", *COLUMNS.values(), "held-out reward", f"less {against}", f"short, wins against {against}"]
+    heads += ["answers judged", "judge calls"]
     first = next((row for row in there if row.name == config.against), None)
     cells = [_cells(config, row, first) for row in there]
     shown = [0, *(i for i in range(1, len(heads)) if any(row[i] != "-" for row in cells))]
@@ -113,7 +119,13 @@ def _cells(config: ReproductionConfig, row: Row, first: Row | None) -> list[str]
     change = paired_change(first.heldout, row.heldout) if first and first is not row else None
     mean, low, high, _ = change or (None, None, None, 0)
     cells.append(_with_interval(mean, None if low is None else (low, high), "+", 2))
+    share = {name: _percent(value) for name, value in row.short.items()}
+    cells.append(_with_interval(share.get("mean"), share.get("interval"), "", 1))
     return cells + [f"{count:,}" if count else "-" for count in (row.answers, row.calls)]
+
+
+def _percent(value: Any) -> Any:
+    return [100 * end for end in value] if isinstance(value, list) else value and 100 * value
 
 
 def _with_interval(mean: float | None, interval: Any, sign: str, digits: int) -> str:
@@ -130,8 +142,9 @@ def _notes(config: ReproductionConfig, missing: list[str]) -> Iterator[str]:
         yield f"In square brackets: the paper's figure for {config.published} (arXiv 2410.21252), graded by GPT-4o."
     yield (
         "Held-out reward: LongReward, 0 to 10, mean over prompts. A row that pairs another row's answers has none "
-        "judged of its own. Facts are sentence-level statements here, and atomic facts in the paper."
+        "judged of its own. Short: percent of short instructions, ties as half, by the judge in both orders."
     )
+    yield "Facts are sentence-level statements here, and atomic facts in the paper."
     if missing:
         yield f"Not there yet: {', '.join(missing)}."
 
