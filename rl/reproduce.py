@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     options, overrides = parser.parse_known_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, between two steps
     try:
-        return reproduce(options.config, overrides, options.only, dry_run=options.dry_run)
+        return reproduce(options.config, overrides, options.only, only_checks=options.dry_run)
     except LongRewardError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2
@@ -36,17 +36,18 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def reproduce(path: Path, overrides: list[str], only: list[str], *, dry_run: bool) -> int:
+def reproduce(path: Path, overrides: list[str], only: list[str], *, only_checks: bool) -> int:
     """Carry out what is not there yet, and write the table after each row."""
     from longreward import cli
     from rl.paper import config as paper
     from rl.paper import steps, table
+    from rl.paper.dry_run import dry_run
 
     config = paper.load(path, overrides)
     todo = steps.steps(config, only)
     steps.check(config.directory, todo)
-    if dry_run:
-        return steps.dry_run(todo)
+    if only_checks:
+        return dry_run(todo)
     with steps.alone(config.directory) as lock:
         for number, step in enumerate(todo, 1):
             if step.is_done:

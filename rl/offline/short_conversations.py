@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,11 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
         first = f"; first problem: {broken[0]}" if broken else ""
         raise InputError(f"short.train {section.train} holds no pair that can be used{first}")
     count = wanted = sum(1 for _ in jsonlines.read(long))
-    kept = (row for _, row in jsonlines.read(long))
     if section.share == 1:
-        count, kept = 0, iter(())
+        count = 0
     else:
         wanted = round(count * section.share / (1 - section.share))
+    kept = islice((row for _, row in jsonlines.read(long)), count)
     taken = random.Random(seed).sample(short, min(wanted, len(short)))
     jsonlines.rewrite(out, chain(kept, taken))
     unread = f"; {len(broken)} unreadable rows skipped ({broken[0]})" if broken else ""

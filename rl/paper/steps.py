@@ -22,9 +22,8 @@ from longreward.files import jsonlines
 from rl.offline.config import DpoConfig, SftConfig, load_any
 from rl.paper.config import ReproductionConfig, RowSection
 
-_PROGRAMS = Path(rl.__file__).parent
-_OF_OTHER_ROWS = ("openrlhf.actor.model_name_or_path", "collect.stores", "collect.responses")
-"""Settings that name what another row makes."""
+POLICY = "actor.model_name_or_path"
+PROGRAMS = Path(rl.__file__).parent
 _PR_SET_PDEATHSIG = 1
 _RECORD = "steps.json"
 """What each step was made of, so that a step is not taken for one with other settings."""
@@ -42,6 +41,8 @@ class Step:
     """The file that is there at its end."""
     made_of: Any
     """All that decides what comes out, as JSON."""
+    begins_with: str
+    """The policy that the first of the rows which it builds on begins with."""
 
     @property
     def is_done(self) -> bool:
@@ -49,7 +50,7 @@ class Step:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, str(_PROGRAMS / self.program), *self.words]
+        return [sys.executable, str(PROGRAMS / self.program), *self.words]
 
     @property
     def shown(self) -> str:
@@ -67,18 +68,19 @@ def steps(config: ReproductionConfig, only: Sequence[str] = ()) -> list[Step]:
     for name in reversed(config.rows):
         if name in needed:
             needed |= {*config.rows[name].needs}
-    found, made_of = list[Step](), dict[str, Any]()
+    found, made_of, first = list[Step](), dict[str, Any](), dict[str, str]()
     for name in config.rows:
         if name not in needed:
             continue
-        row, policy = config.rows[name], model_of(config, name)
-        made_of[name] = row.model
-        if row.config is not None:
-            step = _training(config, name, row, made_of)
-            made_of[name] = step.made_of
+        row = config.rows[name]
+        if row.model is not None:
+            made_of[name] = first[name] = row.model
+        else:
+            step = _training(config, name, row, made_of, first)
+            made_of[name], first[name] = step.made_of, step.begins_with
             found.append(step)
         if name in shown:
-            found.append(_evaluation(config, name, policy, made_of))
+            found.append(_evaluation(config, name, made_of, first[name]))
     return found
 
 
@@ -88,16 +90,19 @@ def model_of(config: ReproductionConfig, name: str) -> str:
     return row.model or str(config.directory / name / "model")
 
 
-def _training(config: ReproductionConfig, name: str, row: RowSection, made_of: dict[str, Any]) -> Step:
+def _training(
+    config: ReproductionConfig, name: str, row: RowSection, made_of: dict[str, Any], first: dict[str, str]
+) -> Step:
     assert row.config is not None
     settings = [*config.settings, *row.settings]
     try:
-        kind = type(load_any(row.config, settings))
+        loaded = load_any(row.config, settings)
     except ConfigError as error:
         raise ConfigError(f"rows.{name}: {error}") from None
-    own = []
+    kind, own = type(loaded), list[str]()
+    begins_with = first[row.start] if row.start else str(loaded.openrlhf.get(POLICY))
     if row.start is not None:
-        own.append(f"openrlhf.actor.model_name_or_path={model_of(config, row.start)}")
+        own.append(f"openrlhf.{POLICY}={model_of(config, row.start)}")
     if kind is not SftConfig:
         own.append("data.heldout=null")  # rl/evaluate.py measures all rows alike
     program, stages, end = "train.py", list[str](), "summary.json"
@@ -121,18 +126,19 @@ def _training(config: ReproductionConfig, name: str, row: RowSection, made_of: d
     words += [f"run.dir={config.directory}", f"run.name={name}", "resume=true", *settings, *own]
     made = {"config": config_file.load_yaml(row.config), "settings": [*settings, *own]}
     made |= {"of": {needed: made_of[needed] for needed in row.needs}}
-    return Step(name, program, tuple(words), config.directory / name / end, json.loads(json.dumps(made, default=str)))
+    done = config.directory / name / end
+    return Step(name, program, tuple(words), done, json.loads(json.dumps(made, default=str)), begins_with)
 
 
-def _evaluation(config: ReproductionConfig, name: str, policy: str, made_of: dict[str, Any]) -> Step:
-    words = ["--config", str(config.evaluation), "--model", policy]
+def _evaluation(config: ReproductionConfig, name: str, made_of: dict[str, Any], begins_with: str) -> Step:
+    words = ["--config", str(config.evaluation), "--model", model_of(config, name)]
     made = {"config": config_file.load_yaml(config.evaluation), "settings": config.settings, "of": made_of[name]}
     if name != config.against and config.against in made_of:
         words += ["--against", str(evaluation_of(config, config.against))]
         made["against"] = made_of[config.against]
     words += [f"run.dir={config.directory}", f"run.name={name}", "resume=true", *config.settings]
-    done = evaluation_of(config, name) / "summary.json"
-    return Step(f"{name}-evaluation", "evaluate.py", tuple(words), done, json.loads(json.dumps(made, default=str)))
+    done, made = evaluation_of(config, name) / "summary.json", json.loads(json.dumps(made, default=str))
+    return Step(f"{name}-evaluation", "evaluate.py", tuple(words), done, made, begins_with)
 
 
 def evaluation_of(config: ReproductionConfig, name: str) -> Path:
@@ -184,35 +190,6 @@ def run(directory: Path, step: Step, lock: int) -> int:
         raise
     finally:
         signal.signal(signal.SIGTERM, earlier)
-
-
-def dry_run(todo: Sequence[Step]) -> int:
-    """The dry run of each step that is not done; what a step needs of another one that is not there yet is left out.
-    Returns 0, or the first exit code that is not."""
-    for step in todo:
-        if step.is_done:
-            print(f"reproduce: {step.name} is there", flush=True)
-            continue
-        words, missing = list(step.words), False
-        for word in step.words:
-            name, _, path = word.partition("=")
-            path = path.strip("[]'")
-            if name in _OF_OTHER_ROWS and Path(path).is_absolute() and not Path(path).exists():
-                words.remove(word)
-                missing = True
-        for option in ("--against", "--model"):
-            if (
-                option in words
-                and Path(path := words[words.index(option) + 1]).is_absolute()
-                and not Path(path).exists()
-            ):
-                del words[words.index(option) : words.index(option) + 2]
-        if missing:
-            words = [word for i, word in enumerate(words) if word != "--stage" and words[i - 1] != "--stage"]
-        print(f"reproduce: {step.name}: python rl/{step.program} {' '.join(words)} --dry-run", flush=True)
-        if code := subprocess.run([sys.executable, str(_PROGRAMS / step.program), *words, "--dry-run"]).returncode:
-            return code
-    return 0
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,7 @@ from longreward.schema import DimensionScore, JudgeCall, Reward, Sample, ScoredA
 from longreward.store import Store
 from rl import reproduce
 from rl.paper import config as paper
-from rl.paper import steps, table
+from rl.paper import dry_run, steps, table
 
 ROOT = Path(__file__).parents[3]
 ROWS: dict[str, dict[str, Any]] = {
@@ -42,11 +42,12 @@ from pathlib import Path
 words = dict(word.split("=", 1) for word in sys.argv if "=" in word)
 suffix = "-evaluation" if Path(__file__).stem == "evaluate" else ""
 run = Path(words["run.dir"]) / (words["run.name"] + suffix)
-run.mkdir(parents=True, exist_ok=True)
+run.parent.mkdir(parents=True, exist_ok=True)
 with open(Path(words["run.dir"]).parent / "calls", "a") as calls:
     calls.write(" ".join([Path(__file__).stem, run.name, *sys.argv[1:]]) + "\\n")
 if "--dry-run" in sys.argv:
     sys.exit()
+run.mkdir(exist_ok=True)
 if os.environ.get("STOP_AT") == run.name:
     def ended(*_):
         time.sleep(0.5)
@@ -70,7 +71,8 @@ def reproduction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(ROOT)
     for name in ("sft", "dpo", "train", "evaluate"):
         (tmp_path / f"{name}.py").write_text(PROGRAM)
-    monkeypatch.setattr(steps, "_PROGRAMS", tmp_path)
+    monkeypatch.setattr(steps, "PROGRAMS", tmp_path)
+    monkeypatch.setattr(dry_run, "PROGRAMS", tmp_path)
     return write(tmp_path)
 
 
@@ -155,7 +157,7 @@ def test_a_command_ends_with_the_reproduction_and_holds_its_directory_until_then
     folder = reproduction.parent
     code = (
         "import sys; from pathlib import Path; from rl.paper import steps; from rl import reproduce;"
-        f"steps._PROGRAMS = Path({str(folder)!r}); sys.exit(reproduce.main(sys.argv[1:]))"
+        f"steps.PROGRAMS = Path({str(folder)!r}); sys.exit(reproduce.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "--config", str(reproduction), "--only", "longreward"]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"STOP_AT": "sft"}, stderr=subprocess.PIPE)
@@ -222,9 +224,23 @@ def test_a_dry_run_leaves_out_what_other_rows_have_still_to_make(
     reproduction: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reproduce.main(["--config", str(reproduction), "--dry-run"]) == 0
-    told = (reproduction.parent / "calls").read_text()
-    assert "actor.model_name_or_path" not in told and "collect.stores" not in told and "--stage" not in told
-    assert told.count("--dry-run") == len(told.splitlines()) == 11
+    runs = reproduction.parent / "paper"
+    assert calls(reproduction) == [
+        *("evaluate base-evaluation", "sft sft", "evaluate sft-evaluation", "dpo longreward", "dpo lighter"),
+        *("dpo other", "train online"),
+    ]
+    assert "openrlhf.actor.model_name_or_path=rl/toy/policy" in words(reproduction, "longreward")
+    assert "collect.stores=[]" in words(reproduction, "lighter") and "--stage" not in words(reproduction, "lighter")
+    assert "collect.responses=null" in words(reproduction, "other")
+    assert words(reproduction, "sft-evaluation")[2:4] == ["--model", "rl/toy/policy"]
+    # What is there is taken.
+    (runs / "sft/model").mkdir(parents=True)
+    (runs / "longreward/store").mkdir(parents=True)
+    (reproduction.parent / "calls").unlink()
+    assert reproduce.main(["--config", str(reproduction), "--only", "lighter", "--dry-run"]) == 0
+    assert f"openrlhf.actor.model_name_or_path={runs}/sft/model" in words(reproduction, "lighter")
+    assert f"collect.stores=['{runs}/longreward/store']" in words(reproduction, "lighter")
+    assert "--stage" in words(reproduction, "lighter")
 
 
 def scored(rollout: str, split: str, total: float | None, statements: int = 0) -> ScoredAnswer:
