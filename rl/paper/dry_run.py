@@ -34,15 +34,20 @@ def runnable(step: Step) -> list[str]:
     words = []
     for word in step.words:
         name, _, path = word.partition("=")
-        if not name.startswith((f"openrlhf.{POLICY}", *_STAND_INS)) or Path(path.strip("[]'")).exists():
+        if name not in (f"openrlhf.{POLICY}", *_STAND_INS) or not _is_missing(path.strip("[]'")):
             words.append(word)
         elif name in _STAND_INS:
             words = [one for i, one in enumerate(words) if "--stage" not in (one, words[i - 1])]
             words.append(f"{name}={_STAND_INS[name]}")
         else:
             words.append(f"{name}={step.begins_with}")
-    for option, file, stand_in in (("--model", "", [step.begins_with]), ("--against", "summary.json", [])):
-        place = words.index(option) if option in words else -1
-        if place >= 0 and (path := Path(words[place + 1])).is_absolute() and not (path / file).exists():
-            words[place : place + 2] = [option, *stand_in] if stand_in else []
+    if "--model" in words and _is_missing(words[place := words.index("--model") + 1]):
+        words[place] = step.begins_with
+    if "--against" in words and _is_missing(f"{words[(place := words.index('--against')) + 1]}/summary.json"):
+        del words[place : place + 2]
     return words
+
+
+def _is_missing(path: str) -> bool:
+    """A name on the hub is not looked up."""
+    return Path(path).is_absolute() and not Path(path).exists()

@@ -59,8 +59,10 @@ class Step:
 
 def steps(config: ReproductionConfig, only: Sequence[str] = ()) -> list[Step]:
     """The steps of the rows `only`, or of all, in their order: those rows' policies, those that they build on, and the
-    evaluation of each of those rows and of the one they are compared with. ConfigError for an unknown row, and for a
-    row whose configuration cannot be read or is of another program."""
+    evaluation of each of those rows; before them, that of the row they are compared with.
+
+    ConfigError for an unknown row, and for a row whose configuration cannot be read or is of another program.
+    """
     if unknown := [name for name in only if name not in config.rows]:
         raise ConfigError(f"--only {unknown[0]}: there is no such row; known: {', '.join(config.rows)}")
     shown = {*only, config.against} if only else set(config.rows)
@@ -69,6 +71,7 @@ def steps(config: ReproductionConfig, only: Sequence[str] = ()) -> list[Step]:
         if name in needed:
             needed |= {*config.rows[name].needs}
     found, made_of, first = list[Step](), dict[str, Any](), dict[str, str]()
+    waiting: list[str] = []  # for the evaluation that theirs are compared with
     for name in config.rows:
         if name not in needed:
             continue
@@ -80,7 +83,11 @@ def steps(config: ReproductionConfig, only: Sequence[str] = ()) -> list[Step]:
             made_of[name], first[name] = step.made_of, step.begins_with
             found.append(step)
         if name in shown:
-            found.append(_evaluation(config, name, made_of, first[name]))
+            waiting.append(name)
+        if config.against in made_of:
+            waiting.sort(key=lambda one: one != config.against)
+            found += [_evaluation(config, one, made_of, first[one]) for one in waiting]
+            waiting.clear()
     return found
 
 
@@ -133,10 +140,12 @@ def _training(
 def _evaluation(config: ReproductionConfig, name: str, made_of: dict[str, Any], begins_with: str) -> Step:
     words = ["--config", str(config.evaluation), "--model", model_of(config, name)]
     made = {"config": config_file.load_yaml(config.evaluation), "settings": config.settings, "of": made_of[name]}
-    if name != config.against and config.against in made_of:
+    if name != config.against:
         words += ["--against", str(evaluation_of(config, config.against))]
         made["against"] = made_of[config.against]
+    # The tokenizer that counts chunks is the same for all rows.
     words += [f"run.dir={config.directory}", f"run.name={name}", "resume=true", *config.settings]
+    words.append(f"openrlhf.{POLICY}={model_of(config, config.against)}")
     done, made = evaluation_of(config, name) / "summary.json", json.loads(json.dumps(made, default=str))
     return Step(f"{name}-evaluation", "evaluate.py", tuple(words), done, made, begins_with)
 

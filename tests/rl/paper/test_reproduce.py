@@ -96,8 +96,7 @@ def words(path: Path, run: str) -> list[str]:
 def test_every_row_is_trained_and_evaluated_in_order(reproduction: Path) -> None:
     assert reproduce.main(["--config", str(reproduction)]) == 0
     assert calls(reproduction) == [
-        "evaluate base-evaluation",
-        *("sft sft", "evaluate sft-evaluation"),
+        *("sft sft", "evaluate sft-evaluation", "evaluate base-evaluation"),
         *("dpo longreward", "evaluate longreward-evaluation"),
         *("dpo lighter", "evaluate lighter-evaluation"),
         *("dpo other", "evaluate other-evaluation"),
@@ -110,7 +109,12 @@ def test_every_row_is_trained_and_evaluated_in_order(reproduction: Path) -> None
     assert {"pair", "train", f"collect.stores=['{runs}/longreward/store']"} <= set(words(reproduction, "lighter"))
     assert {"collect", f"collect.responses={runs}/longreward/store"} <= set(words(reproduction, "other"))
     assert "data.heldout=null" in words(reproduction, "online")
-    assert words(reproduction, "base-evaluation")[:4] == ["--config", "configs/grpo_cpu.yaml", "--model", "org/base"]
+    evaluated = words(reproduction, "base-evaluation")
+    assert evaluated[:6] == [
+        *("--config", "configs/grpo_cpu.yaml", "--model", "org/base"),
+        *("--against", f"{runs}/sft-evaluation"),
+    ]
+    assert start in evaluated and "--against" not in words(reproduction, "sft-evaluation")
 
 
 def test_started_again_it_does_only_what_is_not_there(reproduction: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +230,7 @@ def test_a_dry_run_leaves_out_what_other_rows_have_still_to_make(
     assert reproduce.main(["--config", str(reproduction), "--dry-run"]) == 0
     runs = reproduction.parent / "paper"
     assert calls(reproduction) == [
-        *("evaluate base-evaluation", "sft sft", "evaluate sft-evaluation", "dpo longreward", "dpo lighter"),
+        *("sft sft", "evaluate sft-evaluation", "evaluate base-evaluation", "dpo longreward", "dpo lighter"),
         *("dpo other", "train online"),
     ]
     assert "openrlhf.actor.model_name_or_path=rl/toy/policy" in words(reproduction, "longreward")
