@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         models = [model for model in (None if earlier else options.against, options.model) if model]
         for model in models:
             planning.refuse(evaluation_plan.unusable(model, config))
-        sets = evaluation_plan.load_sets(config, two=against is not None)
+        sets = evaluation_plan.load_sets(config)
         models = [str(Path(model).absolute()) if Path(model).is_dir() else model for model in models]
 
         def plan() -> RunPlan[RunConfig]:

@@ -22,7 +22,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "Write one self-contained page, which opens from disk: curves, every answer with the verdicts and evidence "
         "behind its reward, alarms; several runs stand side by side. A run need not have ended."
     )
-    command.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="run directories, or files of scores")
+    command.add_argument(
+        "paths", type=Path, nargs="+", metavar="RUN", help="run directories, files of scores, or a reproduction"
+    )
     where = "the page (default report.html in the first RUN, or beside it)"
     command.add_argument("--out", type=Path, metavar="FILE", help=where)
     kept = "keep everything the judge said; otherwise its replies are shortened if the page would exceed 100 MB"
@@ -37,9 +39,17 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     file. Returns 0. InputError where a path is neither, --out cannot be written, or there is nothing to show."""
     if overrides:
         raise ConfigError(f"report takes no settings, found {' '.join(overrides)}; leave them out")
-    opened = sources.named_apart([sources.opened(path) for path in options.paths])
+    paths: list[Path] = options.paths
+    table = sources.reproduction(paths[0])
+    if table is not None:
+        paths = [paths[0] / name for name in table.runs] + paths[1:]
+    if not paths:
+        raise InputError(f"{options.paths[0]} has no row yet; wait for rl/reproduce.py to evaluate one")
+    opened = sources.named_apart([sources.opened(path) for path in paths])
     first, out = opened[0], options.out
-    if out is None:
+    if out is None and table is not None:
+        out = options.paths[0] / _NAME
+    elif out is None:
         out = first.path / _NAME if first.is_run else first.path.with_name(f"{first.path.stem}.{_NAME}")
     if any(out.resolve() == source.path.resolve() for source in opened) or out.is_dir():
         raise InputError(f"--out {out} is a directory or one of the files to read; choose another --out")
@@ -47,7 +57,8 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     console, started = Console(soft_wrap=True), time.monotonic()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        built = build(opened, out, () if scored is None else scored.by_any_key(), whole=options.whole)
+        samples = () if scored is None else scored.by_any_key()
+        built = build(opened, out, samples, whole=options.whole, reproduction=table)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
     if not len(built.gathered.table) and not any(source.is_run for source in opened):

@@ -16,7 +16,7 @@ from longreward.files import jsonlines
 from longreward.report import alarms, answer_curves, curves, heldout, html, pack, steps, trainer_curves
 from longreward.report.alarm import Alarm
 from longreward.report.reading.gather import Gathered, OpenFiles, gather
-from longreward.report.reading.sources import Source
+from longreward.report.reading.sources import Reproduction, Source
 from longreward.report.reading.table import HELDOUT, KINDS, PARTS, SCORED, TRAINING, Table
 from longreward.report.suspicious import FLAGS, spreadless
 from longreward.schema import Sample
@@ -37,16 +37,21 @@ class Built:
 
 
 def build(
-    sources: Sequence[Source], out: Path, samples: Iterable[tuple[str, Sample]] = (), *, whole: bool = False
+    sources: Sequence[Source],
+    out: Path,
+    samples: Iterable[tuple[str, Sample]] = (),
+    *,
+    whole: bool = False,
+    reproduction: Reproduction | None = None,
 ) -> Built:
     """Write the report of the sources to `out`, or leave what is there. `samples` are the rows, each with its key, that
-    scored files are about. `whole`: with all that the judge said, however large the page gets. OSError where the page
-    cannot be written."""
+    scored files are about. `whole`: with all that the judge said, however large the page gets. The page begins with the
+    table of `reproduction`. OSError where the page cannot be written."""
     with OpenFiles() as files:
-        return _write(gather(sources, samples, out.parent, files), out, whole=whole)
+        return _write(gather(sources, samples, out.parent, files), out, whole, reproduction)
 
 
-def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
+def _write(gathered: Gathered, out: Path, whole: bool, reproduction: Reproduction | None) -> Built:
     table, sources = gathered.table, gathered.sources
     events = [trainer_curves.from_events(source) for source in sources]
     steps.place_all(table, sources, [found.ends for found in events])
@@ -74,6 +79,7 @@ def _write(gathered: Gathered, out: Path, *, whole: bool) -> Built:
             "flags": FLAGS,
             "shelves": counts,
             "limits": limits,
+            "reproduction": reproduction,
             "differences": [heldout.changes(scores[0], other) for other in scores[1:]],
         }
         asked = gathered.questions

@@ -27,7 +27,7 @@ class Page:
 
 REPORT = Page(
     "LongReward report",
-    ("dom", "text", "data", "chart", "overview", "answers", "answer", "alarms", "compare", "main"),
+    ("dom", "text", "data", "chart", "overview", "answers", "answer", "alarms", "compare", "reproduction", "main"),
 )
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)

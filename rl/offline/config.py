@@ -64,8 +64,9 @@ class ShortSection(Section):
     train: Path | None = None
     """Preference pairs of short conversations to mix in: rows with prompt (or query), chosen, rejected, as text or as
     chat messages that end with the assistant's answer."""
-    share: float = Field(0.25, gt=0, lt=1)
-    """Share of short pairs among all pairs trained on, if there are enough of them."""
+    share: float = Field(0.25, gt=0, le=1)
+    """Share of short pairs among all pairs trained on, if there are enough of them. 1: short pairs alone, as many as
+    there are long ones."""
     heldout: Path | None = None
     """Short instructions (idx, query, and reference if there is one). The judge compares the trained policy's answers
     with the first policy's, both ways round."""

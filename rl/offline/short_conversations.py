@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from rl.rollout.engines import Engines
 
 
 def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits, seed: int) -> str:
-    """Write the long pairs and so many short ones that they are `section.share` of all. Returns what came of it.
+    """Write the long pairs and so many short ones that they are `section.share` of all; with 1 short ones alone, as
+    many as there are long ones. Returns what came of it.
 
     InputError where no short pair can be used.
     """
@@ -37,10 +38,14 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
     if not short:
         first = f"; first problem: {broken[0]}" if broken else ""
         raise InputError(f"short.train {section.train} holds no pair that can be used{first}")
-    count = sum(1 for _ in jsonlines.read(long))
-    wanted = round(count * section.share / (1 - section.share))
+    count = wanted = sum(1 for _ in jsonlines.read(long))
+    if section.share == 1:
+        count = 0
+    else:
+        wanted = round(count * section.share / (1 - section.share))
+    kept = islice((row for _, row in jsonlines.read(long)), count)
     taken = random.Random(seed).sample(short, min(wanted, len(short)))
-    jsonlines.rewrite(out, chain((row for _, row in jsonlines.read(long)), taken))
+    jsonlines.rewrite(out, chain(kept, taken))
     unread = f"; {len(broken)} unreadable rows skipped ({broken[0]})" if broken else ""
     few = f" (short.share wants {wanted})" if wanted > len(taken) else ""
     return f"{count} long and {len(taken)} short pairs{few} in {out}{unread}"

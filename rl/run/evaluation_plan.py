@@ -132,18 +132,14 @@ def begun(directory: Path) -> list[dict[str, Any]]:
     return list((jsonlines.read_json(directory / POLICIES) or {}).get("policies", []))
 
 
-def load_sets(config: RunConfig, *, two: bool) -> EvaluationSets:
+def load_sets(config: RunConfig) -> EvaluationSets:
     """The items of each evaluation that is configured; rows that cannot be used are named.
 
-    ConfigError where there is nothing to evaluate on, and for short instructions without a second policy (`two`);
-    InputError for a file without a usable row.
+    ConfigError where there is nothing to evaluate on; InputError for a file without a usable row.
     """
     section, broken = config.evaluation, list[str]()
     paths: dict[Kind, Path | None] = {"longbench": section.longbench, "longbench_chat": section.longbench_chat}
-    if two:
-        paths["short"] = section.short
-    elif section.short is not None:
-        raise ConfigError("evaluation.short compares two policies: give --model and --against")
+    paths["short"] = section.short
     few_shots = {"longbench_chat": section.few_shots}
     given = [(kind, path) for kind, path in paths.items() if path is not None]
     graded = {kind: load(path, kind, broken, few_shots=few_shots.get(kind)) for kind, path in given}

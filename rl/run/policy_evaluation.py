@@ -145,6 +145,11 @@ def _graded(
     config, summary = run.config, dict[str, Any]()
     judge, published = evaluation_answers.judge_name(config), dict[str, list[ItemOutcome]]()
     for kind, items in graded.items():
+        if kind == "short" and len(policies) < 2:
+            page.append(
+                "Short instructions are answered, and compared where another policy is evaluated --against this."
+            )
+            continue
         run.say(f"judging the answers to {kind}")
         if kind == "short":
             first, last = policies

@@ -7,6 +7,7 @@ import { comparePage, promptPage } from "./compare.js";
 import { Answers, json } from "./data.js";
 import { h, link, replace } from "./dom.js";
 import { overviewPage } from "./overview.js";
+import { reproductionPage } from "./reproduction.js";
 
 const content = document.getElementById("content");
 let overview = null;
@@ -43,7 +44,9 @@ const PAGES = {
   prompt: async (number, part) => ["Prompt", await promptPage(overview, await loaded(), Number(number), part === undefined ? NaN : Number(part))],
   alarms: async () => ["Alarms", alarmsPage(overview, await loaded())],
   compare: async () => ["Compare", comparePage(overview, await loaded())],
+  reproduction: async () => ["Reproduction", reproductionPage(overview.reproduction)],
 };
+const firstPage = () => (overview.reproduction ? "reproduction" : "run");
 
 async function route() {
   const [name, ...rest] = location.hash.slice(1).split("?")[0].split("/");
@@ -56,7 +59,7 @@ async function route() {
     return;
   }
   open = null;
-  const page = PAGES[name] ?? PAGES.run;
+  const page = PAGES[name] ?? PAGES[firstPage()];
   try {
     const at = location.hash;
     const [title, elements, done] = await page(...rest);
@@ -71,13 +74,13 @@ async function route() {
     replace(content, h("h1", {}, "This page could not be shown"), h("p", { role: "alert" }, String(error?.message ?? error)));
     throw error;
   } finally {
-    navigation(PAGES[name] ? name : "run");
+    navigation(PAGES[name] ? name : firstPage());
   }
 }
 
 function navigation(current) {
   const count = overview.runs.flatMap((run) => run.alarms).filter((alarm) => alarm.level === "alarm").length;
-  const entries = [["run/0", "Run"], ...(overview.rows ? [["answers", "Answers"]] : []), ["alarms", count ? `Alarms (${count})` : "Alarms"], ...(overview.runs.length > 1 ? [["compare", "Compare"]] : [])];
+  const entries = [...(overview.reproduction ? [["reproduction", "Reproduction"]] : []), ["run/0", "Run"], ...(overview.rows ? [["answers", "Answers"]] : []), ["alarms", count ? `Alarms (${count})` : "Alarms"], ...(overview.runs.length > 1 ? [["compare", "Compare"]] : [])];
   const isHere = (hash) => hash.split("/")[0] === ({ answer: "answers", prompt: "compare" }[current] ?? current);
   replace(document.getElementById("nav"), entries.map(([hash, words]) => link(hash === "answers" ? found : hash, words, isHere(hash) ? { "aria-current": "page" } : {})));
 }

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from longreward import store
@@ -25,6 +26,9 @@ _SIGNS = ("config.yaml", "store", "tensorboard", "summary.json", "command.txt")
 POLICIES = "policies.json"
 """The file of a run directory in which several policies were evaluated one after the other: the name of each, and the
 earliest time at which an answer of it can have been scored."""
+REPRODUCTION = "reproduction.json"
+"""The file of a folder of runs in which rl/reproduce.py left its table: title, heads, rows, notes, and the names of the
+runs."""
 _RUNNING_S = 600.0
 """A run that wrote something within this time (seconds) counts as running: the log gets a line for each answer, and the
 slowest known steps take some minutes."""
@@ -163,6 +167,27 @@ class Source:
             return ""
         lines = _ESCAPES.sub("", text).splitlines()[-_LOG_LINES:]
         return "\n".join(line[:_LINE_CHARACTERS] for line in lines)
+
+
+class Reproduction(msgspec.Struct):
+    """The table of rl/reproduce.py, ready to be shown."""
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+    runs: list[str]
+
+
+def reproduction(path: Path) -> Reproduction | None:
+    """The table in a folder of runs; None where there is none. InputError where it cannot be read."""
+    file = path / REPRODUCTION
+    if not file.is_file():
+        return None
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Reproduction)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); run rl/reproduce.py again, which writes it") from None
 
 
 def opened(path: Path) -> Source:

@@ -121,10 +121,28 @@ def reports(tmp_path_factory, request) -> dict[str, Path]:
         evil.answer(f"{EVIL}{i}", EVIL + "y" * (1_000_000 if i == 5 else i), total, query=EVIL, said=EVIL, facts=facts,
                     scores={EVIL: total}, **status)  # fmt: skip
     evil.line("store/answers-0-a.jsonl", EVIL)
-    found = {"one": runs[:1], "two": runs, "evil": [evil.path]}
+    table = {"title": "paper", "heads": ["row", "Avg", "held-out reward"], "notes": [EVIL.replace("\ud800", "")]}
+    table |= {
+        "rows": [["sft", "55.1 (50.0 to 60.0) [55.0]", "8.20"], ["online", "-", "9.1"]],
+        "runs": ["first", "second"],
+    }
+    (folder / "reproduction.json").write_text(json.dumps(table))
+    found = {"one": runs[:1], "two": runs, "evil": [evil.path], "reproduction": [folder]}
     for name, paths in found.items():
         assert cli.main(["report", *map(str, paths), "--out", str(folder / f"{name}.html")]) == 0
     return {name: folder / f"{name}.html" for name in found}
+
+
+def test_a_reproduction_begins_with_its_table(read, reports, violations):
+    page = read(reports["reproduction"]).page
+    page.get_by_role("link", name="Reproduction").click()
+    page.get_by_role("heading", name="paper", exact=True).wait_for()
+    assert page.get_by_role("row", name="sft").inner_text().split("\t") == ["sft", "55.1 (50.0 to 60.0) [55.0]", "8.20"]
+    assert violations(page) == []
+    page.goto(reports["reproduction"].as_uri())  # as it is opened
+    page.get_by_role("table", name="Each row is a policy").wait_for()
+    page.get_by_role("link", name="Compare").click()
+    page.get_by_role("heading", name="Held-out scores").wait_for()
 
 
 # --- (a) from a low reward to the evidence of what is not supported ---

@@ -68,6 +68,12 @@ def test_the_short_ones_are_the_share_of_all(mixer: Mixer, share: float, long: i
     assert said == f"{long} long and {taken} short pairs in {mixer.out}"
 
 
+def test_short_ones_alone_are_as_many_as_the_long_ones(mixer: Mixer) -> None:
+    said = mixer.mix(12, [row(n) for n in range(40)], share=1)
+    assert len(mixer.ids) == 12 and all(identity.startswith("short-") for identity in mixer.ids)
+    assert said == f"0 long and 12 short pairs in {mixer.out}"
+
+
 def test_where_there_are_too_few_all_are_taken_and_it_is_told(mixer: Mixer) -> None:
     said = mixer.mix(30, [row(n) for n in range(4)])
     assert sorted(mixer.ids[30:]) == ["short-1", "short-2", "short-3", "short-4"]

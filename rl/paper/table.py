@@ -1,0 +1,173 @@
+"""The table of a reproduction: each row's figures beside the paper's, as Markdown and for the report."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from longreward import store
+from longreward.evaluation.intervals import paired_change
+from longreward.files import jsonlines
+from longreward.report.reading.sources import REPRODUCTION
+from rl.paper.config import ReproductionConfig
+from rl.paper.figures import COLUMNS, PUBLISHED
+from rl.paper.steps import evaluation_of
+
+
+class _Call(msgspec.Struct):
+    source: str = "judge"
+
+
+class _Statement(msgspec.Struct):
+    call: _Call | None = None
+
+
+class _Dimension(msgspec.Struct):
+    calls: list[_Call] = []
+    statements: list[_Statement] = []
+
+
+class _Answer(store.Fields, kw_only=True):
+    id: str
+    split: str
+    rollout: str
+    query: str = ""
+    total: float | None = None
+    time: float = 0.0
+    dimensions: dict[str, _Dimension] = msgspec.field(default_factory=dict)
+
+
+@dataclass
+class Row:
+    """What is known of a row's policy. Empty where its evaluation has not ended."""
+
+    name: str
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Of COLUMNS: mean, interval and n, as summary.json has them."""
+    heldout: dict[tuple[str, str], float] = field(default_factory=dict)
+    """The mean LongReward of the held-out answers to each prompt, 0..10."""
+    short: dict[str, Any] = field(default_factory=dict)
+    """The share of short instructions on which it wins against the row compared with, ties as half: mean, interval,
+    n."""
+    answers: int = 0
+    """Answers that were judged for its training."""
+    calls: int = 0
+    """Questions that the judge was asked about them."""
+
+
+def rows(config: ReproductionConfig) -> list[Row]:
+    """All rows whose evaluation has ended."""
+    found = []
+    for name in config.rows:
+        directory = evaluation_of(config, name)
+        summary = jsonlines.read_json(directory / "summary.json")
+        if summary is None:
+            continue
+        row = Row(name)
+        for part in ("paper", "facts"):
+            for figures in list((summary.get(part) or {}).values())[-1:]:  # the policy compared with comes first
+                row.columns |= {column: figure for column, figure in figures.items() if column in COLUMNS}
+        row.short = (summary.get("short") or {}).get("score_of_b") or {}
+        prompts: dict[tuple[str, str], list[float]] = {}
+        for answer in _answers(directory, "heldout"):
+            if answer.total is not None:
+                prompts.setdefault((answer.id, answer.query), []).append(answer.total)
+        row.heldout = {prompt: statistics.fmean(totals) for prompt, totals in prompts.items()}
+        for answer in _answers(config.directory / name, "train"):
+            row.answers += 1
+            for dimension in answer.dimensions.values():
+                calls = [*dimension.calls, *(one.call for one in dimension.statements if one.call)]
+                row.calls += sum(call.source == "judge" for call in calls)
+        found.append(row)
+    return found
+
+
+def write(config: ReproductionConfig) -> str:
+    """Write reproduction.md and reproduction.json. Returns the Markdown."""
+    there = rows(config)
+    against = config.against
+    heads = ["row", *COLUMNS.values(), "held-out reward", f"less {against}", f"short, wins against {against}"]
+    heads += ["answers judged", "judge calls"]
+    first = next((row for row in there if row.name == config.against), None)
+    cells = [_cells(config, row, first) for row in there]
+    shown = [0, *(i for i in range(1, len(heads)) if any(row[i] != "-" for row in cells))]
+    heads, cells = [heads[i] for i in shown], [[row[i] for i in shown] for row in cells]
+    notes = list(_notes(config, [name for name in config.rows if name not in {row.name for row in there}]))
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *cells]
+    markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    markdown = f"# {config.name}\n\n{markdown}\n\n" + "\n".join(notes) + "\n"
+    jsonlines.write_text(config.directory / "reproduction.md", markdown)
+    runs = [path.name for path in _runs(config)]
+    page = {"title": config.name, "heads": heads, "rows": cells, "notes": notes, "runs": runs}
+    jsonlines.write_json(config.directory / REPRODUCTION, page)
+    return markdown
+
+
+def _cells(config: ReproductionConfig, row: Row, first: Row | None) -> list[str]:
+    published = PUBLISHED.get(config.published or "", {}).get(row.name, {})
+    cells = [row.name]
+    for column in COLUMNS:
+        figure, paper = row.columns.get(column) or {}, published.get(column)
+        cell = _with_interval(figure.get("mean"), figure.get("interval"), "", 1)
+        cells.append(f"{cell} [{paper:.1f}]" if paper is not None else cell)
+    cells.append(f"{statistics.fmean(row.heldout.values()):.2f}" if row.heldout else "-")
+    change = paired_change(first.heldout, row.heldout) if first and first is not row else None
+    mean, low, high, _ = change or (None, None, None, 0)
+    cells.append(_with_interval(mean, None if low is None else (low, high), "+", 2))
+    share = {name: _percent(value) for name, value in row.short.items()}
+    cells.append(_with_interval(share.get("mean"), share.get("interval"), "", 1))
+    return cells + [f"{count:,}" if count else "-" for count in (row.answers, row.calls)]
+
+
+def _percent(value: Any) -> Any:
+    return [100 * end for end in value] if isinstance(value, list) else value and 100 * value
+
+
+def _with_interval(mean: float | None, interval: Any, sign: str, digits: int) -> str:
+    if mean is None:
+        return "-"
+    form = f"{sign}.{digits}f"
+    ends = f" ({interval[0]:{form}} to {interval[1]:{form}})" if interval else ""
+    return f"{mean:{form}}{ends}"
+
+
+def _notes(config: ReproductionConfig, missing: list[str]) -> Iterator[str]:
+    yield "In round brackets: 95% intervals."
+    if config.published is not None:
+        yield f"In square brackets: the paper's figure for {config.published} (arXiv 2410.21252), graded by GPT-4o."
+    yield (
+        "Held-out reward: LongReward, 0 to 10, mean over prompts. A row that pairs another row's answers has none "
+        "judged of its own. Short: percent of short instructions, ties as half, by the judge in both orders."
+    )
+    yield "Facts are sentence-level statements here, and atomic facts in the paper."
+    if missing:
+        yield f"Not there yet: {', '.join(missing)}."
+
+
+def _answers(run: Path, split: str) -> Iterator[_Answer]:
+    """The answers of a run's store, each by the record that counts."""
+    best: dict[tuple[str, str], _Answer] = {}
+    for path in store.files(run / "store"):
+        for _, _, answer in store.read(path, [], _Answer):
+            name = answer.rollout, answer.query
+            if answer.split == split and (
+                name not in best
+                or store.rank(answer.total, answer.time) >= store.rank(best[name].total, best[name].time)
+            ):
+                best[name] = answer
+    yield from best.values()
+
+
+def _runs(config: ReproductionConfig) -> Iterator[Path]:
+    """The directories that the report shows: evaluations first, which are compared."""
+    for name in config.rows:
+        if (evaluation_of(config, name) / "summary.json").is_file():
+            yield evaluation_of(config, name)
+    for name in config.rows:
+        if store.files(config.directory / name / "store"):
+            yield config.directory / name
