@@ -1,5 +1,6 @@
 """The published example (LongReward's data/example) through this program, without work by hand: its responses are
-scored, paired and compared, and the table says what came out.
+scored, paired and compared; SmolLM2 is trained on its supervised data, and its responses become pairs for that policy.
+The table says what came out.
 
     PYTHONPATH=.:benchmarks python benchmarks/published_example.py [--data FOLDER] [--folder DIR] [SETTING ...]
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,8 +23,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from real.models import smollm2
+
+ROOT = Path(__file__).resolve().parents[1]
 DATA = Path("../shared/data/longreward_example")
 MIN_ANSWERS = 5  # scored ones that a question must have (paper)
+LENGTHS = ("openrlhf.data.max_len=2048", "openrlhf.rollout.max_new_tokens=640")  # the document is cut in the middle
 
 
 class Example:
@@ -33,16 +41,17 @@ class Example:
         self.scored, self.pairs, self.agreement = (
             folder / name for name in ("scored_responses.jsonl", "preference_pairs.jsonl", "agreement.json")
         )
-        self.judged = folder / "judged.jsonl"
+        self.judged, self.runs = folder / "judged.jsonl", folder / "runs"
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
-        # SFT, collect and pair with a policy (rl/sft.py, rl/dpo.py) come here.
         return [
             ("score --contexts", self.score),
             ("pairs, best against worst", self.pair),
             ("agree", self.agree),
             ("agree without faithfulness, same file", self.agree_without),
+            ("rl/sft.py", self.sft),
+            ("rl/dpo.py, collect and pair", self.collect_and_pair),
         ]
 
     def score(self) -> str:
@@ -74,6 +83,31 @@ class Example:
 
     def agree_without(self) -> str:
         return self._agreement("weights.faithfulness=0")
+
+    def sft(self) -> str:
+        model = smollm2(Path(tempfile.gettempdir()) / "longreward-models")
+        batch = ("train_sft.train.batch_size=1", "train_sft.train.micro_batch_size=1")
+        self._rl("sft", "configs/sft_cpu.yaml", f"openrlhf.actor.model_name_or_path={model}", *batch)
+        return f"{json.loads((self.runs / 'sft/summary.json').read_text())['steps']} step"
+
+    def collect_and_pair(self) -> str:
+        """The published responses, scored here as they stand."""
+        stages = ("--stage", "collect", "--stage", "pair", "data.heldout=null", "short.heldout=null")
+        chunks = ("reward.chunking.evidence_tokens=128", "reward.chunking.extraction_tokens=4096")
+        responses = f"collect.responses={(self.data / 'sampled_responses.jsonl').resolve()}"
+        judge = [f"reward.{setting}" for setting in self.settings]
+        policy = f"openrlhf.actor.model_name_or_path={self.runs / 'sft/model'}"
+        self._rl("dpo", "configs/dpo_cpu.yaml", *stages, *chunks, responses, policy, *judge)
+        pairs = list(_rows(self.runs / "dpo/pairs/train.jsonl"))
+        scores = f"{pairs[0]['chosen_score']:.2f} against {pairs[0]['rejected_score']:.2f}"
+        return f"{len(pairs)} pair, {scores}"
+
+    def _rl(self, program: str, config: str, *words: str) -> None:
+        command = [sys.executable, f"rl/{program}.py", "--config", config, f"run.dir={self.runs.resolve()}"]
+        command += [f"run.name={program}", f"data.train={(self.data / 'sft.jsonl').resolve()}", *LENGTHS, *words]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        if done.returncode:
+            raise SystemExit(f"rl/{program}.py ended with {done.returncode}")
 
     def _agreement(self, *settings: str) -> str:
         given = ["--out", str(self.judged), "--json", str(self.agreement), *settings]
