@@ -15,9 +15,10 @@ import statistics
 import sys
 from pathlib import Path
 
-from finished_runs import answers, trained
+from finished_runs import before_and_after, trained
 
-from longreward.evaluation.intervals import mean_and_interval
+from longreward.evaluation.intervals import paired_change
+from rl.paper.table import asked
 
 PER_PROMPT, PROMPTS_A_STEP = 10, 4
 
@@ -34,15 +35,14 @@ def run(way: str, seed: int, prompts: int) -> Path:
     return trained("configs/grpo_cpu.yaml", [*words, f"openrlhf.rollout.micro_batch_size={step}"])
 
 
-def asked(directory: Path) -> tuple[int, int]:
-    """Answers that were judged for training, and the questions asked about them."""
-    judged = [answer for answer in answers(directory) if answer.split == "train"]
-    questions = 0
-    for answer in judged:
-        for dimension in answer.dimensions.values():
-            calls = [*dimension.calls, *(one.call for one in dimension.statements)]
-            questions += sum(call.source == "judge" for call in calls)
-    return len(judged), questions
+def by_prompt(runs: list[Path]) -> dict[str, float]:
+    """The mean held-out reward of each prompt after training, over all runs."""
+    found: dict[str, list[float]] = {}
+    for directory in runs:
+        for answer in before_and_after(directory)["after"]:
+            if answer.total is not None:
+                found.setdefault(answer.id, []).append(answer.total)
+    return {prompt: statistics.fmean(totals) for prompt, totals in found.items()}
 
 
 def main() -> int:
@@ -63,13 +63,13 @@ def main() -> int:
             before, after = summary["before"]["total"], summary["after"]["total"]
             figures = f"{before:.2f} | {after:.2f} | {found[-1]:+.2f} | {low:+.2f} to {high:+.2f}"
             print(f"| {way} | {seed} | {judged:,} | {questions:,} | {figures} |", flush=True)
-    both = zip(changes["online"], changes["offline"], strict=True)
-    difference = mean_and_interval([online - offline for online, offline in both])
     for way, found in changes.items():
         print(f"{way}: {statistics.fmean(found):+.2f}, mean of {len(found)} seeds")
-    if difference is not None and difference[1] is not None and difference[2] is not None:
-        mean, low, high, seeds = difference
-        print(f"online less offline: {mean:+.2f} ({low:+.2f} to {high:+.2f} over {seeds} seeds)")
+    # Seeds are averaged for each prompt, so that the interval is over prompts that nobody trained on.
+    last = {way: by_prompt([run(way, seed, options.prompts) for seed in options.seeds]) for way in changes}
+    if difference := paired_change(last["offline"], last["online"]):
+        mean, low, high, prompts = difference
+        print(f"online less offline after training: {mean:+.2f} ({low:+.2f} to {high:+.2f}) over {prompts} prompts")
     return 0
 
 

@@ -55,8 +55,6 @@ def reproduce(path: Path, overrides: list[str], only: list[str], *, only_checks:
                 continue
             print(f"reproduce: {number} of {len(todo)}: {step.shown}", flush=True)
             if code := steps.run(config.directory, step, lock):
-                if code == 130:
-                    raise KeyboardInterrupt
                 print(
                     f"reproduce: {step.name} ended with exit code {code}, see above; mend that and run the same "
                     "command again",

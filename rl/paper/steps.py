@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -16,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import rl
-from longreward import config_file
 from longreward.errors import ConfigError
 from longreward.files import jsonlines
 from rl.offline.config import DpoConfig, SftConfig, load_any
+from rl.paper import record
 from rl.paper.config import ReproductionConfig, RowSection
 
 POLICY = "actor.model_name_or_path"
 PROGRAMS = Path(rl.__file__).parent
 _PR_SET_PDEATHSIG = 1
-_RECORD = "steps.json"
-"""What each step was made of, so that a step is not taken for one with other settings."""
 
 
 @dataclass(frozen=True)
@@ -131,22 +128,25 @@ def _training(
         stages, end = (["pair", "train"] if row.answers else ["collect", "pair", "train"]), "trained.json"
     words = ["--config", str(row.config), *(word for stage in stages for word in ("--stage", stage))]
     words += [f"run.dir={config.directory}", f"run.name={name}", "resume=true", *settings, *own]
-    made = {"config": config_file.load_yaml(row.config), "settings": [*settings, *own]}
+    made = {"settings": record.deciding(load_any(row.config, [*settings, *own]))}
     made |= {"of": {needed: made_of[needed] for needed in row.needs}}
-    done = config.directory / name / end
-    return Step(name, program, tuple(words), done, json.loads(json.dumps(made, default=str)), begins_with)
+    return Step(name, program, tuple(words), config.directory / name / end, made, begins_with)
 
 
 def _evaluation(config: ReproductionConfig, name: str, made_of: dict[str, Any], begins_with: str) -> Step:
     words = ["--config", str(config.evaluation), "--model", model_of(config, name)]
-    made = {"config": config_file.load_yaml(config.evaluation), "settings": config.settings, "of": made_of[name]}
+    # The tokenizer that counts chunks is the same for all rows.
+    own = [f"openrlhf.{POLICY}={model_of(config, config.against)}"]
+    try:
+        evaluated_by = load_any(config.evaluation, [*config.settings, *own]).evaluated_by
+    except ConfigError as error:
+        raise ConfigError(f"evaluation: {error}") from None
+    made = {"settings": record.as_json(evaluated_by), "of": made_of[name]}
     if name != config.against:
         words += ["--against", str(evaluation_of(config, config.against))]
         made["against"] = made_of[config.against]
-    # The tokenizer that counts chunks is the same for all rows.
-    words += [f"run.dir={config.directory}", f"run.name={name}", "resume=true", *config.settings]
-    words.append(f"openrlhf.{POLICY}={model_of(config, config.against)}")
-    done, made = evaluation_of(config, name) / "summary.json", json.loads(json.dumps(made, default=str))
+    words += [f"run.dir={config.directory}", f"run.name={name}", "resume=true", *config.settings, *own]
+    done = evaluation_of(config, name) / "summary.json"
     return Step(f"{name}-evaluation", "evaluate.py", tuple(words), done, made, begins_with)
 
 
@@ -166,7 +166,8 @@ def alone(directory: Path) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{directory} is at work already, or a command of it has not ended yet; wait for that, or set name"
+                f"another rl/reproduce.py works in {directory}, or a command of one has not ended yet; wait for its "
+                "end, or set name"
             ) from None
         yield descriptor
     finally:
@@ -174,45 +175,37 @@ def alone(directory: Path) -> Iterator[int]:
 
 
 def check(directory: Path, todo: Sequence[Step]) -> None:
-    """ConfigError where a step was begun with other settings than it has now."""
-    before = jsonlines.read_json(directory / _RECORD) or {}
+    """ConfigError where a step was made with other settings than it has now."""
     for step in todo:
-        if step.name in before and before[step.name] != step.made_of:
-            what = _difference(before[step.name], step.made_of)
-            raise ConfigError(
-                f"{directory / step.name} was made with other settings ({what}); set them back, or remove that "
-                "directory and those that build on it, or set name"
-            )
+        record.check(directory, step.name, step.made_of, done=step.is_done)
 
 
 def run(directory: Path, step: Step, lock: int) -> int:
-    """Carry out a step to its end. Returns its exit code. It ends with this process, however that ends."""
-    before = jsonlines.read_json(directory / _RECORD) or {}
-    jsonlines.write_json(directory / _RECORD, before | {step.name: step.made_of})
+    """Carry out a step to its end. Returns its exit code; KeyboardInterrupt where it or we were stopped. It ends with
+    this process, however that ends."""
+    record.write(directory, step.name, step.made_of)
     process = subprocess.Popen(step.command, pass_fds=[lock], preexec_fn=_end_with_parent)
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+        process.send_signal(signal.SIGTERM)
+
     # Ctrl-C reaches the command by itself; what ends a job reaches us alone.
-    earlier = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+    earlier = signal.signal(signal.SIGTERM, end)
     try:
-        return process.wait()
+        code = process.wait()
     except KeyboardInterrupt:
         process.wait()
         raise
     finally:
         signal.signal(signal.SIGTERM, earlier)
+    if ended or code in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    return code
 
 
 def _end_with_parent() -> None:
     """In a new process: have Linux send it SIGTERM when its parent is gone."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _difference(before: Any, now: Any, at: str = "") -> str:
-    """The first place where two settings differ, with both values."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted({*before, *now}):
-            if before.get(key) != now.get(key):
-                return _difference(before.get(key), now.get(key), f"{at}.{key}" if at else key)
-    if isinstance(before, list) and isinstance(now, list):
-        gone, new = [one for one in before if one not in now], [one for one in now if one not in before]
-        before, now = gone or before, new or now
-    return f"{at} was {before!r} and is {now!r}"

@@ -78,13 +78,21 @@ def rows(config: ReproductionConfig) -> list[Row]:
             if answer.total is not None:
                 prompts.setdefault((answer.id, answer.query), []).append(answer.total)
         row.heldout = {prompt: statistics.fmean(totals) for prompt, totals in prompts.items()}
-        for answer in _answers(config.directory / name, "train"):
-            row.answers += 1
-            for dimension in answer.dimensions.values():
-                calls = [*dimension.calls, *(one.call for one in dimension.statements if one.call)]
-                row.calls += sum(call.source == "judge" for call in calls)
+        row.answers, row.calls = asked(config.directory / name)
         found.append(row)
     return found
+
+
+def asked(run: Path) -> tuple[int, int]:
+    """How many answers were judged for a run's training, and how many questions the judge was asked about them, those
+    about answers that ended void and were judged again included."""
+    names, calls = set[tuple[str, str]](), 0
+    for answer in _records(run, "train"):
+        names.add((answer.rollout, answer.query))
+        for dimension in answer.dimensions.values():
+            every = [*dimension.calls, *(one.call for one in dimension.statements if one.call)]
+            calls += sum(call.source == "judge" for call in every)
+    return len(names), calls
 
 
 def write(config: ReproductionConfig) -> str:
@@ -152,15 +160,16 @@ def _notes(config: ReproductionConfig, missing: list[str]) -> Iterator[str]:
 def _answers(run: Path, split: str) -> Iterator[_Answer]:
     """The answers of a run's store, each by the record that counts."""
     best: dict[tuple[str, str], _Answer] = {}
-    for path in store.files(run / "store"):
-        for _, _, answer in store.read(path, [], _Answer):
-            name = answer.rollout, answer.query
-            if answer.split == split and (
-                name not in best
-                or store.rank(answer.total, answer.time) >= store.rank(best[name].total, best[name].time)
-            ):
-                best[name] = answer
+    for answer in _records(run, split):
+        other = best.setdefault((answer.rollout, answer.query), answer)
+        if store.rank(answer.total, answer.time) >= store.rank(other.total, other.time):
+            best[answer.rollout, answer.query] = answer
     yield from best.values()
+
+
+def _records(run: Path, split: str) -> Iterator[_Answer]:
+    for path in store.files(run / "store"):
+        yield from (answer for _, _, answer in store.read(path, [], _Answer) if answer.split == split)
 
 
 def _runs(config: ReproductionConfig) -> Iterator[Path]:

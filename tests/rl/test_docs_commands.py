@@ -20,15 +20,16 @@ import pytest
 
 from longreward import cli
 from rl.offline.config import load_any
+from rl.paper.config import load as load_reproduction
 from rl.run import command as command_line
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-GUIDES = ("tutorial", "score", "judge", "train", "offline", "evaluate")
+GUIDES = ("tutorial", "score", "judge", "train", "offline", "evaluate", "reproduce")
 PAGES = [*(DOCS / f"{name}.md" for name in GUIDES), *sorted((DOCS / "how-to").glob("*.md"))]
 MARKS = ("cluster", "judge")
 PROGRAMS = {"longreward", "python", "ray", "tail", "export", "sbatch", "kubectl", "python3.11"}
-RUN_BY_E2E_TESTS = {"rl/train.py", "rl/dpo.py", "rl/sft.py", "rl/evaluate.py", "rl/doctor.py"}
+RUN_BY_E2E_TESTS = {"rl/train.py", "rl/dpo.py", "rl/sft.py", "rl/evaluate.py", "rl/reproduce.py", "rl/doctor.py"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def test_options_and_configuration_are_understood(command: Command, monkeypatch:
     options, rest = parser.parse_known_args(words)
     flags = [word for word in rest if word.startswith("-")]
     assert all(f'"{flag}"' in source for flag in flags), flags
-    load_any(options.config, [word for word in rest if re.match(r"[\w.]+=", word)])
+    load = load_reproduction if "rl/reproduce.py" in command.words else load_any
+    load(options.config, [word for word in rest if re.match(r"[\w.]+=", word)])
 
 
 def test_the_librarys_commands_run_in_their_order(tmp_path: Path) -> None:

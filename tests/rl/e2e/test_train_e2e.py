@@ -287,12 +287,15 @@ ONLINE = ("train", "python -m openrlhf.cli.train_ppo_ray ")
 def program(path: Path) -> tuple[str, str]:
     """The script of a configuration, and what it starts."""
     sections = yaml.safe_load(path.read_text())
+    if path.stem.endswith("_evaluate"):
+        return "evaluate", ONLINE[1]
     return next((PROGRAMS[name] for name in PROGRAMS if name in sections), ONLINE)
 
 
 def test_dry_run_passes_openrlhfs_own_validation_and_writes_the_plan(launcher):
     # All in one process: OpenRLHF's imports take ten seconds.
-    paths = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if not path.stem.endswith("_evaluate")]
+    # Those with rows are of rl/reproduce.py, which runs the others.
+    paths = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if "\nrows:" not in path.read_text()]
     calls = []
     for path in paths:
         script, _ = program(path)
@@ -301,12 +304,17 @@ def test_dry_run_passes_openrlhfs_own_validation_and_writes_the_plan(launcher):
             words += ["data.train=rl/toy/data/train.jsonl", "data.heldout=null"]
             words += ["data.conversations=rl/toy/data/train.jsonl"] * (script == "sft")
             words += ["short={}", "collect={}"] * (script == "dpo")
+            words += ["data.heldout=rl/toy/data/heldout.jsonl", "evaluation={}"] * (script == "evaluate")
             words += ["openrlhf.actor.model_name_or_path=o/m"] * (path.parent.name == "paper")  # not trained yet
         calls.append(f"assert rl.{script}.main({words}) == 0, {path.name!r}")
-    code, output = launcher.run(sys.executable, "-c", "\n".join(["import rl.dpo, rl.sft, rl.train", *calls]))
+    code, output = launcher.run(
+        sys.executable, "-c", "\n".join(["import rl.dpo, rl.evaluate, rl.sft, rl.train", *calls])
+    )
     assert code == 0, output
     for path in paths:
-        run = launcher.directory / "runs" / f"{path.stem}-dry-run"
+        suffix = "-evaluation" * (program(path)[0] == "evaluate")
+        name = yaml.safe_load(path.read_text())["run"]["name"]
+        run = launcher.directory / "runs" / f"{name}{suffix}-dry-run"
         assert {file.name for file in run.iterdir()} == {"config.yaml", "command.txt"}
         assert program(path)[1] in (run / "command.txt").read_text()
 

@@ -88,7 +88,7 @@ def test_a_written_configuration_is_read_back_as_it_was(tmp_path):
         ("collect.served={base_url: 'http://u:pa55word@h/v1', model: m}", "holds a password"),
         ("run.name=..", "run.name: it names a folder"),
         ("collect.answers_in_flight=0", "collect.answers_in_flight"),
-        ("short.share=1", "short.share"),
+        ("short.share=1.5", "short.share"),
         ("pair.min_answers=1", "pair.min_answers"),
         ("processes=0", "processes"),
         ("pair.by=dimension", "pair.by"),

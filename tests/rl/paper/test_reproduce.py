@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,19 +140,40 @@ def test_only_some_rows_and_what_they_build_on(reproduction: Path) -> None:
 
 
 def test_a_row_with_other_settings_is_not_taken_for_it(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce.main(["--config", str(reproduction), "--only", "longreward"]) == 0
+    words, runs = ["--config", str(reproduction), "--only", "longreward"], reproduction.parent / "paper"
+    assert reproduce.main(words) == 0
     changed = ROWS | {"sft": ROWS["sft"] | {"settings": ["train_sft.adam.lr=1.0e-3"]}}
     write(reproduction.parent, rows=changed)
-    assert reproduce.main(["--config", str(reproduction), "--only", "longreward"]) == 2
+    assert reproduce.main(words) == 2
     said = capsys.readouterr().err
-    assert "sft was made with other settings" in said and "train_sft.adam.lr=1.0e-3" in said
-    # Neither is a row that builds on it, where its own directory was removed.
-    (reproduction.parent / "paper" / "steps.json").write_text(
-        json.dumps({k: v for k, v in json.loads((reproduction.parent / "paper" / "steps.json").read_text()).items()
-                    if not k.startswith("sft")})
-    )  # fmt: skip
+    assert f"{runs}/sft was made with other settings" in said
+    assert "train_sft.adam.lr was 1e-05 and is 0.001" in said and said.count("\n") == 1
+    # As the message says: without that directory it is the turn of what builds on it.
+    shutil.rmtree(runs / "sft")
+    assert reproduce.main(words) == 2
+    assert f"{runs}/sft-evaluation was made with other settings" in capsys.readouterr().err
+    for name in ("sft-evaluation", "longreward", "longreward-evaluation"):
+        shutil.rmtree(runs / name)
+    before = len(calls(reproduction))
+    assert reproduce.main(words) == 0
+    assert len(calls(reproduction)) == before + 4
+
+
+def test_what_changes_no_policy_may_be_changed(reproduction: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL_AT", "longreward")
     assert reproduce.main(["--config", str(reproduction), "--only", "longreward"]) == 2
-    assert "longreward was made with other settings" in capsys.readouterr().err
+    monkeypatch.delenv("FAIL_AT")
+    mended = ["openrlhf.vllm.gpu_memory_utilization=0.5", "wandb.mode=offline", "reward.workers=1", "run.stall_s=60"]
+    write(reproduction.parent, settings=mended)
+    assert reproduce.main(["--config", str(reproduction), "--only", "longreward"]) == 0
+    assert calls(reproduction).count("sft sft") == 1 and calls(reproduction).count("dpo longreward") == 2
+    # A row that is not done may be begun with other settings too: its own command looks at what is there.
+    monkeypatch.setenv("FAIL_AT", "lighter")
+    assert reproduce.main(["--config", str(reproduction), "--only", "lighter"]) == 2
+    monkeypatch.delenv("FAIL_AT")
+    lighter = ROWS["lighter"] | {"settings": ["pair.weights={logicality: 1}"]}
+    write(reproduction.parent, settings=mended, rows=ROWS | {"lighter": lighter})
+    assert reproduce.main(["--config", str(reproduction), "--only", "lighter"]) == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -169,7 +191,7 @@ def test_a_command_ends_with_the_reproduction_and_holds_its_directory_until_then
         assert process.poll() is None
         time.sleep(0.01)
     held = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert held.returncode == 2 and "is at work already" in held.stderr
+    assert held.returncode == 2 and "another rl/reproduce.py works in" in held.stderr
     process.send_signal(how)
     process.wait()
     with (folder / "paper/.lock").open() as lock:
@@ -281,7 +303,7 @@ def test_the_table_has_our_figures_beside_the_papers(tmp_path: Path, monkeypatch
     assert (first["row"], first["Avg"], first["facts"]) == ("sft", "50.0 (45.0 to 55.0) [55.0]", "20.0 [21.8]")
     assert (first["Summ"], first["held-out reward"], first["less sft"]) == ("- [39.6]", "7.25", "-")
     assert (last["row"], last["Avg"], last["held-out reward"]) == ("longreward", "51.0 (45.0 to 55.0) [59.9]", "8.25")
-    assert (last["less sft"], last["answers judged"], last["judge calls"]) == ("+1.00 (+1.00 to +1.00)", "2", "4")
+    assert (last["less sft"], last["answers judged"], last["judge calls"]) == ("+1.00 (+1.00 to +1.00)", "2", "5")
     assert "Not there yet: base, lighter, other, online." in said
     page = json.loads((tmp_path / "paper/reproduction.json").read_text())
     assert page["rows"][1] == list(last.values())
