@@ -88,7 +88,7 @@ def test_rows_are_those_of_published_supervised_data(source, writer, tmp_path, c
     assert len({(row["config"], row["writer"]) for row in rows}) == 1
     broken: list[str] = []
     samples = list(published_files.sft(tmp_path / "sft.jsonl", broken))
-    assert [sample.answer for sample in samples] == [row["answer"] for row in rows] and not broken
+    assert [sample.answer for _, sample in samples] == [row["answer"] for row in rows] and not broken
     shown = capsys.readouterr().out
     assert re.search(r"asked for +12\n", shown) and re.search(r"kept +12\n", shown)
     assert re.search(r"writing +18 ", shown), "6 calls for questions, 12 for answers"
