@@ -104,6 +104,7 @@ class Example:
 
     def _rl(self, program: str, config: str, *words: str) -> None:
         command = [sys.executable, f"rl/{program}.py", "--config", config, f"run.dir={self.runs.resolve()}"]
+        command.append("resume=true")  # what a run of before has scored in --folder is not scored again
         command += [f"run.name={program}", f"data.train={(self.data / 'sft.jsonl').resolve()}", *LENGTHS, *words]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)})
         if done.returncode:

@@ -60,9 +60,9 @@ def dpo(plan: RunPlan[DpoConfig], stages: Sequence[str], verbose: bool) -> int:
     from rl.run import run_directory, session
 
     config = plan.config
-    if config.resume and list(stages) == list(STAGES) and finetune.begun_and_done(config)[0]:
-        # Judging void answers again could change the pairs under the training: --stage collect does it.
-        stages = ["train", "evaluate"]
+    if config.resume and {"collect", "train"} <= {*stages} and finetune.begun_and_done(config)[0]:
+        # Judging void answers again could change the pairs under the training: --stage collect alone does it.
+        stages = [name for name in stages if name not in ("collect", "pair")]
     with ExitStack() as stack:
         opened = session.open_session if planning.asks(config, stages) else session.open_directory
         run = stack.enter_context(opened(plan, verbose=verbose))

@@ -59,23 +59,25 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     if overrides:
         raise ConfigError(f"blind takes no settings, found {' '.join(overrides)}; leave them out")
     if options.tally is not None:
-        _only(options, "--tally", ("key",), ("answers", "out", "input", "seed", "most"))
+        _only(options, "to tally", "--key SHEET.key.json", ("answers", "out", "input", "seed", "most"))
         return _tally(options)
-    _only(options, "a sheet", ("out",), ("key", "json"))
+    _only(options, "to make a sheet", "--out SHEET.html", ("key", "json"))
     if len(options.answers) != 2:
         raise ConfigError(f"a sheet is made of two files of answers, A.jsonl and B.jsonl, found {len(options.answers)}")
     return _make(options)
 
 
-def _only(options: argparse.Namespace, what: str, needed: Sequence[str], foreign: Sequence[str]) -> None:
+def _only(options: argparse.Namespace, use: str, needed: str, foreign: Sequence[str]) -> None:
     def given(name: str) -> bool:
         return getattr(options, name) not in (None, [])
 
-    if missing := [f"--{name}" for name in needed if not given(name)]:
-        raise ConfigError(f"{what} needs {' and '.join(missing)}; give it")
-    wrong = ["files of answers" if name == "answers" else f"--{name}" for name in foreign if given(name)]
-    if wrong:
-        raise ConfigError(f"{what} takes no {' or '.join(wrong)}; leave it out")
+    option = needed.split()[0]
+    if not given(option.strip("-")):
+        raise ConfigError(f"{option} is missing; {use}, give {needed}")
+    answers = " ".join(map(str, options.answers))
+    if wrong := [answers if name == "answers" else f"--{name}" for name in foreign if given(name)]:
+        other = "tally, give --tally VERDICTS.csv" if options.tally is None else "make a sheet, leave --tally out"
+        raise ConfigError(f"{use}, leave out {' and '.join(wrong)}; to {other}")
 
 
 def _make(options: argparse.Namespace) -> int:

@@ -104,6 +104,14 @@ class Rows(_RowFile):
         self.prompts = 0
         """Rows without an answer."""
 
+    def report(self, console: Console) -> None:
+        """Also tell how many responses have another question than the row that they were joined with."""
+        if self._contexts is not None and self._contexts.others:
+            count = f"{self._contexts.others:,} of {self._contexts.joins:,} responses"
+            ask = "ask something else than the row with their idx"
+            console.print(f"{count} {ask}; they are judged by their own question", highlight=False)
+        super().report(console)
+
     def samples(self, *, unanswered: bool = False) -> Iterator[tuple[str, Sample, bool]]:
         """Yield (key, sample, whether it has an answer). A row without an answer is one more broken row, unless
         `unanswered`."""
@@ -205,7 +213,7 @@ def _pair(number: int, row: dict[str, Any], criteria: bool) -> tuple[LabelledPai
     """ValueError says what is wrong with a row."""
     formats = [form for form in (_PUBLISHED, _PREFERRED, _LABELLED) if any(row.get(name) is not None for name in form)]
     if len(formats) > 1:
-        raise ValueError(f"it has fields of both formats; keep {', or '.join(map(' and '.join, formats))}")
+        raise ValueError(f"it has the fields of several formats; keep only {', or '.join(map(' and '.join, formats))}")
     form = formats[0] if formats else _LABELLED
     needed = ("context", "query", *form)
     missing = [name for name in needed if row.get(name) is None]

@@ -22,6 +22,9 @@ class Contexts:
         self._source = source
         self._places: dict[str, int | dict[str, Any] | None] = {}
         self._row = lru_cache(1)(self._found)  # responses to a document mostly stand together
+        self.joins = 0
+        self.others = 0
+        """Of the responses joined, those with another question than the row has."""
         if source is not None:
             self._read(source, broken)
 
@@ -45,6 +48,8 @@ class Contexts:
             where = f"in {self._source}" if self._source else "as no sft file is given"
             raise ValueError(f"no context for document {document!r} {where}")
         joined = row | {"context": found["context"]}
+        self.joins += 1
+        self.others += isinstance(row.get("query"), str) and found.get("query") not in (None, row["query"])
         if found.get("query") == row.get("query") and all(row.get(each) is None for each in CRITERIA):
             joined |= {each: found.get(each) for each in CRITERIA}
         return name, joined

@@ -105,7 +105,9 @@ def _answers(path: Path, questions: Questions, found: Matched) -> dict[_Name, st
     for number, row in read(path, found.broken):
         where = f"{path}:{number}"
         try:
-            idx, query, answer = row_id(row, number, _IDS), _text(row, "query"), _text(row, "answer")
+            query, answer = _text(row, "query"), _text(row, "answer")
+            # By the number of its line it would get the question of whatever row has that number elsewhere.
+            idx = row_id(row, number if query is not None or answer is None else None, _IDS)
         except ValueError as error:
             found.broken.append(f"{where}: {error}")
             continue

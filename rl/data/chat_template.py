@@ -69,6 +69,16 @@ def around_answers(tokenizer: Any) -> Callable[[Messages], list[tuple[str, str]]
     return apart
 
 
+def answer_lead(tokenizer: Any) -> str:
+    """The white space that the template prints behind what asks for an answer, and that a policy has to write before
+    its own; mostly none, a line break for GLM-4. Empty where the template prints no answer."""
+    try:
+        ((_, answer),) = around_answers(tokenizer)([_turn("user", "x"), _turn("assistant", _MARK)])
+    except ValueError:
+        return ""
+    return answer.partition(_MARK)[0]
+
+
 def end_mark(tokenizer: Any, text: str) -> str:
     """The token that ends a turn of the assistant, where the template prints one at the beginning of `text`, with white
     space before it; else nothing."""

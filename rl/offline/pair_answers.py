@@ -26,6 +26,10 @@ Weights = Mapping[str, float] | Mapping[Dimension, float]
 """By the names of dimensions, or of parts of a composite reward."""
 
 
+Written = Callable[[str], str | None]
+"""As `ended`: what makes an answer's text in a pair."""
+
+
 class _DimensionTotal(msgspec.Struct):
     score: _Total | None = None
 
@@ -52,11 +56,11 @@ class SupervisedAnswer(msgspec.Struct):
     """The answer that a row of the data has."""
 
     answer: str
-    """With the end-of-text mark at its end; empty where one stands inside."""
+    """As it goes into a pair; empty where the end-of-text mark stands inside."""
     tokens: int
     score: None = None
 
-    def text(self, eos: str) -> str:
+    def text(self, written: Written) -> str:
         return self.answer
 
 
@@ -79,13 +83,13 @@ class Candidate(msgspec.Struct, gc=False, eq=False):
     parts: tuple[float, ...] = ()
     """The dimensions to rank it by, 0..10, where it is not ranked by its score."""
 
-    def text(self, eos: str) -> str:
-        """With `eos` at its end. InputError where the store is not what it was."""
+    def text(self, written: Written) -> str:
+        """As it goes into a pair. InputError where the store is not what it was."""
         with self.path.open("rb") as file:
             file.seek(self.offset)
             line = file.readline()
         try:
-            text = ended(store.parse(line, CollectedAnswer).answer, eos)
+            text = written(store.parse(line, CollectedAnswer).answer)
         except ValueError:
             text = None
         if text is None or crc(text) != self.check:
@@ -100,7 +104,9 @@ Candidates = dict[PromptKey, dict[tuple[str, int], Candidate]]
 """The answers of each prompt by rollout and CRC: another run may have the same rollouts."""
 
 
-def read(stores: Sequence[Path], weights: Weights | None, parts: Weights, eos: str, report: PairReport) -> Candidates:
+def read(
+    stores: Sequence[Path], weights: Weights | None, parts: Weights, written: Written, report: PairReport
+) -> Candidates:
     """All training answers in the folders `stores`, void ones too, entered into `report`.
 
     `weights` make a score in place of the stored total (None: that one), `parts` are what each is ranked by beside it.
@@ -125,7 +131,7 @@ def read(stores: Sequence[Path], weights: Weights | None, parts: Weights, eos: s
                     scored.update(["total", *record.dimensions])
                 try:
                     prompt = record.id, crc(record.query), record.document
-                    answer = _answer(record, weights, parts, eos, path, offset)
+                    answer = _answer(record, weights, parts, written, path, offset)
                 except UnicodeEncodeError as error:
                     report.broken.append(f"{path}:{number}: not usable ({error})")
                 else:
@@ -143,15 +149,15 @@ def read(stores: Sequence[Path], weights: Weights | None, parts: Weights, eos: s
     return groups
 
 
-def supervised(data: Iterable[Row], eos: str, count: Callable[[str], int]) -> dict[PromptKey, SupervisedAnswer]:
+def supervised(data: Iterable[Row], written: Written, count: Callable[[str], int]) -> dict[PromptKey, SupervisedAnswer]:
     """The answers of the rows that prompts were prepared from; rows without one are left out. `count` counts tokens."""
     documents, found = DocumentsById(), []
     for row in data:
         key = documents.add(row)  # of all rows, as an id that several documents have is named after their lines
         if row.answer.strip():
-            text = ended(row.answer, eos) or ""
+            text = written(row.answer.strip()) or ""
             place = crc(row.query), document_hash(row.context)
-            found.append((key, place, SupervisedAnswer(text, count(row.answer))))
+            found.append((key, place, SupervisedAnswer(text, count(text))))
     # The first one of rows that are all the same but for their answer, as the prompt is.
     return {(documents.name_of(*key), *place): answer for key, place, answer in reversed(found)}
 
@@ -163,12 +169,16 @@ def _enter(answers: dict[K, Candidate], key: K, answer: Candidate, report: PairR
         answers[key] = max(answer, other, key=_preference)
 
 
-def ended(answer: str, eos: str) -> str | None:
-    """The answer with `eos` once, at its very end; None where one stands inside and would be read as the end."""
+def ended(answer: str, eos: str, lead: str = "") -> str | None:
+    """The answer as a policy writes it: with `eos` once, at its very end, and with the white space `lead` before it
+    where it has none of its own, as published ones do. None where an `eos` stands inside and would be read as the end.
+    """
     # OpenRLHF's RewardDataset adds " " + eos to a text without: a space that the policy never wrote.
     while (bare := answer.rstrip()).endswith(eos):
         answer = bare[: -len(eos)]
-    return None if eos in answer else answer + eos
+    if eos in answer:
+        return None
+    return (lead if answer and not answer[0].isspace() else "") + answer + eos
 
 
 def crc(text: str) -> int:
@@ -192,7 +202,7 @@ def ranked(answers: Iterable[Candidate], weights: Sequence[float]) -> list[tuple
 
 
 def _answer(
-    record: CollectedAnswer, weights: Weights | None, parts: Weights, eos: str, path: Path, offset: int
+    record: CollectedAnswer, weights: Weights | None, parts: Weights, written: Written, path: Path, offset: int
 ) -> Candidate:
     score = record.total
     found = {name: one.score for name, one in record.dimensions.items() if one.score is not None}
@@ -203,7 +213,7 @@ def _answer(
         score = None
         if weights.keys() <= found.keys():
             score = kept * sum(weight * found[name] for name, weight in weights.items()) / sum(weights.values())
-    text = ended(record.answer, eos)
+    text = written(record.answer)
     return Candidate(
         rollout=record.rollout,
         score=None if score is None else round(score, DIGITS),

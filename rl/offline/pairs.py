@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from longreward.files import jsonlines
 from longreward.schema import Dimension
 from rl.data.prompts import Label, document_hash
 from rl.offline import pair_answers
-from rl.offline.pair_answers import DIGITS, Candidate, Candidates, PromptKey, SupervisedAnswer, Weights, crc
+from rl.offline.pair_answers import DIGITS, Candidate, Candidates, PromptKey, SupervisedAnswer, Weights, Written, crc
 from rl.offline.pair_report import PairReport
 
 Fits = Callable[[str, str], bool]
@@ -82,16 +83,18 @@ def make_pairs(
     config: PairSection,
     *,
     eos: str,
+    lead: str = "",
     fits: Fits | None,
     dimension_weights: Weights | None = None,
     supervised: Supervised | None = None,
 ) -> PairReport:
     """Write the pairs of `stores` (folders with answers-*.jsonl) to `out`, and the report beside it.
 
-    `prompts` is the prepared prompt file, `eos` the tokenizer's end-of-text token, `dimension_weights` those of the
-    reward, `supervised` the data's own answers where the pairs are a contrast. What is written depends only on the
-    answers and the order of the prompts; it may be nothing at all, and the report tells why. InputError where a file
-    cannot be read, ConfigError for weights of dimensions that no answer was scored for.
+    `prompts` is the prepared prompt file, `eos` the tokenizer's end-of-text token, `lead` the white space that a policy
+    writes before its answers, `dimension_weights` those of the reward, `supervised` the data's own answers where the
+    pairs are a contrast. What is written depends only on the answers and the order of the prompts; it may be nothing at
+    all, and the report tells why. InputError where a file cannot be read, ConfigError for weights of dimensions that no
+    answer was scored for.
     """
     report = PairReport()
     parts: Weights = {}
@@ -99,7 +102,8 @@ def make_pairs(
         parts = config.weights or dimension_weights or {}
         if not parts:
             raise ConfigError("pair.by is per_dimension and the reward has no weights; set pair.weights")
-    groups = pair_answers.read(stores, config.weights, parts, require(eos), report)
+    written = partial(pair_answers.ended, eos=require(eos), lead=lead)
+    groups = pair_answers.read(stores, config.weights, parts, written, report)
     weights = list(parts.values())
     if config.by == "contrast":
         report.void = 0
@@ -109,7 +113,7 @@ def make_pairs(
             return contrast((supervised or {}).get(key), answers, config)
         return choose(answers, config, weights)
 
-    return write(out, _pairs(groups, prompts, pairs_of, eos, fits, report), report)
+    return write(out, _pairs(groups, prompts, pairs_of, written, fits, report), report)
 
 
 def write(out: Path, rows: Iterable[dict[str, Any]], report: PairReport) -> PairReport:
@@ -211,7 +215,7 @@ def _pairs(
     groups: Candidates,
     prompts: Path,
     pairs_of: Callable[[PromptKey, Iterable[Candidate]], tuple[Sequence[Pair], str]],
-    eos: str,
+    written: Written,
     fits: Fits | None,
     report: PairReport,
 ) -> Iterator[dict[str, Any]]:
@@ -234,7 +238,7 @@ def _pairs(
         pairs, why = pairs_of(key, answers.values()) if answers else ([], "no_answers")
         kept = 0
         for chosen, rejected in pairs:
-            texts = chosen.text(eos), rejected.text(eos)
+            texts = chosen.text(written), rejected.text(written)
             if fits is not None and not all(fits(prompt, text) for text in texts):
                 report.pairs_too_long += 1
                 why = "too_long"

@@ -98,6 +98,9 @@ def _supervised(config: SftConfig, flags: Flags) -> Iterator[Finding]:
         # That data.train does not exist is told with the other files.
         if path is not None and (rows.exists(path) or name != "data.train"):
             yield from unusable(name, path, published_files.sft, "context, query and answer, or with messages")
+    if data.conversations is not None and data.conversations.resolve() == data.train.resolve():
+        sentence = f"data.conversations {data.conversations} is the file of data.train"
+        yield Finding.problem("files", sentence, "leave data.conversations out: one file may hold both")
     template = data.chat_template
     if template is not None and looks_local(template) and not Path(template).exists():
         sentence = f"data.chat_template {template} does not exist"

@@ -15,7 +15,7 @@ from longreward.errors import InputError
 from longreward.rows.contexts import Contexts, text_in
 from longreward.rows.criteria import criteria_of
 from longreward.schema import Sample
-from rl.data.chat_template import Messages, messages
+from rl.data.chat_template import Messages, answer_lead, messages
 from rl.data.prompt_files import PromptReport, count_tokens, renderer
 from rl.offline import pairs as preferences
 from rl.offline.pair_answers import crc, ended
@@ -102,6 +102,7 @@ def from_published(
     can be used.
     """
     preferences.require(eos)
+    lead = answer_lead(tokenizer)
     report, rendering = PairReport(), PromptReport()
     render = renderer(tokenizer, max_prompt_tokens, "train", rendering)
 
@@ -112,7 +113,7 @@ def from_published(
     def preferred() -> Iterator[dict[str, Any]]:
         for pair, prompt in _usable(source, report.broken, rendered):
             report.answers += 2
-            win, lose = ended(pair["win_response"], eos), ended(pair["lose_response"], eos)
+            win, lose = (ended(pair[name], eos, lead) for name in ("win_response", "lose_response"))
             report.unwritable += (win is None) + (lose is None)
             if win is None or lose is None or win == lose:
                 report.settle(0, "unusable")

@@ -11,7 +11,7 @@ from typing import Any
 from longreward.errors import ConfigError, InputError
 from longreward.files import jsonlines
 from longreward.schema import Sample
-from rl.data.chat_template import Messages, around_answers, end_mark, rendered
+from rl.data.chat_template import Messages, answer_lead, around_answers, end_mark, rendered
 from rl.data.prompt_files import PromptReport, count_tokens, load_tokenizer, renderer
 from rl.offline import pairs, published_files
 from rl.offline.config import SftConfig
@@ -143,22 +143,21 @@ def _examples(
 ) -> Callable[[Sample | Conversation], list[tuple[str, str]]]:
     """Row -> prompt and answer of each of the assistant's turns. ValueError where it cannot be trained on."""
     render = renderer(tokenizer, flags.prompt_tokens, "train", report)
-    lead, why = "", ""
+    lead, why = answer_lead(tokenizer), ""
     try:
         apart = around_answers(tokenizer)
-        ((_, answer),) = apart(_CHAT)
-        lead = answer[: len(answer) - len(answer.lstrip())]
+        apart(_CHAT)
     except ValueError as error:
         why = str(error)  # it concerns conversations alone
 
     def make(row: Sample | Conversation) -> list[tuple[str, str]]:
         if isinstance(row, Sample):
             # White space before an answer could become one token with the end of the prompt.
-            answer = ended(row.answer.strip(), tokenizer.eos_token)
+            answer = ended(row.answer.strip(), tokenizer.eos_token, lead)
             if answer is None or answer == tokenizer.eos_token:
                 holds = "is empty" if answer else f"holds {tokenizer.eos_token} inside"
                 raise ValueError(f"answer of {row.id} {holds}")
-            return [(str(render(row.id, row.context, row.query)["input"]), lead + answer)]
+            return [(str(render(row.id, row.context, row.query)["input"]), answer)]
         if why:
             raise ValueError(why)
         if any(tokenizer.eos_token in turn["content"] for turn in row.turns):

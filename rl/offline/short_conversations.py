@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from longreward.errors import InputError
 from longreward.evaluation import compare as ask_about
 from longreward.evaluation import load, summarise_pairs
 from longreward.files import jsonlines
-from rl.data.chat_template import Messages, messages, rendered
+from rl.data.chat_template import Messages, answer_lead, messages, rendered
 from rl.data.prompt_files import PromptReport, renderer
 from rl.monitor.live_view import Screen
 from rl.offline import pairs as preferences
@@ -54,14 +55,14 @@ def mix(long: Path, section: ShortSection, out: Path, tokenizer: Any, fits: Fits
 def pairs(source: Path, tokenizer: Any, broken: list[str]) -> Iterator[dict[str, Any]]:
     """Preference pairs without a document: prompt (or query), chosen and rejected as text or as chat messages. Of
     messages the assistant's last turn is the answer, and all before it the prompt."""
-    render = _turn(tokenizer)
+    render, written = _turn(tokenizer), partial(ended, eos=tokenizer.eos_token, lead=answer_lead(tokenizer))
     for number, row in rows.read(source, broken):
         try:
             chosen, rejected = (_said(row.get(name), name) for name in ("chosen", "rejected"))
             prompt = _prompt(row["prompt"] if "prompt" in row else row.get("query"), chosen[0], rejected[0])
             if chosen[1] == rejected[1]:
                 raise ValueError("chosen and rejected are the same")
-            texts = [text for _, each in (chosen, rejected) if (text := ended(each, tokenizer.eos_token)) is not None]
+            texts = [text for _, each in (chosen, rejected) if (text := written(each)) is not None]
             if len(texts) < 2:
                 raise ValueError(f"an answer holds the end-of-text mark {tokenizer.eos_token}")
             yield preferences.row(f"short-{number}", render(prompt), texts)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from longreward import store
 from longreward.errors import ConfigError
 from rl.data import prompt_files
+from rl.data.chat_template import answer_lead
 from rl.data.prompt_files import count_tokens, load_tokenizer
 from rl.monitor import progress
 from rl.offline import collect, finetune, pair_answers, pairs, published_files, rescoring, short_conversations
@@ -66,7 +68,8 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
     """From the stores to preference pairs, and a table of what was kept. InputError where there is none."""
     flags = run.flags
     tokenizer = load_tokenizer(flags.policy, trust_remote_code=remote_code.allowed())
-    longest, eos = flags.data_max_len, tokenizer.eos_token
+    longest, eos = flags.data_max_len, pairs.require(tokenizer.eos_token)
+    lead = answer_lead(tokenizer)
 
     def fits(prompt: str, answer: str) -> bool:
         return count_tokens(tokenizer, prompt + answer) <= longest
@@ -83,13 +86,16 @@ def make_pairs(run: Session, config: DpoConfig) -> None:
         if config.pair.by == "contrast":
             reference, criteria = config.reward.reference_field, config.reward.uses_criteria
             data = prompt_files.rows(config.data.train, [], reference, criteria=criteria)
-            supervised = pair_answers.supervised(data, pairs.require(eos), lambda text: count_tokens(tokenizer, text))
+            supervised = pair_answers.supervised(
+                data, partial(pair_answers.ended, eos=eos, lead=lead), lambda text: count_tokens(tokenizer, text)
+            )
         report = pairs.make_pairs(
             [own, *others] if store.files(own) or not others else others,
             config.prompts("train"),
             long,
             config.pair,
             eos=eos,
+            lead=lead,
             fits=fits,
             dimension_weights=config.reward.dimension_weights,
             supervised=supervised,

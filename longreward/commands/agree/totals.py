@@ -67,7 +67,8 @@ def of_file(samples: Mapping[str, Sample], out: Path | None, config: RewardConfi
         return None
     if lacking := len(samples) - len(run.known):
         what = f"{out} was scored with other weights, and lacks {lacking:,} of {len(samples):,} answers"
-        raise InputError(f"{what}; score them into it with those weights, or choose another --out")
+        action = "run agree once more with the weights that the file was scored with"
+        raise InputError(f"{what}; {action}, or choose another --out")
     for key, row in run.known.items():
         if missing := [name for name in config.needed if name not in row.dimensions]:
             raise InputError(f"{out} was scored with other weights, without {missing[0]}; choose another --out")

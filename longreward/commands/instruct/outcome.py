@@ -33,7 +33,7 @@ class Outcome:
 
     @classmethod
     def of(cls, making: Making, min_score: float) -> Outcome:
-        outcome, texts = cls(), making.texts
+        outcome, texts, config = cls(), making.texts, fingerprint(making.run.config)
         for document in making.documents:
             written, questions = texts.of(document), texts.questions_about(document)
             if not questions:
@@ -45,10 +45,10 @@ class Outcome:
             asked = [texts.of(document, question.text) for question in questions]
             outcome.cut += any(each.shrunk for each in (written, *asked) if each)
             for question in questions:
-                outcome._add(making, document, question, min_score)
+                outcome._add(making, document, question, min_score, config)
         return outcome
 
-    def _add(self, making: Making, document: Document, question: Question, min_score: float) -> None:
+    def _add(self, making: Making, document: Document, question: Question, min_score: float, config: str) -> None:
         written, scored = making.texts.of(document, question.text), making.score(document, question)
         if written is None:
             self.left_out[_NOT_REACHED] += 1
@@ -71,7 +71,7 @@ class Outcome:
                 {"idx": question.id, "context": document.text, "query": question.text, "answer": scored.answer}
                 | {"kind": question.kind, "score": scores.pop("total"), "scores": scores}
                 | ({"cut": True} if cut else {})
-                | {"key": scored.key, "config": fingerprint(making.run.config), "writer": making.texts.config}
+                | {"key": scored.key, "config": config, "writer": making.texts.config}
             )
 
 

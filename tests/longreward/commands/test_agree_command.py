@@ -168,7 +168,7 @@ def test_broken_rows_are_named_and_the_rest_goes_on(agree, tmp_path):
         "pairs.jsonl:4: query must be text, found int",
         "pairs.jsonl:5: answer_a, answer_b, preference missing",
         "pairs.jsonl:6: lose_response missing",
-        "pairs.jsonl:7: it has fields of both formats",
+        "pairs.jsonl:7: it has the fields of several formats",
         "pairs.jsonl:8: answer_a and answer_b are the same text",
         "pairs.jsonl:9: idx must be text or a whole number, found [8]",
         "8 rows were skipped",

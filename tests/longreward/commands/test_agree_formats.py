@@ -68,7 +68,10 @@ def test_the_document_of_a_chat_is_all_before_the_question(agree, tmp_path):
         (chat(DOCUMENT) | {"prompt_template": "text"}, "prompt_template must be a list of messages"),
         (chat(DOCUMENT) | {"prompt_template": [{"role": "assistant", "content": "x\n\ny"}]}, "prompt_template must be"),
         (chat(f"{DOCUMENT}\n\n{QUESTION}", rejected=None), "rejected missing; a pair needs context, query, chosen"),
-        (chat(f"{DOCUMENT}\n\n{QUESTION}", win_response="x"), "it has fields of both formats; keep win_response and"),
+        (
+            chat(f"{DOCUMENT}\n\n{QUESTION}", win_response="x"),
+            "it has the fields of several formats; keep only win",
+        ),
         (chat(f"{DOCUMENT}\n\n{QUESTION}", rejected=[{"role": "assistant"}]), "rejected must be text, found list"),
     ],
 )

@@ -127,16 +127,16 @@ def test_bad_input_is_one_sentence(files, tmp_path, capsys):
     (tmp_path / "no.key.json").write_text('{"sheet": 1}')
     out, key = ["--out", str(tmp_path / "sheet.html")], ["--key", str(tmp_path / "key.json")]
     for words, why in (
-        ([a, b], "a sheet needs --out"),
+        ([a, b], "--out is missing; to make a sheet, give --out SHEET.html"),
         ([a, *out], "two files of answers, A.jsonl and B.jsonl, found 1"),
-        ([a, b, *out, *key], "a sheet takes no --key"),
+        ([a, b, *out, *key], "to make a sheet, leave out --key; to tally, give --tally VERDICTS.csv"),
         ([a, a, *out], "there is nothing to compare"),
         ([a, other, *out], "answer no question in common"),
         ([a, str(tmp_path / "none.jsonl"), *out], "cannot be read"),
         ([a, b, "--out", a], "one of the files to read"),
         ([a, b, "--out", "/proc/none/x.html"], "cannot be written"),
-        (["--tally", str(verdicts)], "--tally needs --key"),
-        ([a, "--tally", str(verdicts), *key], "--tally takes no files of answers"),
+        (["--tally", str(verdicts)], "--key is missing; to tally, give --key SHEET.key.json"),
+        ([a, "--tally", str(verdicts), *key], f"to tally, leave out {a}; to make a sheet, leave --tally out"),
         (
             ["--tally", str(verdicts), *key],
             "key.json cannot be read: No such file or directory; give the SHEET.key.json",

@@ -16,6 +16,8 @@ import pytest
 from aiohttp import web
 
 from longreward import cli
+from longreward.commands.instruct import outcome
+from longreward.fingerprint import fingerprint
 from longreward.judge.requests.writing import KINDS
 from rl.offline import published_files
 from tests.conftest import completion
@@ -86,10 +88,17 @@ def test_rows_are_those_of_published_supervised_data(source, writer, tmp_path, c
     assert len({(row["config"], row["writer"]) for row in rows}) == 1
     broken: list[str] = []
     samples = list(published_files.sft(tmp_path / "sft.jsonl", broken))
-    assert [sample.answer for sample in samples] == [row["answer"] for row in rows] and not broken
+    assert [sample.answer for _, sample in samples] == [row["answer"] for row in rows] and not broken
     shown = capsys.readouterr().out
     assert re.search(r"asked for +12\n", shown) and re.search(r"kept +12\n", shown)
     assert re.search(r"writing +18 ", shown), "6 calls for questions, 12 for answers"
+
+
+def test_a_tokenizers_file_is_not_read_again_for_each_row(source, writer, tmp_path, monkeypatch):
+    read_for: list[object] = []
+    monkeypatch.setattr(outcome, "fingerprint", lambda config: read_for.append(config) or fingerprint(config))
+    assert run(source, writer, "--questions", 2) == 0
+    assert len(read_for) == 1 and len(read(tmp_path / "sft.jsonl")) == 12
 
 
 def test_one_question_has_the_documents_own_idx(source, writer, tmp_path):

@@ -137,6 +137,22 @@ def test_responses_without_a_document_are_named(example, capsys):
     assert len(scored(example)) == 7
 
 
+@pytest.mark.parametrize("command", ["score", "estimate", "audit"])
+def test_responses_that_ask_something_else_than_their_row_are_counted(example, command, capsys):
+    told = "2 of 7 responses ask something else than the row with their idx"
+    source = example / "sampled_responses.jsonl"
+    words = [command, str(source), "--contexts", str(example / "sft.jsonl"), "--judge", "offline"]
+
+    def out(name: str) -> list[str]:
+        return [] if command == "estimate" else ["--out", str(example / name)]
+
+    assert cli.main([*words, *out("one")]) == 0 and "something else" not in capsys.readouterr().err
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    write(source, [row | {"query": "Who else?"} if number in (0, 2) else row for number, row in enumerate(rows)])
+    assert cli.main([*words, *out("other")]) == 0
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("contexts", "sentence"),
     [

@@ -67,6 +67,15 @@ def test_a_question_that_is_not_there_or_not_the_only_one(file):
         assert why in str(error.value)
 
 
+def test_the_number_of_a_line_is_no_id_to_find_a_question_by(file):
+    a, b = file("a", {"answer": "of another question"}, {"idx": 1, "answer": "x"}), file("b", row(1, "y", "Asked?"))
+    found = matched(a, b, Questions(file("q", row(1, "", "Asked?"))))
+    assert [(match.query, match.a) for match in found.matches] == [("Asked?", "x")]
+    assert len(found.broken) == 1 and found.broken[0].startswith(f"{a}:1: idx must be text or a whole number")
+    # With a question of its own a row needs no id.
+    assert len(matched(file("c", {"query": "Q?", "answer": "x"}), file("d", row(1, "y", "Q?")), NOTHING).matches) == 1
+
+
 def test_two_answers_to_a_question_are_refused_and_one_twice_is_not(file):
     once, twice = file("once", row(1, "x")), file("twice", row(1, "x"), row(1, "x"))
     assert len(matched(once, twice, NOTHING).matches) == 1

@@ -299,6 +299,14 @@ def test_the_second_file_is_looked_at_before_anything_starts(tmp_path):
         assert "data.conversations" in str(caught.value)
 
 
+def test_conversations_that_are_the_training_file_itself_are_refused(tmp_path):
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "in.jsonl")
+    for name in ("in", "link"):
+        config = configured(tmp_path, POLICY, [LONG], f"data.conversations={tmp_path}/{name}.jsonl")
+        with pytest.raises(ConfigError, match=f"{name}.jsonl is the file of data.train; leave data.conversations out"):
+            planning.refuse(plan_sft(config).findings)
+
+
 def test_conversations_that_do_not_fit_are_counted(tmp_path):
     long = {"messages": [{"role": "user", "content": "word " * 700}, CHAT[4]]}
     said, texts = prepared(configured(tmp_path, POLICY, [LONG, long]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from rich.console import Console
 
 from longreward.errors import ConfigError
 from longreward.files.jsonlines import Appender
-from rl import config
+from rl import config, dpo
 from rl.data.prompts import document_hash
 from rl.monitor.live_view import Screen
 from rl.offline import stages
@@ -22,6 +24,7 @@ from rl.offline.config import DpoConfig
 from rl.offline.pair_report import PairReport
 from rl.offline.planning import plan_dpo
 from rl.run import planning, run_directory
+from rl.run import session as run_session
 from rl.run.session import Session
 
 ROOT = Path(__file__).parents[3]
@@ -136,6 +139,24 @@ def test_prompts_that_a_contrast_leaves_out_are_counted_by_their_reason(store, p
     assert "no answer in data.train for pair.by=contrast to choose" in said
 
 
+def test_both_answers_of_a_contrast_begin_as_the_policy_begins(store, pair, tmp_path):
+    """With a template as GLM-4's the line break before an answer is the policy's own to write; others print it."""
+    asks = "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{% endfor %}"
+    policy = shutil.copytree(ROOT / "rl/toy/policy", tmp_path / "policy")
+    (policy / "chat_template.jinja").write_text(asks + "{% if add_generation_prompt %}<|assistant|>{% endif %}")
+    # Sampled, published (without its white space), and the data's own once more.
+    source = store(record(0, 0, answer="\nSampled ."), record(1, 0), record(2, 0, answer="\nHugo gave maps ."))
+    data = [ROWS[0] | {"answer": " Mara sold copper .\n"}, *ROWS[1:]]
+    words = [f"collect.stores=[{source}]", "pair={by: contrast}"]
+    rows, _ = pair(*words, f"openrlhf.actor.model_name_or_path={policy}", "run.name=glm", rows=data)
+    assert [(row["prompt"].endswith("<|assistant|>"), row["chosen"], row["rejected"]) for row in rows] == [
+        (True, f"\nMara sold copper .{END}", f"\nSampled .{END}"),
+        (True, f"\nLena lent iron .{END}", f"\nAnswer 0 .{END}"),
+    ]
+    rows, _ = pair(*words, rows=data)
+    assert rows[0]["prompt"].endswith("<|assistant|>\n") and rows[0]["chosen"] == f"Mara sold copper .{END}"
+
+
 @pytest.mark.parametrize(
     ("settings", "rejected", "why"),
     [
@@ -181,3 +202,37 @@ def test_without_held_out_prompts_nothing_is_started_to_evaluate(store, tmp_path
     run.workers.run_id = "ab"  # as if they had been ended for the training
     summary = stages.evaluate(run, plan.config)
     assert (summary["steps"], summary["judge_calls"], summary["void_rate"]) == (7, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("names", "begun", "left"),
+    [
+        (["collect", "pair", "train", "evaluate"], True, ["train", "evaluate"]),
+        (["collect", "pair", "train"], True, ["train"]),
+        (["collect", "pair", "train"], False, ["collect", "pair", "train"]),
+        (["collect", "pair"], True, ["collect", "pair"]),
+        (["pair", "train"], True, ["pair", "train"]),
+    ],
+)
+def test_the_pairs_of_a_training_that_has_begun_stay(tmp_path, monkeypatch, names, begun, left):
+    monkeypatch.chdir(ROOT)
+    words = [f"run.dir={tmp_path}/runs", "run.device=cpu", "resume=true", "data.heldout=null", "short.heldout=null"]
+    plan = plan_dpo(config.load_as(DpoConfig, ROOT / "configs/dpo_cpu.yaml", words), names)
+    for path, content in (
+        (plan.config.examples, "{}\n"),
+        (plan.config.checkpoints / "begun.json", ""),
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    of = {"data": stages.finetune.digest(plan.config.examples) if begun else "of other pairs"}
+    (plan.config.checkpoints / "begun.json").write_text(json.dumps(of))
+    done = []
+    for opened in ("open_session", "open_directory"):
+        session = Session(plan, Screen(Console(quiet=True)))
+        monkeypatch.setattr(run_session, opened, lambda *_, session=session, **__: nullcontext(session))
+    monkeypatch.setattr(stages, "collect_answers", lambda *_: done.append("collect"))
+    monkeypatch.setattr(stages, "make_pairs", lambda *_: done.append("pair"))
+    monkeypatch.setattr(stages.finetune, "train", lambda *_: done.append("train"))
+    monkeypatch.setattr(stages, "evaluate", lambda *_: done.append("evaluate") or {})
+    assert dpo.dpo(plan, names, False) == 0
+    assert done == left
