@@ -198,7 +198,8 @@ def test_a_column_without_some_of_its_datasets_says_so() -> None:
 
 
 def test_each_column_has_the_interval_that_it_has_by_itself() -> None:
-    columns = [[[0.1, 0.9, 0.4]], [[0.3, 0.6, 0.2], [0.5, 0.1]], [[0.0, 1.0, 0.5, 0.5]]]
+    draw = random.Random(1)
+    columns = [[[draw.random() for _ in range(20)], [draw.random() for _ in range(9)]] for _ in range(3)]
     found, _ = means_of_columns(columns, [UNIT] * 3)
     assert found == [mean_of_datasets(datasets, UNIT) for datasets in columns]
 
