@@ -55,9 +55,9 @@ def before_and_after(run: Path) -> dict[str, list[ScoredAnswer]]:
 
 def means(scored: Iterable[ScoredAnswer], figures: Callable[[ScoredAnswer], dict[str, float]]) -> HeldoutScores:
     """The figures of each prompt's answers, their means."""
-    by_prompt = defaultdict[str, list[dict[str, float]]](list)
+    by_prompt = defaultdict[tuple[str, str], list[dict[str, float]]](list)
     for answer in scored:
-        by_prompt[answer.id].append(figures(answer))
+        by_prompt[answer.id, answer.query].append(figures(answer))
     found = {prompt: {n: statistics.fmean(e[n] for e in each) for n in each[0]} for prompt, each in by_prompt.items()}
     return HeldoutScores(found, sum(map(len, by_prompt.values())))
 

@@ -22,7 +22,7 @@ from statistics import fmean
 from finished_runs import means, scores, side_by_side, trained
 
 from longreward.evaluation.intervals import mean_and_interval
-from rl.rollout.heldout_scores import HeldoutScores
+from rl.rollout.heldout_scores import HeldoutScores, PromptKey
 
 CONFIG = "configs/grpo_cpu.yaml"
 WEAK, TOTAL = "python", "total"
@@ -64,7 +64,7 @@ def evaluated(how: Trained, seed: int, words: list[str]) -> list[HeldoutScores]:
     return [means(answers, scores) for answers in both]
 
 
-def apart(scored: Sequence[HeldoutScores], part: str) -> dict[str, float]:
+def apart(scored: Sequence[HeldoutScores], part: str) -> dict[PromptKey, float]:
     """By prompt, how much higher the second policy is."""
     by_total, per_dimension = (each.prompts for each in scored)
     return {prompt: figures[part] - by_total[prompt][part] for prompt, figures in per_dimension.items()}
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--pairs", action="store_true", help="DPO instead of GRPO")
     options, words = parser.parse_known_args()
-    missed, found = False, dict[str, list[dict[str, float]]]()
+    missed, found = False, dict[str, list[dict[PromptKey, float]]]()
     print("| seed | part | by total | per dimension | difference |\n| --- | --- | ---: | ---: | ---: |")
     for seed in options.seeds:
         scored = evaluated(PAIRS if options.pairs else ONLINE, seed, words)

@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
             made = planning.make(config, "evaluation")
             if earlier is not None:
                 evaluation_plan.check_comparable(load_any(earlier / "config.yaml", []), made.config, earlier)
-            evaluation_plan.policies_of(made, models, earlier)  # refuses others than those that it began with
+            policies = evaluation_plan.policies_of(made, models, earlier)  # refuses others than those it began with
+            evaluation_plan.check_lengths(made, policies, sets, local=True)
             return made
 
         def run(plan: RunPlan[RunConfig], verbose: bool) -> int:
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         def expected(plan: RunPlan[RunConfig]) -> Iterator[str]:
             return evaluation_plan.expected(plan, sets, evaluation_plan.policies_of(plan, models, earlier))
 
-        return command.plan_and_run("evaluate", options, config, plan, run, expected=expected)
+        return command.plan_and_run("evaluate", options, config, plan, run, always_planned=True, expected=expected)
 
     return command.carry_out("evaluate", lambda: load_any(options.config, overrides), work)
 

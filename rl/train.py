@@ -46,7 +46,7 @@ def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
             taken = config.directory / "heldout_before.json"
             before = HeldoutScores.read(taken)
             if before is None:
-                run.say("scoring the held-out documents before training")
+                run.say("scoring the held-out prompts before training")
                 with rollout_engines(config, flags.policy, flags) as engines:
                     before = evaluate(config, engines)
                 before.write(taken)
@@ -54,7 +54,7 @@ def train(plan: RunPlan[RunConfig], verbose: bool) -> int:
         if judged:
             summary["expected"] = judged.model_dump(include={"calls", "prompt_tokens", "completion_tokens", "cost"})
         if before is not None:
-            run.say("scoring the held-out documents after training")
+            run.say("scoring the held-out prompts after training")
             with rollout_engines(config, str(config.directory / "model"), flags) as engines:
                 after = evaluate(config, engines)
             summary |= progress.show_heldout(run.console, [before, after])

@@ -24,7 +24,7 @@ _MOST = {"facts": math.inf, "factscore": 100.0}
 _NOTE = (
     "A fact is a statement of the faithfulness score, about one a sentence; the paper's are atomic facts by GPT-4o, of "
     "which a sentence has several. FactScore: the share of an answer's statements that are fully supported, the mean "
-    "over the answers that have any. In brackets: 95% percentile bootstrap over documents."
+    "over the answers that have any. In brackets: 95% percentile bootstrap over prompts."
 )
 
 
@@ -32,9 +32,9 @@ _NOTE = (
 class AnswerFacts:
     """The facts of a policy's answers. Of a prompt's answers it is their mean that counts."""
 
-    facts: dict[str, float]
+    facts: dict[Any, float]
     """Prompt -> statements an answer. A prompt whose answers are all void is not in it."""
-    factscore: dict[str, float]
+    factscore: dict[Any, float]
     """Prompt -> 100 x the share of fully supported statements, of the answers that have any."""
     answers: int
     without_statements: int
@@ -51,8 +51,8 @@ class AnswerFacts:
         return means | {"answers": self.answers, "without_statements": self.without_statements, "void": self.void}
 
 
-def answer_facts(prompts: Mapping[str, Sequence[Supports | None]]) -> AnswerFacts:
-    """The facts of each prompt's answers; None is an answer without a verdict on its statements."""
+def answer_facts(prompts: Mapping[Any, Sequence[Supports | None]]) -> AnswerFacts:
+    """The facts of each prompt's answers, by whatever names it; None: an answer without a verdict on its statements."""
     known = {prompt: [each for each in answers if each is not None] for prompt, answers in prompts.items()}
     counts = {prompt: [len(each) for each in answers] for prompt, answers in known.items()}
     shares = {
@@ -95,5 +95,5 @@ def markdown(policies: Mapping[str, AnswerFacts]) -> str:
     return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", f"{counts}. {_NOTE}"])
 
 
-def _means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def _means(values: Mapping[Any, Sequence[float]]) -> dict[Any, float]:
     return {prompt: statistics.fmean(each) for prompt, each in values.items() if each}

@@ -80,11 +80,11 @@ def mean_of_datasets(datasets: Sequence[Sequence[float]], scale: tuple[float, fl
 def means_of_columns(
     columns: Sequence[Sequence[Sequence[float]]], scales: Sequence[tuple[float, float]]
 ) -> tuple[list[MeanEstimate], MeanEstimate]:
-    """`mean_of_datasets` of each column, and the mean of the columns, its interval from the same resamples. It has no
-    mean where a column has none."""
+    """`mean_of_datasets` of each column, and the mean of the columns. The interval of that comes from resamples of its
+    own, in which each column is drawn apart from the others. It has no mean where a column has none."""
     rng = np.random.default_rng(_SEED)
     found = [_resampled(datasets, rng) for datasets in columns]
-    estimates = [_estimate(*one, scale) for one, scale in zip(found, scales, strict=True)]
+    estimates = [mean_of_datasets(datasets, scale) for datasets, scale in zip(columns, scales, strict=True)]
     means, count = [mean for mean, _, _ in found if mean is not None], sum(n for _, _, n in found)
     moved = [shifts for _, shifts, _ in found if shifts is not None]
     whole = statistics.fmean(means) if found and len(means) == len(found) else None

@@ -52,9 +52,11 @@ def paper_table(scored: Mapping[str, Sequence[ItemOutcome]], judge: str = "") ->
     """The policies' scores on the paper's scale, by the policies' names: LongBench x 100, LongBench-Chat's mean x 10.
 
     The outcomes of a policy are those of LongBench and of LongBench-Chat together. A column is there where any of its
-    datasets is; the average of the four where all are there and each has a mean.
+    datasets is, and tells which are not; the average of the four where all are there and each has a mean.
     """
-    return PaperTable({name: _as_published(_by_dataset(outcomes)) for name, outcomes in scored.items()}, judge)
+    values = {name: _by_dataset(outcomes) for name, outcomes in scored.items()}
+    missing = {name: found for name, of_policy in values.items() if (found := _missing(of_policy))}
+    return PaperTable({name: _as_published(of_policy) for name, of_policy in values.items()}, judge, missing)
 
 
 def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[ItemOutcome], judge: str = "") -> PairResult:
@@ -63,6 +65,12 @@ def summarise_pairs(policy_a: str, policy_b: str, compared: Sequence[ItemOutcome
     wins = Counter(values)
     score = mean_of_datasets([values], (0.0, 1.0))
     return PairResult((policy_a, policy_b), tally(compared), wins[0.0], wins[0.5], wins[1.0], score, judge)
+
+
+def _missing(values: _Values) -> dict[str, list[str]]:
+    """Of each column that is there, the datasets that are not."""
+    found = {name: [one for one in datasets if one not in values] for name, datasets in PAPER_COLUMNS.items()}
+    return {name: lacks for name, lacks in found.items() if 0 < len(lacks) < len(PAPER_COLUMNS[name])}
 
 
 def _as_published(values: _Values) -> dict[str, MeanEstimate]:

@@ -139,10 +139,13 @@ class PaperTable:
     policies: dict[str, dict[str, MeanEstimate]]
     """Policy -> column -> its mean; `average` is the last column, where it is known."""
     judge: str = ""
+    missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Policy -> column -> its datasets that were not evaluated; only where there are such."""
 
     def to_json(self) -> dict[str, Any]:
+        """A column without some of its datasets has them as `missing`."""
         return {
-            policy: {name: estimate.to_json() for name, estimate in columns.items()}
+            policy: {name: estimate.to_json() | self._lacks(policy, name) for name, estimate in columns.items()}
             for policy, columns in self.policies.items()
         }
 
@@ -154,7 +157,15 @@ class PaperTable:
             for policy, found in self.policies.items()
         ]
         heads = ["The paper's table, 0 to 100", *(_COLUMNS[name] for name in columns)]
-        return _document(heads, rows, [_AS_PUBLISHED, _NOTE], self.judge)
+        lacks: dict[str, dict[str, None]] = {}
+        for name, datasets in ((name, each) for found in self.missing.values() for name, each in found.items()):
+            lacks.setdefault(name, {}).update(dict.fromkeys(datasets))
+        notes = [f"{_COLUMNS[name]} without {', '.join(datasets)}." for name, datasets in lacks.items()]
+        return _document(heads, rows, [_AS_PUBLISHED, *notes, _NOTE], self.judge)
+
+    def _lacks(self, policy: str, column: str) -> dict[str, list[str]]:
+        found = self.missing.get(policy, {}).get(column)
+        return {"missing": found} if found else {}
 
 
 def tally(outcomes: Sequence[ItemOutcome]) -> dict[str, Any]:

@@ -174,9 +174,7 @@ def show_heldout(
     """Print the held-out means of a policy, or of two, by default before and after training, with the gain and its 95%
     interval. Returns what summary.json tells of them: `scores`, or `before`, `after` and `gain`."""
     before, after = scores[0], scores[1] if len(scores) > 1 else None
-    console.print(
-        f"\nheld-out reward (0-10), {len(before.prompts)} documents, {before.answers} answers", highlight=False
-    )
+    console.print(f"\nheld-out reward (0-10), {len(before.prompts)} prompts, {before.answers} answers", highlight=False)
     headings = [*names, "change"] if after else ["score"]
     table = Table("", *(Column(heading, justify="right") for heading in headings))
     old, new = before.means(), after.means() if after else {}

@@ -141,7 +141,7 @@ def evaluate(run: Session, config: DpoConfig) -> dict[str, Any]:
             _first_scores(run, config, engines)
     with rollout_engines(config, str(model), flags) as engines, online_training.watched(run):
         if config.data.heldout is not None:
-            run.say("scoring the held-out documents after training")
+            run.say("scoring the held-out prompts after training")
             before, after = HeldoutScores.read(_before(config)), heldout_scores.evaluate(config, engines)
             assert before is not None
             summary |= progress.show_heldout(run.console, [before, after])
@@ -161,7 +161,7 @@ def _first_scores(run: Session, config: DpoConfig, engines: Engines) -> None:
     """What the first policy gets, unless that is known."""
     missing = _first_scores_missing(config)
     if _before(config) in missing:
-        run.say("scoring the held-out documents before training")
+        run.say("scoring the held-out prompts before training")
         heldout_scores.evaluate(config, engines).write(_before(config))
     if short_conversations.first_answers_path(config) in missing:
         short_conversations.take_first_answers(config, engines)

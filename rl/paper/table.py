@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def write(config: ReproductionConfig) -> str:
     cells = [_cells(config, row, first) for row in there]
     shown = [0, *(i for i in range(1, len(heads)) if any(row[i] != "-" for row in cells))]
     heads, cells = [heads[i] for i in shown], [[row[i] for i in shown] for row in cells]
-    notes = list(_notes(config, [name for name in config.rows if name not in {row.name for row in there}]))
+    notes = list(_notes(config, there))
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *cells]
     markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     markdown = f"# {config.name}\n\n{markdown}\n\n" + "\n".join(notes) + "\n"
@@ -144,7 +144,7 @@ def _with_interval(mean: float | None, interval: Any, sign: str, digits: int) ->
     return f"{mean:{form}}{ends}"
 
 
-def _notes(config: ReproductionConfig, missing: list[str]) -> Iterator[str]:
+def _notes(config: ReproductionConfig, there: Sequence[Row]) -> Iterator[str]:
     yield "In round brackets: 95% intervals."
     if config.published is not None:
         yield f"In square brackets: the paper's figure for {config.published} (arXiv 2410.21252), graded by GPT-4o."
@@ -153,7 +153,11 @@ def _notes(config: ReproductionConfig, missing: list[str]) -> Iterator[str]:
         "judged of its own. Short: percent of short instructions, ties as half, by the judge in both orders."
     )
     yield "Facts are sentence-level statements here, and atomic facts in the paper."
-    if missing:
+    for column, title in COLUMNS.items():
+        lacks = [name for row in there for name in (row.columns.get(column) or {}).get("missing", ())]
+        if lacks:
+            yield f"{title} without {', '.join(dict.fromkeys(lacks))}."
+    if missing := [name for name in config.rows if name not in {row.name for row in there}]:
         yield f"Not there yet: {', '.join(missing)}."
 
 

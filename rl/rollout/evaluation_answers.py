@@ -3,6 +3,7 @@ is there; and the judge that longreward/evaluation scores them with."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from rl.data.prompt_files import PromptReport, count_tokens, renderer
 from rl.data.prompts import Label
 from rl.rollout.engines import Engines, in_flight
 from rl.rollout.spend_ledger import SpendLedger
+from rl.trainer.openrlhf_flags import Flags
 
 _AT_ONCE = 512
 
@@ -51,10 +53,20 @@ def judge_name(config: RunConfig) -> str:
     return config.grader.model or config.grader.kind
 
 
-def kept(path: Path) -> dict[str, str]:
-    """The answers in a file that `answers` or `conversations` has written, whole or not. A line that a kill has cut is
-    passed over."""
-    return {row["idx"]: row["answer"] for _, row in jsonlines.read(path, [])} if path.is_file() else {}
+def check_of(*texts: str) -> int:
+    """A CRC that tells texts from others."""
+    return zlib.crc32(jsonlines.encoded(texts))
+
+
+def kept(path: Path, asked: Sequence[EvaluationItem] | Sequence[Conversation]) -> dict[str, str]:
+    """The answers to what is asked in a file that `answers` or `conversations` has written, whole or not. A line that a
+    kill has cut is passed over, and so is the answer to a question that had the same id. Files of before do not tell
+    what the question was."""
+    if not path.is_file():
+        return {}
+    checks = _checks(asked)
+    rows = (row for _, row in jsonlines.read(path, []) if row["idx"] in checks)
+    return {row["idx"]: row["answer"] for row in rows if row.get("crc") in (None, checks[row["idx"]])}
 
 
 def answers(
@@ -65,7 +77,7 @@ def answers(
     Those in `file` are not asked for again; the others are appended to it as they come. ConfigError for a question that
     alone exceeds the budget.
     """
-    report, found = PromptReport(), kept(file) if file else {}
+    report, found, checks = PromptReport(), kept(file, items) if file else {}, _checks(items)
     render = renderer(engines.tokenizer, engines.max_len - engines.max_new_tokens, "evaluation", report)
     rows = []
     for item in items:
@@ -77,7 +89,7 @@ def answers(
         for (rollout,) in engines.rollouts(rows, temperature, 1):
             identity = Label.from_json(rollout["label"]).id
             found[identity] = rollout["answer"]
-            keep(identity, rollout["answer"])
+            keep({"idx": identity, "answer": rollout["answer"], "crc": checks[identity]})
             _sign_of_life(len(found), len(items))
     return found, report
 
@@ -102,13 +114,9 @@ def conversations(
     asked: Sequence[Conversation], engines: Engines, file: Path, *, strip_thoughts: bool = True
 ) -> dict[str, str]:
     """The answers to all turns, by `Conversation.key`. Each turn is asked with the answers before it in the prompt,
-    without their thoughts if `strip_thoughts`. Kept in `file` as by `answers`.
-
-    ConfigError where a conversation may not fit the engines' `max_len`, or where the chat template takes none.
+    without their thoughts if `strip_thoughts`. Kept in `file` as by `answers`. `check_length` comes before.
     """
-    found = kept(file)
-    for one in asked:
-        _check_length(one, engines)
+    found, checks = kept(file, asked), _checks(asked)
     whole = sum(len(one.turns) for one in asked)
     with _appended(file) as keep:
         for turn in range(max(len(one.turns) for one in asked)):
@@ -119,46 +127,61 @@ def conversations(
                 if strip_thoughts:
                     answer = without_thoughts(answer, thinking=begins_thought(rollout["prompt"]))
                 found[key] = answer.strip()
-                keep(key, found[key])
+                keep({"idx": key, "answer": found[key], "crc": checks[key]})
                 _sign_of_life(len(found), whole)
     return found
 
 
 def _ask(place: int, one: Conversation, turn: int, found: dict[str, str], engines: Engines) -> Any:
-    prompt = _prompt(one, [found[one.key(n)] for n in range(turn)], engines)
+    prompt = _prompt(one, [found[one.key(n)] for n in range(turn)], engines.tokenizer)
     label = Label(one.key(turn), "evaluation", (0, 0), (0, 0), scored=False)
     row = {"input": prompt, "label": label.to_json()}
     return engines.generate(place, row, engines.sampling(one.temperature), 1)
 
 
-def _prompt(one: Conversation, answered: Sequence[str], engines: Engines) -> str:
+def _prompt(one: Conversation, answered: Sequence[str], tokenizer: Any) -> str:
     messages = [{"role": "user", "content": one.turns[0]}]
     for answer, turn in zip(answered, one.turns[1:], strict=False):
         messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": turn}]
     try:
-        return rendered(engines.tokenizer, messages)
+        return rendered(tokenizer, messages)
     except ValueError as error:
         raise ConfigError(f"conversation {one.id}: {error}; use an instruction model") from None
 
 
-def _check_length(one: Conversation, engines: Engines) -> None:
-    later = len(one.turns) - 1
-    most = count_tokens(engines.tokenizer, _prompt(one, ["-"] * later, engines)) + later * engines.max_new_tokens
-    if most > engines.max_len - engines.max_new_tokens:
-        raise ConfigError(
-            f"conversation {one.id} may take {most + engines.max_new_tokens} tokens with its answers, and "
-            f"openrlhf.data.max_len is {engines.max_len}; raise it, or lower openrlhf.rollout.max_new_tokens"
-        )
+def check_length(asked: Sequence[Conversation], tokenizer: Any, flags: Flags) -> None:
+    """ConfigError where a conversation may take more than the `max_len` of `flags`, or where the chat template takes
+    none."""
+    answer = flags.rollout_max_new_tokens
+    for one in asked:
+        later = len(one.turns) - 1
+        most = count_tokens(tokenizer, _prompt(one, ["-"] * later, tokenizer)) + (later + 1) * answer
+        if most > flags.data_max_len:
+            raise ConfigError(
+                f"conversation {one.id} may take {most} tokens with its answers, and openrlhf.data.max_len is "
+                f"{flags.data_max_len}; raise it, or lower openrlhf.rollout.max_new_tokens"
+            )
 
 
 @contextmanager
-def _appended(file: Path | None) -> Iterator[Callable[[str, str], None]]:
+def _appended(file: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Keeps an answer, where there is a file."""
     if file is None:
-        yield lambda identity, answer: None
+        yield lambda row: None
         return
-    with jsonlines.Appender[dict[str, str]](file) as rows:
-        yield lambda identity, answer: rows.append({"idx": identity, "answer": answer})
+    with jsonlines.Appender[dict[str, Any]](file) as rows:
+        yield rows.append
+
+
+def _checks(asked: Sequence[EvaluationItem] | Sequence[Conversation]) -> dict[str, int]:
+    """Of each answer's name, the `check_of` what the user said until then."""
+    found: dict[str, int] = {}
+    for one in asked:
+        if isinstance(one, EvaluationItem):
+            found[one.id] = check_of(one.turn)
+        else:
+            found |= {one.key(turn): check_of(*one.turns[: turn + 1]) for turn in range(len(one.turns))}
+    return found
 
 
 def _sign_of_life(count: int, of: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,16 @@ from rl.rollout.reward_client import scores_of
 
 _AT_ONCE = 512
 
+PromptKey = tuple[str, str]
+"""A prompt: its id, which is the document's, and its question. Several prompts may be about one document."""
+
 
 @dataclass(frozen=True)
 class HeldoutScores:
     """Held-out scores of one policy: per prompt, the mean over its answers that are not void."""
 
-    prompts: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Prompt id -> total and dimensions, 0..10. A prompt whose answers are all void is not in it."""
+    prompts: dict[PromptKey, dict[str, float]] = field(default_factory=dict)
+    """Prompt -> total and dimensions, 0..10. A prompt whose answers are all void is not in it."""
     answers: int = 0
     void: int = 0
 
@@ -48,13 +51,19 @@ class HeldoutScores:
 
     @classmethod
     def read(cls, path: Path) -> HeldoutScores | None:
-        """What `write` wrote; None where there is nothing."""
+        """What `write` wrote; None where there is nothing. Files of before have no questions: those are empty then."""
         data = jsonlines.read_json(path)
-        return None if data is None else cls(**data)
+        if data is None:
+            return None
+        rows = data.pop("prompts")
+        if isinstance(rows, dict):
+            rows = [{"id": identity, "scores": scores} for identity, scores in rows.items()]
+        return cls({(row["id"], row.get("query", "")): row["scores"] for row in rows}, **data)
 
     def write(self, path: Path) -> None:
         """For a run that is continued: the scores before training are taken once."""
-        jsonlines.write_json(path, asdict(self))
+        rows = [{"id": i, "query": query, "scores": scores} for (i, query), scores in self.prompts.items()]
+        jsonlines.write_json(path, {"prompts": rows, "answers": self.answers, "void": self.void})
 
     def summary(self) -> dict[str, Any]:
         rounded = {name: None if value is None else round(value, 4) for name, value in self.means().items()}
@@ -63,11 +72,20 @@ class HeldoutScores:
 
 def gain(before: HeldoutScores, after: HeldoutScores, dimension: str = "total") -> dict[str, Any]:
     """After - before over the prompts scored in both: mean and 95% interval (normal approximation)."""
-    old, new = ({i: scores[dimension] for i, scores in one.prompts.items()} for one in (before, after))
+    old, new = ({key: scores[dimension] for key, scores in one.prompts.items()} for one in (before, after))
+    if not any(query for _, query in old):
+        new = _by_id(new)  # the scores before may be of a file without questions
     mean, low, high, n = paired_change(old, new) or (None, None, None, 0)
     if mean is None or low is None or high is None:
         return {"n": n, "total": None, "interval": None}
     return {"n": n, "total": round(mean, 4), "interval": [round(low, 4), round(high, 4)]}
+
+
+def _by_id(values: dict[PromptKey, float]) -> dict[PromptKey, float]:
+    found: dict[PromptKey, list[float]] = {}
+    for (identity, _), value in values.items():
+        found.setdefault((identity, ""), []).append(value)
+    return {key: statistics.fmean(each) for key, each in found.items()}
 
 
 def markdown(names: Sequence[str], scores: Sequence[HeldoutScores]) -> str:
@@ -87,7 +105,7 @@ def markdown(names: Sequence[str], scores: Sequence[HeldoutScores]) -> str:
     counts = ", ".join(
         f"{name}: {one.answers} answers, {one.void} void" for name, one in zip(names, scores, strict=True)
     )
-    return "\n".join(lines) + f"\n\n{counts}. In brackets: 95% interval over documents."
+    return "\n".join(lines) + f"\n\n{counts}. In brackets: 95% interval over prompts."
 
 
 def evaluate(config: RunConfig, engines: Engines, prompts: Path | None = None) -> HeldoutScores:
@@ -95,23 +113,24 @@ def evaluate(config: RunConfig, engines: Engines, prompts: Path | None = None) -
     a prepared prompt file; None: the run's own held-out one."""
     rows, section = (row for _, row in jsonlines.read(prompts or config.prompts("heldout"))), config.evaluation
     groups = engines.rollouts(rows, section.temperature, section.n_samples_per_prompt)
-    # Only what is asked of them is kept: their tokens are some MB each for long documents.
-    kept = ("label", "extra_logs")
-    return collect([{name: one[name] for name in kept} for group in groups for one in group])
+    return collect(one for group in groups for one in group)
 
 
-def collect(responses: list[dict[str, Any]]) -> HeldoutScores:
+def collect(responses: Iterable[dict[str, Any]]) -> HeldoutScores:
     """Scores of rollouts as the agent returns them. Void ones are counted, never averaged in."""
-    by_prompt: dict[str, list[dict[str, float]]] = {}
-    void = 0
+    by_prompt: dict[PromptKey, list[dict[str, float]]] = {}
+    answers = void = 0
+    # None is held: their tokens are some MB each for long documents.
     for response in responses:
+        answers += 1
         scores = scores_of(response["extra_logs"])
         if scores is None:
             void += 1
             continue
-        by_prompt.setdefault(Label.from_json(response["label"]).id, []).append(scores)
-    means = {i: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for i, scores in by_prompt.items()}
-    return HeldoutScores(means, len(responses), void)
+        label = Label.from_json(response["label"])
+        by_prompt.setdefault((label.id, response["prompt"][slice(*label.query)]), []).append(scores)
+    means = {key: {n: statistics.fmean(s[n] for s in scores) for n in scores[0]} for key, scores in by_prompt.items()}
+    return HeldoutScores(means, answers, void)
 
 
 class _Statement(msgspec.Struct):
@@ -127,8 +146,9 @@ class StoredAnswer(store.Fields, kw_only=True):
     """A held-out answer with its scores and the support of its statements."""
 
     rollout: str
-    query: str
-    answer: str
+    # Defaults are not written: an empty answer is a record without one.
+    query: str = ""
+    answer: str = ""
     tokens: int
     truncated: bool
     total: float | None = None
@@ -152,7 +172,7 @@ class StoredAnswer(store.Fields, kw_only=True):
 
 
 AnswerKey = tuple[str, str]
-"""A rollout and its question: several questions about a document may share its id."""
+"""A rollout and its question: several prompts may share an id."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +196,9 @@ class StoredHeldout:
     def scored(self) -> tuple[HeldoutScores, AnswerFacts | None]:
         """The scores and the facts of all answers; no facts where none was judged by its statements. An answer that is
         not in the store counts as void."""
-        stored, by_prompt = self._stored(), dict[str, list[StoredAnswer | None]]()
-        for prompt, keys, _, _ in self._wanted():
-            by_prompt.setdefault(prompt.id, []).extend(stored.get(key) for key in keys)
+        stored, by_prompt = self._stored(), dict[PromptKey, list[StoredAnswer | None]]()
+        for label, keys, _, _ in self._wanted():
+            by_prompt[label.id, keys[0][1]] = [stored.get(key) for key in keys]
         answers = [answer for found in by_prompt.values() for answer in found]
         scores = {i: [s for answer in found if answer and (s := answer.scores)] for i, found in by_prompt.items()}
         means = {i: {n: statistics.fmean(s[n] for s in each) for n in each[0]} for i, each in scores.items() if each}
@@ -213,10 +233,14 @@ class StoredHeldout:
             pass  # the workers have put them into the store
 
     def _wanted(self) -> Iterator[tuple[Label, list[AnswerKey], range, dict[str, Any]]]:
-        """Of each prompt: its label, the keys of its answers, their numbers, and the row of the prepared file."""
+        """Of each prompt: its label, the keys of its answers, their numbers, and its first row of the prepared file."""
+        seen = set[PromptKey]()
         for _, row in jsonlines.read(self.prompts):
             label = Label.from_json(row["label"])
             query = row["input"][slice(*label.query)]
+            if (label.id, query) in seen:
+                continue
+            seen.add((label.id, query))
             yield label, [(rollout_id(label.id, number), query) for number in self.numbers], self.numbers, row
 
     def _stored(self) -> dict[AnswerKey, StoredAnswer]:

@@ -57,18 +57,21 @@ def plan_and_run(
     run: Callable[[RunPlan[C], bool], int],
     *,
     whole: bool = True,
+    always_planned: bool = False,
     expected: Callable[[RunPlan[C]], Iterable[str]] | None = None,
 ) -> int:
     """Plan a run and start it, with `options.verbose`, or tell what it would do where `options.dry_run` is set: in the
     sentences of `expected`, where the run is no training. Returns what `run` does; 0 where a `whole` run that is to be
-    resumed has ended already."""
+    resumed has ended already: one that is `always_planned` only if the plan does not refuse it."""
     from rl.run import planning
 
-    if config.resume and whole and not options.dry_run and (config.directory / "summary.json").is_file():
+    ended = config.resume and whole and not options.dry_run and (config.directory / "summary.json").is_file()
+    if always_planned or not ended:
+        with waiting("checking the configuration", verbose=options.verbose):
+            made = plan()
+    if ended:
         print(f"{name}: {config.directory} is finished, see its summary.json; begin another run with run.name")
         return 0
-    with waiting("checking the configuration", verbose=options.verbose):
-        made = plan()
     if options.dry_run:
         planning.refuse(made.findings)
         return planning.dry_run(made, expected and expected(made))

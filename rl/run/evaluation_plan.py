@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from longreward.text.amounts import in_words
 from rl.config import RunConfig
 from rl.data import prompt_files
 from rl.plan import RunPlan
-from rl.rollout.evaluation_answers import Conversation, judge_name
+from rl.rollout.evaluation_answers import Conversation, check_length, judge_name
 from rl.rollout.heldout_scores import StoredHeldout
 from rl.run import judge_estimate
 from rl.trainer.model_folder import missing_model
@@ -97,12 +97,13 @@ def policies_of(plan: RunPlan[RunConfig], models: Sequence[str], earlier: Path |
         for place, (name, model) in enumerate(zip(names_of(models), models, strict=True))
     ]
     there_already = begun(config.directory) if plan.before else []
-    for there, policy in zip(there_already, made, strict=False):
-        if (there["name"], there["model"]) != (policy.name, policy.model):
+    for there, policy in zip(there_already, list(made), strict=False):
+        if there["model"] != policy.model:
             raise ConfigError(
                 f"resume=true: the policy is {policy.model} and was {there['model']} when {config.directory} began; "
                 "set it back, or begin another evaluation (run.name)"
             )
+        made[policy.place] = replace(policy, name=there["name"], file_name=there["name"])
     if earlier is None:
         return made
     if not (earlier / "summary.json").is_file():
@@ -125,6 +126,18 @@ def check_comparable(earlier: RunConfig, config: RunConfig, directory: Path) -> 
                 f"--against {directory}: {name} was {then.get(name)!r} there and is {value!r} now, so the two cannot "
                 "be compared; set it to the same, or give the policy's model"
             )
+
+
+def check_lengths(plan: RunPlan[RunConfig], policies: Sequence[Policy], sets: EvaluationSets, *, local: bool) -> None:
+    """ConfigError where a conversation may not fit a policy, or where its chat template takes none. If `local` those
+    policies are checked that are folders, else the others, whose tokenizers the network has."""
+    config = plan.config
+    for policy in policies:
+        if not sets.others or policy.directory != config.directory or Path(policy.model).is_dir() != local:
+            continue
+        tokenizer = prompt_files.load_tokenizer(policy.model, trust_remote_code=config.run.trust_remote_code)
+        for asked in sets.others.values():
+            check_length(asked, tokenizer, plan.flags)
 
 
 def begun(directory: Path) -> list[dict[str, Any]]:
@@ -179,8 +192,12 @@ def expected(plan: RunPlan[RunConfig], sets: EvaluationSets, policies: Sequence[
 
 
 def names_of(models: Sequence[str]) -> list[str]:
-    """Short and different: the last parts of the paths, as many as it takes."""
+    """Short and different: the last parts of the paths, as many as it takes. A last part `model`, which all runs'
+    policies have, is left out where they differ without."""
     parts = [Path(model).parts for model in models]
+    short = [part[:-1] if part[-1] == "model" and len(part) > 1 and part[-2] != "/" else part for part in parts]
+    if len(set(short)) == len(short):
+        parts = short
     for length in range(1, max(map(len, parts)) + 1):
         names = ["-".join(part[-length:]) for part in parts]
         if len(set(names)) == len(names):

@@ -26,6 +26,7 @@ from longreward.evaluation import (
     summarise,
     summarise_pairs,
 )
+from longreward.evaluation.scoring import NO_ANSWER
 from longreward.files import jsonlines
 from longreward.judge import Judge
 from longreward.report.reading.sources import POLICIES
@@ -37,7 +38,7 @@ from rl.rollout import evaluation_answers, heldout_scores
 from rl.rollout.engines import rollout_engines
 from rl.rollout.evaluation_answers import Conversation
 from rl.run import online_training, run_directory
-from rl.run.evaluation_plan import MT_BENCH, EvaluationSets, Policy, begun
+from rl.run.evaluation_plan import MT_BENCH, EvaluationSets, Policy, begun, check_lengths
 from rl.run.session import Session
 from rl.trainer.seams import remote_code
 
@@ -46,6 +47,7 @@ def evaluate_policies(run: Session, policies: Sequence[Policy], sets: Evaluation
     """Sample each policy's answers, have them judged, and write summary.json and evaluation.md."""
     config, names = run.config, [policy.name for policy in policies]
     rows = begun(config.directory)
+    check_lengths(run.plan, policies, sets, local=False)
     for policy in policies:
         if policy.directory != config.directory:
             continue
@@ -76,17 +78,19 @@ def _sample(run: Session, policy: Policy, sets: EvaluationSets) -> None:
         _prepare(run, policy)
     to_sample = policy.heldout.to_sample() if config.data.heldout is not None else 0
     missing: list[str] = [
-        kind for kind, items in sets.graded.items() if _lacks(policy, kind, [item.id for item in items])
+        kind
+        for kind, items in sets.graded.items()
+        if len(evaluation_answers.kept(policy.sampled(kind), items)) < len(items)
     ]
     for kind, asked in sets.others.items():
-        keys = [one.key(turn) for one in asked for turn in range(len(one.turns))]
-        missing += [kind] if _lacks(policy, kind, keys) else []
+        found = evaluation_answers.kept(policy.sampled(kind), asked)
+        missing += [kind] if len(found) < sum(len(one.turns) for one in asked) else []
     with ExitStack() as stack:
         engines = None
         if to_sample or missing:
             engines = stack.enter_context(rollout_engines(config, policy.model, run.flags))
         if config.data.heldout is not None:
-            run.say(f"scoring {name} on the held-out documents, {to_sample:,} answers to sample")
+            run.say(f"scoring {name} on the held-out prompts, {to_sample:,} answers to sample")
             policy.heldout.complete(engines, run.workers, config.evaluation.temperature, run.flags.train_seed)
         for kind, items in sets.graded.items():
             if engines and kind in missing:
@@ -101,11 +105,6 @@ def _sample(run: Session, policy: Policy, sets: EvaluationSets) -> None:
                 evaluation_answers.conversations(asked, engines, policy.sampled(kind), strip_thoughts=strip)
     for kind, asked in sets.others.items():
         _write_for_their_tool(policy, kind, asked)
-
-
-def _lacks(policy: Policy, kind: str, keys: Sequence[str]) -> bool:
-    found = evaluation_answers.kept(policy.sampled(kind))
-    return any(key not in found for key in keys)
 
 
 def _prepare(run: Session, policy: Policy) -> None:
@@ -174,16 +173,24 @@ def _graded(
 async def _scored(
     config: RunConfig, kind: Kind, items: Sequence[EvaluationItem], policies: Sequence[Policy]
 ) -> dict[str, list[ItemOutcome]]:
-    """Each policy's outcomes. What has a value already is not judged again."""
+    """Each policy's outcomes. What has a value already is not judged again, and nothing of an earlier evaluation."""
     found, strip = {}, config.reward.strip_thoughts
     async with evaluation_answers.opened_judge(config) as judge:
         for policy in policies:
-            given, there = evaluation_answers.kept(policy.sampled(kind)), _outcomes(policy.judged(kind), items)
+            given, own = evaluation_answers.kept(policy.sampled(kind), items), policy.directory == config.directory
+            checks = {item.id: _check(item, given) for item in items}
+            there = _outcomes(policy.judged(kind), items, checks, void=not own)
+            if not own:
+                found[policy.name] = [there.get(item.id) or ItemOutcome(item, None, NO_ANSWER) for item in items]
+                continue
             todo = [item for item in items if item.id not in there]
             there |= {one.item.id: one for one in await score(todo, given, judge, strip_thoughts=strip)}
             found[policy.name] = [there[item.id] for item in items]
-            if todo and policy.directory == config.directory:
-                records = [one.record() | {"answer": given.get(one.item.id)} for one in found[policy.name]]
+            if todo:
+                records = [
+                    one.record() | {"answer": given.get(one.item.id), "crc": checks[one.item.id]}
+                    for one in found[policy.name]
+                ]
                 _write(policy.judged(kind), records)
             _refuse_unjudged(found[policy.name], judge)
     return found
@@ -194,22 +201,33 @@ async def _compared(
 ) -> list[ItemOutcome]:
     """The outcomes of comparing two policies' answers. What has a value already is not judged again."""
     file = config.directory / "answers" / "short-compared.jsonl"
-    there, strip = _outcomes(file, items), config.reward.strip_thoughts
-    first_said, last_said = (evaluation_answers.kept(policy.sampled("short")) for policy in (first, last))
+    first_said, last_said = (evaluation_answers.kept(policy.sampled("short"), items) for policy in (first, last))
+    checks = {item.id: _check(item, first_said, last_said) for item in items}
+    there, strip = _outcomes(file, items, checks), config.reward.strip_thoughts
     async with evaluation_answers.opened_judge(config) as judge:
         todo = [item for item in items if item.id not in there]
         there |= {one.item.id: one for one in await compare(todo, first_said, last_said, judge, strip_thoughts=strip)}
         found = [there[item.id] for item in items]
-        _write(file, [one.record() for one in found])
+        _write(file, [one.record() | {"crc": checks[one.item.id]} for one in found])
         _refuse_unjudged(found, judge)
     return found
 
 
-def _outcomes(file: Path, items: Sequence[EvaluationItem]) -> dict[str, ItemOutcome]:
-    """Those outcomes of items in a file of `answers/` that have a value."""
+def _check(item: EvaluationItem, *given: Mapping[str, str]) -> int:
+    """Of what a verdict belongs to."""
+    answers = [answers.get(item.id, "") for answers in given]
+    return evaluation_answers.check_of(item.turn, item.query, *item.references, *answers)
+
+
+def _outcomes(
+    file: Path, items: Sequence[EvaluationItem], checks: Mapping[str, int], *, void: bool = False
+) -> dict[str, ItemOutcome]:
+    """Those outcomes of items in a file of `answers/` that have a value, or all if `void`. Each is of the same question
+    and answers as now; files of before do not tell."""
     by_id = {item.id: item for item in items}
-    rows = jsonlines.read(file, []) if file.is_file() else ()
-    usable = (row for _, row in rows if row["value"] is not None and row["idx"] in by_id)
+    rows = (row for _, row in jsonlines.read(file, [])) if file.is_file() else ()
+    known = (row for row in rows if row["idx"] in by_id and (void or row["value"] is not None))
+    usable = (row for row in known if row.get("crc") in (None, checks[row["idx"]]))
     return {row["idx"]: ItemOutcome.of_record(by_id[row["idx"]], row) for row in usable}
 
 
@@ -223,7 +241,7 @@ def _refuse_unjudged(outcomes: Sequence[ItemOutcome], judge: Judge) -> None:
 
 
 def _write_for_their_tool(policy: Policy, kind: str, asked: Sequence[Conversation]) -> None:
-    given = evaluation_answers.kept(policy.sampled(kind))
+    given = evaluation_answers.kept(policy.sampled(kind), asked)
     if kind == MT_BENCH:
         _write(policy.judged(kind), _for_fastchat(policy.name, asked, given))
         return

@@ -185,6 +185,25 @@ def test_without_one_of_the_four_columns_there_is_no_average(values: dict, colum
     assert list(paper_table({"base": outcomes(values)}).policies["base"]) == columns
 
 
+def test_a_column_without_some_of_its_datasets_says_so() -> None:
+    found = paper_table({"base": outcomes(BASE | CHAT_VALUES)})
+    columns = found.to_json()["base"]
+    assert columns["single_doc_qa"]["missing"] == ["narrativeqa", "multifieldqa_en", "multifieldqa_zh"]
+    assert "missing" not in columns["longbench_chat"] and "missing" not in columns["average"]
+    page = found.markdown()
+    assert "Single-doc QA without narrativeqa, multifieldqa_en, multifieldqa_zh." in page
+    assert "LongBench-Chat without" not in page
+    # A column that is not there at all is no column without datasets.
+    assert " without " not in paper_table({"base": outcomes(CHAT_VALUES)}).markdown()
+
+
+def test_each_column_has_the_interval_that_it_has_by_itself() -> None:
+    draw = random.Random(1)
+    columns = [[[draw.random() for _ in range(20)], [draw.random() for _ in range(9)]] for _ in range(3)]
+    found, _ = means_of_columns(columns, [UNIT] * 3)
+    assert found == [mean_of_datasets(datasets, UNIT) for datasets in columns]
+
+
 def test_a_column_alone_has_the_interval_of_its_datasets() -> None:
     values = [[0.1, 0.9, 0.4], [0.3, 0.6]]
     (column,), average = means_of_columns([values], [UNIT])

@@ -209,7 +209,7 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["before"]["n"] == summary["after"]["n"] == summary["gain"]["n"] == 4
     # This judge gives everything that is no gibberish the same: 2 of 3, 4 of 5, 8 of 10, neither of two.
-    assert set(summary["longbench"]["policies"]) == set(summary["models"]) == {"policy", "model"}
+    assert set(summary["longbench"]["policies"]) == set(summary["models"]) == {"policy", "submitted"}
     assert summary["longbench"]["judge"] == summary["short"]["judge"] == "grader"
     assert len(list((folder / "answers").glob("longbench*.jsonl"))) == 4
     assert summary["short"]["items"] == 6
@@ -218,18 +218,18 @@ def test_two_policies_are_evaluated_side_by_side(submitted, cluster, tiny, modul
     # All of its three statements are supported, unless nothing was said.
     assert {name: found["factscore"]["mean"] for name, found in summary["facts"].items()} == {
         "policy": 100,
-        "model": 100,
+        "submitted": 100,
     }
-    (conversation,) = map(json.loads, (folder / "answers" / "mt_bench-model.jsonl").read_text().splitlines())
+    (conversation,) = map(json.loads, (folder / "answers" / "mt_bench-submitted.jsonl").read_text().splitlines())
     assert conversation["question_id"] == 81 and len(conversation["choices"][0]["turns"]) == 2
     assert json.loads((folder / "answers" / "alpaca_eval-policy.json").read_text())[0]["generator"] == "policy"
-    assert "┃ policy ┃ model ┃ change ┃" in output, output  # of the held-out table: who is compared with whom
+    assert "┃ policy ┃ submitted ┃ change ┃" in output, output  # of the held-out table: who is compared with whom
     source = opened(folder)
     with OpenFiles() as files:
         gathered = gather([source], (), tmp_path, files)
         place_all(gathered.table, [source], [[]])
         shown = heldout.summary(gathered.table, 0, source)["columns"]
-    assert [(column["name"], column["answers"]) for column in shown] == [("policy", 8), ("model", 8)]
+    assert [(column["name"], column["answers"]) for column in shown] == [("policy", 8), ("submitted", 8)]
     page = (folder / "evaluation.md").read_text()
     assert "| **average** |" in page and "held-out reward" in page and f"{summary['gain']['total']:+.2f}" in page
     # Killed before the end, it goes on: what is there is neither sampled nor judged again.

@@ -291,6 +291,7 @@ def test_the_table_has_our_figures_beside_the_papers(tmp_path: Path, monkeypatch
                 store.append(scored(f"{prompt}/0", "heldout", None if total is None else total + add))
                 store.append(scored(f"{prompt}/1", "heldout", None if total is None else total + add + (prompt == "q")))
         figures = {"average": {"mean": 50.0 + add, "interval": [45.0, 55.0], "n": 9}}
+        figures |= {"single_doc_qa": {"mean": 60.0, "interval": None, "n": 3, "missing": ["qasper", "narrativeqa"]}}
         facts = {"facts": {"mean": 20.0, "interval": None, "n": 2}}
         (folder / "summary.json").write_text(json.dumps({"paper": {"m": figures}, "facts": {"m": facts}}))
     with Store(tmp_path / "paper/longreward/store/answers-0-1.jsonl") as store:
@@ -304,6 +305,7 @@ def test_the_table_has_our_figures_beside_the_papers(tmp_path: Path, monkeypatch
     assert (first["Summ"], first["held-out reward"], first["less sft"]) == ("- [39.6]", "7.25", "-")
     assert (last["row"], last["Avg"], last["held-out reward"]) == ("longreward", "51.0 (45.0 to 55.0) [59.9]", "8.25")
     assert (last["less sft"], last["answers judged"], last["judge calls"]) == ("+1.00 (+1.00 to +1.00)", "2", "5")
+    assert "S-Doc QA without qasper, narrativeqa." in said and "Avg without" not in said
     assert "Not there yet: base, lighter, other, online." in said
     page = json.loads((tmp_path / "paper/reproduction.json").read_text())
     assert page["rows"][1] == list(last.values())

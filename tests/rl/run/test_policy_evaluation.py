@@ -57,6 +57,7 @@ class World:
         self.void: set[str] = set()
         """Rollouts for which the judge fails."""
         self.model = ""
+        self.max_len = 640
 
     def config(self, *overrides: str) -> RunConfig:
         words = [f"run.dir={self.folder}", "run.device=cpu", "evaluation.max_prompts=2", "run.name=x-evaluation"]
@@ -92,21 +93,21 @@ class World:
         self.judged_again.append(about["rollout"])
         self.store(about["rollout"], label, prompt, time=about["time"])
 
-    def evaluate(self, config: RunConfig, policies: list[Policy], *, two: bool = True) -> dict[str, Any]:
+    def evaluate(self, config: RunConfig, policies: list[Policy]) -> dict[str, Any]:
         self.starts.clear()
         self.sampled.clear()
         self.asked.clear()
         self.judged_again.clear()
         self.judge.calls.clear()
-        flags = SimpleNamespace(train_seed=42, prompt_tokens=576)
+        flags = SimpleNamespace(train_seed=42, prompt_tokens=576, data_max_len=self.max_len, rollout_max_new_tokens=64)
         workers = SimpleNamespace(
             for_document=lambda _: SimpleNamespace(score=SimpleNamespace(remote=self.score)), actors=[]
         )
-        run = SimpleNamespace(
-            config=config, flags=flags, workers=workers, say=lambda text: None, console=Console(quiet=True)
-        )
+        about = {"workers": workers, "say": lambda text: None, "console": Console(quiet=True)}
+        plan = SimpleNamespace(config=config, flags=flags)
+        run = SimpleNamespace(plan=plan, config=config, flags=flags, **about)
         run_directory.write_config(config.directory, config)
-        policy_evaluation.evaluate_policies(run, policies, evaluation_plan.load_sets(config, two=two))  # type: ignore
+        policy_evaluation.evaluate_policies(run, policies, evaluation_plan.load_sets(config))  # type: ignore
         return json.loads((config.directory / "summary.json").read_text())
 
     @contextmanager
@@ -130,7 +131,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge_server: Any) ->
     monkeypatch.setattr("rl.rollout.engines.in_flight", one_by_one)
     monkeypatch.setattr(policy_evaluation, "rollout_engines", made.engines)
     monkeypatch.setattr(policy_evaluation.online_training, "watched", lambda run: nullcontext())
-    monkeypatch.setattr(policy_evaluation, "load_tokenizer", lambda *_, **__: prompt_files.load_tokenizer(str(POLICY)))
+    tokenizer = prompt_files.load_tokenizer(str(POLICY))
+    monkeypatch.setattr(policy_evaluation, "load_tokenizer", lambda *_, **__: tokenizer)
+    monkeypatch.setattr(prompt_files, "load_tokenizer", lambda *_, **__: tokenizer)
     return made
 
 
@@ -280,7 +283,96 @@ def test_an_earlier_evaluation_stands_for_its_policy(world: World, files: list[s
     assert summary["short"]["items"] == 6 and set(summary["facts"]) == {"old", "policy"}
 
 
+def test_void_items_of_an_earlier_evaluation_are_taken_as_they_are(world: World, files: list[str]) -> None:
+    config = world.config(*files, "evaluation.judge.parse_attempts=1")
+    world.judge.script["evaluate_chat"] = lambda prompt, number: "?" if number == 1 else "[[8]]"
+    world.evaluate(config, policies(config)[:1])
+    earlier = config.directory.rename(world.folder / "earlier")
+    world.judge.script["evaluate_chat"] = lambda prompt, number: "[[8]]"
+    old, new = Policy("old", "m/policy", earlier, "policy", 0, 2), policies(config)[1]
+    summary = world.evaluate(config, [old, Policy("new", new.model, config.directory, "new", 0, 2)])
+    assert summary["longbench_chat"]["policies"]["old"]["void"] == {"parse_error": 1}
+    assert summary["longbench_chat"]["policies"]["new"]["void"] == {}
+    assert world.judge.calls["evaluate_chat"] == 5  # of the new policy's
+
+
+def test_answers_and_verdicts_belong_to_their_questions(world: World, files: list[str], tmp_path: Path) -> None:
+    rows = json.loads((SETS / "longbench.json").read_text())
+    path, questions = tmp_path / "longbench.json", tmp_path / "questions.jsonl"
+    path.write_text(json.dumps(rows))
+    config = world.config(*files, f"evaluation.longbench={path}", "data.heldout=null")
+    world.evaluate(config, policies(config))
+    # Under the same names: another question, another reference, and another first turn.
+    rows[0]["query"], rows[1]["answer"] = "Something else?", ["Another answer."]
+    path.write_text(json.dumps(rows))
+    questions.write_text(questions.read_text().replace("Write one.", "Write two."))
+    world.evaluate(config, policies(config))
+    asked = [rows[0]["idx"], "81/1", "81/2"]
+    assert [(name, key) for name, key, *_ in world.sampled] == [
+        (name, str(key)) for name in ("policy", "new") for key in asked
+    ]
+    assert "Something else?" in world.prompts[str(asked[0])] and "Write two." in world.prompts["81/2"]
+    again = {json.loads(line)["idx"] for line in policies(config)[0].judged("longbench").read_text().splitlines()}
+    assert again == {str(row["idx"]) for row in rows} and 0 < world.judge.calls.total() <= 4
+    world.evaluate(config, policies(config))
+    assert (world.starts, world.judge.calls.total()) == ([], 0)
+
+
+def test_what_was_kept_before_questions_were_checked_still_counts(world: World, files: list[str]) -> None:
+    config = world.config(*files)
+    world.evaluate(config, policies(config))
+    for path in [*(config.directory / "sampled").iterdir(), *(config.directory / "answers").glob("*.jsonl")]:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "crc"}) + "\n" for row in lines))
+    world.evaluate(config, policies(config))
+    assert (world.starts, world.judge.calls.total()) == ([], 0)
+
+
+def test_a_conversation_that_may_not_fit_is_told_before_an_engine_starts(world: World, files: list[str]) -> None:
+    config, world.max_len = world.config(*files), 130
+    with pytest.raises(ConfigError, match="conversation 81 may take"):
+        world.evaluate(config, policies(config))
+    assert world.starts == []
+
+
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        (["/runs/sft/model"], ["sft"]),
+        (["/runs/sft/model", "/runs/dpo/model"], ["sft", "dpo"]),
+        (["/a/sft/model", "/b/sft/model"], ["a-sft", "b-sft"]),
+        (["/runs/sft", "/runs/sft/model"], ["sft", "model"]),
+        (["/model"], ["model"]),
+        (["model"], ["model"]),
+        (["org/base", "/runs/sft/model"], ["base", "sft"]),
+    ],
+)
+def test_policies_have_short_names_that_differ(models: list[str], names: list[str]) -> None:
+    assert evaluation_plan.names_of(models) == names
+
+
+def test_a_policy_keeps_the_name_that_it_has_in_an_evaluation_that_has_begun(world: World) -> None:
+    config = world.config("data.heldout=null", f"evaluation.longbench={SETS}/longbench.json")
+    run_directory.write_config(config.directory, config)
+    rows = [{"name": "model", "model": "/runs/sft/model", "begun": 1.0}]
+    (config.directory / "policies.json").write_text(json.dumps({"policies": rows}))
+    plan: Any = SimpleNamespace(config=config, before=config)
+    (policy,) = evaluation_plan.policies_of(plan, ["/runs/sft/model"])
+    assert (policy.name, policy.file_name) == ("model", "model")
+    # One that is compared with it may have the name that it would be given today.
+    (config.directory / "summary.json").write_text("{}")
+    other: Any = SimpleNamespace(config=world.config("run.name=y"), before=None)
+    found = evaluation_plan.policies_of(other, ["/runs/model/model"], config.directory)
+    assert [policy.name for policy in found] == ["x-evaluation-model", "model"]
+
+
 # What is refused before anything begins.
+
+
+def test_a_conversation_that_may_not_fit_is_refused_dry(refused: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"instruction": "Say it. " * 2000}) + "\n")
+    assert "conversation 1 may take" in refused(f"evaluation.alpaca_eval={path}")
 
 
 @pytest.fixture
@@ -372,6 +464,22 @@ def test_a_finished_evaluation_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     words = ["--config", "configs/grpo_cpu.yaml", "run.device=cpu", f"run.dir={tmp_path}", "resume=true"]
     assert evaluate.main(words) == 0
     assert f"{folder} is finished" in capfd.readouterr().out
+
+
+def test_a_finished_evaluation_of_another_policy_does_not_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.chdir(ROOT)
+    words = ["run.device=cpu", f"run.dir={tmp_path}"]
+    config = load(ROOT / "configs/grpo_cpu.yaml", words)
+    config.run.name += "-evaluation"
+    run_directory.write_config(config.directory, planning.make(config, "evaluation").config)
+    (config.directory / "summary.json").write_text("{}")
+    rows = [{"name": "other", "model": "/other", "begun": 1.0}]
+    (config.directory / "policies.json").write_text(json.dumps({"policies": rows}))
+    assert evaluate.main(["--config", "configs/grpo_cpu.yaml", *words, "resume=true"]) == 2
+    said = capfd.readouterr()
+    assert "and was /other when" in said.err and "is finished" not in said.out
 
 
 def test_a_dry_run_tells_what_would_be_sampled_and_judged(
