@@ -524,9 +524,10 @@ FULL_DISK = """if True:
     async def run():
         cache = VerdictCache(SQLiteFile(Path(sys.argv[1])))
         written = lambda: cache.stats()["cache/written"]
-        number = 0
+        number, troubles, explain = 0, [], SQLiteFile.explain
+        SQLiteFile.explain = lambda self, error: troubles.append(written()) or explain(self, error)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-        while written() < 100 or number - written() < 100:  # until the file takes no more
+        while len(troubles) < 3 or len({*troubles[-3:]}) > 1:  # until the file takes no more
             cache.put(number.to_bytes(32, "big"), {"n": number, "text": "x" * 1000})
             number += 1
             await asyncio.sleep(0.001)
