@@ -302,7 +302,7 @@ def test_dry_run_passes_openrlhfs_own_validation_and_writes_the_plan(launcher):
         words = ["--config", str(path.relative_to(ROOT)), f"run.dir={launcher.directory}/runs", "--dry-run"]
         if not (ROOT / yaml.safe_load(path.read_text())["data"]["train"]).is_file():  # as for all GPU configurations
             words += ["data.train=rl/toy/data/train.jsonl", "data.heldout=null"]
-            words += ["data.conversations=rl/toy/data/train.jsonl"] * (script == "sft")
+            words += ["data.conversations=rl/toy/data/heldout.jsonl"] * (script == "sft")
             words += ["short={}", "collect={}"] * (script == "dpo")
             words += ["data.heldout=rl/toy/data/heldout.jsonl", "evaluation={}"] * (script == "evaluate")
             words += ["openrlhf.actor.model_name_or_path=o/m"] * (path.parent.name == "paper")  # not trained yet

@@ -134,7 +134,8 @@ def test_a_dry_run_writes_what_would_be_done(path, tmp_path, capfd, monkeypatch)
     kind, script = ("dpo", dpo) if "\ntrain_dpo" in path.read_text() else ("sft", sft)
     # The data of a configuration for GPUs are not in the repository, nor what an earlier run has made.
     toy, made = f"{ROOT}/rl/toy/data/train.jsonl", ["openrlhf.actor.model_name_or_path=o/m", "collect={}"]
-    data = [f"data.train={toy}", "data.heldout=null", *(made if kind == "dpo" else [f"data.conversations={toy}"])]
+    chats = [f"data.conversations={ROOT}/rl/toy/data/heldout.jsonl"]
+    data = [f"data.train={toy}", "data.heldout=null", *(made if kind == "dpo" else chats)]
     data = data if path.parent.name == "paper" else []
     words = ["--config", str(path), f"run.dir={tmp_path}", "--dry-run", f"train_{kind}.adam.lr=3.0e-6", *data]
     assert script.main(words) == 0, capfd.readouterr().err
