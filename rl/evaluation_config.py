@@ -43,6 +43,8 @@ class EvaluationSection(Section):
     def _judge_is_served_elsewhere(cls, value: JudgeConfig | None) -> JudgeConfig | None:
         if value is None:
             return None
+        if "kind" not in value.model_fields_set:
+            raise ValueError("kind is not set; set evaluation.judge.kind=openai, or leave evaluation.judge out")
         if value.kind == "vllm":
             raise ValueError(
                 "kind is vllm, and a run serves reward.judge alone; start it with launch/judge_server.sh, and set "

@@ -26,10 +26,26 @@ def from_json(text: str | bytes | bytearray) -> Any:
     return data
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping that has a key twice, of which YAML's own reader takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def from_yaml(text: str) -> Any:
-    """The data. yaml.YAMLError where the text is not YAML; ValueError where it is too deeply nested or holds itself."""
+    """The data. yaml.YAMLError where the text is not YAML or a mapping has a key twice; ValueError where it is too
+    deeply nested or holds itself."""
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)  # noqa: S506 (it is a safe one)
     except RecursionError:
         raise ValueError(_WHY) from None
     check_depth(data)

@@ -71,6 +71,12 @@ class ShortSection(Section):
     """Short instructions (idx, query, and reference if there is one). The judge compares the trained policy's answers
     with the first policy's, both ways round."""
 
+    @model_validator(mode="after")
+    def _short_alone_are_there(self) -> ShortSection:
+        if self.share == 1 and self.train is None:
+            raise ValueError("share is 1, short pairs alone, and short.train names none; set short.train")
+        return self
+
 
 class FinetuneConfig(RunConfig, ABC):
     """A run of train_dpo or train_sft, OpenRLHF's programs that are not Ray jobs."""

@@ -70,12 +70,15 @@ class ReproductionConfig(Section):
     def _rows_build_on_rows_before(self) -> Self:
         before: list[str] = []
         for name, row in self.rows.items():
-            folder_name(name)
+            if not re.fullmatch(r"\w[\w-]*", name) or name.endswith("-evaluation"):
+                raise ValueError(f"rows.{name}: it names a folder; write letters, digits, _ and -, and no -evaluation")
+            _refuse_own(f"rows.{name}.settings", row.settings)
             for needed in row.needs:
                 if needed not in before:
                     known = ", ".join(before) or "none"
                     raise ValueError(f"rows.{name} builds on {needed!r}, which is no row before it; known: {known}")
             before.append(name)
+        _refuse_own("settings", self.settings)
         if self.against not in self.rows:
             raise ValueError(f"against is {self.against!r}, which is no row; known: {', '.join(self.rows)}")
         return self
@@ -83,6 +86,18 @@ class ReproductionConfig(Section):
     @property
     def directory(self) -> Path:
         return (self.dir / self.name).absolute()
+
+
+_OURS = ("run.name=", "run.dir=", "resume=", "data.heldout=", "short.heldout=", "openrlhf.actor.model_name_or_path=")
+
+
+def _refuse_own(name: str, settings: list[str]) -> None:
+    """ValueError for a setting that the reproduction gives itself."""
+    for setting in settings:
+        if setting.startswith(_OURS):
+            raise ValueError(
+                f"{name}: {setting} is not to be set here: name, dir, start and evaluation say it for all rows"
+            )
 
 
 def folder_name(value: str) -> str:

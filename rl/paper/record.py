@@ -41,7 +41,7 @@ def as_json(found: Any) -> Any:
 def check(directory: Path, name: str, made_of: dict[str, Any], *, done: bool) -> None:
     """ConfigError where the step of that name was made with other settings than it has now; where it is not done, with
     other rows than it builds on now, as its own command looks at its settings when it goes on."""
-    before = (jsonlines.read_json(directory / _FILE) or {}).get(name)
+    before = _read(directory).get(name)
     if before is None or not (directory / name).is_dir():
         return
     if not done:
@@ -55,8 +55,18 @@ def check(directory: Path, name: str, made_of: dict[str, Any], *, done: bool) ->
 
 def write(directory: Path, name: str, made_of: dict[str, Any]) -> None:
     """For a step that begins or goes on."""
-    before = jsonlines.read_json(directory / _FILE) or {}
-    jsonlines.write_json(directory / _FILE, before | {name: made_of})
+    jsonlines.write_json(directory / _FILE, _read(directory) | {name: made_of})
+
+
+def _read(directory: Path) -> dict[str, dict[str, Any]]:
+    """ConfigError where it cannot be read."""
+    try:
+        found = jsonlines.read_json(directory / _FILE) or {}
+        if isinstance(found, dict) and all(isinstance(each, dict) for each in found.values()):
+            return found
+    except ValueError:
+        pass
+    raise ConfigError(f"{directory / _FILE} is damaged; remove it, and the runs that other settings may have made")
 
 
 def _difference(before: Any, now: Any, at: str = "") -> str:

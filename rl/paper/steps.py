@@ -20,6 +20,7 @@ from longreward.files import jsonlines
 from rl.offline.config import DpoConfig, SftConfig, load_any
 from rl.paper import record
 from rl.paper.config import ReproductionConfig, RowSection
+from rl.run.run_directory import make_folder
 
 POLICY = "actor.model_name_or_path"
 PROGRAMS = Path(rl.__file__).parent
@@ -159,7 +160,7 @@ def evaluation_of(config: ReproductionConfig, name: str) -> Path:
 def alone(directory: Path) -> Iterator[int]:
     """Make the directory and hold it: no other reproduction works there. Yields a descriptor; a process that has it
     open holds the directory too, so that one which outlives us is waited for. ConfigError where another holds it."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, jsonlines.PRIVATE)
     try:
         try:

@@ -62,9 +62,17 @@ def check_same_run(before: RunConfig, config: RunConfig, *, evaluates: bool = Fa
             )
 
 
+def make_folder(directory: Path) -> None:
+    """ConfigError where it cannot be made."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be made ({error.strerror}); set run.dir to a folder of yours") from None
+
+
 def write_config(directory: Path, config: RunConfig) -> None:
     """`config.yaml`: the configuration with everything resolved. The directory is made where it is not there."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     jsonlines.write_text(directory / "config.yaml", resolved)
 

@@ -214,7 +214,9 @@ def test_a_command_ends_with_the_reproduction_and_holds_its_directory_until_then
         ({"x": {"config": "configs/dpo_cpu.yaml", "start": "sft"}, "sft": {"model": "y"}}, "no row before it"),
         ({"base": {"model": "x"}}, "against is 'sft'"),
         ({"sft": {"config": "c", "answers": "sft", "rescored": "sft"}}, "exclude each other"),
-        ({"sft": {"model": "x"}, "a/b": {"model": "x"}}, "'a/b' names a folder"),
+        ({"sft": {"model": "x"}, "a/b": {"model": "x"}}, "rows.a/b: it names a folder"),
+        ({"sft": {"model": "x"}, "sft-evaluation": {"model": "x"}}, "no -evaluation"),
+        ({"sft": {"config": "configs/sft_cpu.yaml", "settings": ["run.name=x"]}}, "run.name=x is not to be set here"),
         ({}, "rows"),
     ],
 )
@@ -244,6 +246,23 @@ def test_a_row_whose_configuration_cannot_be_is_refused(
     assert said in told and told.count("\n") == 1
     assert reproduce.main(["--config", str(reproduction), "--only", "y"]) == 2
     assert "--only y: there is no such row; known: sft, x" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_or_made_is_one_sentence(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = reproduction.parent / "paper"
+    folder.write_text("a file")
+    assert reproduce.main(["--config", str(reproduction)]) == 2
+    assert f"{folder} cannot be made" in capsys.readouterr().err
+    folder.unlink()
+    (folder / "sft").mkdir(parents=True)
+    for damaged in ("", "{", "3", '{"sft": 3}'):
+        (folder / "steps.json").write_text(damaged)
+        assert reproduce.main(["--config", str(reproduction)]) == 2
+        told = capsys.readouterr().err
+        assert "steps.json is damaged" in told and told.count("\n") == 1
+    reproduction.write_text("name: x\nrows:\n  sft: {model: a}\n  sft: {model: b}\n")
+    assert reproduce.main(["--config", str(reproduction)]) == 2
+    assert "the key 'sft' stands there twice" in capsys.readouterr().err
 
 
 def test_a_dry_run_leaves_out_what_other_rows_have_still_to_make(
