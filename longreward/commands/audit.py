@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from longreward import config_file
-from longreward.commands.agree.output import keep
 from longreward.commands.audit_display import Audited, print_audit, print_difference
 from longreward.commands.options import SETTINGS, add_concurrency, add_contexts, add_judge, positive, reward_config
 from longreward.commands.rows import Rows
@@ -238,7 +237,7 @@ def _audited(task: Task, concurrency: int, screen: Console) -> Audited:
             asked, reward=TwiceJudged, scoring=_scoring, mark=_MARK, used_beside=task.used, expected_beside=expected
         )
         scoring = asyncio.run(score_samples(plan.samples, out, asked, concurrency, screen, way))
-        keep(out, scoring)  # what was planted by another seed, too
+        scoring.keep()  # what was planted by another seed, too
         print_run(screen, scoring)
         used, whole = sum(scoring.used_before.values(), scoring.account.usage), not scoring.stopped
         if whole and todo:

@@ -21,6 +21,7 @@ from longreward.evaluation.people import blind
 from longreward.evaluation.people.blind import Key, Outcome, Verdicts
 from longreward.files import jsonlines
 from longreward.report import sheet
+from longreward.rows import exists
 from longreward.rows.matching import Match, Matched, Questions, matched, with_documents
 
 _SEEDS = 2**31
@@ -82,9 +83,14 @@ def _only(options: argparse.Namespace, use: str, needed: str, foreign: Sequence[
 
 def _make(options: argparse.Namespace) -> int:
     a, b = options.answers
+    if options.input is not None and not exists(options.input):
+        raise InputError(f"--input {options.input} does not exist; give the file with the documents, or leave it out")
     found = matched(a, b, Questions(options.input))
     if not found.matches:
         first = f"; first problem: {found.broken[0]}" if found.broken else ""
+        for path, answers in zip((a, b), found.alone, strict=True):
+            if not answers:
+                raise InputError(f"{path} holds no row with an answer{first}")
         raise InputError(f"{a} and {b} answer no question in common: ids and questions must be the same{first}")
     seed = secrets.randbelow(_SEEDS) if options.seed is None else options.seed
     sources = [a, b, *([] if options.input is None else [options.input])]
@@ -92,8 +98,7 @@ def _make(options: argparse.Namespace) -> int:
     key, items = blind.sheet(matches, str(a), str(b), seed)
     if not items:
         raise InputError(f"{a} and {b} give the same answer to each question: there is nothing to compare")
-    where = options.out.with_suffix(".key.json")
-    _check_places(options, where, key)
+    where = _place_of_key(options, key)
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         sheet.write(options.out, key.sheet, items)
@@ -111,13 +116,16 @@ def _make(options: argparse.Namespace) -> int:
     return 1 if found.broken else 0
 
 
-def _check_places(options: argparse.Namespace, where: Path, key: Key) -> None:
+def _place_of_key(options: argparse.Namespace, key: Key) -> Path:
+    """InputError where the sheet or its key would take the place of something else."""
     read = [*options.answers, *([] if options.input is None else [options.input])]
     if options.out.is_dir() or options.out.resolve() in [path.resolve() for path in read]:
         raise InputError(f"--out {options.out} is a directory or one of the files to read; choose another --out")
+    where: Path = options.out.with_suffix(".key.json")
     # Without its key nobody could tally what people say on a sheet that they have already.
     if where.exists() and _key_at(where) != key:
         raise InputError(f"{where} is there already, of another sheet; choose another --out, or delete it")
+    return where
 
 
 def _key_at(path: Path) -> Key | None:

@@ -188,7 +188,7 @@ def _ask(again: Again, options: argparse.Namespace, console: Console, spans: Tok
         now = again.now.model_copy(update={"judge": asked.judge})
         samples = dict(again.samples())
         scoring = asyncio.run(score_samples(samples, options.out, now, options.concurrency, console, way))
-    store.rewrite(options.out, scoring.rows)
+    scoring.keep()
     print_run(console, scoring)
     # What earlier runs of the same command have scored counts too.
     for row in scoring.rows:

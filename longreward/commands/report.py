@@ -42,7 +42,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     paths: list[Path] = options.paths
     table = sources.reproduction(paths[0])
     if table is not None:
-        paths = [paths[0] / name for name in table.runs] + paths[1:]
+        runs = [paths[0] / name for name in table.runs]
+        if gone := [run for run in runs if not run.is_dir()]:
+            raise InputError(
+                f"{paths[0] / sources.REPRODUCTION} names {gone[0]}, which is gone; run rl/reproduce.py again"
+            )
+        paths = runs + paths[1:]
     if not paths:
         raise InputError(f"{options.paths[0]} has no row yet; wait for rl/reproduce.py to evaluate one")
     opened = sources.named_apart([sources.opened(path) for path in paths])

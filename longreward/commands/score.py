@@ -64,9 +64,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         raise InputError(f"{options.input} holds no readable row with {wanted}{joined}{rows.first_problem}")
     with served(config) as asked:
         scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, console))
-    store.rewrite(options.out, scoring.rows)  # in the order of the input
+    others = scoring.keep()
     print_summary(scoring.rows, scoring.account, config.judge.knows_prices, scoring.seconds, options.out)
     print_run(console, scoring)
+    if others:
+        console.print(f"{options.out} also holds {others:,} scores of another input: they are kept, behind these")
     rows.report(console)
     return 1 if rows.broken or scoring.stopped or not scoring.whole else 0
 
@@ -151,6 +153,14 @@ class Run:
                 self.known[row.key] = row.model_copy(update={"query": sample.query, "answer": sample.answer})
         if not self.used_before and out.stat().st_size:
             raise InputError(f"{out} exists and is not a file of scores; choose another --out")
+
+    def keep(self) -> int:
+        """Put `out` in the order of the input. Returns the number of other answers that it holds: they were paid for,
+        and stand behind."""
+        others = [row for key, row in self.known.items() if key not in self.samples]
+        if self.out is not None:
+            store.rewrite(self.out, [*self.rows, *others])
+        return len(others)
 
     def todo(self) -> list[tuple[str, Sample]]:
         """What has no total yet. The answers about one document stand next to each other, because only so many prepared

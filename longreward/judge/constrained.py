@@ -186,6 +186,7 @@ def questions(count: int) -> Shape[list[str]]:
         asked = [text.strip() for text in found]
         if asked and (len(asked) < count or not all(asked)):
             raise VerdictError(f"{sum(map(bool, asked))} questions, and {count} were asked for")
+        verdicts.refuse_unsound(asked)
         return asked
 
     return Shape(_texts(count), read)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from longreward.commands.accounts import table
 from longreward.commands.agree.claim_rows import Claims, LabelledClaim
-from longreward.commands.agree.output import LOST, about_judge, check_writable, keep, print_files, reasons
+from longreward.commands.agree.output import LOST, about_judge, check_writable, print_files, reasons
 from longreward.commands.score import Run, Way, print_run, score_samples
 from longreward.config import CopyingConfig, RewardConfig
 from longreward.errors import InputError, Reason
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
     with served(_faithfulness_alone(config)) as asked:
         way = Way(asked, scoring=LongReward.verify, noun="claims")
         scoring = asyncio.run(score_samples(samples, options.out, asked, options.concurrency, screen, way))
-    keep(options.out, scoring)
+    scoring.keep()
     judged = [_judged(claim, scoring) for claim in claims]
     found = discrimination(judged)
     console = Console()

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from longreward import store
 from longreward.commands.score import Run
 from longreward.errors import InputError
 from longreward.evaluation.people.agreement import CONFIDENCE
@@ -35,14 +34,6 @@ def check_writable(file: Path, others: Sequence[Path | None]) -> None:
             file.unlink()
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror}; choose another --json") from None
-
-
-def keep(out: Path | None, scoring: Run) -> None:
-    """Put a file of scores in the order of the input."""
-    if out is not None:
-        # Other labels may have been scored into the same file: what they cost is not thrown away.
-        others = [row for key, row in scoring.known.items() if key not in scoring.samples]
-        store.rewrite(out, [*scoring.rows, *others])
 
 
 def about_judge(scoring: Run, headline: str, beside: Usage, complete: bool) -> dict[str, Any]:

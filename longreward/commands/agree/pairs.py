@@ -18,7 +18,6 @@ from longreward.commands.agree.output import (
     LOST,
     about_judge,
     check_writable,
-    keep,
     percent,
     print_files,
     reasons,
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace, config: RewardConfig) -> int:
         used = scoring.earlier + scoring.account.usage
         baselines.compare(pairs, samples, asked, used, screen)
     if known is None:
-        keep(options.out, scoring)
+        scoring.keep()
     names = [*map(str, config.needed), "total"]
     judged: dict[str, list[Judged]] = {name: [_judged(pair, name, scoring.known) for pair in pairs] for name in names}
     ablations = totals.ablations(config)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from longreward.commands.instruct.making import Making
+from longreward.commands.instruct.making import Making, held
 from longreward.commands.instruct.outcome import Outcome, print_outcome
 from longreward.commands.instruct.writing import Document
 from longreward.commands.options import SETTINGS, add_judge, positive, reward_config
@@ -43,8 +43,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, overrides: list[str]) -> int:
     """Make the data. Returns 0, or 1 where rows were unreadable, nothing was good enough, or the spend cap ended it.
 
-    InputError where the file holds no document, or files of an earlier run cannot be continued; ConfigError where
-    settings are wrong or nobody can write; JudgeError where the writer or the judge answers nothing at all.
+    InputError where the file holds no document, files of an earlier run cannot be continued, or another run works on
+    them; ConfigError where settings are wrong or nobody can write; JudgeError where the writer or the judge answers
+    nothing at all.
     """
     config = reward_config(options, overrides)
     config.refuse_ranking("longreward instruct")
@@ -56,11 +57,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         )
     rows, console = Documents(options.input), Console(stderr=True, soft_wrap=True)
     documents = [Document(name, text) for name, text in rows.by_id().items()]
-    making = Making(documents, as_served(config), options.out, options.questions)
-    with served(config) as asked:
-        asyncio.run(making.work(asked, options.concurrency, console))
-    outcome = Outcome.of(making, options.min_score)
-    jsonlines.rewrite(options.out, outcome.rows)
+    with held(options.out) as files:
+        making = Making(documents, as_served(config), files, options.questions)
+        with served(config) as asked:
+            asyncio.run(making.work(asked, options.concurrency, console))
+        outcome = Outcome.of(making, options.min_score)
+        jsonlines.rewrite(options.out, outcome.rows)
     print_outcome(outcome, making, options.out)
     print_run(console, making.run)
     if rows.repeated:

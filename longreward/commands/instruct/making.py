@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +22,7 @@ from longreward.concurrency.pacing import at_most, rare_collections
 from longreward.concurrency.tasks import together
 from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
+from longreward.files import jsonlines
 from longreward.fingerprint import fingerprint, of_writer
 from longreward.judge import judge_of, offline
 from longreward.judge.cache import VerdictCache
@@ -37,20 +41,43 @@ _QUESTION, _ANSWER = 60, 300  # tokens of a reply, for the estimate
 _LOOKED_INTO = 50  # documents for the estimate
 
 
+@contextmanager
+def held(out: Path) -> Iterator[tuple[Path, Path]]:
+    """The files of what was written and of all scores, beside `out`; no other run works on them meanwhile. InputError
+    where one does, or `out` cannot be written or is no file of ours."""
+    if out.is_dir():
+        raise InputError(f"--out {out} is a directory; give a file, such as --out sft.jsonl")
+    work, scores = out.with_suffix(".work.jsonl"), out.with_suffix(".scores.jsonl")
+    descriptor = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.exists() and out.stat().st_size > 0 and not (work.exists() and work.stat().st_size):
+            raise InputError(f"{out} exists and was not made by longreward instruct; choose another --out")
+        descriptor = os.open(work, os.O_RDWR | os.O_CREAT, jsonlines.PRIVATE)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if descriptor is not None:
+            os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise InputError(
+                f"another longreward instruct works on {out}; wait for its end, or choose another --out"
+            ) from None
+        raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
+    try:
+        yield work, scores
+    finally:
+        os.close(descriptor)
+
+
 class Making:
     """Questions, answers and scores of some documents."""
 
-    def __init__(self, documents: list[Document], config: RewardConfig, out: Path, questions: int) -> None:
-        """As earlier runs left it. InputError where `out` is no file of theirs, or they had other settings."""
-        work, scores = out.with_suffix(".work.jsonl"), out.with_suffix(".scores.jsonl")
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            foreign = out.exists() and out.stat().st_size > 0 and not work.exists()
-        except OSError as error:
-            raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-        if foreign:
-            raise InputError(f"{out} exists and was not made by longreward instruct; choose another --out")
-        self.documents, self.files = documents, (work, scores)
+    def __init__(
+        self, documents: list[Document], config: RewardConfig, files: tuple[Path, Path], questions: int
+    ) -> None:
+        """As earlier runs left it in `files`, those of `held`. InputError where they had other settings."""
+        work, scores = files
+        self.documents, self.files = documents, files
         self.texts = Texts.read(work, of_writer(config, questions), questions)
         self.run = Run(config, {}, Way(config, used_beside=self.texts.used), scores, Account(config))
         self.run.read()

@@ -175,9 +175,13 @@ class Writer:
     def _check_any_written(self, written: Written) -> None:
         self.calls += 1
         self.failed += written.status != OK
-        if self.failed == self.calls >= _HOPELESS_AFTER:
+        if self.failed == self.calls == _HOPELESS_AFTER:  # the one that ends all others, which need not say it too
             detail = f"the writer has failed at its first {self.failed} calls, {written.step}: {written.detail}"
             action = "check judge.routes.write, or the judge itself if that is not set: endpoint, model and key"
+            if written.status == Reason.PARSE_ERROR:
+                action = (
+                    "let another model write (judge.routes.write.model), or set judge.routes.write.verdict: constrained"
+                )
             raise JudgeError(Reason(written.status), detail=f"{detail}; {action}")
 
 

@@ -18,6 +18,7 @@ from longreward.judge.verdicts.texts import (
     parse_points,
     parse_questions,
     parse_statements,
+    refuse_unsound,
 )
 from longreward.judge.verdicts.values import (
     Preference,
@@ -54,4 +55,5 @@ __all__ = [
     "parse_statements",
     "parse_support",
     "parse_supports",
+    "refuse_unsound",
 ]

@@ -6,6 +6,7 @@ import re
 
 from longreward.errors import VerdictError
 from longreward.judge.last_verdict import after_thoughts, folded, refuse_unknown_end, refuse_unknown_marks
+from longreward.rows.text_files import unsound
 from longreward.text.language import letters
 from longreward.text.sentences import says_nothing
 
@@ -74,6 +75,7 @@ def parse_questions(text: str, count: int) -> list[str]:
         raise VerdictError(f"{len(found)} <question> tags, and {count} questions were asked for", text)
     if any(says_nothing(question) for question in found):
         raise VerdictError("a question is empty", text)
+    refuse_unsound(found, text)
     return found
 
 
@@ -82,7 +84,14 @@ def parse_answer(text: str) -> str | None:
     reply = after_thoughts(text, text).strip()
     if says_nothing(reply):
         raise VerdictError("the reply is empty", text)
+    refuse_unsound([reply], text)
     return None if _says(NO_ANSWER, reply) else reply
+
+
+def refuse_unsound(written: list[str], text: str = "") -> None:
+    """VerdictError where no tokenizer or server would take one of the texts that were written."""
+    if why := unsound({"the reply": written}):
+        raise VerdictError(why, text)
 
 
 def _listed(text: str, name: str, none: str) -> list[str]:
