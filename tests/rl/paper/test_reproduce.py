@@ -187,13 +187,16 @@ def test_a_command_ends_with_the_reproduction_and_holds_its_directory_until_then
     )
     command = [sys.executable, "-c", code, "--config", str(reproduction), "--only", "longreward"]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"STOP_AT": "sft"}, stderr=subprocess.PIPE)
-    while not (folder / "paper/sft/begun").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    held = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert held.returncode == 2 and "another rl/reproduce.py works in" in held.stderr
-    process.send_signal(how)
-    process.wait()
+    try:
+        while not (folder / "paper/sft/begun").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        held = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert held.returncode == 2 and "another rl/reproduce.py works in" in held.stderr
+        process.send_signal(how)
+        process.wait()
+    finally:
+        process.kill()
     with (folder / "paper/.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as soon as the command is gone
         assert (folder / "paper/sft/ended").exists()
