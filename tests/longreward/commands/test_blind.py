@@ -121,7 +121,9 @@ def test_a_row_that_cannot_be_read_is_named_and_the_rest_is_made(files, tmp_path
 
 def test_bad_input_is_one_sentence(files, tmp_path, capsys):
     a, b = files
-    other = rows(tmp_path / "other.jsonl", "x", [])
+    empty, other = rows(tmp_path / "empty.jsonl", "x", []), rows(tmp_path / "other.jsonl", "x", ["Tin."])
+    Path(other).write_text(Path(other).read_text().replace(QUERY, "Who?"))
+    void = rows(tmp_path / "void.jsonl", "x", [None])
     verdicts = tmp_path / "verdicts.csv"
     verdicts.write_text("sheet,item\n")
     (tmp_path / "no.key.json").write_text('{"sheet": 1}')
@@ -132,7 +134,11 @@ def test_bad_input_is_one_sentence(files, tmp_path, capsys):
         ([a, b, *out, *key], "to make a sheet, leave out --key; to tally, give --tally VERDICTS.csv"),
         ([a, a, *out], "there is nothing to compare"),
         ([a, other, *out], "answer no question in common"),
+        ([a, empty, *out], "empty.jsonl holds no row with an answer"),
+        ([void, b, *out], "void.jsonl holds no row with an answer"),
         ([a, str(tmp_path / "none.jsonl"), *out], "cannot be read"),
+        ([a, b, *out, "--input", str(tmp_path / "none.jsonl")], "none.jsonl does not exist; give the file with"),
+        ([a, b, "--out", ""], "--out . is a directory"),
         ([a, b, "--out", a], "one of the files to read"),
         ([a, b, "--out", "/proc/none/x.html"], "cannot be written"),
         (["--tally", str(verdicts)], "--key is missing; to tally, give --key SHEET.key.json"),

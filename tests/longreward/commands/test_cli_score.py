@@ -206,6 +206,19 @@ def test_scores_of_another_configuration_are_not_mixed_in(source, tmp_path):
     assert unrelated.read_text() == "my notes\n"
 
 
+def test_scores_of_another_input_stay_behind_those_of_this_one(source, tmp_path, rows):
+    out = tmp_path / "out.jsonl"
+    assert run(source, "--out", out, "--judge", "offline").returncode == 0
+    before = read(out)
+    other = write(tmp_path / "other.jsonl", [rows[0] | {"idx": "new"}, rows[2]])
+    done = run(other, "--out", out, "--judge", "offline")
+    assert done.returncode == 0 and "also holds 2 scores of another input" in done.stderr
+    assert [row["idx"] for row in read(out)] == ["new", "2", "0", "1"] and read(out)[1:] == [
+        before[2],
+        *before[:2],
+    ]
+
+
 def test_no_key_is_shown(source, tmp_path, judge_server):
     out = tmp_path / "out.jsonl"
     env = os.environ | {"OPENAI_API_KEY": "sk-very-secret"}

@@ -335,9 +335,56 @@ def test_files_of_others_are_not_overwritten(source, writer, tmp_path, capsys):
     assert "holds no readable row with context" in capsys.readouterr().err
 
 
-def test_a_writer_that_never_works_ends_the_run(tmp_path, writer, capsys):
+@pytest.mark.parametrize(
+    ("reply", "action"),
+    [
+        ("I would rather not.", "let another model write (judge.routes.write.model), or set "),
+        (lambda *_: web.json_response({"error": {"message": "no"}}, status=401), "endpoint, model and key"),
+        (lambda *_: web.json_response({"error": {"message": "no"}}, status=404), "endpoint, model and key"),
+        (lambda *_: web.json_response(None), "endpoint, model and key"),
+    ],
+)
+def test_a_writer_that_never_works_ends_the_run(tmp_path, writer, capsys, reply, action):
     many = [{"idx": i, "context": document(f"Town{i}")} for i in range(40)]
-    writer.script["write_questions"] = "I would rather not."
-    assert run(write(tmp_path / "many.jsonl", many), writer, "--concurrency", 2) == 2
-    assert "the writer has failed at its first 8 calls" in capsys.readouterr().err
-    assert writer.calls["write_questions"] <= 3 * 10
+    writer.script["write_questions"], writer.waves = reply, [16, *[1] * 1000]
+    assert run(write(tmp_path / "many.jsonl", many), writer, "--concurrency", 16, "judge.retry_base_s=0") == 2
+    told = capsys.readouterr().err
+    assert "the writer has failed at its first 8 calls" in told.splitlines()[-1] and action in told.splitlines()[-1]
+    assert "other work failed too" not in told
+
+
+def test_two_at_once_do_not_pay_twice(source, writer, tmp_path, capsys):
+    writer.script["write_questions"] = lambda prompt, _: (inside.append(run(source, writer)), tagged(asked(prompt)))[1]
+    inside: list[int] = []
+    assert run(source, writer, "--concurrency", 1) == 0
+    assert inside == [2] * 6 and writer.calls["write_questions"] == 6
+    told = capsys.readouterr().err
+    assert f"another longreward instruct works on {tmp_path / 'sft.jsonl'}; wait for its end" in told
+    assert run(source, writer) == 0
+
+
+@pytest.mark.parametrize("bad", ["\0", "\ud83d"])
+@pytest.mark.parametrize("form", ["written", "constrained"])
+def test_what_no_tokenizer_takes_is_not_kept(source, writer, tmp_path, capsys, bad, form):
+    def reply(text):
+        return json.dumps({"analysis": "", "verdict": text}) if form == "constrained" else text
+
+    def questions(prompt, _):
+        found = [question + bad * ("Harwick" in prompt) for question in asked(prompt)]
+        return reply(found if form == "constrained" else tagged(found))
+
+    writer.script |= {
+        "write_questions": questions,
+        "write_answer": lambda prompt, _: reply(answered(prompt, 0) + bad * ("Tolmarsh" in query(prompt))),
+    }
+    route = f"judge.routes.write={{base_url: '{writer.url}', model: strong, verdict: {form}}}"
+    assert run(source, writer, route) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"left out: {why}: parse_error +1\n", shown) for why in ("questions", "answer"))
+    assert [row["idx"] for row in read(tmp_path / "sft.jsonl")] == list("2345")
+
+
+@pytest.mark.parametrize("out", ["", "."])
+def test_a_directory_is_no_place_for_the_data(source, writer, capsys, out):
+    assert run(source, writer, "--out", out) == 2
+    assert "--out . is a directory; give a file" in capsys.readouterr().err and not writer.calls

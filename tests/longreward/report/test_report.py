@@ -74,6 +74,15 @@ def test_what_cannot_be_shown_is_one_sentence(tmp_path, capsys, make, words):
     assert not list(tmp_path.glob("**/*.html"))
 
 
+def test_a_run_of_a_reproduction_that_is_gone_is_named(tmp_path, capsys):
+    table = {"title": "paper", "heads": [], "rows": [], "notes": [], "runs": ["sft-evaluation"]}
+    (tmp_path / "reproduction.json").write_text(json.dumps(table))
+    assert cli.main(["report", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "reproduction.json names " in told and "sft-evaluation, which is gone; run rl/reproduce.py again" in told
+    assert told.count("\n") == 1
+
+
 def test_the_page_goes_where_it_is_told_and_nowhere_over_a_source(tmp_path, make_run, capsys):
     run = make_run(**GRPO)
     train(run, steps=1)
