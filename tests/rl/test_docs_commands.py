@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from longreward import cli
+from longreward.commands.options import reward_config
 from rl.offline.config import load_any
 from rl.paper.config import load as load_reproduction
 from rl.run import command as command_line
@@ -88,10 +89,11 @@ def test_the_quickstart_installs_and_starts_what_it_says(word: list[str], name: 
 @pytest.mark.parametrize("command", CONFIGURED, ids=str)
 def test_options_and_configuration_are_understood(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    words = list(command.words[command.words.index("longreward") + 1 :]) if "longreward" in command.words else None
-    if words is not None:
+    if not any(word.startswith("rl/") for word in command.words):
+        words = list(command.words[command.words.index("longreward") + 1 :])
         options, overrides = cli.parser(words[0]).parse_known_args(words)
-        assert options.config.is_file() and not overrides
+        assert options.config.is_file()
+        reward_config(options, overrides)
         return
     words = list(command.words[[word.startswith("rl/") for word in command.words].index(True) + 1 :])
     source = (ROOT / next(word for word in command.words if word.startswith("rl/"))).read_text(encoding="utf-8")
