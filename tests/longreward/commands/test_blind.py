@@ -114,7 +114,8 @@ def test_the_tally(files, tmp_path, capsys):
 def test_a_row_that_cannot_be_read_is_named_and_the_rest_is_made(files, tmp_path, capsys):
     with Path(files[0]).open("a") as file:
         file.write("{\n")
-    assert make(files, tmp_path / "sheet.html", "--most", "3") == 1
+    # A seed that does not draw the question which both answer alike: that is no item.
+    assert make(files, tmp_path / "sheet.html", "--most", "3", "--seed", "1") == 1
     told = capsys.readouterr()
     assert "3 items of 13" in told.out and "skipped" in told.err and "1 row was skipped" in told.err
 
