@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longreward.evaluation.intervals import MeanEstimate, mean_of_datasets
+from longreward.text.markdown import table
 
 Supports = Sequence[float]
 """The support of each statement of an answer, 0..1; none where it states nothing."""
@@ -79,7 +80,7 @@ def markdown(policies: Mapping[str, AnswerFacts]) -> str:
     """A table of one policy's facts, or of two policies' with the change."""
     found = list(policies.values())
     moved = changes(*found) if len(found) == 2 else {}
-    heads = ["facts", *(name.replace("|", "\\|") for name in policies), *(["change"] if moved else [])]
+    heads = ["facts", *policies, *(["change"] if moved else [])]
     rows = []
     for name, title in _LINES.items():
         means = [one.mean(name) for one in found]
@@ -87,12 +88,11 @@ def markdown(policies: Mapping[str, AnswerFacts]) -> str:
         if moved:
             cells.append(f"{moved[name].text(1, signed=True)}, n={moved[name].n}")
         rows.append([title, *cells])
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     counts = ", ".join(
         f"{name}: {one.answers} answers, {one.without_statements} without statements, {one.void} void"
         for name, one in policies.items()
     )
-    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", f"{counts}. {_NOTE}"])
+    return f"{table(heads, rows)}\n\n{counts}. {_NOTE}"
 
 
 def _means(values: Mapping[Any, Sequence[float]]) -> dict[Any, float]:

@@ -12,6 +12,7 @@ from longreward.evaluation.scoring import ItemOutcome
 from longreward.evaluation.tasks import CHAT
 from longreward.prompts import EVALUATION_VERSION
 from longreward.schema import OK, Usage
+from longreward.text.markdown import table
 
 Grouping = Literal["datasets", "classes", "average"]
 
@@ -74,7 +75,7 @@ class Result:
     def markdown(self) -> str:
         chat = self.evaluation == CHAT
         digits = 2 if chat else 3
-        first, *second = map(_cell, self.policies)
+        first, *second = self.policies
         heads = ["LongBench-Chat, 1 to 10" if chat else "LongBench, 0 to 1", first]
         heads += [*second, f"{second[0]} - {first}"] if second else []
         rows = []
@@ -126,7 +127,7 @@ class PairResult:
         }
 
     def markdown(self) -> str:
-        a, b = map(_cell, self.policies)
+        a, b = self.policies
         heads = ["Short requests, compared", f"{b} wins", "ties", f"{a} wins", f"{b} over {a}, 0 to 1"]
         cells = [str(self.wins_b), str(self.ties), str(self.wins_a), f"{self.score.text(3)}, n={self.score.n}"]
         return _document(heads, [["all", *cells]], [_about_void("pairs", self.tally), _NOTE], self.judge)
@@ -153,7 +154,7 @@ class PaperTable:
         columns = [name for name in _COLUMNS if any(name in found for found in self.policies.values())]
         nothing = MeanEstimate(None, None, 0)
         rows = [
-            [_cell(policy), *(_with_count(found.get(name, nothing), 1) for name in columns)]
+            [policy, *(_with_count(found.get(name, nothing), 1) for name in columns)]
             for policy, found in self.policies.items()
         ]
         heads = ["The paper's table, 0 to 100", *(_COLUMNS[name] for name in columns)]
@@ -191,12 +192,6 @@ def _with_count(estimate: MeanEstimate, digits: int) -> str:
     return f"{estimate.text(digits)}, n={estimate.n}"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
 def _document(heads: Sequence[str], rows: Sequence[Sequence[str]], sentences: Sequence[str], judge: str) -> str:
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     notes = [sentence for sentence in (*sentences, f"Judge: {judge}." if judge else "") if sentence]
-    return "\n".join([table, "", *notes, ""])
+    return "\n".join([table(heads, rows), "", *notes, ""])

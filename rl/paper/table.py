@@ -14,6 +14,7 @@ from longreward import store
 from longreward.evaluation.intervals import paired_change
 from longreward.files import jsonlines
 from longreward.report.reading.sources import REPRODUCTION
+from longreward.text.markdown import table
 from rl.paper.config import ReproductionConfig
 from rl.paper.figures import COLUMNS, PUBLISHED
 from rl.paper.steps import evaluation_of
@@ -106,9 +107,7 @@ def write(config: ReproductionConfig) -> str:
     shown = [0, *(i for i in range(1, len(heads)) if any(row[i] != "-" for row in cells))]
     heads, cells = [heads[i] for i in shown], [[row[i] for i in shown] for row in cells]
     notes = list(_notes(config, there))
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *cells]
-    markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    markdown = f"# {config.name}\n\n{markdown}\n\n" + "\n".join(notes) + "\n"
+    markdown = f"# {config.name}\n\n{table(heads, cells)}\n\n" + "\n".join(notes) + "\n"
     jsonlines.write_text(config.directory / "reproduction.md", markdown)
     runs = [path.name for path in _runs(config)]
     page = {"title": config.name, "heads": heads, "rows": cells, "notes": notes, "runs": runs}

@@ -17,6 +17,7 @@ from longreward.evaluation.facts import AnswerFacts, answer_facts
 from longreward.evaluation.intervals import paired_change
 from longreward.files import jsonlines
 from longreward.schema import DIMENSIONS
+from longreward.text.markdown import table
 from rl.config import RunConfig
 from rl.data.prompts import Label, rollout_id
 from rl.rollout.engines import Engines, in_flight
@@ -90,8 +91,8 @@ def _by_id(values: dict[PromptKey, float]) -> dict[PromptKey, float]:
 
 def markdown(names: Sequence[str], scores: Sequence[HeldoutScores]) -> str:
     """A table of one policy's scores, or of two policies' with the change and its 95% interval."""
-    lines = [f"| held-out reward, 0-10 | {' | '.join(names)} |" + " change |" * (len(scores) > 1)]
-    lines.append("| --- |" + " ---: |" * (len(lines[0].split("|")) - 3))
+    heads = ["held-out reward, 0-10", *names, *(["change"] if len(scores) > 1 else [])]
+    rows = []
     for dimension in scores[0].names:
         means = [one.means().get(dimension) for one in scores]
         if None in means:
@@ -101,11 +102,11 @@ def markdown(names: Sequence[str], scores: Sequence[HeldoutScores]) -> str:
             change = gain(scores[0], scores[1], dimension)
             low, high = change["interval"] or (float("nan"), float("nan"))
             cells.append(f"{change['total']:+.2f} ({low:+.2f} to {high:+.2f})" if change["interval"] else "-")
-        lines.append(f"| {dimension} | {' | '.join(cells)} |")
+        rows.append([dimension, *cells])
     counts = ", ".join(
         f"{name}: {one.answers} answers, {one.void} void" for name, one in zip(names, scores, strict=True)
     )
-    return "\n".join(lines) + f"\n\n{counts}. In brackets: 95% interval over prompts."
+    return f"{table(heads, rows)}\n\n{counts}. In brackets: 95% interval over prompts."
 
 
 def evaluate(config: RunConfig, engines: Engines, prompts: Path | None = None) -> HeldoutScores:
