@@ -1,1 +1,1 @@
-"""Files and texts of others: JSON lines, and JSON and YAML of bounded depth."""
+"""Files and texts of others: JSON lines, locks, and JSON and YAML of bounded depth."""

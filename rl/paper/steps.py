@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from typing import Any
 
 import rl
 from longreward.errors import ConfigError
-from longreward.files import jsonlines
+from longreward.files.locks import lock
 from rl.offline.config import DpoConfig, SftConfig, load_any
 from rl.paper import record
 from rl.paper.config import ReproductionConfig, RowSection
@@ -161,18 +159,15 @@ def alone(directory: Path) -> Iterator[int]:
     """Make the directory and hold it: no other reproduction works there. Yields a descriptor; a process that has it
     open holds the directory too, so that one which outlives us is waited for. ConfigError where another holds it."""
     make_folder(directory)
-    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, jsonlines.PRIVATE)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another rl/reproduce.py works in {directory}, or a command of one has not ended yet; wait for its "
-                "end, or set name"
-            ) from None
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        file = lock(directory / ".lock")
+    except BlockingIOError:
+        raise ConfigError(
+            f"another rl/reproduce.py works in {directory}, or a command of one has not ended yet; wait for its end, "
+            "or set name"
+        ) from None
+    with file:
+        yield file.fileno()
 
 
 def check(directory: Path, todo: Sequence[Step]) -> None:

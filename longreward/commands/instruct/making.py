@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from longreward.concurrency.pacing import at_most, rare_collections
 from longreward.concurrency.tasks import together
 from longreward.config import RewardConfig
 from longreward.errors import InputError, Reason
-from longreward.files import jsonlines
+from longreward.files.locks import lock
 from longreward.fingerprint import fingerprint, of_writer
 from longreward.judge import judge_of, offline
 from longreward.judge.cache import VerdictCache
@@ -48,25 +46,19 @@ def held(out: Path) -> Iterator[tuple[Path, Path]]:
     if out.is_dir():
         raise InputError(f"--out {out} is a directory; give a file, such as --out sft.jsonl")
     work, scores = out.with_suffix(".work.jsonl"), out.with_suffix(".scores.jsonl")
-    descriptor = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and out.stat().st_size > 0 and not (work.exists() and work.stat().st_size):
             raise InputError(f"{out} exists and was not made by longreward instruct; choose another --out")
-        descriptor = os.open(work, os.O_RDWR | os.O_CREAT, jsonlines.PRIVATE)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file = lock(work)
+    except BlockingIOError:
+        raise InputError(
+            f"another longreward instruct works on {out}; wait for its end, or choose another --out"
+        ) from None
     except OSError as error:
-        if descriptor is not None:
-            os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise InputError(
-                f"another longreward instruct works on {out}; wait for its end, or choose another --out"
-            ) from None
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another --out") from None
-    try:
+    with file:
         yield work, scores
-    finally:
-        os.close(descriptor)
 
 
 class Making:
