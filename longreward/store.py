@@ -7,10 +7,10 @@ more keys for people: `idx`, `scores`, `status` and `usage`; `dimensions` is cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from pydantic import ValidationError
@@ -30,6 +30,8 @@ class Fields(msgspec.Struct):
 
 
 T = TypeVar("T", bound=Fields | ScoredAnswer)
+R = TypeVar("R", bound="_Ranked")
+K = TypeVar("K", bound=Hashable)
 
 
 class Store(jsonlines.Appender[ScoredAnswer]):
@@ -99,6 +101,21 @@ def _named(kind: Any, of_scores: bool) -> Any:
 def rank(total: float | None, time: float) -> tuple[bool, float]:
     """Where two records are of one answer, the higher rank counts: a score wins over none, then the later record."""
     return total is not None, time
+
+
+class _Ranked(Protocol):
+    total: float | None
+    time: float
+
+
+def counting(records: Iterable[R], name: Callable[[R], K]) -> dict[K, R]:
+    """Of the records with the same name the one that counts; the last of those with the same rank."""
+    best: dict[K, R] = {}
+    for record in records:
+        other = best.setdefault(name(record), record)
+        if rank(record.total, record.time) >= rank(other.total, other.time):
+            best[name(record)] = record
+    return best
 
 
 def _converted(line: bytes, kind: Any) -> Any:

@@ -75,7 +75,8 @@ def rows(config: ReproductionConfig) -> list[Row]:
                 row.columns |= {column: figure for column, figure in figures.items() if column in COLUMNS}
         row.short = (summary.get("short") or {}).get("score_of_b") or {}
         prompts: dict[tuple[str, str], list[float]] = {}
-        for answer in _answers(directory, "heldout"):
+        answers = store.counting(_records(directory, "heldout"), lambda one: (one.rollout, one.query))
+        for answer in answers.values():
             if answer.total is not None:
                 prompts.setdefault((answer.id, answer.query), []).append(answer.total)
         row.heldout = {prompt: statistics.fmean(totals) for prompt, totals in prompts.items()}
@@ -158,16 +159,6 @@ def _notes(config: ReproductionConfig, there: Sequence[Row]) -> Iterator[str]:
             yield f"{title} without {', '.join(dict.fromkeys(lacks))}."
     if missing := [name for name in config.rows if name not in {row.name for row in there}]:
         yield f"Not there yet: {', '.join(missing)}."
-
-
-def _answers(run: Path, split: str) -> Iterator[_Answer]:
-    """The answers of a run's store, each by the record that counts."""
-    best: dict[tuple[str, str], _Answer] = {}
-    for answer in _records(run, split):
-        other = best.setdefault((answer.rollout, answer.query), answer)
-        if store.rank(answer.total, answer.time) >= store.rank(other.total, other.time):
-            best[answer.rollout, answer.query] = answer
-    yield from best.values()
 
 
 def _records(run: Path, split: str) -> Iterator[_Answer]:

@@ -246,14 +246,9 @@ class StoredHeldout:
 
     def _stored(self) -> dict[AnswerKey, StoredAnswer]:
         """Of each answer the record that counts. Lines that a kill has cut are passed over."""
-        found: dict[AnswerKey, StoredAnswer] = {}
-        for path in store.files(self.directory / "store"):
-            for _, _, record in store.read(path, [], StoredAnswer):
-                key = record.rollout, record.query
-                other = found.setdefault(key, record)
-                if store.rank(record.total, record.time) > store.rank(other.total, other.time):
-                    found[key] = record
-        return found
+        files = store.files(self.directory / "store")
+        records = (record for path in files for _, _, record in store.read(path, [], StoredAnswer))
+        return store.counting(records, lambda one: (one.rollout, one.query))
 
 
 def _score_again(workers: Workers, prompt: str, label: Label, void: StoredAnswer) -> Any:
