@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from longreward import store
-from longreward.evaluation.intervals import paired_change
+from longreward.evaluation.intervals import MeanEstimate, paired_change
 from longreward.files import jsonlines
 from longreward.report.reading.sources import REPRODUCTION
 from longreward.text.markdown import table
@@ -121,27 +121,22 @@ def _cells(config: ReproductionConfig, row: Row, first: Row | None) -> list[str]
     cells = [row.name]
     for column in COLUMNS:
         figure, paper = row.columns.get(column) or {}, published.get(column)
-        cell = _with_interval(figure.get("mean"), figure.get("interval"), "", 1)
+        cell = _estimate(figure).text(1)
         cells.append(f"{cell} [{paper:.1f}]" if paper is not None else cell)
     cells.append(f"{statistics.fmean(row.heldout.values()):.2f}" if row.heldout else "-")
     change = paired_change(first.heldout, row.heldout) if first and first is not row else None
-    mean, low, high, _ = change or (None, None, None, 0)
-    cells.append(_with_interval(mean, None if low is None else (low, high), "+", 2))
-    share = {name: _percent(value) for name, value in row.short.items()}
-    cells.append(_with_interval(share.get("mean"), share.get("interval"), "", 1))
+    mean, low, high, n = change or (None, None, None, 0)
+    ends = None if low is None or high is None else (low, high)
+    cells.append(MeanEstimate(mean, ends, n).text(2, signed=True))
+    cells.append(_estimate(row.short, 100).text(1))
     return cells + [f"{count:,}" if count else "-" for count in (row.answers, row.calls)]
 
 
-def _percent(value: Any) -> Any:
-    return [100 * end for end in value] if isinstance(value, list) else value and 100 * value
-
-
-def _with_interval(mean: float | None, interval: Any, sign: str, digits: int) -> str:
-    if mean is None:
-        return "-"
-    form = f"{sign}.{digits}f"
-    ends = f" ({interval[0]:{form}} to {interval[1]:{form}})" if interval else ""
-    return f"{mean:{form}}{ends}"
+def _estimate(figure: dict[str, Any], times: int = 1) -> MeanEstimate:
+    """A mean of summary.json; without one where the dict is empty."""
+    mean, ends, n = (figure.get(name) for name in ("mean", "interval", "n"))
+    scaled = None if ends is None else (times * ends[0], times * ends[1])
+    return MeanEstimate(None if mean is None else times * mean, scaled, n or 0)
 
 
 def _notes(config: ReproductionConfig, there: Sequence[Row]) -> Iterator[str]:
