@@ -59,7 +59,7 @@ class Server:
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process, self.log = process, log
         deadline = time.monotonic() + 60
-        while not (found := re.search(r"serving on (http://\S+)/get_reward", log.read_text())):
+        while not (found := re.search(r"serving on (http://\S+) ", log.read_text())):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start: {log.read_text()}")
             time.sleep(0.05)

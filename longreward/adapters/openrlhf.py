@@ -18,7 +18,8 @@ from longreward.config_file import load_yaml, validate
 from longreward.errors import ConfigError, InputError
 from longreward.reward import LongReward
 from longreward.server.config import ServerConfig
-from longreward.server.openrlhf_protocol import RewardReply, RewardRequest, SpecialTokens, items_of
+from longreward.server.protocols.openrlhf import OpenRLHF, RewardReply, RewardRequest
+from longreward.server.protocols.protocol import Asked
 from longreward.server.rollout_rewards import RolloutRewards
 from longreward.voids import Scores, Siblings
 
@@ -33,13 +34,13 @@ class OpenRLHFRewards:
         config.refuse_ranking("OpenRLHF's reward_func")
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="longreward", daemon=True).start()
-        self._special = SpecialTokens(config.serve.tokenizer)
+        self._protocol = OpenRLHF(config)
         self._siblings = Siblings(config.serve.group_size)
         # Callers are threads of asyncio's default pool: were all of them to wait for siblings, none could come.
         self._most_held = min(32, (os.cpu_count() or 1) + 4) // 2
         self._held = 0
         reward = LongReward.from_config(config.reward, config.token_spans)
-        self._rollouts = RolloutRewards(reward, self._settle, config.serve)
+        self._rollouts = RolloutRewards(reward, self._settle)
 
     def reply(self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> RewardReply:
         """Score answers and wait for it. InputError names the item that cannot be read."""
@@ -53,8 +54,9 @@ class OpenRLHFRewards:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _reply(self, request: RewardRequest) -> RewardReply:
-        items = items_of(request, self._special, criteria=self._rollouts.reward.config.uses_criteria)
-        return await self._rollouts.reply(items, self._loop.time())
+        asked = Asked(self._protocol.items(request.query, request.prompts, request.labels))
+        outcomes = await self._rollouts.score(self._protocol, asked.items, self._loop.time())
+        return self._protocol.reply(asked, outcomes, self._rollouts.reward.stats())
 
     async def _settle(self, prompt: str, scores: Scores | None, wait_s: float) -> Scores:
         if scores is not None or self._held >= self._most_held:

@@ -52,11 +52,11 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
         raise ConfigError(f"the server needs {', '.join(missing)}; pip install 'longreward[serve]'")
     from longreward.server import process
     from longreward.server.auth import token_for
-    from longreward.server.openrlhf_protocol import SpecialTokens
+    from longreward.server.protocols import chosen
 
     token = token_for(options.host, config.serve.token_env)
-    # A wrong folder is an error before anything starts.
-    SpecialTokens(config.serve.tokenizer)
+    # What is wrong is an error before anything starts.
+    protocols = chosen(config)
     _ = config.token_spans
     listening = process.listen(options.host, options.port)
     if not config.judge.asks_endpoints:
@@ -65,4 +65,5 @@ def run(options: argparse.Namespace, overrides: list[str]) -> int:
     url = f"http://[{address}]:{actual_port}" if ":" in address else f"http://{address}:{actual_port}"
     asks = "asks for the token" if token else "asks for no token"
     with served(config) as ready:
-        return process.run(ready, listening, token, f"longreward: serving on {url}/get_reward, {asks}")
+        served_at = ", ".join(protocol.paths[0] for protocol in protocols)
+        return process.run(ready, protocols, listening, token, f"longreward: serving on {url} ({served_at}), {asks}")

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import longreward
 from longreward.server import metrics
 from longreward.server.auth import loopback_guard, shows_token, token_guard
-from longreward.server.openrlhf_protocol import Refusal, RewardReply, RewardRequest
-from longreward.server.refusals import RefusedError
+from longreward.server.protocols.protocol import Protocol
+from longreward.server.refusals import Refusal, RefusedError
 from longreward.server.service import Service
+from longreward.server.streams import NDJSON
 from longreward.server.unread_bodies import certain_lengths, closing_unread
 
 _log = logging.getLogger("longreward")
 
+_STREAM: dict[str, Any] = {"content": {NDJSON: {"schema": {"type": "string"}}}}
 _UNCOUNTED = ("/healthz", "/readyz", "/metrics")
 
 
@@ -32,7 +35,7 @@ class State(BaseModel):
     """Why it is not ready: for a request that shows the token in full, for others in a word or two."""
 
 
-def make_app(service: Service, token: str | None) -> ASGIApp:
+def make_app(service: Service, protocols: Sequence[Protocol], token: str | None) -> ASGIApp:
     """The application of one process. With a `token` all paths but health and readiness ask for it."""
     everywhere = {400: "Two lengths of one body"} | ({421: "Host is not loopback"} if token is None else {})
     app = FastAPI(
@@ -48,27 +51,21 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
     unauthorized = {} if token is None else {401: "No token, or a wrong one"}
     guarded = [] if token is None else [Security(HTTPBearer(auto_error=False))]
 
-    async def get_reward(request: Request) -> Response:
-        try:
-            reply = await service.reply(request)
-        except RefusedError as refused:
-            return refused.response()
-        except Exception:
-            _log.exception("a request failed")
-            return RefusedError(503, "an internal error, see the server's log", retry_after_s=1).response()
-        return Response(reply.model_dump_json(), media_type="application/json")
-
-    body = {"required": True, "content": {"application/json": {"schema": RewardRequest.model_json_schema()}}}
-    for path, name in (("/get_reward", "get_reward"), ("/", "get_reward_at_root")):
-        app.post(
-            path,
-            operation_id=name,
-            summary="Score answers",
-            response_model=RewardReply,
-            responses=_described(refusals | unauthorized),
-            openapi_extra={"requestBody": body},
-            dependencies=guarded,
-        )(get_reward)
+    parts: dict[str, Any] = {}
+    for protocol in protocols:
+        schema = TypeAdapter(protocol.request).json_schema(ref_template="#/components/schemas/{model}")
+        parts |= schema.pop("$defs", {})
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        for number, path in enumerate(protocol.paths):
+            app.post(
+                path,
+                operation_id=type(protocol).__name__ + "_" * number,
+                summary=protocol.summary,
+                response_model=protocol.reply_type,
+                responses=_described(refusals | unauthorized) | ({200: _STREAM} if protocol.streams else {}),
+                openapi_extra={"requestBody": body},
+                dependencies=guarded,
+            )(_replying(service, protocol))
     _add_health(app, service)
 
     @app.get(
@@ -81,8 +78,22 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
     async def metrics_page() -> Response:
         return PlainTextResponse(metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    app.openapi()["components"]["schemas"].update(parts)
     guarded_app = loopback_guard(app) if token is None else token_guard(app, token)
     return _counted(closing_unread(certain_lengths(guarded_app)))
+
+
+def _replying(service: Service, protocol: Protocol) -> Callable[[Request], Awaitable[Response]]:
+    async def reply(request: Request) -> Response:
+        try:
+            return await service.reply(protocol, request)
+        except RefusedError as refused:
+            return refused.response()
+        except Exception:
+            _log.exception("a request failed")
+            return RefusedError(503, "an internal error, see the server's log", retry_after_s=1).response()
+
+    return reply
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from longreward.config import RewardConfig, Section
 from longreward.text.chunking import TokenSpans
@@ -16,9 +15,8 @@ CLIENT_TIMEOUT_S = 180
 
 
 class ServeConfig(Section):
-    void: Literal["neutral", "null"] = "neutral"
-    """What the reply holds for a void reward. `neutral`: the mean of its valid siblings. `null`: null, for trainers
-    that accept it; OpenRLHF does not."""
+    protocols: list[str] | None = Field(None, min_length=1)
+    """Whose requests are answered: `openrlhf` (/get_reward), `slime` (/slime), `score` (/v1/score). Null: all."""
     group_size: int | None = Field(None, ge=2)
     """Number of answers to each prompt (OpenRLHF's rollout.n_samples_per_prompt). The reply to a void answer then waits
     until all siblings are scored, so that its advantage is exactly 0. Null: it gets the mean of those scored so far."""
@@ -43,11 +41,6 @@ class ServeConfig(Section):
     token_env: str = Field("LONGREWARD_SERVER_TOKEN", min_length=1)
     """Name of the environment variable that holds the token which clients must send. Needed on any address but
     loopback."""
-
-    @field_validator("void", mode="before")
-    @classmethod
-    def _null_is_a_word(cls, value: Any) -> Any:
-        return "null" if value is None else value  # YAML reads an unquoted null as None
 
     @model_validator(mode="after")
     def _a_request_fits(self) -> ServeConfig:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from longreward.server.openrlhf_protocol import Outcome
+from longreward.server.protocols.protocol import Outcome
 
 disable_created_metrics()  # a series more for each counter
 _REGISTRY = CollectorRegistry()

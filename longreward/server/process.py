@@ -10,7 +10,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import uvicorn
@@ -25,6 +25,7 @@ from longreward.server.app import make_app
 from longreward.server.config import ServerConfig
 from longreward.server.connections import Connections, descriptors_of_others
 from longreward.server.http_connection import HttpConnection
+from longreward.server.protocols import Protocol
 from longreward.server.rollout_rewards import RolloutRewards
 from longreward.server.service import Service
 from longreward.voids import Siblings
@@ -51,7 +52,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(config: ServerConfig, listening: socket.socket, token: str | None, hello: str) -> int:
+def run(
+    config: ServerConfig, protocols: Sequence[Protocol], listening: socket.socket, token: str | None, hello: str
+) -> int:
     """Serve until SIGTERM or SIGINT, then until everything accepted is answered; returns 0.
 
     `hello` is printed when requests can come. A second signal, or a drain that takes longer than the deadlines of all
@@ -71,7 +74,7 @@ def run(config: ServerConfig, listening: socket.socket, token: str | None, hello
             f"than serve.queue={config.serve.queue}; raise it for more (ulimit -n, LimitNOFILE=)",
             file=sys.stderr,
         )
-    asyncio.run(_serve(config, listening, connections, token, hello))
+    asyncio.run(_serve(config, protocols, listening, connections, token, hello))
     return 0
 
 
@@ -91,7 +94,12 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    config: ServerConfig, listening: socket.socket, connections: Connections, token: str | None, hello: str
+    config: ServerConfig,
+    protocols: Sequence[Protocol],
+    listening: socket.socket,
+    connections: Connections,
+    token: str | None,
+    hello: str,
 ) -> None:
     end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -100,10 +108,10 @@ async def _serve(
     reward = LongReward.from_config(config.reward, config.token_spans)
     metrics.JudgeMetrics(reward.stats)
     settle = Siblings(settings.group_size).settle
-    service = Service(RolloutRewards(reward, settle, settings, metrics.count), settings, connections)
+    service = Service(RolloutRewards(reward, settle, metrics.count), settings, connections)
     server = _Server(
         uvicorn.Config(
-            make_app(service, token),
+            make_app(service, protocols, token),
             # h11 bounds a request's head; httptools takes one without end.
             http="h11",
             loop="asyncio",

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
+
+
+class Refusal(BaseModel):
+    """Why there is no reply."""
+
+    detail: str
 
 
 class RefusedError(Exception):
@@ -17,7 +24,7 @@ class RefusedError(Exception):
 
     def response(self) -> JSONResponse:
         headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-        return JSONResponse({"detail": self.detail}, self.status, headers)
+        return JSONResponse(Refusal(detail=self.detail).model_dump(), self.status, headers)
 
 
 class BodyReader:

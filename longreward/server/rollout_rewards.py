@@ -1,4 +1,4 @@
-"""Answers of a rollout in, numbers that a trainer can take out: each in time, void ones filled from their siblings."""
+"""Answers of a rollout in, scored answers out: each in time, void ones with what stands for them where it is needed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from longreward.errors import Reason
 from longreward.reward import LongReward
 from longreward.schema import Reward, Sample
-from longreward.server.config import ServeConfig
-from longreward.server.openrlhf_protocol import Item, Outcome, RewardReply, reply_of, void_reward
+from longreward.server.protocols.protocol import Item, Outcome, Protocol, void_reward
 from longreward.voids import Scores
 
 _log = logging.getLogger("longreward")
@@ -26,36 +25,48 @@ class RolloutRewards:
         self,
         reward: LongReward,
         settle: Settle,
-        config: ServeConfig,
         on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
-        self.reward, self._settle, self._config, self._on_outcome = reward, settle, config, on_outcome
+        self.reward, self._settle, self._on_outcome = reward, settle, on_outcome
 
-    async def reply(self, items: Sequence[Item], begun: float) -> RewardReply:
-        """Score a request's answers within the deadline, counted from `begun` by the event loop's clock; what is not
-        scored by then is void with reason `timeout`."""
-        until = begun + self._config.deadline_s
+    async def score(
+        self,
+        protocol: Protocol,
+        items: Sequence[Item],
+        begun: float,
+        on_each: Callable[[int, Outcome], None] = lambda number, outcome: None,
+    ) -> list[Outcome]:
+        """Score a request's answers within the protocol's deadline, counted from `begun` by the event loop's clock;
+        what is not scored by then is void with reason `timeout`. `on_each` is told of each answer as it comes, by its
+        place in the request."""
+        until = begun + protocol.deadline_s
+
+        async def score(number: int, item: Item) -> Outcome:
+            outcome = await self._outcome(protocol, item, until)
+            on_each(number, outcome)
+            return outcome
+
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._outcome(item, until)) for item in items]
-        outcomes = [task.result() for task in tasks]
-        return reply_of(outcomes, self.reward.config.needed, self.reward.stats(), self._config.void)
+            tasks = [group.create_task(score(number, item)) for number, item in enumerate(items)]
+        return [task.result() for task in tasks]
 
-    async def _outcome(self, item: Item, until: float) -> Outcome:
-        reward = await self._score(item.sample, until)
-        # A null reward needs no mean of siblings, so it does not wait for them.
-        left_s = 0.0 if self._config.void == "null" else max(0.0, until - asyncio.get_running_loop().time())
-        outcome = Outcome(reward, await self._settle(item.prompt, reward.scores, left_s))
+    async def _outcome(self, protocol: Protocol, item: Item, until: float) -> Outcome:
+        reward = await self._score(item.sample, until, protocol.deadline_s)
+        scores = reward.scores
+        if protocol.neutral:
+            scores = await self._settle(item.prompt, scores, max(0.0, until - asyncio.get_running_loop().time()))
+        outcome = Outcome(reward, scores)
         self._on_outcome(outcome)
         return outcome
 
-    async def _score(self, sample: Sample, until: float) -> Reward:
+    async def _score(self, sample: Sample, until: float, deadline_s: float) -> Reward:
         needed = self.reward.config.needed
         try:
             async with asyncio.timeout_at(until):
                 return await self.reward.score(sample)
         except TimeoutError:
-            detail = f"not scored within serve.deadline_s={self._config.deadline_s:g}"
-            return void_reward(sample, needed, Reason.TIMEOUT, detail, self._config.deadline_s)
+            detail = f"not scored within {deadline_s:g} s"
+            return void_reward(sample, needed, Reason.TIMEOUT, detail, deadline_s)
         except Exception as error:
             # A bug: told in the log with all that is known, and to the trainer as what it is, no score.
             _log.exception("scoring %s failed", sample.id or "an answer")

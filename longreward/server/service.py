@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import NamedTuple
 
+from pydantic_core import to_json
 from starlette.requests import Request
+from starlette.responses import Response
 
 from longreward.errors import InputError, Reason
 from longreward.schema import OK
 from longreward.server import metrics
 from longreward.server.config import ServeConfig
 from longreward.server.connections import Connections
-from longreward.server.openrlhf_protocol import RewardReply, SpecialTokens, items_of, read_request
+from longreward.server.protocols.protocol import Asked, Outcome, Protocol
 from longreward.server.refusals import BodyReader, RefusedError
 from longreward.server.rollout_rewards import RolloutRewards
+from longreward.server.streams import Stream, until_gone
 
 _log = logging.getLogger("longreward")
 
@@ -42,7 +46,6 @@ class Service:
         self.config = config
         self._connections = connections
         self._rollouts = rollouts
-        self._special = SpecialTokens(config.tokenizer)
         self._bodies = BodyReader(int(config.max_body_mb * 2**20), config.body_timeout_s)
         self._items = 0
         self._requests = 0
@@ -80,27 +83,38 @@ class Service:
             return _no_answer(status.reason or Reason.UNREACHABLE, status.given_up)
         return self._not_ready
 
-    async def reply(self, request: Request) -> RewardReply:
+    async def reply(self, protocol: Protocol, request: Request) -> Response:
         """The reply to a request; RefusedError where there is none."""
         begun = asyncio.get_running_loop().time()
         if self._draining:
             raise RefusedError(503, "shutting down", retry_after_s=5)
         self._admit(1)  # before the body is read, what would be refused after it
-        with self._under_way():
+        with ExitStack() as held:
+            held.enter_context(self._under_way())
             await self._until_ready()
             body = await self._bodies.read(request)
             try:
-                asked = read_request(body, self.config.max_items, self.config.max_chars)
-                criteria = self._rollouts.reward.config.uses_criteria
-                items = items_of(asked, self._special, criteria=criteria)
+                asked = protocol.read(body)
             except InputError as error:
                 raise RefusedError(422, str(error)) from None
-            del body, asked
-            self._admit(len(items))
-            with self._waiting(len(items)), self._connections.accepted(request.state.place):
-                reply = await self._unless_gone(request, asyncio.create_task(self._rollouts.reply(items, begun)))
+            del body
+            self._admit(len(asked.items))
+            held.enter_context(self._waiting(len(asked.items)))
+            held.enter_context(self._connections.accepted(request.state.place))
+            if asked.stream:
+                return Stream(partial(self._streamed, protocol, asked, begun), held.pop_all())
+            scoring = asyncio.create_task(self._rollouts.score(protocol, asked.items, begun))
+            outcomes = await self._unless_gone(request, scoring)
+        reply = protocol.reply(asked, outcomes, self._rollouts.reward.stats())
         metrics.SECONDS.observe(asyncio.get_running_loop().time() - begun)
-        return reply
+        return Response(to_json(reply), media_type="application/json")
+
+    async def _streamed(self, protocol: Protocol, asked: Asked, begun: float, tell: Callable[[bytes], None]) -> None:
+        def on_each(number: int, outcome: Outcome) -> None:
+            tell(to_json(protocol.result(asked, number, outcome)) + b"\n")
+
+        await self._rollouts.score(protocol, asked.items, begun, on_each)
+        metrics.SECONDS.observe(asyncio.get_running_loop().time() - begun)
 
     def _admit(self, items: int) -> None:
         if self._items + items > self.config.queue:
@@ -116,9 +130,9 @@ class Service:
             why = self._not_ready.detail if self._not_ready else ""
             raise RefusedError(503, why, retry_after_s=2) from None
 
-    async def _unless_gone(self, request: Request, scoring: asyncio.Task[RewardReply]) -> RewardReply:
-        """The reply. Scoring stops, and no more judge calls are made, if the client disconnects."""
-        gone = asyncio.create_task(_gone(request))
+    async def _unless_gone(self, request: Request, scoring: asyncio.Task[list[Outcome]]) -> list[Outcome]:
+        """The outcomes. Scoring stops, and no more judge calls are made, if the client disconnects."""
+        gone = asyncio.create_task(until_gone(request.receive))
         try:
             await asyncio.wait({scoring, gone}, return_when=asyncio.FIRST_COMPLETED)
             if scoring.done():
@@ -151,8 +165,3 @@ class Service:
 
 def _no_answer(code: str, why: str) -> NotReady:
     return NotReady(code, f"the judge does not answer: {why}")
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -95,7 +95,7 @@ def _serving(
     try:
         found = None
         deadline = time.monotonic() + 60
-        while not (found := re.search(r"serving on http://\S+:(\d+)/", log.read_text())):
+        while not (found := re.search(r"serving on http://\S+:(\d+) ", log.read_text())):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
         server = Server(process, int(found[1]), log, {"Authorization": f"Bearer {token}"} if token else {})

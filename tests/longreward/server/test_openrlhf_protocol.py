@@ -7,13 +7,19 @@ import json
 import pytest
 
 from longreward.errors import ConfigError, InputError
-from longreward.server.openrlhf_protocol import SpecialTokens, items_of, read_request
+from longreward.server.config import ServerConfig
+from longreward.server.protocols.labels import SpecialTokens
+from longreward.server.protocols.openrlhf import OpenRLHF
 
 
 def read(query: str, prompt: str, label: object, tokenizer=None, *, criteria: bool = False):
     text = label if isinstance(label, str) else json.dumps(label)
     body = json.dumps({"query": [query], "prompts": [prompt], "labels": [text]}).encode()
-    (item,) = items_of(read_request(body, 8, 1000), SpecialTokens(tokenizer), criteria=criteria)
+    weights = {"weights": {"criteria": 1}} if criteria else {}
+    config = ServerConfig.model_validate(
+        {"serve": {"tokenizer": tokenizer, "max_items": 8, "max_chars": 1000}} | weights
+    )
+    (item,) = OpenRLHF(config).read(body).items
     return item.sample
 
 

@@ -87,13 +87,6 @@ def test_what_is_not_scored_by_the_deadline_is_void_and_held_no_longer(serve, ju
     assert reply["extra_logs"]["longreward/void_timeout"] == [0.0, 1.0, 0.0]
 
 
-def test_void_rewards_are_null_where_that_is_asked_for(serve, judge, rows):
-    with serve(config(judge, void=None)) as server:
-        reply = server.ask(answers(rows[0], "A 4.", "It is broken."))[2]
-    assert reply["rewards"] == [4.0, None] and reply["scores"] == [0.4, None]
-    assert reply["extra_logs"]["longreward/void"] == [0.0, 1.0]
-
-
 def test_an_empty_answer_is_the_floor_not_void(serve, judge, rows):
     with serve(config(judge)) as server:
         reply = server.ask(answers(rows[0], ""))[2]

@@ -1,0 +1,126 @@
+"""What a protocol is: a trainer's requests to answers to be scored, and scored answers to its replies. No network here.
+
+A protocol is a class with a row in `longreward/server/protocols/__init__.py`; tests/adapters/ has the behaviours that
+each of them must show.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ValidationError
+
+from longreward.errors import InputError, Reason
+from longreward.schema import OK, DimensionScore, Reward, Sample
+from longreward.server.config import ServerConfig
+from longreward.voids import Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An answer to be scored. Answers with the same `prompt`, a hash, are siblings."""
+
+    sample: Sample
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A scored answer."""
+
+    reward: Reward
+    scores: Scores | None
+    """Those to reply with, 0..10: its own, or what stands for them. None: it is void, and the protocol can say so."""
+
+    @property
+    def status(self) -> str:
+        """`ok`, or why it is void."""
+        return "; ".join(f"{name}: {why}" for name, why in self.reward.void_reasons.items()) or OK
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was read."""
+
+    items: Sequence[Item]
+    body: Any = None
+    """What the reply needs of the request beside the scores."""
+    stream: bool = False
+    """Whether each result is sent as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a request may be: `serve.max_items` and `serve.max_chars`."""
+
+    max_items: int
+    max_chars: int
+
+    def check_count(self, items: int) -> None:
+        """InputError for too many of them, or none."""
+        if not items:
+            raise InputError("there is no item; send at least one")
+        if items > self.max_items:
+            raise InputError(f"{items} items are more than serve.max_items={self.max_items}; send fewer at once")
+
+    def check_text(self, number: int, name: str, text: str) -> None:
+        """InputError where a text of item `number` is too long."""
+        if len(text) > self.max_chars:
+            raise InputError(
+                f"item {number}: {name} has {len(text)} characters, more than serve.max_chars={self.max_chars}"
+            )
+
+
+class Protocol(ABC):
+    """One trainer's way to ask for rewards."""
+
+    paths: ClassVar[tuple[str, ...]]
+    """Where it is asked, with POST."""
+    summary: ClassVar[str]
+    """For /openapi.json."""
+    request: ClassVar[Any]
+    """The type of the request's body, for /openapi.json."""
+    reply_type: ClassVar[Any]
+    """The type of the reply's body."""
+    neutral: ClassVar[bool] = True
+    """Whether a void answer is replied with what stands for its score: the mean of its siblings. Where the protocol can
+    say that there is no score, this is False."""
+    streams: ClassVar[bool] = False
+    """Whether a request may ask for each result as it comes."""
+    longest_s: ClassVar[float] = math.inf
+    """Seconds after which a request must be replied to, because the trainer's client gives up soon after."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        """ConfigError where a file that the configuration names cannot be read."""
+        self.config = config
+        self.deadline_s = min(config.serve.deadline_s, self.longest_s)
+        self.limits = Limits(config.serve.max_items, config.serve.max_chars)
+
+    @abstractmethod
+    def read(self, body: bytes) -> Asked:
+        """The answers of a request. InputError where it is malformed or too large; it names the item."""
+
+    @abstractmethod
+    def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> Any:
+        """The reply to a request whose answers these are, in its order: of `reply_type`. `judge`: its figures."""
+
+    def result(self, asked: Asked, number: int, outcome: Outcome) -> BaseModel:
+        """One line of a stream: the result of item `number`."""
+        raise NotImplementedError(f"{type(self).__name__} has no streams")
+
+
+def void_reward(sample: Sample, dimensions: Sequence[str], reason: Reason, detail: str, seconds: float = 0.0) -> Reward:
+    """The reward of an answer whose scoring did not come to an end."""
+    void = DimensionScore(score=None, status=str(reason), detail=detail)
+    return Reward(id=sample.id, total=None, dimensions=dict.fromkeys(dimensions, void), seconds=seconds)
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The first mistake in words, without the input, which may be long."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])

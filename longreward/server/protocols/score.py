@@ -1,0 +1,123 @@
+"""`/v1/score`: an answer with document and question in, its reward with every dimension out. For anyone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+
+from longreward.errors import InputError
+from longreward.schema import Sample, Usage
+from longreward.server.protocols.labels import wanted
+from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, first_mistake
+
+_EXAMPLE: dict[str, Any] = {"context": "Ada met Bob. It rained.", "query": "Who met Bob?", "answer": "Ada met Bob."}
+
+
+class ScoreItem(BaseModel):
+    """An answer to be scored."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    context: str
+    """The document."""
+    query: str
+    """The question."""
+    answer: str
+    """The answer, without the prompt."""
+    criteria: Any = None
+    """Where these have a weight, as in the rows of a data set."""
+    id: str | int = ""
+    """Comes back in the result."""
+
+
+class ScoreItems(BaseModel):
+    """Several answers."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"items": [_EXAMPLE]}]})
+    items: list[ScoreItem] = Field(min_length=1)
+    stream: bool = False
+    """Whether each result is sent as it comes, a line of JSON each, in any order: `index` tells which item it is of."""
+
+
+class ScoredDimension(BaseModel):
+    score: float | None
+    """0..10; null where void."""
+    status: str
+    """`ok`, or why it has no score."""
+
+
+class ScoreResult(BaseModel):
+    """The reward of an answer."""
+
+    index: int
+    """The item's place in the request, from 0."""
+    id: str
+    reward: float | None
+    """0..10; null where the judge gave no score: leave the answer out, it is not a 0."""
+    status: str
+    """`ok`, or why it is void: `dimension: reason; ...`."""
+    dimensions: dict[str, ScoredDimension]
+    usage: Usage
+    """What the judge was asked for it, and what that cost."""
+    seconds: float
+    """Wall time of scoring it."""
+
+
+class ScoreResults(BaseModel):
+    results: list[ScoreResult]
+    """In the order of the items."""
+
+
+def _kind(body: Any) -> str:
+    return "several" if isinstance(body, dict) and "items" in body else "one"
+
+
+Body = Annotated[Annotated[ScoreItem, Tag("one")] | Annotated[ScoreItems, Tag("several")], Discriminator(_kind)]
+_BODY: TypeAdapter[ScoreItem | ScoreItems] = TypeAdapter(Body)
+
+
+class Score(Protocol):
+    """The plain protocol: one answer gets one result, several get a list or a stream."""
+
+    paths: ClassVar = ("/v1/score",)
+    summary: ClassVar = "Score an answer, or several"
+    request: ClassVar = Body
+    reply_type: ClassVar = ScoreResult | ScoreResults
+    neutral: ClassVar = False
+    streams: ClassVar = True
+
+    def read(self, body: bytes) -> Asked:
+        try:
+            read = _BODY.validate_json(body)
+        except ValidationError as error:
+            raise InputError(first_mistake(error)) from None
+        several = read if isinstance(read, ScoreItems) else ScoreItems(items=[read])
+        self.limits.check_count(len(several.items))
+        items = [self._item(number, item) for number, item in enumerate(several.items)]
+        return Asked(items, several is read, several.stream)
+
+    def _item(self, number: int, item: ScoreItem) -> Item:
+        for name in ("context", "query", "answer"):
+            self.limits.check_text(number, name, getattr(item, name))
+        criteria = wanted(number, item.criteria) if self.config.uses_criteria else ()
+        context = sys.intern(item.context)
+        return Item(Sample(id=item.id, context=context, query=item.query, answer=item.answer, criteria=criteria))
+
+    def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> BaseModel:
+        results = [self.result(asked, number, outcome) for number, outcome in enumerate(outcomes)]
+        return ScoreResults(results=results) if asked.body else results[0]
+
+    def result(self, asked: Asked, number: int, outcome: Outcome) -> ScoreResult:
+        reward = outcome.reward
+        dimensions = {name: ScoredDimension(score=d.score, status=d.status) for name, d in reward.dimensions.items()}
+        return ScoreResult(
+            index=number,
+            id=reward.id,
+            reward=reward.total,
+            status=outcome.status,
+            dimensions=dimensions,
+            usage=reward.usage,
+            seconds=reward.seconds,
+        )
