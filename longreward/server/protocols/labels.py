@@ -70,18 +70,22 @@ class SpecialTokens:
             end = bare - len(mark)
 
 
-def labelled(number: int, prompt: str, answer: str, label: str, *, criteria: bool) -> Item:
-    """The answer with what its label, JSON text, says. InputError names item `number` where the label
-    cannot be read, or has no criteria where `criteria` says that it needs some."""
+def labelled(number: int, prompt: str, answer: str, label: str, *, criteria: bool, rendered: bool = True) -> Item:
+    """The answer with what its label, JSON text, says. `rendered`: whether the prompt is the text that spans are of.
+
+    InputError names item `number` where the label cannot be read, or has no criteria where `criteria` says that it
+    needs some.
+    """
     try:
         given = _GivenLabel.model_validate_json(label)
     except ValidationError as error:
-        raise InputError(f"item {number}: labels: {first_mistake(error)}; give JSON with context and query") from None
+        raise InputError(f"item {number}: label: {first_mistake(error)}; give JSON with context and query") from None
+    text = prompt if rendered else None
     # Interned, because thousands of siblings in flight share a document, and each request brings its own copy.
     sample = Sample(
         id=given.id,
-        context=sys.intern(_text(number, "context", given.context, prompt)),
-        query=_text(number, "query", given.query, prompt),
+        context=sys.intern(_text(number, "context", given.context, text)),
+        query=_text(number, "query", given.query, text),
         answer=answer,
         criteria=wanted(number, given.criteria) if criteria else (),
         thinking=begins_thought(prompt),
@@ -94,7 +98,7 @@ def wanted(number: int, criteria: Any) -> tuple[Criterion, ...]:
     try:
         return criteria_of({"criteria": criteria or None})
     except ValueError as error:
-        raise InputError(f"item {number}: labels: {error}") from None
+        raise InputError(f"item {number}: {error}") from None
 
 
 def hashed(*texts: str) -> str:
@@ -106,12 +110,14 @@ def hashed(*texts: str) -> str:
     return digest.hexdigest()
 
 
-def _text(number: int, name: str, given: str | Span, prompt: str) -> str:
+def _text(number: int, name: str, given: str | Span, prompt: str | None) -> str:
     if isinstance(given, str):
         return given
+    if prompt is None:
+        raise InputError(f"item {number}: label: {name} is a span, and the prompt is no text; give it as text")
     start, end = given
     if not 0 <= start <= end <= len(prompt):
         raise InputError(
-            f"item {number}: labels: {name} [{start}, {end}] is not a span of its prompt of {len(prompt)} characters"
+            f"item {number}: label: {name} [{start}, {end}] is not a span of its prompt of {len(prompt)} characters"
         )
     return prompt[start:end]

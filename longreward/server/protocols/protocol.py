@@ -10,14 +10,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from longreward.errors import InputError, Reason
 from longreward.schema import OK, DimensionScore, Reward, Sample
 from longreward.server.config import ServerConfig
 from longreward.voids import Scores
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,22 @@ def void_reward(sample: Sample, dimensions: Sequence[str], reason: Reason, detai
     """The reward of an answer whose scoring did not come to an end."""
     void = DimensionScore(score=None, status=str(reason), detail=detail)
     return Reward(id=sample.id, total=None, dimensions=dict.fromkeys(dimensions, void), seconds=seconds)
+
+
+def parsed(body: bytes) -> Any:
+    """JSON as Python's own objects. InputError where it is none."""
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise InputError(f"Invalid JSON: {error}") from None
+
+
+def validated(kind: type[M], value: Any, where: str = "") -> M:
+    """A part of a request. InputError names its first mistake; `where` is what comes before the mistake's own place."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise InputError(f"{where}{first_mistake(error)}") from None
 
 
 def first_mistake(error: ValidationError) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from longreward.errors import InputError
 from longreward.schema import Sample, Usage
 from longreward.server.protocols.labels import wanted
-from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, first_mistake
+from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, parsed, validated
 
 _EXAMPLE: dict[str, Any] = {"context": "Ada met Bob. It rained.", "query": "Who met Bob?", "answer": "Ada met Bob."}
 
@@ -70,33 +69,24 @@ class ScoreResults(BaseModel):
     """In the order of the items."""
 
 
-def _kind(body: Any) -> str:
-    return "several" if isinstance(body, dict) and "items" in body else "one"
-
-
-Body = Annotated[Annotated[ScoreItem, Tag("one")] | Annotated[ScoreItems, Tag("several")], Discriminator(_kind)]
-_BODY: TypeAdapter[ScoreItem | ScoreItems] = TypeAdapter(Body)
-
-
 class Score(Protocol):
     """The plain protocol: one answer gets one result, several get a list or a stream."""
 
     paths: ClassVar = ("/v1/score",)
     summary: ClassVar = "Score an answer, or several"
-    request: ClassVar = Body
+    request: ClassVar = ScoreItem | ScoreItems
     reply_type: ClassVar = ScoreResult | ScoreResults
     neutral: ClassVar = False
     streams: ClassVar = True
 
     def read(self, body: bytes) -> Asked:
-        try:
-            read = _BODY.validate_json(body)
-        except ValidationError as error:
-            raise InputError(first_mistake(error)) from None
-        several = read if isinstance(read, ScoreItems) else ScoreItems(items=[read])
+        read = parsed(body)
+        if not isinstance(read, dict) or "items" not in read:
+            return Asked([self._item(0, validated(ScoreItem, read))])
+        several = validated(ScoreItems, read)
         self.limits.check_count(len(several.items))
         items = [self._item(number, item) for number, item in enumerate(several.items)]
-        return Asked(items, several is read, several.stream)
+        return Asked(items, several, several.stream)
 
     def _item(self, number: int, item: ScoreItem) -> Item:
         for name in ("context", "query", "answer"):

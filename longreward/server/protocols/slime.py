@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from longreward.errors import InputError
 from longreward.server.config import ServerConfig
 from longreward.server.protocols.labels import SpecialTokens, labelled
-from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, first_mistake
+from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, parsed, validated
 
 _EXAMPLE: dict[str, Any] = {
     "prompt": "Ada met Bob. It rained.\n\nWho met Bob?\n\n",
@@ -32,17 +31,13 @@ class SlimeRequest(BaseModel):
     these have a weight; `id` optional. Or all that as JSON text."""
 
 
-Body = SlimeRequest | list[SlimeRequest]
-_BODY: TypeAdapter[Body] = TypeAdapter(Body)
-
-
 class Slime(Protocol):
     """slime's `--rm-type remote_rm`. The reply is the reward alone, for it is what slime trains on: 0..10, for a void
     answer what stands for it."""
 
     paths: ClassVar = ("/slime",)
     summary: ClassVar = "Score an answer, or a list of them, for slime"
-    request: ClassVar = Body
+    request: ClassVar = SlimeRequest | list[SlimeRequest]
     reply_type: ClassVar = float | list[float]
     longest_s: ClassVar = 110.0  # slime gives up after 120 s
 
@@ -51,21 +46,20 @@ class Slime(Protocol):
         self._special = SpecialTokens(config.serve.tokenizer)
 
     def read(self, body: bytes) -> Asked:
-        try:
-            read = _BODY.validate_json(body)
-        except ValidationError as error:
-            raise InputError(first_mistake(error)) from None
-        requests = read if isinstance(read, list) else [read]
-        self.limits.check_count(len(requests))
-        return Asked([self._item(number, request) for number, request in enumerate(requests)], read is requests)
+        read = parsed(body)
+        many = read if isinstance(read, list) else [read]
+        self.limits.check_count(len(many))
+        return Asked([self._item(number, one) for number, one in enumerate(many)], read is many)
 
-    def _item(self, number: int, request: SlimeRequest) -> Item:
+    def _item(self, number: int, one: Any) -> Item:
+        request = validated(SlimeRequest, one, f"item {number}: ")
+        rendered = isinstance(request.prompt, str)
         prompt = request.prompt if isinstance(request.prompt, str) else json.dumps(request.prompt)
         label = request.label if isinstance(request.label, str) else json.dumps(request.label)
         for name, text in (("prompt", prompt), ("response", request.response), ("label", label)):
             self.limits.check_text(number, name, text)
         answer = self._special.removed_from(request.response)
-        return labelled(number, prompt, answer, label, criteria=self.config.uses_criteria)
+        return labelled(number, prompt, answer, label, criteria=self.config.uses_criteria, rendered=rendered)
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> float | list[float]:
         rewards = []

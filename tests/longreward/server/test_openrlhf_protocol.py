@@ -44,13 +44,13 @@ def test_other_trainers_give_document_and_question_as_text():
     "label", ["", "null", "[]", "7", "{", "[" * 900, '{"context": "c"}', '{"query": 1, "context": 2}']
 )
 def test_a_label_that_cannot_be_read_is_refused_with_its_place(label):
-    with pytest.raises(InputError, match=r"item 0: labels: .*give JSON with context and query"):
+    with pytest.raises(InputError, match=r"item 0: label: .*give JSON with context and query"):
         read("pa", "p", label)
 
 
 @pytest.mark.parametrize("span", [[-1, 2], [2, 1], [0, 99]])
 def test_a_span_outside_the_prompt_is_refused(span):
-    with pytest.raises(InputError, match=r"item 0: labels: context \[.*\] is not a span of its prompt of 6 characters"):
+    with pytest.raises(InputError, match=r"item 0: label: context \[.*\] is not a span of its prompt of 6 characters"):
         read("promptyes", "prompt", {"context": span, "query": "q"})
 
 
@@ -92,5 +92,5 @@ def test_a_label_brings_the_criteria_where_the_reward_asks_for_them():
     [(None, "there are no criteria"), ([], "there are no criteria"), ([""], "criterion 1: text is ''")],
 )
 def test_a_label_without_usable_criteria_is_refused_with_its_place(criteria, why):
-    with pytest.raises(InputError, match=f"item 0: labels: .*{why}"):
+    with pytest.raises(InputError, match=f"item 0: label: .*{why}"):
         read("pa", "p", {"context": "c", "query": "q", "criteria": criteria}, criteria=True)

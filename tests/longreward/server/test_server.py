@@ -80,7 +80,7 @@ def test_health_is_answered_while_an_answer_of_two_thousand_statements_is_scored
         ('{"query": ["a"], "prompts": ["a", "b"], "labels": ["{}"]}', "of the same length"),
         ('{"query": [1], "prompts": ["a"], "labels": ["{}"]}', "query.0: Input should be a valid string"),
         ('{"query": ["\\ud800"], "prompts": ["a"], "labels": ["{}"]}', "Invalid JSON"),
-        ('{"query": ["ab"], "prompts": ["a"], "labels": ["{}"]}', "item 0: labels: context: Field required"),
+        ('{"query": ["ab"], "prompts": ["a"], "labels": ["{}"]}', "item 0: label: context: Field required"),
         (json.dumps({"query": ["a"] * 9, "prompts": ["a"] * 9, "labels": ["{}"] * 9}), "serve.max_items=8"),
         (json.dumps({"query": ["a" * 100_001], "prompts": ["a"], "labels": ["{}"]}), "serve.max_chars=100000"),
     ],
@@ -212,7 +212,7 @@ def test_criteria_come_in_the_label_and_one_without_is_refused(serve, as_sent, r
     with serve({"weights": {"criteria": 1}}) as server:
         sent, headers = as_sent(rows), {"Content-Type": "application/json"}
         status, _, refused = server.request("POST", "/get_reward", json.dumps(sent), **headers)
-        assert status == 422 and "item 0: labels: there are no criteria; add the field criteria" in refused["detail"]
+        assert status == 422 and "item 0: label: there are no criteria; add the field criteria" in refused["detail"]
         wanted = {"criteria": ["Mara sold copper to Otto in Lisbon."]}
         sent["labels"] = [json.dumps(json.loads(label) | wanted) for label in sent["labels"]]
         status, _, reply = server.request("POST", "/get_reward", json.dumps(sent), **headers)
