@@ -87,18 +87,18 @@ def labelled(number: int, prompt: str, answer: str, label: str, *, criteria: boo
         context=sys.intern(_text(number, "context", given.context, text)),
         query=_text(number, "query", given.query, text),
         answer=answer,
-        criteria=wanted(number, given.criteria) if criteria else (),
+        criteria=wanted(f"item {number}: label: ", given.criteria) if criteria else (),
         thinking=begins_thought(prompt),
     )
     return Item(sample, hashed(prompt))
 
 
-def wanted(number: int, criteria: Any) -> tuple[Criterion, ...]:
-    """The criteria of item `number`. InputError where they cannot be read, or there are none."""
+def wanted(where: str, criteria: Any) -> tuple[Criterion, ...]:
+    """The criteria of an item. InputError, which begins with `where`, if they cannot be read or there are none."""
     try:
         return criteria_of({"criteria": criteria or None})
     except ValueError as error:
-        raise InputError(f"item {number}: {error}") from None
+        raise InputError(f"{where}{error}") from None
 
 
 def hashed(*texts: str) -> str:

@@ -91,7 +91,7 @@ class Score(Protocol):
     def _item(self, number: int, item: ScoreItem) -> Item:
         for name in ("context", "query", "answer"):
             self.limits.check_text(number, name, getattr(item, name))
-        criteria = wanted(number, item.criteria) if self.config.uses_criteria else ()
+        criteria = wanted(f"item {number}: ", item.criteria) if self.config.uses_criteria else ()
         context = sys.intern(item.context)
         return Item(Sample(id=item.id, context=context, query=item.query, answer=item.answer, criteria=criteria))
 
