@@ -106,7 +106,7 @@ def test_a_void_answer_is_never_a_score(trainer, start_trainer, judge):
     rows = [row("A 2.", "First?"), row("It is broken.", "First?"), row("A 9.", "Second?")]
     seen, _ = seen_by(lambda: start_trainer(trainer, judged(judge)), rows)
     assert (seen[0], seen[2]) == (Seen(2.0, False), Seen(9.0, False))
-    assert seen[1].void or not start_trainer(trainer, judged(judge)).tells_voids
+    assert seen[1].void or not TRAINERS[trainer].tells_voids
     assert seen[1].reward != 0.0
 
 
@@ -177,7 +177,7 @@ def test_a_cancelled_request_costs_no_more_judge_calls(trainer, start_trainer, j
             rows = [row(f"Answer {number}.", f"Cancelled {trainer}?") for number in range(20)]
             waiting = asyncio.create_task(using.rewards(rows))
             await until(lambda: asked > 0)
-            if not using.cancels:
+            if not TRAINERS[trainer].cancels:
                 released.set()
                 await waiting
             waiting.cancel()
@@ -193,7 +193,7 @@ def test_a_cancelled_request_costs_no_more_judge_calls(trainer, start_trainer, j
             await using.aclose()
 
     assert asyncio.run(run()) == [Seen(4.0, False)]
-    assert not start_trainer(trainer, config).cancels or asked < 20
+    assert not TRAINERS[trainer].cancels or asked < 20
 
 
 async def until(condition: Callable[[], bool]) -> None:

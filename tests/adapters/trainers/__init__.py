@@ -6,18 +6,23 @@ from typing import NamedTuple
 
 
 class Way(NamedTuple):
-    """Where a trainer's class is, and whether a server answers it. The module is imported when it is needed."""
+    """Where a trainer's class is. The module is imported when it is needed."""
 
     module: str
     name: str
     served: bool = False
+    """Whether a server answers it."""
+    tells_voids: bool = True
+    """Whether the trainer is told which answers are void. Where it is not, the number must be harmless."""
+    cancels: bool = True
+    """Whether the trainer can stop waiting, and the judge is then asked no more."""
 
 
 TRAINERS = {
     "openrlhf": Way("trainers.served", "OpenRLHF", served=True),
-    "openrlhf-function": Way("trainers.openrlhf", "RewardFunction"),
-    "slime": Way("trainers.served", "Slime", served=True),
-    "slime-lists": Way("trainers.served", "SlimeLists", served=True),
+    "openrlhf-function": Way("trainers.openrlhf", "RewardFunction", cancels=False),  # a thread cannot be stopped
+    "slime": Way("trainers.served", "Slime", served=True, tells_voids=False),
+    "slime-lists": Way("trainers.served", "SlimeLists", served=True, tells_voids=False),
     "score": Way("trainers.served", "Score", served=True),
     "score-many": Way("trainers.served", "ScoreMany", served=True),
     "score-stream": Way("trainers.served", "ScoreStream", served=True),

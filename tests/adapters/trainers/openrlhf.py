@@ -14,8 +14,6 @@ from trainers.trainer import Row, Seen
 
 
 class RewardFunction(OpenRLHF):
-    cancels = False  # a thread cannot be stopped
-
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config, url="")
         self._threads = ThreadPoolExecutor(32)

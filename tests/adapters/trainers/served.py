@@ -87,7 +87,6 @@ class Slime(Served):
     """`--rm-type remote_rm --rm-url URL`."""
 
     path = "/slime"
-    tells_voids = False
 
     def request(self, rows: Sequence[Row]) -> Any:
         (row,) = rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 """`idx`, `context`, `query` and `answer`."""
@@ -21,11 +21,6 @@ class Seen(NamedTuple):
 
 class Trainer(ABC):
     """One trainer's way. Use it on one event loop, and close it."""
-
-    tells_voids: ClassVar[bool] = True
-    """Whether a void answer can be told from a scored one."""
-    cancels: ClassVar[bool] = True
-    """Whether the trainer can stop waiting, and the judge is then asked no more."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         """`config`: the sections of a reward, and `serve` for those that a server answers."""
