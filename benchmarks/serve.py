@@ -29,10 +29,10 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import yaml
@@ -100,20 +100,59 @@ def judged(url: str, max_in_flight: int) -> dict[str, Any]:
     return {"judge": {"kind": "openai", "base_url": url, "model": "judge", "max_in_flight": max_in_flight}}
 
 
-def request(client: int, number: int, batch: int) -> dict[str, list[str]]:
+class Route(NamedTuple):
+    """A way to ask: the body of some answers, and how many of a reply are scored."""
+
+    body: Callable[[str, str, list[str]], Any]
+    scored: Callable[[str], int]
+
+
+QUERY = "What did Mara sell?"
+
+
+def as_openrlhf(context: str, prompt: str, answers: list[str]) -> Any:
+    label = json.dumps({"context": context, "query": QUERY})
+    return {
+        "query": [prompt + answer for answer in answers],
+        "prompts": [prompt] * len(answers),
+        "labels": [label] * len(answers),
+    }
+
+
+def as_slime(context: str, prompt: str, answers: list[str]) -> Any:
+    label = {"context": context, "query": QUERY}
+    return [{"prompt": prompt, "response": answer, "label": label} for answer in answers]
+
+
+def as_items(context: str, prompt: str, answers: list[str]) -> Any:
+    return {"items": [{"context": context, "query": QUERY, "answer": answer} for answer in answers]}
+
+
+def as_stream(context: str, prompt: str, answers: list[str]) -> Any:
+    return as_items(context, prompt, answers) | {"stream": True}
+
+
+ROUTES = {
+    "/get_reward": Route(as_openrlhf, lambda text: json.loads(text)["status"].count("ok")),
+    "/slime": Route(as_slime, lambda text: len(json.loads(text))),
+    "/v1/score": Route(as_items, lambda text: sum(one["status"] == "ok" for one in json.loads(text)["results"])),
+    "/v1/score#stream": Route(as_stream, lambda text: text.count('"status":"ok","dimensions"')),
+}
+"""What clients ask in turn."""
+
+
+def request(route: Route, client: int, number: int, batch: int) -> Any:
     """`batch` new answers about a document of the client's own."""
     context = f"Mara sold copper to Otto in Lisbon, {client}. " + "It rained all day. " * 50
-    prompt = f"<user>{context}\n\nWhat did Mara sell?<assistant>"
-    label = json.dumps({"id": client, "context": context, "query": "What did Mara sell?"})
-    answers = [f"Mara {client} {number} {i} sold copper." for i in range(batch)]
-    return {"query": [prompt + a for a in answers], "prompts": [prompt] * batch, "labels": [label] * batch}
+    prompt = f"<user>{context}\n\n{QUERY}<assistant>"
+    return route.body(context, prompt, [f"Mara {client} {number} {i} sold copper." for i in range(batch)])
 
 
 class Clients:
     """Each asks again as soon as it is answered, until told to stop."""
 
-    def __init__(self, url: str, clients: int, batch: int) -> None:
-        self._url, self._clients, self._batch = url, clients, batch
+    def __init__(self, url: str, clients: int, batch: int, routes: Sequence[str] = tuple(ROUTES)) -> None:
+        self._url, self._clients, self._batch, self._routes = url, clients, batch, routes
         self.seconds: list[float] = []
         self.statuses: Counter[str] = Counter()
         self.lost = 0
@@ -125,14 +164,15 @@ class Clients:
             await asyncio.gather(*(self._client(session, number) for number in range(self._clients)))
 
     async def _client(self, session: aiohttp.ClientSession, client: int) -> None:
-        number = 0
+        path = self._routes[client % len(self._routes)]
+        route, number = ROUTES[path], 0
         while not self.stopping:
             number += 1
             started = time.monotonic()
-            body = request(client, number, self._batch)
+            body = request(route, client, number, self._batch)
             try:
-                async with session.post(f"{self._url}/get_reward", json=body) as response:
-                    reply = await response.json()
+                async with session.post(f"{self._url}{path}", json=body) as response:
+                    reply = await response.text()
             except aiohttp.ClientConnectorError:
                 self.statuses["nobody listens"] += 1
                 return
@@ -142,8 +182,7 @@ class Clients:
             self.statuses[str(response.status)] += 1
             if response.status == 200:
                 self.seconds.append(time.monotonic() - started)
-                whole = [r for r, status in zip(reply["rewards"], reply["status"], strict=True) if status == "ok"]
-                self.lost += self._batch - len(whole)
+                self.lost += self._batch - route.scored(reply)
             else:
                 await asyncio.sleep(0.1)
 
@@ -191,7 +230,7 @@ def load(options: argparse.Namespace) -> list[Row]:
         judging(options) as judge,
         serving(judged(judge, options.max_in_flight), "serve.queue=100000") as server,
     ):
-        clients = Clients(server.url, options.clients, options.batch)
+        clients = Clients(server.url, options.clients, options.batch, options.routes)
 
         async def run() -> float:
             await until_ready(server.url)
@@ -230,7 +269,7 @@ def drain(options: argparse.Namespace) -> list[Row]:
         judging(options) as judge,
         serving(judged(judge, options.max_in_flight), "serve.queue=100000") as server,
     ):
-        clients = Clients(server.url, options.clients, options.batch)
+        clients = Clients(server.url, options.clients, options.batch, options.routes)
 
         async def run() -> tuple[int, float, int]:
             await until_ready(server.url)
@@ -308,7 +347,7 @@ def slow(options: argparse.Namespace) -> list[Row]:
             port = int(server.url.rsplit(":", 1)[1])
             crowd = multiprocessing.Process(target=slow_clients, args=(port, count, options.again, opened), daemon=True)
             crowd.start()
-            clients = Clients(server.url, options.clients, options.batch)
+            clients = Clients(server.url, options.clients, options.batch, options.routes)
 
             async def run(clients: Clients = clients) -> None:
                 running = asyncio.create_task(clients.run())
@@ -381,11 +420,10 @@ def garbage(url: str, requests: int) -> None:
     """Bytes that are hardly HTTP, and requests that break off or lie about their length."""
     host, port = url.removeprefix("http://").split(":")
     chance = random.Random(requests)
-    good = (
-        b"POST /get_reward HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
-        + b"{" * 40
-    )
-    for _ in range(requests):
+    head = "POST {} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n"
+    for number in range(requests):
+        path = list(ROUTES)[number % len(ROUTES)].partition("#")[0]
+        good = head.format(path).encode() + b"{" * 40
         match chance.randrange(3):
             case 0:
                 data = chance.randbytes(chance.randrange(1, 3000))
@@ -431,6 +469,7 @@ def main() -> int:
             command.add_argument("--slow", type=int, default=1000, help="slow clients")
             command.add_argument("--again", type=float, default=10, help="seconds until one that is closed comes again")
             command.add_argument("--files", type=int, default=256, help="the server's limit of open files")
+        command.add_argument("--routes", nargs="+", choices=list(ROUTES), default=list(ROUTES))
         if name != "drain":
             command.add_argument("--minutes", type=float, default=5)
     options = parser.parse_args()
