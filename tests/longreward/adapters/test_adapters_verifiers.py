@@ -265,11 +265,10 @@ def test_a_task_without_document_names_what_is_missing(rows):
 def test_criteria_are_read_where_they_have_a_weight(rows):
     config = {"weights": {"criteria": 1}}
     wanted = ["Mara sold copper to Otto in Lisbon.", {"text": "Mara sold silver.", "weight": -1}]
-    found = []
-    for row in rows:
-        task = task_of(row, config).with_data(criteria=wanted)
-        found.append(trace_of(task, row["answer"]))
-        asyncio.run(task.score(found[-1]))
+    tasks = [task_of(row, config).with_data(criteria=wanted) for row in rows]
+    found = [trace_of(task, row["answer"]) for task, row in zip(tasks, rows, strict=True)]
+    for task, trace in zip(tasks, found, strict=True):
+        asyncio.run(task.score(trace))
     assert found[0].reward > found[1].reward >= found[2].reward == 0
     with pytest.raises(vf.TaskError, match="task 0: criteria is NoneType, not a list"):
         task = task_of(rows[0], config)
