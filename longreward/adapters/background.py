@@ -8,7 +8,9 @@ import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
+from functools import cache
 
+from longreward.adapters.config import VARIABLE, Config, divided, resolve
 from longreward.config import RewardConfig
 from longreward.reward import LongReward
 from longreward.schema import Reward, Sample
@@ -99,3 +101,18 @@ def shared(config: RewardConfig) -> BackgroundReward:
         # Of two threads that come at the same time one makes a spare reward. It is never asked, so it has no thread.
         _shared.setdefault(key, BackgroundReward(config))
     return _shared[key]
+
+
+def shared_part(config: Config | None, processes: int) -> BackgroundReward:
+    """This process's one reward for its part of what `resolve` makes of `config`. A file is read once, not for every
+    answer. ConfigError as `resolve` and `divided`."""
+    if config is None:
+        config = os.environ.get(VARIABLE)
+    if config is None or isinstance(config, str):
+        return _from_file(config, processes)
+    return shared(divided(resolve(config), processes))
+
+
+@cache
+def _from_file(path: str | None, processes: int) -> BackgroundReward:
+    return shared(divided(resolve(path), processes))

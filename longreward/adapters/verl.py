@@ -25,19 +25,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from longreward.adapters.background import BackgroundReward, shared
-from longreward.adapters.config import Config, divided, resolve
-from longreward.errors import InputError, LongRewardError
+from longreward.adapters.background import shared_part
+from longreward.adapters.config import Config
+from longreward.errors import InputError, VoidRewardError
 from longreward.rows.criteria import criteria_in
 from longreward.schema import Criterion, Reward, Sample
 from longreward.voids import Scores, mean
-
-
-class VoidRewardError(LongRewardError):
-    """An answer has no reward, for the reasons that the message names; verl is not to train on it."""
 
 
 async def compute_score(
@@ -63,7 +58,7 @@ async def compute_score(
 
     VoidRewardError where the judge failed; ConfigError and InputError say what is wrong with the set-up.
     """
-    scoring = _reward(config, processes)
+    scoring = shared_part(config, processes)
     keys = context_key, query_key, criteria_key if scoring.config.uses_criteria else None
     (reward,) = await scoring.score_async([_sample(solution_str, extra_info, *keys)])
     return _valid(reward)
@@ -100,7 +95,7 @@ def compute_scores(
     has no valid sibling.
     """
     pairs = zip(solution_strs, extra_infos, strict=True)
-    scoring = _reward(config, processes)
+    scoring = shared_part(config, processes)
     keys = context_key, query_key, criteria_key if scoring.config.uses_criteria else None
     samples = [_sample(answer, about, *keys) for answer, about in pairs]
     rewards = scoring.score(samples)
@@ -114,18 +109,6 @@ def compute_scores(
         else _valid(reward)
         for sample, reward in zip(samples, rewards, strict=True)
     ]
-
-
-def _reward(config: Config | None, processes: int) -> BackgroundReward:
-    if config is None or isinstance(config, str):
-        return _from_file(config, processes)
-    return shared(divided(resolve(config), processes))
-
-
-@cache
-def _from_file(path: str | None, processes: int) -> BackgroundReward:
-    """The file is read once, not for every answer."""
-    return shared(divided(resolve(path), processes))
 
 
 def _sample(

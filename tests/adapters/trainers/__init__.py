@@ -26,4 +26,5 @@ TRAINERS = {
     "score": Way("trainers.served", "Score", served=True),
     "score-many": Way("trainers.served", "ScoreMany", served=True),
     "score-stream": Way("trainers.served", "ScoreStream", served=True),
+    "verifiers": Way("trainers.verifiers", "Verifiers"),
 }
