@@ -93,9 +93,7 @@ def ray_and_queue():
     import transfer_queue
     from omegaconf import OmegaConf
 
-    ray.init(
-        address="local", num_cpus=8, include_dashboard=False, object_store_memory=120_000_000, log_to_driver=False
-    )
+    ray.init(address="local", num_cpus=8, include_dashboard=False, object_store_memory=120_000_000, log_to_driver=False)
     transfer_queue.init(OmegaConf.create({"backend": {"SimpleStorage": {"num_data_storage_units": 1}}}))
     yield
     transfer_queue.close()
@@ -205,7 +203,7 @@ def writer():
             (who,) = [name for name in texts if f"did {name} do" in prompt]
             text = texts[who][self.written[who] % len(texts[who])]
             self.written[who] += 1
-            ids = tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id]
+            ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
             return TokenOutput(token_ids=ids, log_probs=[0.0] * len(ids))
 
     return Writer()
