@@ -147,6 +147,7 @@ def configuration(workers: int, reward_file: Path, prompts: Path):
 
     overrides = [
         "algorithm.adv_estimator=grpo",
+        "+algorithm.gdpo_reward_keys=[helpfulness,faithfulness]",
         "algorithm.rollout_correction.bypass_mode=true",  # the engine's probabilities, not those of an actor
         f"data.train_files={prompts}",
         f"data.val_files={prompts}",
@@ -258,6 +259,19 @@ def test_the_others_have_the_advantages_of_the_group_without_it(trained, expecte
 def test_an_answer_without_siblings_has_its_plain_score_as_we_warn(trained, expected):
     alone = answer("Lena", "copper")
     assert trained[alone][2][-1] == pytest.approx(expected[alone]["score"], rel=1e-4)
+
+
+def test_rloo_vectorized_gives_an_answer_without_siblings_no_advantage(trainer, monkeypatch):
+    monkeypatch.setitem(trainer.config.algorithm, "adv_estimator", "rloo_vectorized")
+    found = read(trainer, trainer.step({}, {}))
+    assert set(found[answer("Lena", "copper")][2]) == {0.0}
+    assert found[answer("Mara", "copper")][2][-1] > 0 > found[answer("Mara", "silk")][2][-1]
+
+
+def test_gdpo_does_not_work_in_this_trainer_as_we_warn(trainer, monkeypatch):
+    monkeypatch.setitem(trainer.config.algorithm, "adv_estimator", "gdpo")
+    with pytest.raises(KeyError, match="prompts"):
+        trainer.step({}, {})
 
 
 def test_validation_counts_no_void(trainer, expected):
