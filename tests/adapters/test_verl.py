@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -203,7 +204,7 @@ def test_verl_takes_the_documented_command_line(tmp_path, rows):
     file = tmp_path / "reward.yaml"
     file.write_text("weights: {faithfulness: 1}\n")
     (command,) = re.findall(r"main_ppo (.*?)```", Path("docs/adapters.md").read_text(encoding="utf-8"), re.DOTALL)
-    words = command.replace("\\\n", " ").replace("/absolute/path/reward.yaml", str(file)).split()
+    words = shlex.split(command.replace("\\\n", " ").replace("/absolute/path/reward.yaml", str(file)))
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", overrides=[word for word in words if word != "..."])
     assert config.trainer.use_v1, "what a void does there rests on it"
