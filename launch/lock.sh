@@ -33,7 +33,7 @@ openrlhf=(accelerate datasets einops jsonlines optree peft pylatexenc tensorboar
 DS_BUILD_OPS=0 "${pip[@]}" install "${pins[@]}" -r "$work/vllm.txt" "${openrlhf[@]}" ".[dev,serve]"
 # verl's reward loop is tested with the real package. Without its dependencies: it wants another transformers, and what
 # the reward loop imports is named here. tensordict 0.10 is the newest that verl 0.9.1 takes.
-"${pip[@]}" install --no-deps "verl==0.9.1" "tensordict==0.10.0" "pyvers<0.2"
+"${pip[@]}" install --no-deps "verl==0.9.1" "tensordict==0.10.0" "pyvers<0.2" "TransferQueue==0.1.11"
 "${pip[@]}" install codetiming hydra-core orjson
 # verifiers' scoring is tested with the real package. Without its dependencies: it wants openai below 3, and what
 # `import verifiers.v1` needs is named here. Its math-verify works with the antlr that hydra needs.

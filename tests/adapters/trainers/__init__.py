@@ -26,5 +26,6 @@ TRAINERS = {
     "score": Way("trainers.served", "Score", served=True),
     "score-many": Way("trainers.served", "ScoreMany", served=True),
     "score-stream": Way("trainers.served", "ScoreStream", served=True),
+    "verl": Way("trainers.verl", "Verl"),
     "verifiers": Way("trainers.verifiers", "Verifiers"),
 }

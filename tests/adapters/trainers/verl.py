@@ -8,7 +8,7 @@ from typing import Any
 
 from longreward.adapters.background import shared
 from longreward.adapters.config import divided, resolve
-from longreward.adapters.verl import VoidRewardError
+from longreward.errors import VoidRewardError
 from trainers.trainer import Row, Seen, Trainer
 
 END = 0x110000

@@ -100,12 +100,12 @@ def ray_and_queue():
     ray.shutdown()
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
-def trainer(request, ray_and_queue, reward_file, tmp_path_factory):
+@pytest.fixture(scope="module")
+def trainer(ray_and_queue, reward_file, tmp_path_factory):
     import ray
     import transfer_queue
 
-    made = make_trainer(request.param, reward_file, tmp_path_factory.mktemp("verl"))
+    made = make_trainer(reward_file, tmp_path_factory.mktemp("verl"))
     yield made
     for actor in made.reward_loop_manager.reward_loop_workers + made.agent_loop_manager.agent_loop_workers:
         ray.kill(actor)
@@ -116,7 +116,7 @@ def trainer(request, ray_and_queue, reward_file, tmp_path_factory):
             transfer_queue.kv_clear(partition_id=partition, keys=list(keys))
 
 
-def make_trainer(workers: int, reward_file: Path, folder: Path):
+def make_trainer(reward_file: Path, folder: Path):
     """verl's synchronous trainer as its TaskRunner sets it up, less what needs a GPU."""
     from verl.experimental.reward_loop import RewardLoopManager
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ, PPOTrainerSync
@@ -128,7 +128,7 @@ def make_trainer(workers: int, reward_file: Path, folder: Path):
         def _update_actor(self, batch, metrics):
             return batch
 
-    config = configuration(workers, reward_file, write_prompts(folder))
+    config = configuration(reward_file, write_prompts(folder))
     trainer = TrainerWithoutEngine(config)
     trainer._init_tokenizer()
     trainer._init_dataloader()
@@ -141,7 +141,7 @@ def make_trainer(workers: int, reward_file: Path, folder: Path):
     return trainer
 
 
-def configuration(workers: int, reward_file: Path, prompts: Path):
+def configuration(reward_file: Path, prompts: Path):
     """What `python -m verl.trainer.main_ppo` composes from the documented command line."""
     from hydra import compose, initialize_config_module
 
@@ -161,7 +161,7 @@ def configuration(workers: int, reward_file: Path, prompts: Path):
         "actor_rollout_ref.rollout.n=4",
         "actor_rollout_ref.rollout.val_kwargs.n=4",
         "actor_rollout_ref.rollout.agent.num_workers=1",
-        f"reward.num_workers={workers}",
+        "reward.num_workers=2",
         "reward.custom_reward_function.path=pkg://longreward.adapters.verl",
         "reward.custom_reward_function.name=compute_score",
         f"+reward.custom_reward_function.reward_kwargs.config={reward_file}",
