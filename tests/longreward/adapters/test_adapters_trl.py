@@ -1,4 +1,4 @@
-"""LongReward as TRL's reward functions, called as TRL 1.16.0 calls them (tests/rl/e2e/test_trl_e2e.py is TRL itself)."""
+"""LongReward as TRL's reward functions, called as TRL 1.16.0 calls them (TRL itself: tests/rl/e2e/test_trl_e2e.py)."""
 
 from __future__ import annotations
 
