@@ -75,11 +75,8 @@ def test_a_void_has_no_advantage_and_moves_that_of_no_sibling(config):
     metals = ["copper", "tin", "iron", "silver"]
     with_void = scored(functions(config), metals)
     without = scored(functions(config), [metal for metal in metals if metal != "tin"])
-    assert [sample.advantage for sample in with_void] == [
-        without[0].advantage,
-        0.0,
-        *(s.advantage for s in without[1:]),
-    ]
+    alone = [sample.advantage for sample in without]
+    assert [sample.advantage for sample in with_void] == [alone[0], 0.0, *alone[1:]]
     assert alone[0] > alone[2] > 0 > alone[1]
     assert with_void[0].metrics == without[0].metrics
     assert with_void[0].metrics["reward"] == pytest.approx(9 + 0.5 * len("Mara sold copper.") / 100)
