@@ -6,7 +6,7 @@ In a folder with the `tests` of TRL's repository:
 
 Each trainer gets LongReward beside the test's own reward functions, which become `others`. `LONGREWARD_ROWS`: `scored`
 gives each row a document and a question, so that LongReward (with the offline judge) scores every answer; `none` gives
-it neither, so that all of the test's own numbers must come out unchanged.
+it neither, so that all of the test's own numbers must come out unchanged; `off` leaves LongReward out, for comparison.
 
 What the tests load from the hub is made here, under the same name: a two-layer model with random weights, and a data
 set of our own sentences.
@@ -31,13 +31,15 @@ HUB = Path("trl-internal-testing")
 
 
 def pytest_configure() -> None:
-    if ROWS not in ("scored", "none"):
-        raise ValueError(f"LONGREWARD_ROWS={ROWS!r} is not known: set it to scored or none")
+    if ROWS not in ("scored", "none", "off"):
+        raise ValueError(f"LONGREWARD_ROWS={ROWS!r} is not known: set it to scored, none or off")
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_DATASETS_CACHE"] = str((HUB / f"cache-{ROWS}").absolute())  # it goes by the name alone
     _make_model(HUB / "tiny-Qwen2ForCausalLM-2.5")
     _make_dataset(HUB / "zen")
     _names_of_before()
-    _beside_longreward()
+    if ROWS != "off":
+        _beside_longreward()
 
 
 def _make_model(folder: Path) -> None:
@@ -62,7 +64,7 @@ def _make_model(folder: Path) -> None:
 def _make_dataset(folder: Path) -> None:
     words = "E1 v2 O3 .|E4 v5 O6 .|E7 v8 O9 .".split("|")
     document = " ".join(words)
-    column = {"scored": (document, words[0]), "none": (None, None)}[ROWS]
+    column = (document, words[0]) if ROWS == "scored" else (None, None)
     rows: dict[str, list[dict[str, Any]]] = {"standard_prompt_only": [], "conversational_prompt_only": []}
     for number in range(17):
         text = words[number % len(words)]
