@@ -1,4 +1,4 @@
-"""LongReward as the reward functions of TRL's GRPOTrainer and RLOOTrainer. Written for TRL 1.16.0.
+"""LongReward as the reward functions of TRL's GRPOTrainer, RLOOTrainer and AsyncGRPOTrainer. Written for TRL 1.16.0.
 
     rewards = longreward_rewards("reward.yaml", per_dimension=True)
     args = GRPOConfig(reward_weights=rewards.reward_weights, ...)
@@ -8,6 +8,8 @@ What TRL 1.16.0 does with the None of a void reward: a completion that is None t
 its group's mean and standard deviation, and its advantage is 0 (GRPOTrainer applies the KL penalty of beta > 0 to it).
 A completion that is None to *some* is summed without them, as if they had given 0. Hence an answer without one of its
 dimensions is None in all columns here, and other reward functions beside these belong into `others`.
+
+AsyncGRPOTrainer pickles the functions into one process of its own, and has no reward_weights: `weighted=True`.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import inspect
 import logging
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from longreward.adapters.background import BackgroundReward
 from longreward.adapters.config import Config, divided, resolve
+from longreward.config import RewardConfig
 from longreward.errors import ConfigError, InputError
 from longreward.rows.criteria import criteria_in
 from longreward.schema import Reward, Sample
@@ -31,12 +35,10 @@ from longreward.voids import VoidWindow, mean
 
 logger = logging.getLogger(__name__)
 ColumnValues = list[float | None]
-ColumnFunction = Callable[..., Awaitable[ColumnValues]]
-"""A reward function as TRL takes it: prompts, completions and the columns in, a value per completion out."""
 
 
 class RewardFunctions(list[Any]):
-    """What GRPOTrainer takes as `reward_funcs`, and the weights that belong to it."""
+    """What a trainer takes as `reward_funcs`, and the weights that belong to it. It can be pickled if `others` can."""
 
     reward_weights: list[float]
     """One weight per function, for GRPOConfig. With those of LongReward's dimensions the sum is the total, 0..10."""
@@ -48,6 +50,7 @@ def longreward_rewards(
     per_dimension: bool = False,
     others: Iterable[Callable[..., Any]] = (),
     other_weights: Sequence[float] | None = None,
+    weighted: bool = False,
     context: str = "context",
     query: str = "query",
     criteria: str = "criteria",
@@ -60,6 +63,8 @@ def longreward_rewards(
 
     `others`: further reward functions of the trainer, sync or async, with `other_weights` (default 1 each). They are
     None where LongReward is void, so that no answer is trained on with a part of its reward.
+    `weighted`: the values carry their weights already, and `reward_weights` are all 1: for AsyncGRPOTrainer, which adds
+    the values up as they are.
     `context`, `query`: the dataset's columns with the document and the question. A row that has None in both is not for
     LongReward: it gets None here, and `others` decide.
     `criteria`: the column with the criteria, where these have a weight.
@@ -67,25 +72,34 @@ def longreward_rewards(
     is void; 1 never does.
     `processes`: how many processes divide the judge's limits and spend among them; the launcher's WORLD_SIZE when None.
 
-    ConfigError for a configuration that cannot work. The functions raise InputError for a column that is not there.
+    ConfigError for a configuration that cannot work; the functions raise it in a trainer that would leave out their
+    weights, and InputError for a column that is not there.
     """
-    if processes is None:
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
     settings = resolve(config)
+    divided(settings, _processes(processes))  # what cannot work is told here, not at the first answer
     columns = (context, query, criteria) if settings.uses_criteria else (context, query)
-    scoring = _Scoring(BackgroundReward(divided(settings, processes)), columns, max_void_rate, void_window)
     others = list(others)
     weights = [1.0] * len(others) if other_weights is None else list(other_weights)
     if len(weights) != len(others):
         raise ConfigError(f"other_weights has {len(weights)} weights for {len(others)} functions; give one for each")
-    rewards = RewardFunctions(scoring.column(name) for name in (settings.needed if per_dimension else ["total"]))
-    rewards.extend(scoring.beside(other) for other in others)
+    names: Sequence[str] = ["total"]
     shares = [1.0]
     if per_dimension:
+        names = settings.needed
         parts = [settings.weights.get(name, 0.0) for name in settings.needed]  # none for what is only a gate
         shares = [part / sum(parts) for part in parts]
-    rewards.reward_weights = shares + weights
+    weights = shares + weights
+    ones = [1.0] * len(weights)
+    within, apart = (weights, ones) if weighted else (ones, weights)
+    scoring = _Scoring(settings, processes, columns, max_void_rate, void_window, needs_weights=apart != ones)
+    rewards = RewardFunctions(_Column(scoring, name, weight) for name, weight in zip(names, within, strict=False))
+    rewards += (_Beside(scoring, other, weight) for other, weight in zip(others, within[len(names) :], strict=True))
+    rewards.reward_weights = apart
     return rewards
+
+
+def _processes(given: int | None) -> int:
+    return int(os.environ.get("WORLD_SIZE", "1")) if given is None else given
 
 
 @dataclass
@@ -97,49 +111,81 @@ class _Batch:
     takers: set[object] = field(default_factory=set)
 
 
+class _Column:
+    """The reward function that gives the total or one dimension of each answer."""
+
+    def __init__(self, scoring: _Scoring, name: str, weight: float) -> None:
+        self.__name__ = "longreward" if name == "total" else f"longreward_{name}"
+        self._scoring, self._name, self._weight = scoring, name, weight
+
+    async def __call__(self, prompts: Any, completions: list[Any], **about: Any) -> ColumnValues:
+        rewards = await self._scoring.rewards(self, completions, about)
+        return [
+            None
+            if reward is None or reward.scores is None
+            else reward.scores[self._name] * _share(reward, self._name) * self._weight
+            for reward in rewards
+        ]
+
+
+class _Beside:
+    """Another reward function, None where LongReward is void."""
+
+    def __init__(self, scoring: _Scoring, other: Callable[..., Any], weight: float) -> None:
+        self.__name__ = getattr(other, "__name__", type(other).__name__)
+        self._scoring, self._other, self._weight = scoring, other, weight
+
+    async def __call__(self, prompts: Any, completions: list[Any], **about: Any) -> ColumnValues:
+        values = self._other(prompts=prompts, completions=completions, **about)
+        if inspect.isawaitable(values):
+            values = await values
+        rewards = await self._scoring.rewards(self, completions, about)
+        return [
+            None if value is None or (reward is not None and reward.total is None) else value * self._weight
+            for reward, value in zip(rewards, values, strict=True)
+        ]
+
+
 class _Scoring:
-    """Scores a batch once, whatever the number of functions that TRL calls with it."""
+    """Scores a batch once, whatever the number of functions that TRL calls with it.
+
+    Pickled, it is what it was made of: the process that unpickles it scores its own batches with its own judge.
+    """
 
     def __init__(
-        self, reward: BackgroundReward, columns: Sequence[str], max_void_rate: float, void_window: int
+        self,
+        settings: RewardConfig,
+        processes: int | None,
+        columns: Sequence[str],
+        max_void_rate: float,
+        void_window: int,
+        needs_weights: bool,
     ) -> None:
-        """`columns`: those of document and question, and of the criteria where these are needed."""
-        self._reward, self._columns = reward, columns
+        """`columns`: those of document and question, and of the criteria where these are needed.
+        `needs_weights`: the trainer has to weigh the functions' values."""
+        self._made_of = (settings, processes, columns, max_void_rate, void_window, needs_weights)
+        self._settings, self._processes, self._columns = settings, processes, columns
+        self._needs_weights = needs_weights
         self._voids = VoidWindow(
             max_void_rate, void_window, setting="max_void_rate", then="continue from the last checkpoint"
         )
         self._batch: _Batch | None = None
 
-    def column(self, name: str) -> ColumnFunction:
-        """The function that gives the total or one dimension of each answer."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
 
-        async def column(prompts: Any, completions: list[Any], **about: Any) -> ColumnValues:
-            rewards = await self._rewards(column, completions, about)
-            return [
-                None if reward is None or reward.scores is None else reward.scores[name] * _share(reward, name)
-                for reward in rewards
-            ]
+    @cached_property
+    def _reward(self) -> BackgroundReward:
+        # At the first answer: the one process that scores for AsyncGRPOTrainer has dropped WORLD_SIZE by then.
+        return BackgroundReward(divided(self._settings, _processes(self._processes)))
 
-        column.__name__ = "longreward" if name == "total" else f"longreward_{name}"
-        return column
-
-    def beside(self, other: Callable[..., Any]) -> ColumnFunction:
-        """Another reward function, None where LongReward is void."""
-
-        async def beside(prompts: Any, completions: list[Any], **about: Any) -> ColumnValues:
-            values = other(prompts=prompts, completions=completions, **about)
-            if inspect.isawaitable(values):
-                values = await values
-            rewards = await self._rewards(beside, completions, about)
-            return [
-                None if reward is not None and reward.total is None else value
-                for reward, value in zip(rewards, values, strict=True)
-            ]
-
-        beside.__name__ = getattr(other, "__name__", type(other).__name__)
-        return beside
-
-    async def _rewards(self, taker: object, completions: list[Any], about: dict[str, Any]) -> list[Reward | None]:
+    async def rewards(self, taker: object, completions: list[Any], about: dict[str, Any]) -> list[Reward | None]:
+        """The reward of each completion; None: its row is not for LongReward. `taker`: the function that asks."""
+        if self._needs_weights and "trainer_state" not in about:
+            raise ConfigError(
+                "this trainer adds up the reward functions without reward_weights, as AsyncGRPOTrainer does; make the "
+                "values carry their weights with longreward_rewards(..., weighted=True)"
+            )
         columns = [_column(about, name) for name in self._columns]
         samples = [_sample(*row) for row in zip(completions, *columns, strict=True)]
         batch = self._batch

@@ -1,8 +1,9 @@
-"""LongReward as TRL's reward functions, called as TRL 1.16.0 calls them (tests/rl/test_trl_e2e.py is TRL itself)."""
+"""LongReward as TRL's reward functions, called as TRL 1.16.0 calls them (TRL itself: tests/rl/e2e/test_trl_e2e.py)."""
 
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections import defaultdict
 
 import pytest
@@ -12,7 +13,7 @@ from longreward.adapters.trl import longreward_rewards
 from longreward.errors import TooManyVoidsError
 
 
-def call(functions, rows, **more):
+def call(functions, rows, *, without=None, **more):
     """All functions at once on one event loop, the columns of the data set as lists by name."""
     batch = {
         "prompts": [[{"role": "user", "content": "..."}]] * len(rows),
@@ -22,6 +23,7 @@ def call(functions, rows, **more):
         "query": [row["query"] for row in rows],
         "trainer_state": None,
     }
+    batch.pop(without, None)
 
     async def step():
         return await asyncio.gather(*(function(**batch | more) for function in functions))
@@ -123,6 +125,49 @@ def test_another_reward_function_is_none_where_longreward_is_void(failing, rows,
     assert rewards.reward_weights == [1.0, 0.1]
     values = call(rewards, rows)[other.__name__]
     assert values == [len(rows[0]["answer"]), None, len(rows[2]["answer"])]
+
+
+def test_weighted_values_add_up_to_the_total_by_themselves(failing, rows):
+    failing["weights"] = {"helpfulness": 1, "completeness": 3}
+    rewards = longreward_rewards(failing, per_dimension=True, others=[length], other_weights=[0.1], weighted=True)
+    assert rewards.reward_weights == [1.0, 1.0, 1.0]
+    columns = call(rewards, rows)
+    assert columns["longreward_helpfulness"] == [2.0, None, 2.0]
+    assert columns["longreward_completeness"] == [4.5, None, 4.5]
+    assert columns["length"] == [len(rows[0]["answer"]) * 0.1, None, len(rows[2]["answer"]) * 0.1]
+
+
+def test_weights_are_not_left_out_by_a_trainer_that_has_none(rows):
+    rewards = longreward_rewards({}, per_dimension=True)
+    with pytest.raises(ConfigError, match=r"without reward_weights.*weighted=True"):
+        call(rewards, rows, without="trainer_state")
+    assert call(longreward_rewards({}), rows, without="trainer_state") == call(longreward_rewards({}), rows)
+
+
+def test_pickled_functions_score_by_themselves_and_still_once_per_answer(judge_server, rows):
+    first = longreward_rewards(judged(judge_server), per_dimension=True, others=[length])
+    expected = call(first, rows[:1])
+    once = judge_server.calls.copy()
+    second = pickle.loads(pickle.dumps(first))
+    assert second.reward_weights == first.reward_weights
+    judge_server.calls.clear()
+    assert call(second, rows[:1]) == expected
+    assert judge_server.calls == once
+
+
+def test_the_process_that_scores_alone_has_all_of_the_judges_limits(judge_server, rows, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    config = judged(judge_server)
+    config["judge"]["max_in_flight"] = 4
+    rewards = longreward_rewards(config)
+    call(rewards, rows)
+    assert judge_server.most_in_flight == 1
+    sent = pickle.dumps(rewards)
+    alone = pickle.loads(sent)
+    monkeypatch.delenv("WORLD_SIZE")  # as the one process of AsyncGRPOTrainer does after it has unpickled them
+    judge_server.waves = [4, *[1] * 100]
+    call(alone, rows)
+    assert judge_server.most_in_flight == 4
 
 
 def test_a_row_without_document_and_question_is_left_to_the_others(rows):

@@ -1,0 +1,72 @@
+"""TRL in the conformance suite: the reward functions as GRPOTrainer calls them, and the group statistics of TRL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from longreward.adapters.trl import longreward_rewards
+
+
+class Seen(NamedTuple):
+    reward: float | None
+    void: bool
+
+
+class Trl:
+    """GRPOTrainer with a column per dimension and their weights; the advantages are those of AsyncGRPOTrainer."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._rewards = longreward_rewards(config, per_dimension=True, max_void_rate=1)
+
+    async def rewards(self, rows: list[dict[str, Any]]) -> list[Seen]:
+        """All functions at once with the whole batch, and their values added up with the weights; None in all of them
+        is a completion without a reward."""
+        batch = {
+            "prompts": [[{"role": "user", "content": f"{row['context']}\n\n{row['query']}"}] for row in rows],
+            "completions": [[{"role": "assistant", "content": row["answer"]}] for row in rows],
+            "completion_ids": [[0]] * len(rows),
+            **{name: [row[name] for row in rows] for name in rows[0] if name != "answer"},
+            "trainer_state": None,
+        }
+        columns = await asyncio.gather(*(function(**batch) for function in self._rewards))
+        seen = []
+        for values in zip(*columns, strict=True):
+            weighted = [
+                weight * value
+                for weight, value in zip(self._rewards.reward_weights, values, strict=True)
+                if value is not None
+            ]
+            seen.append(Seen(sum(weighted), False) if weighted else Seen(None, True))
+        return seen
+
+    def advantages(self, seen: list[Seen]) -> list[float]:
+        """By `_score_group` of AsyncGRPOTrainer's worker: GRPOTrainer has no such function, but computes alike inside a
+        training step, only with the deviation of a sample (n - 1), and tests/rl/e2e/test_trl_e2e.py checks it there."""
+        from accelerate import PartialState
+        from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
+
+        def given(**batch: Any) -> list[float | None]:
+            return [one.reward for one in seen]
+
+        PartialState()  # TRL's logger wants it
+        count = len(seen)
+        group = RolloutGroup(
+            prompts=[[]] * count,
+            reward_kwargs={},
+            completions=[[]] * count,
+            completions_ids=[[0]] * count,
+            completions_sequences=[[TrainingSequence([0, 1], [0, 1], [0.0, -1.0], "")]] * count,
+            tool_call_counts=[0] * count,
+            tool_failure_counts=[0] * count,
+            model_version=0,
+            group_id=0,
+            env_rewards=[None] * count,
+            rollout_rewards=[None] * count,
+        )
+        loop = object.__new__(_AsyncRolloutLoop)  # without the tokenizer and the queues that its constructor wants
+        loop.reward_funcs, loop.reward_func_names, loop._env_reward_types = [given], ["given"], []
+        return [sample.advantage for sample in asyncio.run(loop._score_group(group))]
+
+    async def aclose(self) -> None:
+        """Its scoring ends with the process."""
