@@ -108,7 +108,9 @@ class NemoGym(Protocol):
             part.pop("context", None)
         prompt = hashed(to_json(request.responses_create_params.input).decode())
         # A row that was void before may say so.
-        return Asked([Item(sample, prompt)], {n: value for n, value in given.items() if not n.startswith("_ng_failure")})
+        return Asked(
+            [Item(sample, prompt)], {n: value for n, value in given.items() if not n.startswith("_ng_failure")}
+        )
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> dict[str, Any]:
         outcome = outcomes[0]
@@ -121,7 +123,8 @@ class NemoGym(Protocol):
             config = asked.body.get("instance_config")
             told |= {"failure_kind": _FAILED, "failure_reason": why}
             told |= {"instance_config": {**(config if isinstance(config, dict) else {}), "mask_sample": True}}
-            told |= {"_ng_failure_class": _FAILED, "_ng_failure_judge_error": why}
+            # The last one is what Gym prints.
+            told |= {"_ng_failure_class": _FAILED, "_ng_failure_judge_error": why, "_ng_failure_message": why}
         figures = {name: dimension.score for name, dimension in reward.dimensions.items()}
         figures |= {"void": float(void), "judge_calls": reward.usage.calls, "judge_cost": reward.usage.cost}
         return {**asked.body, **told, **{f"longreward/{name}": figure for name, figure in figures.items()}}

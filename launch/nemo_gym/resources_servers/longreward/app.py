@@ -22,7 +22,7 @@ def main() -> None:
     words = [given.command, "serve", "--config", given.reward, "--host", given.host, "--port", str(given.port)]
     os.environ.pop("PYTHONPATH", None)  # for Gym's own Python
     try:
-        os.execvp(given.command, words)
+        os.execvp(given.command, words)  # noqa: S606 - no shell is wanted
     except OSError as error:
         sys.exit(
             f"{given.command} cannot be started: {error}; set {name}.resources_servers.{kind}.command to the "
