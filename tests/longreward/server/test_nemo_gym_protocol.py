@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 
 from longreward import LongReward, Sample
 
 pytest.importorskip("fastapi")
 
 ROOT = Path(__file__).parents[3]
-FOLDER = ROOT / "launch/nemo_gym/resources_servers/longreward"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -300,90 +293,3 @@ def test_verifiers_own_client_of_such_servers_gets_the_reward(serve, judge, rows
         reward, trace = asyncio.run(ask(server.port, "It is broken."))
     assert reward == 7 and trace.metrics["mask_sample"] == 1 and "longreward/helpfulness" not in trace.metrics
     assert trace.info["nemo_gym"]["failure_kind"] == "judge_failed"
-
-
-def test_the_example_rows_and_settings_are_what_gym_reads(offline_server):
-    given = yaml.safe_load((FOLDER / "configs/longreward.yaml").read_text())
-    agent = given["longreward_simple_agent"]["responses_api_agents"]["simple_agent"]
-    (dataset,) = agent["datasets"]
-    example = FOLDER.parents[1] / dataset["jsonl_fpath"]
-    lines = [json.loads(line) for line in example.read_text().splitlines()]
-    assert len(lines) == 5 and (FOLDER / "requirements.txt").exists() and (FOLDER / "app.py").exists()
-    for row in lines:
-        assert row["agent_ref"] == {"type": "responses_api_agents", "name": "longreward_simple_agent"}
-        (prompt,) = row["responses_create_params"]["input"]
-        assert prompt["content"] == f"{row['context']}\n\n{row['query']}"
-        response = {"output": [message(row["context"])]}
-        assert verified(offline_server, row | {"response": response})["reward"] > 0
-
-
-@pytest.fixture
-def start_as_gym_does(tmp_path):
-    """Starts app.py with the settings in the environment, as Gym does: `start(port, reward, command) -> Popen`."""
-    pytest.importorskip("omegaconf")
-
-    def start(port, reward, command, **more):
-        given = yaml.safe_load((FOLDER / "configs/longreward.yaml").read_text()) | more
-        server = given["longreward"]["resources_servers"]["longreward"]
-        server |= {"port": port, "reward": "${reward_file}", "command": str(command)}
-        given["reward_file"] = str(reward)
-        environment = {"NEMO_GYM_CONFIG_DICT": yaml.safe_dump(given), "NEMO_GYM_CONFIG_PATH": "longreward"}
-        return subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=FOLDER,
-            env={**os.environ, **environment, "PYTHONPATH": str(FOLDER)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
-
-
-def test_gyms_launcher_becomes_the_server_on_gyms_port(start_as_gym_does, tmp_path, rows):
-    reward, command = tmp_path / "reward.yaml", tmp_path / "longreward"
-    reward.write_text("judge: {kind: offline}\n")
-    command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m longreward "$@"\n')
-    command.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = start_as_gym_does(port, reward, command)
-    server = type("Here", (), {"request": lambda self, *a, **k: request(port, *a, **k)})()
-    try:
-        while True:
-            assert process.poll() is None, process.stderr.read()
-            try:  # Gym takes any reply to GET / for a server that is up
-                request(port, "GET", "/")
-                break
-            except ConnectionError:
-                time.sleep(0.05)
-        assert verified(server, GYM.request(rows[0]))["reward"] > 0
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    assert process.returncode == 0
-
-
-def request(port, method, path, body=None, **headers):
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        raw = response.read()
-        return response.status, dict(response.getheaders()), json.loads(raw or "null")
-    finally:
-        connection.close()
-
-
-def test_gyms_launcher_names_the_setting_where_the_reward_is_not_installed(start_as_gym_does, tmp_path):
-    process = start_as_gym_does(1, tmp_path / "reward.yaml", tmp_path / "nothing")
-    _, error = process.communicate()
-    assert process.returncode == 1 and "longreward.resources_servers.longreward.command" in error
-    assert str(tmp_path / "nothing") in error
-
-
-def test_gyms_dry_run_starts_nothing(start_as_gym_does, tmp_path):
-    process = start_as_gym_does(1, tmp_path / "reward.yaml", tmp_path / "nothing", dry_run=True)
-    assert process.communicate()[1] == "" and process.returncode == 0
