@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response, Security
@@ -52,10 +53,13 @@ def make_app(service: Service, protocols: Sequence[Protocol], token: str | None)
     guarded = [] if token is None else [Security(HTTPBearer(auto_error=False))]
 
     parts: dict[str, Any] = {}
+
+    def described_body(kind: Any) -> dict[str, Any]:
+        schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}")
+        parts.update(schema.pop("$defs", {}))
+        return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
     for protocol in protocols:
-        schema = TypeAdapter(protocol.request).json_schema(ref_template="#/components/schemas/{model}")
-        parts |= schema.pop("$defs", {})
-        body = {"required": True, "content": {"application/json": {"schema": schema}}}
         for number, path in enumerate(protocol.paths):
             app.post(
                 path,
@@ -63,9 +67,23 @@ def make_app(service: Service, protocols: Sequence[Protocol], token: str | None)
                 summary=protocol.summary,
                 response_model=protocol.reply_type,
                 responses=_described(refusals | unauthorized) | ({200: _STREAM} if protocol.streams else {}),
-                openapi_extra={"requestBody": body},
+                openapi_extra=described_body(protocol.request),
                 dependencies=guarded,
-            )(_replying(service, protocol))
+                include_in_schema="{" not in path,
+            )(_replying(partial(service.reply, protocol)))
+        for path, route in protocol.beside.items():
+            without_body = route.request is None
+            app.api_route(
+                path,
+                methods=["GET" if without_body else "POST"],
+                operation_id=path.strip("/"),
+                summary=route.summary,
+                response_model=route.reply_type,
+                responses=_described(({503: refusals[503]} if without_body else refusals) | unauthorized),
+                openapi_extra={} if without_body else described_body(route.request),
+                dependencies=guarded,
+                include_in_schema="{" not in path,
+            )(_replying(partial(service.beside, route)))
     _add_health(app, service)
 
     @app.get(
@@ -83,10 +101,10 @@ def make_app(service: Service, protocols: Sequence[Protocol], token: str | None)
     return _counted(closing_unread(certain_lengths(guarded_app)))
 
 
-def _replying(service: Service, protocol: Protocol) -> Callable[[Request], Awaitable[Response]]:
+def _replying(reply_to: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
     async def reply(request: Request) -> Response:
         try:
-            return await service.reply(protocol, request)
+            return await reply_to(request)
         except RefusedError as refused:
             return refused.response()
         except Exception:

@@ -16,7 +16,8 @@ CLIENT_TIMEOUT_S = 180
 
 class ServeConfig(Section):
     protocols: list[str] | None = Field(None, min_length=1)
-    """Whose requests are answered: `openrlhf` (/get_reward), `slime` (/slime), `score` (/v1/score). Null: all."""
+    """Whose requests are answered: `openrlhf` (/get_reward), `slime` (/slime), `score` (/v1/score), `nemo_gym`
+    (/verify). Null: all."""
     group_size: int | None = Field(None, ge=2)
     """Number of answers to each prompt (OpenRLHF's rollout.n_samples_per_prompt). The reply to a void answer then waits
     until all siblings are scored, so that its advantage is exactly 0. Null: it gets the mean of those scored so far."""

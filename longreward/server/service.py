@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from longreward.schema import OK
 from longreward.server import metrics
 from longreward.server.config import ServeConfig
 from longreward.server.connections import Connections
-from longreward.server.protocols.protocol import Asked, Outcome, Protocol
+from longreward.server.protocols.protocol import Asked, Outcome, Protocol, SideRoute
 from longreward.server.refusals import BodyReader, RefusedError
 from longreward.server.rollout_rewards import RolloutRewards
 from longreward.server.streams import Stream, until_gone
@@ -107,7 +107,20 @@ class Service:
             outcomes = await self._unless_gone(request, scoring)
         reply = protocol.reply(asked, outcomes, self._rollouts.reward.stats())
         metrics.SECONDS.observe(asyncio.get_running_loop().time() - begun)
-        return Response(to_json(reply), media_type="application/json")
+        return _json(reply)
+
+    async def beside(self, route: SideRoute, request: Request) -> Response:
+        """The reply to what is asked beside rewards; RefusedError where there is none."""
+        if self._draining:
+            raise RefusedError(503, "shutting down", retry_after_s=5)
+        with self._under_way():
+            body = b"" if route.request is None else await self._bodies.read(request)
+            with self._connections.accepted(request.state.place):
+                try:
+                    reply = await asyncio.to_thread(route.answer, body)
+                except InputError as error:
+                    raise RefusedError(422, str(error)) from None
+        return _json(reply, route.headers)
 
     async def _streamed(self, protocol: Protocol, asked: Asked, begun: float, tell: Callable[[bytes], None]) -> None:
         def on_each(number: int, outcome: Outcome) -> None:
@@ -161,6 +174,10 @@ class Service:
             yield
         finally:
             self._items -= items
+
+
+def _json(reply: object, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(to_json(reply, inf_nan_mode="null"), headers=headers, media_type="application/json")
 
 
 def _no_answer(code: str, why: str) -> NotReady:

@@ -34,15 +34,15 @@ def judged(judge: Any, **more: Any) -> dict[str, Any]:
 def seen_by(trainer: Callable[[], Trainer], rows: Sequence[Row]) -> tuple[list[Seen], list[float]]:
     """What it gets for these rows, and the advantages that it makes of it."""
 
-    async def run() -> tuple[list[Seen], list[float]]:
+    async def run() -> tuple[Trainer, list[Seen]]:
         using = trainer()
         try:
-            seen = await using.rewards(rows)
-            return seen, using.advantages(seen)
+            return using, await using.rewards(rows)
         finally:
             await using.aclose()
 
-    return asyncio.run(run())
+    used, seen = asyncio.run(run())
+    return seen, used.advantages(seen)
 
 
 def expected(rows: Sequence[Row], config: dict[str, Any]) -> list[float | None]:

@@ -2,12 +2,18 @@
 
 from longreward.errors import ConfigError
 from longreward.server.config import ServerConfig
+from longreward.server.protocols.nemo_gym import NemoGym
 from longreward.server.protocols.openrlhf import OpenRLHF
 from longreward.server.protocols.protocol import Protocol
 from longreward.server.protocols.score import Score
 from longreward.server.protocols.slime import Slime
 
-PROTOCOLS: dict[str, type[Protocol]] = {"openrlhf": OpenRLHF, "slime": Slime, "score": Score}
+PROTOCOLS: dict[str, type[Protocol]] = {
+    "openrlhf": OpenRLHF,
+    "slime": Slime,
+    "score": Score,
+    "nemo_gym": NemoGym,
+}
 """By the names of `serve.protocols`."""
 
 

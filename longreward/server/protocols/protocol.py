@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -78,17 +78,33 @@ class Limits:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class SideRoute:
+    """What a trainer's tools ask beside rewards. It is answered without the judge, and before that is ready."""
+
+    summary: str
+    answer: Callable[[bytes], Any]
+    """The reply to a body, of `reply_type`; InputError where the body is malformed. Called in a thread of its own."""
+    reply_type: Any
+    request: Any = None
+    """The type of the body, which is asked with POST. None: there is none, and it is asked with GET."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those of the reply."""
+
+
 class Protocol(ABC):
     """One trainer's way to ask for rewards."""
 
     paths: ClassVar[tuple[str, ...]]
-    """Where it is asked, with POST."""
+    """Where it is asked, with POST. A part in braces is any part; /openapi.json does not list such a path."""
     summary: ClassVar[str]
     """For /openapi.json."""
     request: ClassVar[Any]
     """The type of the request's body, for /openapi.json."""
     reply_type: ClassVar[Any]
     """The type of the reply's body."""
+    beside: ClassVar[Mapping[str, SideRoute]] = {}
+    """By its path, what the trainer's tools ask beside rewards."""
     neutral: ClassVar[bool] = True
     """Whether a void answer is replied with what stands for its score: the mean of its siblings. Where the protocol can
     say that there is no score, this is False."""

@@ -26,6 +26,8 @@ TRAINERS = {
     "score": Way("trainers.served", "Score", served=True),
     "score-many": Way("trainers.served", "ScoreMany", served=True),
     "score-stream": Way("trainers.served", "ScoreStream", served=True),
+    "nemo-gym": Way("trainers.served", "NemoGym", served=True),
+    "trl": Way("trainers.trl", "Trl"),
     "verl": Way("trainers.verl", "Verl"),
     "verifiers": Way("trainers.verifiers", "Verifiers"),
 }

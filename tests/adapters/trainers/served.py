@@ -145,3 +145,38 @@ class ScoreStream(ScoreMany):
 
     def read(self, text: str) -> Any:
         return {"results": sorted(map(json.loads, text.splitlines()), key=lambda one: one["index"])}
+
+
+class NemoGym(Served):
+    """A resources server of NeMo Gym: what its agents send to /verify, and what the reply tells them."""
+
+    path = "/verify"
+
+    def request(self, rows: Sequence[Row]) -> Any:
+        (row,) = rows
+        prompt = [{"role": "user", "content": f"{row['context']}\n\n{row['query']}"}]
+        said = {"type": "output_text", "text": row["answer"], "annotations": []}
+        thought = {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "Let me see."}]}
+        message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [said]}
+        response = {
+            **{
+                "id": "resp_1",
+                "created_at": 0.0,
+                "model": "policy",
+                "object": "response",
+                "output": [thought, message],
+            },
+            **{"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "status": "completed"},
+        }
+        about = {"id": row["idx"], "context": row["context"], "query": row["query"]}
+        return {"responses_create_params": {"input": prompt}, **about, "response": response}
+
+    def seen(self, reply: Any) -> list[Seen]:
+        aside = reply.get("_ng_failure_class") is not None
+        assert reply["mask_sample"] == aside == bool((reply.get("instance_config") or {}).get("mask_sample"))
+        return [Seen(reply["reward"], aside)]
+
+    def advantages(self, seen: Sequence[Seen]) -> list[float]:
+        # NeMo RL masks a void answer's loss, but counts its number in the group: its issue 4061.
+        found = normalised(numbers(seen))
+        return [0.0 if one.void else value for one, value in zip(seen, found, strict=True)]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from longreward.adapters.trl import longreward_rewards
+from trainers.trainer import Row, Seen, Trainer
 
 
-class Seen(NamedTuple):
-    reward: float | None
-    void: bool
-
-
-class Trl:
+class Trl(Trainer):
     """GRPOTrainer with a column per dimension and their weights; the advantages are those of AsyncGRPOTrainer."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self._rewards = longreward_rewards(config, per_dimension=True, max_void_rate=1)
+        super().__init__(config)
+        self._rewards = longreward_rewards(self.reward, per_dimension=True, max_void_rate=1)
 
-    async def rewards(self, rows: list[dict[str, Any]]) -> list[Seen]:
+    async def rewards(self, rows: Sequence[Row]) -> list[Seen]:
         """All functions at once with the whole batch, and their values added up with the weights; None in all of them
         is a completion without a reward."""
         batch = {
@@ -40,7 +38,7 @@ class Trl:
             seen.append(Seen(sum(weighted), False) if weighted else Seen(None, True))
         return seen
 
-    def advantages(self, seen: list[Seen]) -> list[float]:
+    def advantages(self, seen: Sequence[Seen]) -> list[float]:
         """By `_score_group` of AsyncGRPOTrainer's worker: GRPOTrainer has no such function, but computes alike inside a
         training step, only with the deviation of a sample (n - 1), and tests/rl/e2e/test_trl_e2e.py checks it there."""
         from accelerate import PartialState
@@ -67,6 +65,3 @@ class Trl:
         loop = object.__new__(_AsyncRolloutLoop)  # without the tokenizer and the queues that its constructor wants
         loop.reward_funcs, loop.reward_func_names, loop._env_reward_types = [given], ["given"], []
         return [sample.advantage for sample in asyncio.run(loop._score_group(group))]
-
-    async def aclose(self) -> None:
-        """Its scoring ends with the process."""
