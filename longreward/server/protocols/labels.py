@@ -5,8 +5,6 @@ rl/prepare_data.py writes such labels, with both as spans of the prompt; a label
 
 from __future__ import annotations
 
-import sys
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from longreward.errors import ConfigError, InputError
 from longreward.files.nesting import from_json
-from longreward.rows.criteria import criteria_of
-from longreward.schema import Criterion, Sample
-from longreward.server.protocols.protocol import Item, first_mistake
+from longreward.server.protocols.protocol import Item, Protocol, first_mistake
+from longreward.server.protocols.samples import item
 from longreward.text.thoughts import begins_thought
 
 END_MARKS = (
@@ -70,54 +67,31 @@ class SpecialTokens:
             end = bare - len(mark)
 
 
-def labelled(number: int, prompt: str, answer: str, label: str, *, criteria: bool, rendered: bool = True) -> Item:
+def labelled(protocol: Protocol, where: str, prompt: str, answer: str, label: str, *, rendered: bool = True) -> Item:
     """The answer with what its label, JSON text, says. `rendered`: whether the prompt is the text that spans are of.
 
-    InputError names item `number` where the label cannot be read, or has no criteria where `criteria` says that it
-    needs some.
+    InputError, which begins with `where`, if the label cannot be read, and as `samples.item`.
     """
+    for name, text in (("prompt", prompt), ("label", label)):
+        protocol.limits.check_text(where, name, text)
     try:
         given = _GivenLabel.model_validate_json(label)
     except ValidationError as error:
-        raise InputError(f"item {number}: label: {first_mistake(error)}; give JSON with context and query") from None
-    text = prompt if rendered else None
-    # Interned, because thousands of siblings in flight share a document, and each request brings its own copy.
-    sample = Sample(
-        id=given.id,
-        context=sys.intern(_text(number, "context", given.context, text)),
-        query=_text(number, "query", given.query, text),
-        answer=answer,
-        criteria=wanted(f"item {number}: label: ", given.criteria) if criteria else (),
-        thinking=begins_thought(prompt),
-    )
-    return Item(sample, hashed(prompt))
+        raise InputError(f"{where}label: {first_mistake(error)}; give JSON with context and query") from None
+    source = prompt if rendered else None
+    context, query = (_text(where, name, getattr(given, name), source) for name in ("context", "query"))
+    told = {"id": given.id, "context": context, "query": query, "answer": answer, "criteria": given.criteria}
+    return item(protocol, where, **told, prompt=prompt, thinking=begins_thought(prompt))
 
 
-def wanted(where: str, criteria: Any) -> tuple[Criterion, ...]:
-    """The criteria of an item. InputError, which begins with `where`, if they cannot be read or there are none."""
-    try:
-        return criteria_of({"criteria": criteria or None})
-    except ValueError as error:
-        raise InputError(f"{where}{error}") from None
-
-
-def hashed(*texts: str) -> str:
-    """What the siblings of an answer share, short."""
-    digest = blake2b(digest_size=16)
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()
-
-
-def _text(number: int, name: str, given: str | Span, prompt: str | None) -> str:
+def _text(where: str, name: str, given: str | Span, prompt: str | None) -> str:
     if isinstance(given, str):
         return given
     if prompt is None:
-        raise InputError(f"item {number}: label: {name} is a span, and the prompt is no text; give it as text")
+        raise InputError(f"{where}label: {name} is a span, and the prompt is no text; give it as text")
     start, end = given
     if not 0 <= start <= end <= len(prompt):
         raise InputError(
-            f"item {number}: label: {name} [{start}, {end}] is not a span of its prompt of {len(prompt)} characters"
+            f"{where}label: {name} [{start}, {end}] is not a span of its prompt of {len(prompt)} characters"
         )
     return prompt[start:end]

@@ -5,18 +5,15 @@ A void answer is told as Gym's own servers tell that their judge failed: Gym put
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from longreward.errors import InputError
-from longreward.schema import Sample
-from longreward.server.protocols.labels import hashed, wanted
 from longreward.server.protocols.nemo_gym_routes import beside, with_rollout_id
-from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, first_mistake
+from longreward.server.protocols.protocol import Asked, Outcome, Protocol, parsed, validated
+from longreward.server.protocols.samples import item
 
 _EXAMPLE: dict[str, Any] = {
     "responses_create_params": {"input": [{"role": "user", "content": "Ada met Bob. It rained.\n\nWho met Bob?"}]},
@@ -87,44 +84,36 @@ class NemoGym(Protocol):
     beside: ClassVar = beside
 
     def read(self, body: bytes) -> Asked:
-        try:
-            request = VerifyRequest.model_validate_json(body)
-            given = request.model_dump(exclude_unset=True)
-            containers = [given[name] for name in _CONTAINERS if isinstance(given.get(name), dict)]
-            task = _Task.model_validate({name: value for part in (*containers, given) for name, value in part.items()})
-            output = [item for item in request.response.output if item.get("type", "message") == "message"]
-            said = [item for item in output if item.get("role") == "assistant"]
-            content = _Message.model_validate(said[-1]).content if said else ""
-        except ValidationError as error:
-            raise InputError(first_mistake(error)) from None
+        request = validated(VerifyRequest, parsed(body))
+        given = request.model_dump(exclude_unset=True)
+        places = [given[name] for name in _CONTAINERS if isinstance(given.get(name), dict)] + [given]
+        task = validated(_Task, {name: value for place in places for name, value in place.items()})
+        said = [one for one in request.response.output if one.get("role") == "assistant"]
+        said = [one for one in said if one.get("type", "message") == "message"]
+        content = validated(_Message, said[-1], "response.output: ").content if said else ""
         answer = content if isinstance(content, str) else "".join(part.text for part in content)
-        for name, text in (("context", task.context), ("query", task.query), ("response", answer)):
-            self.limits.check_text(0, name, text)
-        criteria = wanted(0, task.criteria) if self.config.uses_criteria else ()
-        context = sys.intern(task.context)
-        sample = Sample(id=task.id, context=context, query=task.query, answer=answer, criteria=criteria)
+        prompt = to_json(request.responses_create_params.input).decode()
         # Gym sends all replies of a run at once to /aggregate_metrics: documents would make that too large.
-        for part in (*containers, given):
-            part.pop("context", None)
-        prompt = hashed(to_json(request.responses_create_params.input).decode())
+        for place in places:
+            place.pop("context", None)
         # A row that was void before may say so.
-        return Asked(
-            [Item(sample, prompt)], {n: value for n, value in given.items() if not n.startswith("_ng_failure")}
-        )
+        back = {name: value for name, value in given.items() if not name.startswith("_ng_failure")}
+        return Asked([item(self, "", **dict(task), answer=answer, prompt=prompt)], back)
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> dict[str, Any]:
-        outcome = outcomes[0]
-        reward, void = outcome.reward, outcome.reward.total is None
-        assert outcome.scores is not None, "what stands for a void one"
-        told: dict[str, Any] = {"reward": float(outcome.scores["total"]), "mask_sample": void}
-        told |= {"failure_kind": None, "failure_reason": None}
-        if void:
-            why = outcome.status[:2000]
+        (outcome,) = outcomes
+        reward, why = outcome.reward, None if outcome.reward.total is not None else outcome.status[:2000]
+        told: dict[str, Any] = {
+            "reward": outcome.number,
+            "mask_sample": why is not None,
+            "failure_kind": None,
+            "failure_reason": why,
+        }
+        if why is not None:
             config = asked.body.get("instance_config")
-            told |= {"failure_kind": _FAILED, "failure_reason": why}
+            told |= {"failure_kind": _FAILED, "_ng_failure_class": _FAILED, "_ng_failure_judge_error": why}
             told |= {"instance_config": {**(config if isinstance(config, dict) else {}), "mask_sample": True}}
-            # The last one is what Gym prints.
-            told |= {"_ng_failure_class": _FAILED, "_ng_failure_judge_error": why, "_ng_failure_message": why}
+            told |= {"_ng_failure_message": why}  # what Gym prints
         figures = {name: dimension.score for name, dimension in reward.dimensions.items()}
-        figures |= {"void": float(void), "judge_calls": reward.usage.calls, "judge_cost": reward.usage.cost}
+        figures |= {"void": float(why is not None), "judge_calls": reward.usage.calls, "judge_cost": reward.usage.cost}
         return {**asked.body, **told, **{f"longreward/{name}": figure for name, figure in figures.items()}}

@@ -74,7 +74,7 @@ class OpenRLHF(Protocol):
         self.limits.check_count(len(request.query))
         for name in RewardRequest.model_fields:
             for number, text in enumerate(getattr(request, name)):
-                self.limits.check_text(number, name, text)
+                self.limits.check_text(f"item {number}: ", name, text)
         return Asked(self.items(request.query, request.prompts, request.labels))
 
     def items(self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> list[Item]:
@@ -89,15 +89,12 @@ class OpenRLHF(Protocol):
                 f"item {number}: the end of its prompt is not found in its query, which must be prompt and answer "
                 "as one text"
             )
-        return labelled(number, prompt, self._special.removed_from(answer), label, criteria=self.config.uses_criteria)
+        return labelled(self, f"item {number}: ", prompt, self._special.removed_from(answer), label)
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> RewardReply:
         names = ["total", *self.config.needed]
-        rewards, logs = [], []
-        for outcome in outcomes:
-            assert outcome.scores is not None, "what stands for a void one"
-            rewards.append(float(outcome.scores["total"]))
-            logs.append(openrlhf_logs.logs(AnswerFigures.of(outcome.reward, judge), outcome.scores, names))
+        rewards = [outcome.number for outcome in outcomes]
+        logs = [openrlhf_logs.logs(AnswerFigures.of(o.reward, judge), o.scores or {}, names) for o in outcomes]
         return RewardReply(
             rewards=rewards,
             scores=[reward / 10 for reward in rewards],

@@ -40,6 +40,12 @@ class Outcome:
     """Those to reply with, 0..10: its own, or what stands for them. None: it is void, and the protocol can say so."""
 
     @property
+    def number(self) -> float:
+        """The reward to reply with, 0..10, where the protocol needs a number."""
+        assert self.scores is not None, "a neutral protocol has what stands for a void one"
+        return float(self.scores["total"])
+
+    @property
     def status(self) -> str:
         """`ok`, or why it is void."""
         return "; ".join(f"{name}: {why}" for name, why in self.reward.void_reasons.items()) or OK
@@ -70,12 +76,10 @@ class Limits:
         if items > self.max_items:
             raise InputError(f"{items} items are more than serve.max_items={self.max_items}; send fewer at once")
 
-    def check_text(self, number: int, name: str, text: str) -> None:
-        """InputError where a text of item `number` is too long."""
+    def check_text(self, where: str, name: str, text: str) -> None:
+        """InputError, which begins with `where`, for a text that is too long."""
         if len(text) > self.max_chars:
-            raise InputError(
-                f"item {number}: {name} has {len(text)} characters, more than serve.max_chars={self.max_chars}"
-            )
+            raise InputError(f"{where}{name} has {len(text)} characters, more than serve.max_chars={self.max_chars}")
 
 
 @dataclass(frozen=True, slots=True)

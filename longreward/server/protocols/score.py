@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from longreward.schema import Sample, Usage
-from longreward.server.protocols.labels import wanted
+from longreward.schema import Usage
 from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, parsed, validated
+from longreward.server.protocols.samples import item
 
 _EXAMPLE: dict[str, Any] = {"context": "Ada met Bob. It rained.", "query": "Who met Bob?", "answer": "Ada met Bob."}
 
@@ -85,15 +84,11 @@ class Score(Protocol):
             return Asked([self._item(0, validated(ScoreItem, read))])
         several = validated(ScoreItems, read)
         self.limits.check_count(len(several.items))
-        items = [self._item(number, item) for number, item in enumerate(several.items)]
+        items = [self._item(number, one) for number, one in enumerate(several.items)]
         return Asked(items, several, several.stream)
 
-    def _item(self, number: int, item: ScoreItem) -> Item:
-        for name in ("context", "query", "answer"):
-            self.limits.check_text(number, name, getattr(item, name))
-        criteria = wanted(f"item {number}: ", item.criteria) if self.config.uses_criteria else ()
-        context = sys.intern(item.context)
-        return Item(Sample(id=item.id, context=context, query=item.query, answer=item.answer, criteria=criteria))
+    def _item(self, number: int, one: ScoreItem) -> Item:
+        return item(self, f"item {number}: ", **dict(one))
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> BaseModel:
         results = [self.result(asked, number, outcome) for number, outcome in enumerate(outcomes)]

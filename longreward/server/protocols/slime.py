@@ -52,18 +52,14 @@ class Slime(Protocol):
         return Asked([self._item(number, one) for number, one in enumerate(many)], read is many)
 
     def _item(self, number: int, one: Any) -> Item:
-        request = validated(SlimeRequest, one, f"item {number}: ")
-        rendered = isinstance(request.prompt, str)
-        prompt = request.prompt if isinstance(request.prompt, str) else json.dumps(request.prompt)
-        label = request.label if isinstance(request.label, str) else json.dumps(request.label)
-        for name, text in (("prompt", prompt), ("response", request.response), ("label", label)):
-            self.limits.check_text(number, name, text)
+        where = f"item {number}: "
+        request = validated(SlimeRequest, one, where)
+        prompt, label = (
+            text if isinstance(text, str) else json.dumps(text) for text in (request.prompt, request.label)
+        )
         answer = self._special.removed_from(request.response)
-        return labelled(number, prompt, answer, label, criteria=self.config.uses_criteria, rendered=rendered)
+        return labelled(self, where, prompt, answer, label, rendered=isinstance(request.prompt, str))
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> float | list[float]:
-        rewards = []
-        for outcome in outcomes:
-            assert outcome.scores is not None, "what stands for a void one"
-            rewards.append(float(outcome.scores["total"]))
+        rewards = [outcome.number for outcome in outcomes]
         return rewards if asked.body else rewards[0]

@@ -27,7 +27,7 @@ TRAINERS = {
     "score-many": Way("trainers.served", "ScoreMany", served=True),
     "score-stream": Way("trainers.served", "ScoreStream", served=True),
     "nemo-gym": Way("trainers.served", "NemoGym", served=True),
-    "trl": Way("trainers.trl", "Trl"),
+    "trl": Way("trainers.trl", "Trl", cancels=False),  # its columns share one scoring, which goes on
     "verl": Way("trainers.verl", "Verl"),
     "verifiers": Way("trainers.verifiers", "Verifiers"),
 }

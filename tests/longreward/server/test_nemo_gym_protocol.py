@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import re
 import socket
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from trainers.served import NemoGym
 
 from longreward import LongReward, Sample
 
@@ -20,15 +21,7 @@ ROOT = Path(__file__).parents[3]
 JSON = {"Content-Type": "application/json"}
 
 
-def trainer():
-    path = ROOT / "tests/adapters/trainers/nemo_gym.py"
-    spec = importlib.util.spec_from_file_location("nemo_gym_trainer", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-GYM = trainer()
+GYM = NemoGym({}, url="")
 
 
 def post(server, path, body):
@@ -42,7 +35,7 @@ def verified(server, body, path="/verify"):
 
 
 def answered(row, *output, **more):
-    body = GYM.request({**row, "answer": ""}) | more
+    body = GYM.request([{**row, "answer": ""}]) | more
     return body | {"response": body["response"] | {"output": list(output)}}
 
 
@@ -81,7 +74,7 @@ def test_the_reply_is_the_request_with_the_librarys_reward_and_without_the_docum
         return await LongReward.from_config({}).score_many(samples)
 
     for row, expected in zip(rows, asyncio.run(score()), strict=True):
-        sent = GYM.request(row) | {"agent_ref": {"name": "an agent"}, "_ng_task_index": 3}
+        sent = GYM.request([row]) | {"agent_ref": {"name": "an agent"}, "_ng_task_index": 3}
         reply = verified(offline_server, sent)
         assert reply["reward"] == pytest.approx(expected.total)
         dimensions = {f"longreward/{name}": d.score for name, d in expected.dimensions.items()}
@@ -94,15 +87,15 @@ def test_the_reply_is_the_request_with_the_librarys_reward_and_without_the_docum
 
 @pytest.mark.parametrize("container", ["verifier_metadata", "task_data"])
 def test_a_rows_fields_may_be_inside_a_container(offline_server, rows, container):
-    sent = GYM.request(rows[0])
+    sent = GYM.request(rows[:1])
     inside = {name: sent.pop(name) for name in ("context", "query", "id")}
     reply = verified(offline_server, sent | {container: {**inside, "source": "towns"}})
-    assert reply["reward"] == verified(offline_server, GYM.request(rows[0]))["reward"]
+    assert reply["reward"] == verified(offline_server, GYM.request(rows[:1]))["reward"]
     assert reply[container] == {"query": inside["query"], "id": inside["id"], "source": "towns"}
 
 
 def test_the_last_message_of_the_assistant_is_the_answer(offline_server, rows):
-    plain = verified(offline_server, GYM.request(rows[0]))["reward"]
+    plain = verified(offline_server, GYM.request(rows[:1]))["reward"]
     text, row = rows[0]["answer"], rows[0]
     thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Nonsense."}], "content": None}
     call = {"type": "function_call", "name": "read", "arguments": "{}", "call_id": "1"}
@@ -127,7 +120,7 @@ def test_a_void_answer_is_told_as_gyms_judge_failsafe_tells_it_and_has_the_mean_
     with serve(config(judge, group_size=5)) as server, ThreadPoolExecutor(5) as pool:
         sent = [answered(rows[0], message(text), instance_config={"seed": 1}) for text in texts]
         replies = list(pool.map(lambda body: verified(server, body), sent))
-    assert [GYM.seen(reply) for reply in replies] == [(7, False), (6, True), (8, False), (6, True), (3, False)]
+    assert [GYM.seen(reply)[0] for reply in replies] == [(7, False), (6, True), (8, False), (6, True), (3, False)]
     why = "helpfulness: parse_error; logicality: parse_error"
     expected = {
         **{"mask_sample": True, "failure_kind": "judge_failed", "failure_reason": why},
@@ -158,9 +151,9 @@ def test_sessions_are_accepted_and_nothing_is_kept(offline_server, rows):
             # Gym's single_agent_turn takes a seed without a cookie for a failure.
             assert status == 200 and reply == {"resources_session_id": "s1"} and "=" in headers["set-cookie"]
         assert verified(offline_server, episode, f"{prefix}/close_session") == {"resources_session_id": "s1"}
-        assert verified(offline_server, GYM.request(rows[0]), f"{prefix}/seed_session") == {}
+        assert verified(offline_server, GYM.request(rows[:1]), f"{prefix}/seed_session") == {}
         assert offline_server.request("GET", f"{prefix}/reverify_mode")[::2] == (200, "stateless")
-        assert verified(offline_server, GYM.request(rows[0]), f"{prefix}/verify")["reward"] > 0
+        assert verified(offline_server, GYM.request(rows[:1]), f"{prefix}/verify")["reward"] > 0
         assert verified(offline_server, {"verify_responses": []}, f"{prefix}/aggregate_metrics")["key_metrics"] == {}
 
 
@@ -221,7 +214,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(offline_server, path, bo
 
 
 def test_odd_numbers_and_deep_rows_come_back_as_valid_json(offline_server, rows):
-    body = json.dumps(GYM.request(rows[0]))[:-1]
+    body = json.dumps(GYM.request(rows[:1]))[:-1]
     deep = '{"a":' * 150 + "1" + "}" * 150
     reply = verified(offline_server, f'{body}, "nan": NaN, "huge": 1e999, "long": {10**400}, "deep": {deep}}}')
     assert reply["nan"] is reply["huge"] is None and reply["long"] == 10**400 and json.dumps(reply["deep"]).count("a")
@@ -271,7 +264,7 @@ def test_verifiers_own_client_of_such_servers_gets_the_reward(serve, judge, rows
     from verifiers.v1.graph import MessageNode
     from verifiers.v1.types import AssistantMessage, UserMessage
 
-    row = {name: value for name, value in GYM.request(rows[0]).items() if name != "response"}
+    row = {name: value for name, value in GYM.request(rows[:1]).items() if name != "response"}
 
     async def ask(port, answer):
         data = nemo.NeMoGymData(name="a row", prompt="read", row=row)

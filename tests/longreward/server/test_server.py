@@ -212,7 +212,7 @@ def test_criteria_come_in_the_label_and_one_without_is_refused(serve, as_sent, r
     with serve({"weights": {"criteria": 1}}) as server:
         sent, headers = as_sent(rows), {"Content-Type": "application/json"}
         status, _, refused = server.request("POST", "/get_reward", json.dumps(sent), **headers)
-        assert status == 422 and "item 0: label: there are no criteria; add the field criteria" in refused["detail"]
+        assert status == 422 and "item 0: there are no criteria; add the field criteria" in refused["detail"]
         wanted = {"criteria": ["Mara sold copper to Otto in Lisbon."]}
         sent["labels"] = [json.dumps(json.loads(label) | wanted) for label in sent["labels"]]
         status, _, reply = server.request("POST", "/get_reward", json.dumps(sent), **headers)

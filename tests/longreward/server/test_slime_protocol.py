@@ -54,7 +54,7 @@ def test_a_prompt_of_messages_needs_a_label_with_texts():
         ([body(response=None)], "response"),
         ([body(label="7 o'clock")], "item 0: label: .*give JSON with context and query"),
         ([body(), body(label="{}")], "item 1: label: context: Field required"),
-        ([body(response="a" * 2000)], "item 0: response has 2000 characters, more than serve.max_chars=1000"),
+        ([body(response="a" * 2000)], "item 0: answer has 2000 characters, more than serve.max_chars=1000"),
         ([body()] * 9, "9 items are more than serve.max_items=8"),
         ([[]], "there is no item"),
     ],
