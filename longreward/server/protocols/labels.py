@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from longreward.errors import ConfigError, InputError
 from longreward.files.nesting import from_json
 from longreward.server.protocols.protocol import Item, Protocol, first_mistake
-from longreward.server.protocols.samples import item
+from longreward.server.protocols.samples import Question, item
 from longreward.text.thoughts import begins_thought
 
 END_MARKS = (
@@ -80,8 +80,8 @@ def labelled(protocol: Protocol, where: str, prompt: str, answer: str, label: st
         raise InputError(f"{where}label: {first_mistake(error)}; give JSON with context and query") from None
     source = prompt if rendered else None
     context, query = (_text(where, name, getattr(given, name), source) for name in ("context", "query"))
-    told = {"id": given.id, "context": context, "query": query, "answer": answer, "criteria": given.criteria}
-    return item(protocol, where, **told, prompt=prompt, thinking=begins_thought(prompt))
+    question = Question(id=given.id, context=context, query=query, criteria=given.criteria)
+    return item(protocol, where, question, answer, prompt, thinking=begins_thought(prompt))
 
 
 def _text(where: str, name: str, given: str | Span, prompt: str | None) -> str:

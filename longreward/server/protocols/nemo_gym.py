@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from longreward.server.protocols.nemo_gym_routes import beside, with_rollout_id
 from longreward.server.protocols.protocol import Asked, Outcome, Protocol, parsed, validated
-from longreward.server.protocols.samples import item
+from longreward.server.protocols.samples import Question, item
 
 _EXAMPLE: dict[str, Any] = {
     "responses_create_params": {"input": [{"role": "user", "content": "Ada met Bob. It rained.\n\nWho met Bob?"}]},
@@ -59,13 +59,6 @@ class VerifyReply(BaseModel):
     """Why it is void: `dimension: reason; ...`."""
 
 
-class _Task(BaseModel):
-    context: str
-    query: str
-    criteria: Any = None
-    id: str | int = ""
-
-
 class _Part(BaseModel):
     text: str = Field("", validation_alias=AliasChoices("text", "refusal"))
 
@@ -87,7 +80,7 @@ class NemoGym(Protocol):
         request = validated(VerifyRequest, parsed(body))
         given = request.model_dump(exclude_unset=True)
         places = [given[name] for name in _CONTAINERS if isinstance(given.get(name), dict)] + [given]
-        task = validated(_Task, {name: value for place in places for name, value in place.items()})
+        question = validated(Question, {name: value for place in places for name, value in place.items()})
         said = [one for one in request.response.output if one.get("role") == "assistant"]
         said = [one for one in said if one.get("type", "message") == "message"]
         content = validated(_Message, said[-1], "response.output: ").content if said else ""
@@ -98,7 +91,7 @@ class NemoGym(Protocol):
             place.pop("context", None)
         # A row that was void before may say so.
         back = {name: value for name, value in given.items() if not name.startswith("_ng_failure")}
-        return Asked([item(self, "", **dict(task), answer=answer, prompt=prompt)], back)
+        return Asked([item(self, "", question, answer, prompt)], back)
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> dict[str, Any]:
         (outcome,) = outcomes

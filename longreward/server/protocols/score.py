@@ -9,25 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from longreward.schema import Usage
 from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, parsed, validated
-from longreward.server.protocols.samples import item
+from longreward.server.protocols.samples import Question, item
 
 _EXAMPLE: dict[str, Any] = {"context": "Ada met Bob. It rained.", "query": "Who met Bob?", "answer": "Ada met Bob."}
 
 
-class ScoreItem(BaseModel):
-    """An answer to be scored."""
+class ScoreItem(Question):
+    """An answer to be scored. Its `id` comes back."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
-    context: str
-    """The document."""
-    query: str
-    """The question."""
     answer: str
     """The answer, without the prompt."""
-    criteria: Any = None
-    """Where these have a weight, as in the rows of a data set."""
-    id: str | int = ""
-    """Comes back in the result."""
 
 
 class ScoreItems(BaseModel):
@@ -88,7 +80,7 @@ class Score(Protocol):
         return Asked(items, several, several.stream)
 
     def _item(self, number: int, one: ScoreItem) -> Item:
-        return item(self, f"item {number}: ", **dict(one))
+        return item(self, f"item {number}: ", one, one.answer)
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> BaseModel:
         results = [self.result(asked, number, outcome) for number, outcome in enumerate(outcomes)]

@@ -92,5 +92,5 @@ def test_a_label_brings_the_criteria_where_the_reward_asks_for_them():
     [(None, "there are no criteria"), ([], "there are no criteria"), ([""], "criterion 1: text is ''")],
 )
 def test_a_label_without_usable_criteria_is_refused_with_its_place(criteria, why):
-    with pytest.raises(InputError, match=f"item 0: label: .*{why}"):
+    with pytest.raises(InputError, match=f"item 0: .*{why}"):
         read("pa", "p", {"context": "c", "query": "q", "criteria": criteria}, criteria=True)
