@@ -1,4 +1,4 @@
-"""slime's own `remote_rm` and group normalisation, from a checkout, at `longreward serve`. Run by benchmarks/peers.py.
+"""slime's own `remote_rm` and group normalisation, at `longreward serve`. Run by benchmarks/peers/run.py.
 
 slime has no test of `remote_rm`. Its trainer needs SGLang and Megatron, which need GPUs.
 """

@@ -23,7 +23,7 @@ from typing import Any
 
 from longreward.adapters.trl import longreward_rewards
 
-POLICY = Path(__file__).parents[1] / "rl/toy/policy"
+POLICY = Path(__file__).parents[2] / "rl/toy/policy"
 ROWS = os.environ.get("LONGREWARD_ROWS", "none")
 CONFIG = {"judge": {"kind": "offline"}}
 HUB = Path("trl-internal-testing")
