@@ -24,11 +24,12 @@ from rich.table import Table
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PACKAGES = (
-    *("pytest-asyncio==1.5.0", "nemo_gym==0.7.0", "itsdangerous==2.2.0", "devtools==0.12.2", "asttokens", "executing"),
-    *("scipy", "yappi", "pydot", "pyparsing"),
+    *("pytest-asyncio==1.5.0", "nemo_gym==0.7.0"),
+    *("itsdangerous==2.2.0", "devtools==0.13.0", "asttokens==3.0.2", "executing==2.3.0"),
+    *("scipy==1.17.1", "yappi==1.7.6", "pydot==4.0.1", "pyparsing==3.3.3"),
 )
 """Without their dependencies, and whatever Python they ask for: NeMo Gym's code runs on 3.11 as far as it is used."""
-ASYNC = ("-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-p", "no:xdist")
+ASYNC = ("-o", "addopts=", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-p", "no:xdist")
 VERIFIERS_OLDER = (
     *("reference_score", "reference_score_messages_prompt", "reference_question_field", "view_modes"),
     *("rubric_view_full_trace", "config_prompt_overrides_class_template", "reference_list_answer", "error_attribution"),
@@ -63,7 +64,7 @@ class Peer:
 
 
 GRPO, RLOO = "tests/test_grpo_trainer.py", "tests/test_rloo_trainer.py"
-TRL = ("-p", "trl_own_tests", "-q", *ASYNC[2:])
+TRL = ("-p", "trl_own_tests", "-p", "no:cacheprovider", "-p", "no:xdist")
 PEERS = {
     "slime": Peer(
         "https://github.com/THUDM/slime",
