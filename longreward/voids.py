@@ -35,13 +35,14 @@ class _Neutral(Scores):
         return SCALE_MIDDLE
 
 
-@dataclass
+@dataclass(slots=True)
 class _AnswersToPrompt:
     """The answers to one prompt that are scored so far."""
 
     begun: float
     outcomes: list[Scores | None] = field(default_factory=list)
-    complete: asyncio.Event = field(default_factory=asyncio.Event)
+    complete: asyncio.Event | None = None
+    """Where a void one waits for the others."""
     stand_in: Scores | None = None
     """What its void answers get while it has no valid one: the same for all, since a difference between them would be
     chance alone."""
@@ -80,10 +81,12 @@ class Siblings:
             self._recent.append(scores)
         if len(group.outcomes) == self._size:
             del self._groups[prompt]
-            group.complete.set()
+            if group.complete is not None:
+                group.complete.set()
         if scores is not None:
             return scores
-        if self._size is not None:
+        if self._size is not None and len(group.outcomes) < self._size:
+            group.complete = group.complete or asyncio.Event()
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await group.complete.wait()

@@ -94,7 +94,7 @@ class OpenRLHF(Protocol):
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> RewardReply:
         names = ["total", *self.config.needed]
         rewards = [outcome.number for outcome in outcomes]
-        logs = [openrlhf_logs.logs(AnswerFigures.of(o.reward, judge), o.scores or {}, names) for o in outcomes]
+        logs = [openrlhf_logs.logs(AnswerFigures.of(o.reward, judge), o.numbers, names) for o in outcomes]
         return RewardReply(
             rewards=rewards,
             scores=[reward / 10 for reward in rewards],

@@ -40,10 +40,15 @@ class Outcome:
     """Those to reply with, 0..10: its own, or what stands for them. None: it is void, and the protocol can say so."""
 
     @property
+    def numbers(self) -> Scores:
+        """The scores to reply with where the protocol needs numbers."""
+        assert self.scores is not None, "a neutral protocol has what stands for a void one"
+        return self.scores
+
+    @property
     def number(self) -> float:
         """The reward to reply with, 0..10, where the protocol needs a number."""
-        assert self.scores is not None, "a neutral protocol has what stands for a void one"
-        return float(self.scores["total"])
+        return float(self.numbers["total"])
 
     @property
     def status(self) -> str:

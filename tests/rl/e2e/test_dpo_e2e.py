@@ -155,7 +155,7 @@ def test_library_server_and_adapters_give_the_agents_scores_to_the_same_answers(
 
     async def by_trl():
         columns = [*longreward_rewards(settings), *longreward_rewards(settings, per_dimension=True)]
-        given = {"prompts": [prompt for prompt, _ in asked], "completions": answers}
+        given = {"prompts": [prompt for prompt, _ in asked], "completions": answers, "trainer_state": None}
         values = [await column(**given, context=contexts, query=queries) for column in columns]
         return [list(row) for row in zip(*values, strict=True)]
 
