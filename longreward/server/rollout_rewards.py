@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from longreward.errors import Reason
 from longreward.reward import LongReward
-from longreward.schema import Reward, Sample
-from longreward.server.protocols.protocol import Item, Outcome, Protocol, void_reward
+from longreward.schema import DimensionScore, Reward, Sample
+from longreward.server.protocols.protocol import Item, Outcome, Protocol
 from longreward.voids import Scores
 
 _log = logging.getLogger("longreward")
@@ -66,8 +66,14 @@ class RolloutRewards:
                 return await self.reward.score(sample)
         except TimeoutError:
             detail = f"not scored within {deadline_s:g} s"
-            return void_reward(sample, needed, Reason.TIMEOUT, detail, deadline_s)
+            return _void(sample, needed, Reason.TIMEOUT, detail, deadline_s)
         except Exception as error:
             # A bug: told in the log with all that is known, and to the trainer as what it is, no score.
             _log.exception("scoring %s failed", sample.id or "an answer")
-            return void_reward(sample, needed, Reason.INTERNAL, repr(error))
+            return _void(sample, needed, Reason.INTERNAL, repr(error))
+
+
+def _void(sample: Sample, dimensions: Sequence[str], reason: Reason, detail: str, seconds: float = 0.0) -> Reward:
+    """The reward of an answer whose scoring did not come to an end."""
+    void = DimensionScore(score=None, status=str(reason), detail=detail)
+    return Reward(id=sample.id, total=None, dimensions=dict.fromkeys(dimensions, void), seconds=seconds)

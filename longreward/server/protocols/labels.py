@@ -5,6 +5,7 @@ rl/prepare_data.py writes such labels, with both as spans of the prompt; a label
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from longreward.errors import ConfigError, InputError
 from longreward.files.nesting import from_json
+from longreward.server.config import ServerConfig
 from longreward.server.protocols.protocol import Item, Protocol, first_mistake
 from longreward.server.protocols.samples import Question, item
 from longreward.text.thoughts import begins_thought
@@ -67,21 +69,33 @@ class SpecialTokens:
             end = bare - len(mark)
 
 
-def labelled(protocol: Protocol, where: str, prompt: str, answer: str, label: str, *, rendered: bool = True) -> Item:
-    """The answer with what its label, JSON text, says. `rendered`: whether the prompt is the text that spans are of.
+@cache
+def _special_tokens(tokenizer: Path | None) -> SpecialTokens:
+    """A tokenizer.json is read once for all protocols."""
+    return SpecialTokens(tokenizer)
 
-    InputError, which begins with `where`, if the label cannot be read, and as `samples.item`.
-    """
-    for name, text in (("prompt", prompt), ("label", label)):
-        protocol.limits.check_text(where, name, text)
-    try:
-        given = _GivenLabel.model_validate_json(label)
-    except ValidationError as error:
-        raise InputError(f"{where}label: {first_mistake(error)}; give JSON with context and query") from None
-    source = prompt if rendered else None
-    context, query = (_text(where, name, getattr(given, name), source) for name in ("context", "query"))
-    question = Question(id=given.id, context=context, query=query, criteria=given.criteria)
-    return item(protocol, where, question, answer, prompt, thinking=begins_thought(prompt))
+
+class LabelledProtocol(Protocol):
+    """One whose answers are decoded with special tokens, and whose labels tell document and question."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        super().__init__(config)
+        self._special = _special_tokens(config.serve.tokenizer)
+
+    def labelled(self, where: str, prompt: str, answer: str, label: str, *, rendered: bool = True) -> Item:
+        """The answer with what its label, JSON text, says. `rendered`: whether the prompt is the text of the spans.
+
+        InputError, which begins with `where`, if the label cannot be read, and as `samples.item`.
+        """
+        try:
+            given = _GivenLabel.model_validate_json(label)
+        except ValidationError as error:
+            raise InputError(f"{where}label: {first_mistake(error)}; give JSON with context and query") from None
+        source = prompt if rendered else None
+        context, query = (_text(where, name, getattr(given, name), source) for name in ("context", "query"))
+        question = Question(id=given.id, context=context, query=query, criteria=given.criteria)
+        answer = self._special.removed_from(answer)
+        return item(self, where, question, answer, prompt, thinking=begins_thought(prompt))
 
 
 def _text(where: str, name: str, given: str | Span, prompt: str | None) -> str:

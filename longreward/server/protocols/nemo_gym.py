@@ -85,6 +85,7 @@ class NemoGym(Protocol):
         said = [one for one in said if one.get("type", "message") == "message"]
         content = validated(_Message, said[-1], "response.output: ").content if said else ""
         answer = content if isinstance(content, str) else "".join(part.text for part in content)
+        self.check_texts("", context=question.context, query=question.query, answer=answer)
         prompt = to_json(request.responses_create_params.input).decode()
         # Gym sends all replies of a run at once to /aggregate_metrics: documents would make that too large.
         for place in places:

@@ -6,10 +6,9 @@ from collections import defaultdict
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from longreward.errors import InputError
-from longreward.server.protocols.protocol import SideRoute, first_mistake
+from longreward.server.protocols.protocol import SideRoute, validated_json
 
 _LARGEST = 1e100  # the square of a larger one is no float
 
@@ -94,18 +93,11 @@ def _statistics(rows: list[VerifiedRow]) -> dict[str, float]:
 
 
 def _session(body: bytes) -> dict[str, str]:
-    try:
-        given = Session.model_validate_json(body)
-    except ValidationError as error:
-        raise InputError(first_mistake(error)) from None
-    return {name: value for name, value in given if value is not None}
+    return {name: value for name, value in validated_json(Session, body) if value is not None}
 
 
 def _aggregate(body: bytes) -> Means:
-    try:
-        return means(VerifiedRows.model_validate_json(body).verify_responses)
-    except ValidationError as error:
-        raise InputError(first_mistake(error)) from None
+    return means(validated_json(VerifiedRows, body).verify_responses)
 
 
 # Gym's single_agent_turn takes a reply without a cookie for a failure.

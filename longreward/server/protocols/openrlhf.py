@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from longreward import openrlhf_logs
 from longreward.errors import InputError
 from longreward.openrlhf_logs import AnswerFigures
-from longreward.server.config import ServerConfig
-from longreward.server.protocols.labels import SpecialTokens, labelled
-from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, first_mistake
+from longreward.server.protocols.labels import LabelledProtocol
+from longreward.server.protocols.protocol import Asked, Item, Outcome, validated_json
 from longreward.text.continuation import continuation
 
 _EXAMPLE: dict[str, Any] = {
@@ -51,7 +50,7 @@ class RewardReply(BaseModel):
     """`ok`, or why it is void: `dimension: reason; ...`. Not read by OpenRLHF."""
 
 
-class OpenRLHF(Protocol):
+class OpenRLHF(LabelledProtocol):
     """OpenRLHF's `--reward.remote_url`."""
 
     paths: ClassVar = ("/get_reward", "/")
@@ -59,22 +58,15 @@ class OpenRLHF(Protocol):
     request: ClassVar = RewardRequest
     reply_type: ClassVar = RewardReply
 
-    def __init__(self, config: ServerConfig) -> None:
-        super().__init__(config)
-        self._special = SpecialTokens(config.serve.tokenizer)
-
     def read(self, body: bytes) -> Asked:
-        try:
-            request = RewardRequest.model_validate_json(body)
-        except ValidationError as error:
-            raise InputError(first_mistake(error)) from None
+        request = validated_json(RewardRequest, body)
         lengths = {name: len(getattr(request, name)) for name in RewardRequest.model_fields}
         if len(set(lengths.values())) > 1:
             raise InputError(f"query, prompts and labels must be of the same length, got {lengths}")
-        self.limits.check_count(len(request.query))
+        self.check_count(len(request.query))
         for name in RewardRequest.model_fields:
             for number, text in enumerate(getattr(request, name)):
-                self.limits.check_text(f"item {number}: ", name, text)
+                self.check_texts(f"item {number}: ", **{name: text})
         return Asked(self.items(request.query, request.prompts, request.labels))
 
     def items(self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[str]) -> list[Item]:
@@ -89,7 +81,7 @@ class OpenRLHF(Protocol):
                 f"item {number}: the end of its prompt is not found in its query, which must be prompt and answer "
                 "as one text"
             )
-        return labelled(self, f"item {number}: ", prompt, self._special.removed_from(answer), label)
+        return self.labelled(f"item {number}: ", prompt, answer, label)
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> RewardReply:
         names = ["total", *self.config.needed]

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from longreward.errors import InputError, Reason
-from longreward.schema import OK, DimensionScore, Reward, Sample
+from longreward.errors import InputError
+from longreward.schema import OK, Reward, Sample
 from longreward.server.config import ServerConfig
 from longreward.voids import Scores
 
@@ -68,26 +68,6 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How large a request may be: `serve.max_items` and `serve.max_chars`."""
-
-    max_items: int
-    max_chars: int
-
-    def check_count(self, items: int) -> None:
-        """InputError for too many of them, or none."""
-        if not items:
-            raise InputError("there is no item; send at least one")
-        if items > self.max_items:
-            raise InputError(f"{items} items are more than serve.max_items={self.max_items}; send fewer at once")
-
-    def check_text(self, where: str, name: str, text: str) -> None:
-        """InputError, which begins with `where`, for a text that is too long."""
-        if len(text) > self.max_chars:
-            raise InputError(f"{where}{name} has {len(text)} characters, more than serve.max_chars={self.max_chars}")
-
-
-@dataclass(frozen=True, slots=True)
 class SideRoute:
     """What a trainer's tools ask beside rewards. It is answered without the judge, and before that is ready."""
 
@@ -126,7 +106,6 @@ class Protocol(ABC):
         """ConfigError where a file that the configuration names cannot be read."""
         self.config = config
         self.deadline_s = min(config.serve.deadline_s, self.longest_s)
-        self.limits = Limits(config.serve.max_items, config.serve.max_chars)
 
     @abstractmethod
     def read(self, body: bytes) -> Asked:
@@ -136,15 +115,23 @@ class Protocol(ABC):
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> Any:
         """The reply to a request whose answers these are, in its order: of `reply_type`. `judge`: its figures."""
 
+    def check_count(self, items: int) -> None:
+        """InputError for more items than `serve.max_items`, or none."""
+        if not items:
+            raise InputError("there is no item; send at least one")
+        if items > (most := self.config.serve.max_items):
+            raise InputError(f"{items} items are more than serve.max_items={most}; send fewer at once")
+
+    def check_texts(self, where: str, **texts: str) -> None:
+        """InputError, which begins with `where`, for a text that is longer than `serve.max_chars`."""
+        most = self.config.serve.max_chars
+        for name, text in texts.items():
+            if len(text) > most:
+                raise InputError(f"{where}{name} has {len(text)} characters, more than serve.max_chars={most}")
+
     def result(self, asked: Asked, number: int, outcome: Outcome) -> BaseModel:
         """One line of a stream: the result of item `number`."""
         raise NotImplementedError(f"{type(self).__name__} has no streams")
-
-
-def void_reward(sample: Sample, dimensions: Sequence[str], reason: Reason, detail: str, seconds: float = 0.0) -> Reward:
-    """The reward of an answer whose scoring did not come to an end."""
-    void = DimensionScore(score=None, status=str(reason), detail=detail)
-    return Reward(id=sample.id, total=None, dimensions=dict.fromkeys(dimensions, void), seconds=seconds)
 
 
 def parsed(body: bytes) -> Any:
@@ -161,6 +148,14 @@ def validated(kind: type[M], value: Any, where: str = "") -> M:
         return kind.model_validate(value)
     except ValidationError as error:
         raise InputError(f"{where}{first_mistake(error)}") from None
+
+
+def validated_json(kind: type[M], body: bytes) -> M:
+    """A whole body. InputError names its first mistake."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise InputError(first_mistake(error)) from None
 
 
 def first_mistake(error: ValidationError) -> str:

@@ -29,11 +29,8 @@ def item(
 ) -> Item:
     """An answer to be scored; `prompt` is what its siblings share, `thinking` as in Sample.
 
-    InputError, which begins with `where`, for a text that is too long, and where the reward needs criteria and there
-    are none.
+    InputError, which begins with `where`, if the reward needs criteria and there are none, or none that can be read.
     """
-    for name, text in (("context", question.context), ("query", question.query), ("answer", answer)):
-        protocol.limits.check_text(where, name, text)
     try:
         criteria = criteria_of({"criteria": question.criteria or None}) if protocol.config.uses_criteria else ()
     except ValueError as error:

@@ -75,12 +75,14 @@ class Score(Protocol):
         if not isinstance(read, dict) or "items" not in read:
             return Asked([self._item(0, validated(ScoreItem, read))])
         several = validated(ScoreItems, read)
-        self.limits.check_count(len(several.items))
+        self.check_count(len(several.items))
         items = [self._item(number, one) for number, one in enumerate(several.items)]
-        return Asked(items, several, several.stream)
+        return Asked(items, True, several.stream)
 
     def _item(self, number: int, one: ScoreItem) -> Item:
-        return item(self, f"item {number}: ", one, one.answer)
+        where = f"item {number}: "
+        self.check_texts(where, context=one.context, query=one.query, answer=one.answer)
+        return item(self, where, one, one.answer)
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> BaseModel:
         results = [self.result(asked, number, outcome) for number, outcome in enumerate(outcomes)]

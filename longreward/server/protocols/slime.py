@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from longreward.server.config import ServerConfig
-from longreward.server.protocols.labels import SpecialTokens, labelled
-from longreward.server.protocols.protocol import Asked, Item, Outcome, Protocol, parsed, validated
+from longreward.server.protocols.labels import LabelledProtocol
+from longreward.server.protocols.protocol import Asked, Item, Outcome, parsed, validated
 
 _EXAMPLE: dict[str, Any] = {
     "prompt": "Ada met Bob. It rained.\n\nWho met Bob?\n\n",
@@ -31,7 +30,7 @@ class SlimeRequest(BaseModel):
     these have a weight; `id` optional. Or all that as JSON text."""
 
 
-class Slime(Protocol):
+class Slime(LabelledProtocol):
     """slime's `--rm-type remote_rm`. The reply is the reward alone, for it is what slime trains on: 0..10, for a void
     answer what stands for it."""
 
@@ -41,14 +40,10 @@ class Slime(Protocol):
     reply_type: ClassVar = float | list[float]
     longest_s: ClassVar = 110.0  # slime gives up after 120 s
 
-    def __init__(self, config: ServerConfig) -> None:
-        super().__init__(config)
-        self._special = SpecialTokens(config.serve.tokenizer)
-
     def read(self, body: bytes) -> Asked:
         read = parsed(body)
         many = read if isinstance(read, list) else [read]
-        self.limits.check_count(len(many))
+        self.check_count(len(many))
         return Asked([self._item(number, one) for number, one in enumerate(many)], read is many)
 
     def _item(self, number: int, one: Any) -> Item:
@@ -57,8 +52,8 @@ class Slime(Protocol):
         prompt, label = (
             text if isinstance(text, str) else json.dumps(text) for text in (request.prompt, request.label)
         )
-        answer = self._special.removed_from(request.response)
-        return labelled(self, where, prompt, answer, label, rendered=isinstance(request.prompt, str))
+        self.check_texts(where, prompt=prompt, label=label, answer=request.response)
+        return self.labelled(where, prompt, request.response, label, rendered=isinstance(request.prompt, str))
 
     def reply(self, asked: Asked, outcomes: Sequence[Outcome], judge: Mapping[str, float]) -> float | list[float]:
         rewards = [outcome.number for outcome in outcomes]

@@ -75,6 +75,11 @@ def test_void_siblings_get_the_mean_and_never_hold_all_threads(tmp_path, as_sent
     assert found["replies"][0]["extra_logs"]["longreward/void"] == [1.0]
 
 
+def test_the_servers_limits_on_requests_do_not_matter(tmp_path, as_sent, rows):
+    limited, free = (call(tmp_path, {"serve": serve}, as_sent(rows)) for serve in ({"max_chars": 10}, {}))
+    assert [reply["rewards"] for reply in limited["replies"]] == [reply["rewards"] for reply in free["replies"]]
+
+
 def test_an_item_that_cannot_be_read_raises_and_the_others_are_scored(tmp_path, as_sent, rows):
     sent = as_sent(rows)
     sent["labels"][1] = "{}"
