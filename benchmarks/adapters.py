@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import sys
 import time
 from collections.abc import Sequence
@@ -64,10 +63,8 @@ async def truths(rows: Sequence[Row]) -> list[float]:
     return [total for total in totals if total is not None]
 
 
-async def seen_by(way: Way, settings: dict[str, Any], rows: Sequence[Row]) -> list[Seen]:
-    made = getattr(importlib.import_module(way.module), way.name)
-    url, whole = settings.pop("url", None), settings
-    trainer = made(whole, url) if way.served else made(whole)
+async def seen_by(way: Way, settings: dict[str, Any], url: str | None, rows: Sequence[Row]) -> list[Seen]:
+    trainer = way.trainer(settings, url)
     try:
         # As many at once as a rollout batch has.
         batches = [rows[start : start + 64 * GROUP] for start in range(0, len(rows), 64 * GROUP)]
@@ -89,7 +86,7 @@ def run(name: str, rows: Sequence[Row], expected: Sequence[float]) -> tuple[str,
         settings = config(judge) | {"serve": {"group_size": GROUP}}
         with serving(settings) if way.served else nullcontext() as server:
             begun = time.monotonic()
-            seen = asyncio.run(seen_by(way, settings | ({"url": server.url} if server else {}), rows))
+            seen = asyncio.run(seen_by(way, settings, server.url if server else None, rows))
             seconds = time.monotonic() - begun
         faults = sum(judge_server.stats(judge)["faults"].values())
     pairs = list(zip(seen, expected, strict=False))

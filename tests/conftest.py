@@ -73,6 +73,11 @@ class JudgeServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def asked_once(self, **more: Any) -> dict[str, Any]:
+        """A reward that asks this judge without retries, and has the two dimensions that take one call each."""
+        about = {"kind": "openai", "base_url": self.url, "model": "judge", "max_attempts": 1, "parse_attempts": 1}
+        return {"judge": about | more, "weights": {"helpfulness": 1, "logicality": 1}}
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = body["messages"][-1]["content"] if "messages" in body else f"{body['text_1']}\n{body['text_2']}"

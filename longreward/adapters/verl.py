@@ -13,7 +13,8 @@ exception. verl's trainer (`trainer.use_v1`, the default) then leaves exactly th
 its asynchronous modes it generates the group anew. Hence `compute_score` raises VoidRewardError where a reward is void.
 Three things to know:
 
-- verl's GRPO takes the plain score as the advantage of an answer that has lost all its siblings.
+- verl's GRPO takes the plain score as the advantage of an answer that has lost all its siblings. `rloo_vectorized`
+  gives it 0.
 - The reward manager `rate_limited` turns every exception, and its own time-out, into a reward of 0: do not use it.
   LongReward's judge has limits of its own.
 - The old trainer (`trainer.use_v1=False`) ends at the first exception. `compute_scores` is for the batch reward
@@ -51,7 +52,7 @@ async def compute_score(
 ) -> Scores:
     """Score one answer: `score` (the total, 0..10), each dimension that has a weight, and `void` (0.0).
 
-    For verl's reward managers naive, dapo and gdpo (`algorithm.gdpo_reward_keys` may name the dimensions).
+    For verl's reward managers naive, dapo and gdpo.
     The keywords are set in `reward_kwargs`: `config` is a reward YAML's path or its content (None: LONGREWARD_CONFIG
     names the file), `processes` is verl's `reward.num_workers`, which divide the judge's limits among them.
     `data_source`, `ground_truth` and the reward model's two are verl's and not used.

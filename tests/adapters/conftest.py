@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,7 +25,6 @@ def start_trainer() -> Iterator[Callable[..., Trainer]]:
             key = json.dumps(whole, sort_keys=True)
             if way.served and key not in urls:
                 urls[key] = servers.enter_context(serving(whole)).url
-            made: Callable[..., Trainer] = getattr(importlib.import_module(way.module), way.name)
-            return made(whole, urls[key]) if way.served else made(whole)
+            return way.trainer(whole, urls.get(key))
 
         yield start

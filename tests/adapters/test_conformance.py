@@ -26,11 +26,6 @@ def row(answer: str, query: str = "What did Mara sell?", context: str = DOCUMENT
     return {"idx": f"{query}/{answer}"[:40], "context": context, "query": query, "answer": answer}
 
 
-def judged(judge: Any, **more: Any) -> dict[str, Any]:
-    about = {"kind": "openai", "base_url": judge.url, "model": "judge", "max_attempts": 1, "parse_attempts": 1}
-    return {"judge": about | more, "weights": TWO}
-
-
 def seen_by(trainer: Callable[[], Trainer], rows: Sequence[Row]) -> tuple[list[Seen], list[float]]:
     """What it gets for these rows, and the advantages that it makes of it."""
 
@@ -97,14 +92,14 @@ def test_any_text_is_scored_as_it_is(trainer, start_trainer):
 
 def test_an_empty_answer_has_the_lowest_score_and_costs_nothing(trainer, start_trainer, judge):
     before = judge.calls.copy()
-    seen, _ = seen_by(lambda: start_trainer(trainer, judged(judge)), [row(""), row(" \n")])
+    seen, _ = seen_by(lambda: start_trainer(trainer, judge.asked_once()), [row(""), row(" \n")])
     assert seen == [Seen(0.0, False)] * 2
     assert sum((judge.calls - before).values()) <= 1, "a server asks its judge once whether it is there"
 
 
 def test_a_void_answer_is_never_a_score(trainer, start_trainer, judge):
     rows = [row("A 2.", "First?"), row("It is broken.", "First?"), row("A 9.", "Second?")]
-    seen, _ = seen_by(lambda: start_trainer(trainer, judged(judge)), rows)
+    seen, _ = seen_by(lambda: start_trainer(trainer, judge.asked_once()), rows)
     assert (seen[0], seen[2]) == (Seen(2.0, False), Seen(9.0, False))
     assert seen[1].void or not TRAINERS[trainer].tells_voids
     assert seen[1].reward != 0.0
@@ -113,8 +108,8 @@ def test_a_void_answer_is_never_a_score(trainer, start_trainer, judge):
 def test_a_void_answer_changes_nothing_for_its_siblings(trainer, start_trainer, judge):
     texts = ["A 7.", "It is broken.", "A 8.", "A 6."]
     rows = [row(text, f"Group of {trainer}?") for text in texts]
-    seen, advantages = seen_by(lambda: start_trainer(trainer, judged(judge), group_size=4), rows)
-    without, alone = seen_by(lambda: start_trainer(trainer, judged(judge), group_size=4), [rows[0], *rows[2:]])
+    seen, advantages = seen_by(lambda: start_trainer(trainer, judge.asked_once(), group_size=4), rows)
+    without, alone = seen_by(lambda: start_trainer(trainer, judge.asked_once(), group_size=4), [rows[0], *rows[2:]])
     assert [one.reward for one in (seen[0], *seen[2:])] == [7.0, 8.0, 6.0] == [one.reward for one in without]
     assert seen[1].reward in (None, pytest.approx(7.0)), "nothing, or the mean of its siblings"
     assert advantages[1] == pytest.approx(0.0, abs=1e-6)
@@ -126,13 +121,13 @@ def test_a_void_answer_changes_nothing_for_its_siblings(trainer, start_trainer, 
 
 def test_a_group_without_any_score_teaches_nothing(trainer, start_trainer, judge):
     rows = [row(f"It is broken, {word}.", f"Void group of {trainer}?") for word in ("one", "two", "three", "four")]
-    seen, advantages = seen_by(lambda: start_trainer(trainer, judged(judge), group_size=4), rows)
+    seen, advantages = seen_by(lambda: start_trainer(trainer, judge.asked_once(), group_size=4), rows)
     assert len({one.reward for one in seen}) == 1 and seen[0].reward != 0.0
     assert advantages == [0.0] * 4
 
 
 def test_a_judge_that_is_too_slow_is_a_void_in_time(trainer, start_trainer, judge):
-    config = judged(judge, attempt_timeout_s=1) if not TRAINERS[trainer].served else judged(judge)
+    config = judge.asked_once(attempt_timeout_s=1) if not TRAINERS[trainer].served else judge.asked_once()
     rows = [row("A 3.", "Slow?"), row("It is slow.", "Slow?")]
     seen, _ = seen_by(lambda: start_trainer(trainer, config, deadline_s=1), rows)
     assert seen[0] == Seen(3.0, False)
@@ -142,7 +137,7 @@ def test_a_judge_that_is_too_slow_is_a_void_in_time(trainer, start_trainer, judg
 def test_a_judge_that_is_gone_is_no_score_and_no_crash(trainer, start_trainer, start_judge):
     async def run() -> tuple[list[Seen], list[Seen]]:
         with ExitStack() as life:
-            using = start_trainer(trainer, judged(life.enter_context(start_judge())))
+            using = start_trainer(trainer, life.enter_context(start_judge()).asked_once())
             first = await using.rewards([row("Well said.")])
             await asyncio.to_thread(life.close)
             rows = [row(f"Answer {word}.", f"Question of {word}?") for word in ("one", "two", "three", "four")]
@@ -169,7 +164,7 @@ def test_a_cancelled_request_costs_no_more_judge_calls(trainer, start_trainer, j
         return "[[8]]"
 
     judge.script = dict.fromkeys(TWO, held)
-    config = judged(judge, max_in_flight=1)
+    config = judge.asked_once(max_in_flight=1)
 
     async def run() -> list[Seen]:
         using = start_trainer(trainer, config)

@@ -5,13 +5,13 @@ tests/longreward/e2e/test_trl_async_e2e.py has the rest of the trainer.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import queue
 from collections import defaultdict
 from itertools import islice
 
 import pytest
+from trainers.trl import scored_group
 
 from longreward.adapters.trl import longreward_rewards
 
@@ -38,33 +38,8 @@ def length(completions, **_):
 
 
 def scored(rewards, metals):
-    """The samples that TRL's `_score_group` makes of the answers to one prompt."""
-    from accelerate import PartialState
-    from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
-
-    PartialState()  # TRL's logger wants it
-    count = len(metals)
-    group = RolloutGroup(
-        prompts=[[{"role": "user", "content": "Who sold what?"}]] * count,
-        reward_kwargs={"context": ["Mara sold copper to Otto."] * count, "query": ["Who sold what?"] * count},
-        completions=[[{"role": "assistant", "content": f"Mara sold {metal}."}] for metal in metals],
-        completions_ids=[[10 + place, 2] for place in range(count)],
-        completions_sequences=[
-            [TrainingSequence([1, 1, 10 + place, 2], [0, 0, 1, 1], [0.0, 0.0, -0.5, -0.5], str(place))]
-            for place in range(count)
-        ],
-        tool_call_counts=[0] * count,
-        tool_failure_counts=[0] * count,
-        model_version=0,
-        group_id=0,
-        env_rewards=[None] * count,
-        rollout_rewards=[None] * count,
-    )
-    # Without its constructor, which wants a tokenizer and the queues of two processes; this is all that scoring reads.
-    loop = object.__new__(_AsyncRolloutLoop)
-    loop.reward_funcs, loop._env_reward_types = rewards, []
-    loop.reward_func_names = [function.__name__ for function in rewards]
-    return asyncio.run(loop._score_group(group))
+    completions = [[{"role": "assistant", "content": f"Mara sold {metal}."}] for metal in metals]
+    return scored_group(rewards, completions, context="Mara sold copper to Otto.", query="Who sold what?")
 
 
 def functions(config):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from trainers.trainer import Trainer
 
 
 class Way(NamedTuple):
-    """Where a trainer's class is. The module is imported when it is needed."""
+    """Where a trainer's class is."""
 
     module: str
     name: str
@@ -16,6 +19,12 @@ class Way(NamedTuple):
     """Whether the trainer is told which answers are void. Where it is not, the number must be harmless."""
     cancels: bool = True
     """Whether the trainer can stop waiting, and the judge is then asked no more."""
+
+    def trainer(self, config: dict[str, Any], url: str | None) -> Trainer:
+        """The trainer with a reward's configuration; `url` is that of its server. Imports its module."""
+        made = getattr(import_module(self.module), self.name)
+        found: Trainer = made(config, url) if self.served else made(config)
+        return found
 
 
 TRAINERS = {

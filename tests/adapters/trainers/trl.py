@@ -41,27 +41,39 @@ class Trl(Trainer):
     def advantages(self, seen: Sequence[Seen]) -> list[float]:
         """By `_score_group` of AsyncGRPOTrainer's worker: GRPOTrainer has no such function, but computes alike inside a
         training step, only with the deviation of a sample (n - 1), and tests/rl/e2e/test_trl_e2e.py checks it there."""
-        from accelerate import PartialState
-        from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
 
         def given(**batch: Any) -> list[float | None]:
             return [one.reward for one in seen]
 
-        PartialState()  # TRL's logger wants it
-        count = len(seen)
-        group = RolloutGroup(
-            prompts=[[]] * count,
-            reward_kwargs={},
-            completions=[[]] * count,
-            completions_ids=[[0]] * count,
-            completions_sequences=[[TrainingSequence([0, 1], [0, 1], [0.0, -1.0], "")]] * count,
-            tool_call_counts=[0] * count,
-            tool_failure_counts=[0] * count,
-            model_version=0,
-            group_id=0,
-            env_rewards=[None] * count,
-            rollout_rewards=[None] * count,
-        )
-        loop = object.__new__(_AsyncRolloutLoop)  # without the tokenizer and the queues that its constructor wants
-        loop.reward_funcs, loop.reward_func_names, loop._env_reward_types = [given], ["given"], []
-        return [sample.advantage for sample in asyncio.run(loop._score_group(group))]
+        return [sample.advantage for sample in scored_group([given], [[]] * len(seen))]
+
+
+def scored_group(functions: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[Any]:
+    """The samples that TRL's `_score_group` makes of the answers to one prompt, each of two tokens. `columns`: the data
+    set's, with the same value for each answer."""
+    from accelerate import PartialState
+    from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, TrainingSequence, _AsyncRolloutLoop
+
+    PartialState()  # TRL's logger wants it
+    count = len(completions)
+    group = RolloutGroup(
+        prompts=[[{"role": "user", "content": "Who sold what?"}]] * count,
+        reward_kwargs={name: [value] * count for name, value in columns.items()},
+        completions=list(completions),
+        completions_ids=[[10 + place, 2] for place in range(count)],
+        completions_sequences=[
+            [TrainingSequence([1, 1, 10 + place, 2], [0, 0, 1, 1], [0.0, 0.0, -0.5, -0.5], str(place))]
+            for place in range(count)
+        ],
+        tool_call_counts=[0] * count,
+        tool_failure_counts=[0] * count,
+        model_version=0,
+        group_id=0,
+        env_rewards=[None] * count,
+        rollout_rewards=[None] * count,
+    )
+    # Without its constructor, which wants a tokenizer and the queues of two processes; this is all that scoring reads.
+    loop = object.__new__(_AsyncRolloutLoop)
+    loop.reward_funcs, loop._env_reward_types = functions, []
+    loop.reward_func_names = [function.__name__ for function in functions]
+    return list(asyncio.run(loop._score_group(group)))

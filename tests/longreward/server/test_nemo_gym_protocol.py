@@ -44,11 +44,7 @@ def message(text, **more):
 
 
 def config(judge, **serve):
-    return {
-        "judge": {"kind": "openai", "base_url": judge.url, "model": "judge", "max_attempts": 1, "parse_attempts": 1},
-        "weights": {"helpfulness": 1, "logicality": 1},
-        "serve": serve,
-    }
+    return judge.asked_once() | {"serve": serve}
 
 
 @pytest.fixture

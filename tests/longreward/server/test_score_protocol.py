@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
@@ -19,6 +20,22 @@ def items(rows):
 
 def ask(server, body):
     return server.request("POST", "/v1/score", json.dumps(body), **JSON)
+
+
+def hold(judge_server, word):
+    """The judge gives every answer 6, but one with this word only once the first event is set; the second one tells
+    that it was asked."""
+    released, arrived = threading.Event(), threading.Event()
+
+    async def held(prompt, _):
+        if word in prompt:
+            arrived.set()
+            while not released.is_set():  # noqa: ASYNC110 - another thread sets it
+                await asyncio.sleep(0.01)
+        return "[[6]]"
+
+    judge_server.script["helpfulness"] = held
+    return released, arrived
 
 
 def test_one_answer_gets_one_result(offline_server, rows):
@@ -52,16 +69,7 @@ def test_a_void_answer_is_null_with_its_reason(serve, judge_server, rows):
 
 
 def test_a_stream_sends_each_result_as_it_comes(serve, judge_server, rows):
-    released = threading.Event()
-
-    async def held(prompt, _):
-        import asyncio
-
-        while "silver" in prompt and not released.is_set():  # noqa: ASYNC110 - another thread sets it
-            await asyncio.sleep(0.01)
-        return "[[6]]"
-
-    judge_server.script["helpfulness"] = held
+    released, _ = hold(judge_server, "silver")
     judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge"}
     with serve({"judge": judge, "weights": {"helpfulness": 1}}) as server:
         client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
@@ -80,18 +88,7 @@ def test_a_stream_sends_each_result_as_it_comes(serve, judge_server, rows):
 
 
 def test_a_stream_that_was_begun_is_finished_before_the_server_ends(serve, judge_server, rows):
-    released, arrived = threading.Event(), threading.Event()
-
-    async def held(prompt, _):
-        import asyncio
-
-        if "copper" in prompt:
-            arrived.set()
-            while not released.is_set():  # noqa: ASYNC110 - another thread sets it
-                await asyncio.sleep(0.01)
-        return "[[6]]"
-
-    judge_server.script["helpfulness"] = held
+    released, arrived = hold(judge_server, "copper")
     judge = {"kind": "openai", "base_url": judge_server.url, "model": "judge"}
     with serve({"judge": judge, "weights": {"helpfulness": 1}}) as server:
         client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -12,12 +12,7 @@ pytest.importorskip("fastapi")
 
 
 def config(judge, **serve):
-    """Without retries, and with the two dimensions that take one call each."""
-    return {
-        "judge": {"kind": "openai", "base_url": judge.url, "model": "judge", "max_attempts": 1, "parse_attempts": 1},
-        "weights": {"helpfulness": 1, "logicality": 1},
-        "serve": serve,
-    }
+    return judge.asked_once() | {"serve": serve}
 
 
 @pytest.fixture
